@@ -1,0 +1,1 @@
+"""What training promises and serving keeps: manifest, image transform, golden images."""

@@ -1,0 +1,103 @@
+"""Golden images: what the evaluated checkpoint answered, recorded before any conversion."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from export.contract.bundle import Bundle, BundleError
+from export.contract.manifest import BundlePath, ModelFile, Normalization, Sha256
+from export.contract.transform import ImageError, Pixels, Transform
+
+GOLDEN = "golden/golden.json"
+
+Predict = Callable[[Pixels], NDArray[np.float32]]
+
+
+class GoldenImage(BaseModel):
+    """One image file, the digest of its pixels after the transform, and its probabilities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: BundlePath
+    pixels_sha256: Sha256
+    probabilities: list[float] = Field(description="in label order, recorded by MindSpore")
+
+
+class GoldenSet(BaseModel):
+    """The images, with the labels, transform and normalisation that they were recorded under."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labels: list[str]
+    transform: Transform
+    normalization: Normalization
+    images: list[GoldenImage] = Field(min_length=1)
+
+
+def pixels_digest(pixels: Pixels) -> str:
+    """Return the sha256 of uint8 pixels (height, width, 3) in row order."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+
+
+def prove_pixels(bundle: Bundle) -> tuple[GoldenSet, Pixels]:
+    """Return the golden set and its pixels (n, height, width, 3), exactly as they were recorded.
+
+    Raises:
+        BundleError: the manifest was changed after recording, or this machine decodes otherwise.
+    """
+    golden = GoldenSet.model_validate_json((bundle.path / GOLDEN).read_bytes())
+    for field in ("labels", "transform", "normalization"):
+        if getattr(golden, field) != getattr(bundle.manifest, field):
+            raise BundleError(
+                f"{bundle.path}: the manifest's {field} is not the one that the golden images "
+                f"were recorded with; export the model again instead of editing its bundle"
+            )
+    pixels = [_proven(bundle.path, bundle.manifest.transform, image) for image in golden.images]
+    return golden, np.stack(pixels)
+
+
+def prove_probabilities(
+    bundle: Bundle, file: ModelFile, golden: GoldenSet, pixels: Pixels, predict: Predict
+) -> float:
+    """Return the largest difference between predicted and golden probabilities.
+
+    Args:
+        bundle: the bundle under proof.
+        file: the model file that `predict` runs.
+        golden: as `prove_pixels` gave it.
+        pixels: likewise, uint8 (n, height, width, 3).
+        predict: uint8 (n, height, width, 3) -> float32 (n, classes).
+
+    Raises:
+        BundleError: the difference exceeds the file's tolerance.
+    """
+    expected = np.array([image.probabilities for image in golden.images], np.float32)
+    actual = predict(pixels)
+    if actual.shape != expected.shape or not np.isfinite(actual).all():
+        raise BundleError(f"{bundle.path / file.path}: gave {actual.shape}, not {expected.shape}")
+    differences = np.abs(actual - expected).max(axis=1)
+    worst = int(differences.argmax())
+    if differences[worst] > file.tolerance:
+        raise BundleError(
+            f"{bundle.path / file.path}: probabilities of golden image "
+            f"{golden.images[worst].path} differ by {differences[worst]:.3g} from those of the "
+            f"evaluated checkpoint; the bundle allows {file.tolerance:.3g}"
+        )
+    return float(differences[worst])
+
+
+def _proven(root: Path, transform: Transform, image: GoldenImage) -> Pixels:
+    try:
+        pixels = transform.decode((root / image.path).read_bytes())
+    except (ImageError, OSError) as error:
+        raise BundleError(f"{root / image.path}: golden image cannot be read: {error}") from error
+    if pixels_digest(pixels) != image.pixels_sha256:
+        raise BundleError(
+            f"{root / image.path}: this machine's decoder and resizer do not give the recorded "
+            f"pixels; the model would not be the one that was evaluated"
+        )
+    return pixels

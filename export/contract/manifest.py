@@ -1,0 +1,115 @@
+"""The manifest: everything that a server must know about a model besides its weights."""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from export.contract.transform import Transform
+
+MANIFEST = "manifest.json"
+
+Format = Literal["onnx", "mindir", "mindir-lite", "air"]
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+def _stays_inside(path: str) -> str:
+    pure = PurePosixPath(path)
+    if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path or str(pure) != path:
+        raise ValueError(f"{path!r} is not a plain relative path inside the bundle")
+    return path
+
+
+BundlePath = Annotated[str, AfterValidator(_stays_inside)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Triple = tuple[float, float, float]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Normalization(_Part):
+    """(pixel - mean) / std per RGB channel, in pixel units (0 to 255); it runs inside the graph."""
+
+    mean: Triple
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+
+
+class Tensor(_Part):
+    """A graph input or output; the first axis is the batch, which is dynamic."""
+
+    name: str
+    dtype: Literal["uint8", "float32"]
+    shape: list[PositiveInt | Literal["batch"]]
+
+
+class Accuracy(_Part):
+    """What the checkpoint's evaluation counted, before any conversion."""
+
+    dataset: str = Field(description="name of the evaluation set")
+    images: PositiveInt = Field(description="number of images evaluated")
+    top1_correct: NonNegativeInt = Field(description="images whose first class is right")
+    top5_correct: NonNegativeInt = Field(description="images whose first five hold the right class")
+
+    @property
+    def top1(self) -> float:
+        """Top-1 accuracy, 0 to 1."""
+        return self.top1_correct / self.images
+
+
+class ModelFile(_Part):
+    """One converted network: where it is, what it is, how near it must come to the golden set."""
+
+    path: BundlePath
+    format: Format
+    precision: Precision
+    sha256: Sha256
+    buckets: list[PositiveInt] = Field(description="batch sizes to warm and run", min_length=1)
+    tolerance: NonNegativeFloat = Field(
+        description="largest allowed difference of a probability from its golden value"
+    )
+
+
+class Manifest(_Part):
+    """`manifest.json`, schema version 1."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    version: Name
+    architecture: str = Field(description="member of the network family")
+    checkpoint_sha256: Sha256 = Field(description="digest of the weights that were converted")
+    labels: list[str] = Field(min_length=1, description="class labels in index order")
+    transform: Transform
+    normalization: Normalization
+    input: Tensor
+    output: Tensor
+    files: list[ModelFile] = Field(min_length=1)
+    accuracy: Accuracy | None = Field(description="null where no evaluation set was at hand")
+    revision: str | None = Field(description="source revision that exported it, if known")
+    versions: dict[str, str] = Field(description="library versions that exported it")
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> "Manifest":
+        crop = self.transform.crop
+        _same("input shape", self.input.shape, ["batch", crop.height, crop.width, 3])
+        _same("output shape", self.output.shape, ["batch", len(self.labels)])
+        kinds = [(file.format, file.precision) for file in self.files]
+        _same("number of distinct files", len(set(kinds)), len(kinds))
+        return self
+
+
+def _same(what: str, stated: object, expected: object) -> None:
+    if stated != expected:
+        raise ValueError(f"{what} is {stated}, but transform, labels and files ask for {expected}")
