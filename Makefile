@@ -72,10 +72,9 @@ generate = $(PY) -m grpc_tools.protoc -I . -I $$($(PY) -c 'import google.rpc as 
 	  --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) --plugin=$(VENV)/bin/protoc-gen-mypy_grpc \
 	  --mypy_grpc_out=$(1) protos/*.proto
 
-lock: ## Pin the dependencies of pyproject.toml in requirements/
-	$(PYTHON) -m uv --version >/dev/null
+lock: ## Pin the dependencies of pyproject.toml in requirements/ (needs uv)
 	for extra in dev export training serving; do \
-	  $(PYTHON) -m uv pip compile pyproject.toml --extra $$extra --constraints requirements/dev.txt \
+	  uv pip compile pyproject.toml --extra $$extra --constraints requirements/dev.txt \
 	    --python-version 3.11 --universal --no-emit-index-url --no-header --no-annotate --quiet \
 	    --output-file requirements/$$extra.txt; done
 

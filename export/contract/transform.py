@@ -19,6 +19,7 @@ import struct
 import zlib
 from typing import Annotated, Literal, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
@@ -27,12 +28,15 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 Pixels = NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-KERNELS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+WIDENED = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FIXED = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 SWAPS_AXES = frozenset({5, 6, 7, 8})
 ORIENTATION_TAG = 0x0112
 
 # `read_header` bounds the pixels; Pillow's own limit only warns, and up to twice its value.
 Image.MAX_IMAGE_PIXELS = None
+# Images are transformed in parallel; one of them is too small to be worth a thread pool inside.
+cv2.setNumThreads(1)
 
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError,
@@ -93,9 +97,10 @@ class ShorterSide(BaseModel):
 class Transform(BaseModel):
     """Encoded image -> uint8 RGB pixels (crop.height, crop.width, 3), driven by data alone.
 
-    Resize and centre crop are one resampling of the cropped region, so that the work is bounded
-    by the crop however long the image is. The kernel widens with the reduction (antialias), in
-    Pillow's fixed-point arithmetic, which gives the same pixels on every machine.
+    With antialias the kernel widens with the reduction, as in Pillow, torchvision and timm; resize
+    and centre crop are then one resampling of the cropped region, so that the work is bounded by
+    the crop however long the image is. Without it the kernel keeps its width, as in OpenCV and
+    MindSpore. Both are fixed-point arithmetic that gives the same pixels with any SIMD.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,7 +108,7 @@ class Transform(BaseModel):
     resize: Annotated[Stretch | ShorterSide, Field(discriminator="kind")]
     crop: Size
     kernel: Literal["bilinear", "bicubic"] = "bilinear"
-    antialias: Literal[True] = True
+    antialias: bool = True
 
     @model_validator(mode="after")
     def _crop_fits(self) -> "Transform":
@@ -113,17 +118,21 @@ class Transform(BaseModel):
                 f"a crop of {self.crop.width} x {self.crop.height} does not fit in "
                 f"a resize to {width} x {height} (width x height)"
             )
+        if not self.antialias and self.resize.kind != "stretch":
+            raise ValueError(
+                f"a resize of kind {self.resize.kind} needs antialias: true; "
+                f"without it the kind must be stretch"
+            )
         return self
 
     def decode(self, data: bytes) -> Pixels:
         """Return the pixels of an encoded image; raise `ImageError` where it is broken."""
-        read_header(data)
-        try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                image.load()
-                return self._sample(_to_rgb(ImageOps.exif_transpose(image)))
-        except _DECODER_ERRORS as error:
-            raise ImageError(f"the image cannot be decoded: {error}") from error
+        with _open(data) as image:
+            try:
+                rgb = _to_rgb(ImageOps.exif_transpose(image))
+            except _DECODER_ERRORS as error:
+                raise ImageError(f"the image cannot be decoded: {error}") from error
+            return self._sample(rgb)
 
     def from_rgb(self, rgb: Pixels) -> Pixels:
         """Return the pixels of a decoded uint8 image (height, width, 3)."""
@@ -134,24 +143,41 @@ class Transform(BaseModel):
         return self._sample(Image.fromarray(rgb))
 
     def _sample(self, image: Image.Image) -> Pixels:
+        return self._widened(image) if self.antialias else self._fixed(image)
+
+    def _widened(self, image: Image.Image) -> Pixels:
         width, height = self.resize.resized(image.width, image.height)
         left, right = _span(image.width, width, self.crop.width)
         top, bottom = _span(image.height, height, self.crop.height)
         size = (self.crop.width, self.crop.height)
-        box = (left, top, right, bottom)
-        return np.asarray(image.resize(size, KERNELS[self.kernel], box))
+        return np.asarray(image.resize(size, WIDENED[self.kernel], (left, top, right, bottom)))
+
+    def _fixed(self, image: Image.Image) -> Pixels:
+        width, height = self.resize.resized(image.width, image.height)
+        resized: Pixels = np.asarray(
+            cv2.resize(np.asarray(image), (width, height), interpolation=FIXED[self.kernel]),
+            np.uint8,
+        )
+        top, left = (height - self.crop.height) // 2, (width - self.crop.width) // 2
+        return resized[top : top + self.crop.height, left : left + self.crop.width]
 
 
 def read_header(data: bytes) -> Header:
     """Return format and size (after EXIF orientation) without decoding; raise `ImageError`."""
+    with _open(data) as image:
+        try:
+            turned = image.getexif().get(ORIENTATION_TAG) in SWAPS_AXES
+        except _DECODER_ERRORS as error:
+            raise ImageError(f"the image's EXIF data is broken: {error}") from error
+        width, height = reversed(image.size) if turned else image.size
+        return Header(image.format or "", width, height)
+
+
+def _open(data: bytes) -> Image.Image:
     if not data:
         raise ImageError("the image is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            if image.getexif().get(ORIENTATION_TAG) in SWAPS_AXES:
-                width, height = height, width
-            return Header(image.format or "?", width, height)
+        return Image.open(io.BytesIO(data), formats=FORMATS)
     except _DECODER_ERRORS as error:
         raise ImageError(
             f"{len(data)} bytes are not an image in one of the formats {', '.join(FORMATS)}"
