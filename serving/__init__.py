@@ -1,0 +1,1 @@
+"""Bundle -> answers: the server, its engine and the runtimes behind it."""

@@ -1,0 +1,1 @@
+"""Bytes <-> engine: what callers see over gRPC and HTTP."""

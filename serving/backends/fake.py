@@ -1,0 +1,41 @@
+"""A backend without a model: it tells the images of a batch apart and fails when told to."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from export.contract.transform import Pixels
+from serving.backends import Placement, Probabilities
+
+
+class FakeBackend:
+    """Gives an image probability 1 for the class that its first sample names.
+
+    Args:
+        classes: number of classes.
+        side: height and width of the images, in pixels.
+        before_run: called with the images of each batch; may block, and may raise to fail it.
+    """
+
+    def __init__(
+        self, classes: int, side: int, before_run: Callable[[Pixels], None] = lambda _: None
+    ) -> None:
+        self.classes, self.side, self.before_run = classes, side, before_run
+        self.batches: list[tuple[int, int]] = []
+
+    def allocate(self, bucket: int) -> Pixels:
+        """Return a uint8 buffer (bucket, side, side, 3)."""
+        return np.zeros((bucket, self.side, self.side, 3), np.uint8)
+
+    def run(self, buffer: Pixels, images: int) -> Probabilities:
+        """Return one-hot float32 (images, classes); record (images, bucket) in `batches`."""
+        self.batches.append((images, len(buffer)))
+        self.before_run(buffer[:images])
+        return np.eye(self.classes, dtype=np.float32)[buffer[:images, 0, 0, 0] % self.classes]
+
+    def describe(self) -> Placement:
+        """Return the fake's placement."""
+        return Placement("fake", "cpu", "fp32")
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,1 @@
+"""The engine: image jobs from admission to answer, without gRPC, HTTP or a runtime."""

@@ -1,0 +1,77 @@
+"""Everything that can go wrong for a caller or an operator, in domain words.
+
+ServingError
+├── InvalidRequestError     the request as a whole cannot be answered: empty, too many images
+│   └── InvalidImageError   one image cannot be classified: broken, too large, of a wrong shape
+├── ModelNotFoundError      no such model or version is loaded
+├── OverloadedError         every slot for images in flight is taken; carries a retry hint
+├── DeadlineExceededError   the deadline of the caller has passed
+├── UnavailableError        loading or draining
+├── InternalError           anything else: logged whole, told as an id
+└── StartupError            the server cannot start: a taken port, a device that is not there
+"""
+
+import logging
+import uuid
+from typing import ClassVar, Self
+
+logger = logging.getLogger(__name__)
+
+
+class ServingError(Exception):
+    """Base of all errors; `outcome` is the label under which `images_total` counts its images."""
+
+    outcome: ClassVar[str] = "failed"
+
+
+class InvalidRequestError(ServingError):
+    """The request cannot be answered; the message says what to send instead."""
+
+    outcome = "invalid"
+
+
+class InvalidImageError(InvalidRequestError):
+    """One image cannot be classified; its batch mates can."""
+
+
+class ModelNotFoundError(ServingError):
+    """The message lists the models or versions that are loaded."""
+
+    outcome = "rejected"
+
+
+class OverloadedError(ServingError):
+    """Refused at admission; the same request may succeed after `retry_after_ms` milliseconds."""
+
+    outcome = "rejected"
+
+    def __init__(self, message: str, retry_after_ms: int) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
+
+
+class DeadlineExceededError(ServingError):
+    """The deadline passed before the answer was there."""
+
+    outcome = "expired"
+
+
+class UnavailableError(ServingError):
+    """The server is loading or draining; another one may answer now."""
+
+    outcome = "rejected"
+
+
+class InternalError(ServingError):
+    """A fault of the server; the log holds its traceback under the id in the message."""
+
+    @classmethod
+    def logged(cls, error: BaseException) -> Self:
+        """Log `error` with its traceback and return what a caller may know of it."""
+        error_id = uuid.uuid4().hex[:12]
+        logger.error("internal error (id %s)", error_id, exc_info=error)
+        return cls(f"internal error (id {error_id})")
+
+
+class StartupError(ServingError):
+    """The server cannot start as asked; never reaches a caller."""
