@@ -1,0 +1,91 @@
+"""Classifying many files: in requests of several images, a few of them in flight."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from clients.channel import MAX_MESSAGE_BYTES
+from clients.client import ClassifierClient
+from clients.errors import ClassifierError
+from clients.files import split
+from clients.types import ImageFailure, Prediction
+
+REQUESTS_IN_FLIGHT = 4
+# Small enough that a request of the full network on a slow CPU stays within the timeout.
+IMAGES_PER_REQUEST = 16
+# Leaves room for what surrounds the image bytes in a message.
+BYTES_PER_REQUEST = MAX_MESSAGE_BYTES - 64 * 1024
+
+Outcome = Prediction | ImageFailure
+FileOutcome = tuple[Path, Outcome]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What to ask about every file; `timeout_s` is per request."""
+
+    top_k: int
+    model: str
+    version: str
+    timeout_s: float
+
+
+def classify_files(
+    client: ClassifierClient, paths: Sequence[Path], question: Question
+) -> Iterator[FileOutcome]:
+    """Yield every file with its outcome, in order; a file's failure hurts no other.
+
+    Raises:
+        ClassifierError: the server does not describe the model, so nothing can be asked.
+    """
+    limit = client.get_model(
+        question.model, question.version, timeout_s=question.timeout_s
+    ).max_images_per_request
+    groups = split(paths, max_images=min(limit, IMAGES_PER_REQUEST), max_bytes=BYTES_PER_REQUEST)
+    with ThreadPoolExecutor(REQUESTS_IN_FLIGHT) as pool:
+        for outcomes in pool.map(lambda group: _ask(client, group, question), groups):
+            yield from outcomes
+
+
+def _ask(client: ClassifierClient, paths: Sequence[Path], question: Question) -> list[FileOutcome]:
+    """Return the outcomes of the files of one request."""
+    files = {path: _read(path) for path in paths}
+    images = {path: data for path, data in files.items() if isinstance(data, bytes)}
+    outcomes = dict(zip(images, _classify(client, list(images.values()), question), strict=True))
+    return [
+        (path, data if isinstance(data, ImageFailure) else outcomes[path])
+        for path, data in files.items()
+    ]
+
+
+def _read(path: Path) -> bytes | ImageFailure:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return ImageFailure(grpc.StatusCode.NOT_FOUND, f"cannot be read: {error.strerror}")
+    if len(data) > BYTES_PER_REQUEST:
+        return ImageFailure(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            f"the file has {len(data)} bytes; at most {BYTES_PER_REQUEST} can be sent",
+        )
+    return data
+
+
+def _classify(
+    client: ClassifierClient, images: Sequence[bytes], question: Question
+) -> Sequence[Outcome]:
+    if not images:
+        return []
+    try:
+        return client.classify(
+            images,
+            top_k=question.top_k,
+            model=question.model,
+            version=question.version,
+            timeout_s=question.timeout_s,
+        )
+    except ClassifierError as error:
+        return [ImageFailure(error.code, error.message)] * len(images)

@@ -1,0 +1,63 @@
+"""What a call may raise.
+
+ClassifierError            a call failed; `code` and `message` say how
+├── RequestError           the server refuses this request, now and later
+├── DeadlineError          no answer within the timeout, or none possible
+├── OverloadError          the server's queue is full, or the message too large
+└── UnavailableError       no server there, or one that is loading or draining
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+
+class ClassifierError(Exception):
+    """A call failed with the gRPC status `code`; `message` is the server's or the library's."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(f"{code.name}: {message}")
+        self.code = code
+        self.message = message
+
+
+class RequestError(ClassifierError):
+    """INVALID_ARGUMENT or NOT_FOUND: the same request would fail again."""
+
+
+class DeadlineError(ClassifierError):
+    """DEADLINE_EXCEEDED: no answer within the timeout, or the server knows that none can be."""
+
+
+class OverloadError(ClassifierError):
+    """RESOURCE_EXHAUSTED, after the retries that the server allowed."""
+
+
+class UnavailableError(ClassifierError):
+    """UNAVAILABLE, after retries: nothing listens there, or it is loading or draining."""
+
+
+_KINDS: dict[grpc.StatusCode, type[ClassifierError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: RequestError,
+    grpc.StatusCode.NOT_FOUND: RequestError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+}
+
+
+@contextmanager
+def rpc_errors(address: str) -> Iterator[None]:
+    """Raise the `ClassifierError` for a gRPC error of a call to this address."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        code = error.code()
+        message = error.details() or "no details"
+        if code is grpc.StatusCode.UNAVAILABLE:
+            message = (
+                f"no server answers at {address} ({message}); "
+                f"`make serve` or `python -m serving --model BUNDLE` starts one"
+            )
+        raise _KINDS.get(code, ClassifierError)(code, message) from error
