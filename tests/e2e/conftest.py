@@ -1,0 +1,63 @@
+"""Real server processes for the end-to-end tests."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "models/fashion_resnext/1"
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server process that has said it is ready."""
+
+    process: subprocess.Popen[str]
+    grpc: str
+    http: str
+    banner: str
+
+
+@contextmanager
+def serve(model: Path, *flags: str) -> Iterator[Server]:
+    """Run `python -m serving` on free ports; it must end cleanly on SIGTERM."""
+    command = [sys.executable, "-m", "serving", "--model", str(model), "--grpc-port", "0"]
+    process = subprocess.Popen(
+        [*command, "--http-port", "0", *flags], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield _ready(process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _ready(process: subprocess.Popen[str]) -> Server:
+    assert process.stdout
+    banner = ""
+    for line in process.stdout:
+        banner += line
+        if "clients classify" in line:
+            grpc = re.search(r"localhost:\d+", banner)
+            http = re.search(r"http://localhost:\d+", banner)
+            assert grpc
+            assert http
+            return Server(process, grpc[0], http[0], banner)
+    raise AssertionError(f"the server ended with {process.wait()} before it was ready: {banner}")
+
+
+@pytest.fixture(scope="module")
+def shipped_server() -> Iterator[Server]:
+    """A server of the bundle that ships with the repository."""
+    with serve(SHIPPED) as server:
+        yield server
