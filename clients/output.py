@@ -40,7 +40,7 @@ def print_json(outcomes: Iterable[FileOutcome]) -> int:
 
 def print_table(outcomes: Iterable[FileOutcome]) -> int:
     """Print a row per file: name, first class, probability, next classes; return failures."""
-    table = Table(box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("Image", overflow="fold")
     table.add_column("Class", overflow="fold", style="bold")
     table.add_column("Probability", justify="right", no_wrap=True)
