@@ -13,7 +13,7 @@ ServingError
 
 import logging
 import uuid
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 class ServingError(Exception):
     """Base of all errors; `outcome` is the label under which `images_total` counts its images."""
 
-    outcome: ClassVar[str] = "failed"
+    outcome: ClassVar[Literal["invalid", "rejected", "expired", "failed"]] = "failed"
 
 
 class InvalidRequestError(ServingError):

@@ -1,0 +1,57 @@
+"""`python -m serving`: serve the bundles named by --model until a signal."""
+
+import asyncio
+import logging
+import os
+import sys
+
+from pydantic import ValidationError
+from pydantic_settings import CliApp, SettingsError
+
+from export.contract.bundle import BundleError
+from serving.config import ServingConfig
+from serving.errors import StartupError
+
+
+def main() -> int:
+    """Run the server; return its exit code: 0 after a signal, 1 where it cannot start, 2 usage."""
+    try:
+        config = CliApp.run(ServingConfig)
+    except (ValidationError, SettingsError) as error:
+        return _fail(_explain(error), 2)
+    logging.basicConfig(
+        level=config.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    # Here, so that --help need not wait for gRPC and the runtimes.
+    from serving.server import serve
+
+    try:
+        loaded = asyncio.run(serve(config))
+    except (BundleError, StartupError) as error:
+        return _fail(str(error), 1)
+    if not loaded:
+        # The loading thread is inside a runtime and cannot be interrupted; nothing waits for it.
+        os._exit(0)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"python -m serving: {message}", file=sys.stderr)
+    return code
+
+
+def _explain(error: ValidationError | SettingsError) -> str:
+    if isinstance(error, SettingsError):
+        return str(error)
+    return "; ".join(
+        _explain_one(str(e["loc"][0]) if e["loc"] else "", e["msg"]) for e in error.errors()
+    )
+
+
+def _explain_one(field: str, message: str) -> str:
+    flag = f"--{field.replace('_', '-')}: " if field else ""
+    return f"{flag}{message}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

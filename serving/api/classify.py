@@ -1,0 +1,126 @@
+"""The Classifier service on grpc.aio."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, Never
+
+import grpc
+
+from protos import classifier_pb2 as pb
+from protos.classifier_pb2_grpc import ClassifierServicer
+from serving.api.messages import to_model, to_response, to_sources
+from serving.api.status import CODES, retry_metadata, to_status
+from serving.api.streams import messages_until
+from serving.engine.model import Model
+from serving.engine.repository import ModelRepository
+from serving.errors import InternalError, ServingError
+from serving.readiness import Readiness, State
+
+Context = grpc.aio.ServicerContext[Any, Any]
+REQUESTS_PER_STREAM = 32
+
+
+class Classifier(ClassifierServicer):
+    """Answers `resnext.serving.v1.Classifier`.
+
+    A caller that cancels, or whose deadline passes, cancels the coroutine that serves it, and
+    with it the image jobs.
+
+    Args:
+        repository: the loaded models.
+        readiness: the server's state.
+        max_images_per_request: largest number of images.
+        default_timeout_s: the deadline of a request that has none, in seconds.
+    """
+
+    def __init__(
+        self,
+        repository: ModelRepository,
+        readiness: Readiness,
+        *,
+        max_images_per_request: int,
+        default_timeout_s: float,
+    ) -> None:
+        self._repository, self._readiness = repository, readiness
+        self._max_images, self._default_timeout_s = max_images_per_request, default_timeout_s
+
+    async def Classify(  # noqa: N802
+        self, request: pb.ClassifyRequest, context: Context
+    ) -> pb.ClassifyResponse:
+        """Classify the images of one request."""
+        try:
+            return await self._classify(request, context)
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            await _abort(context, error)
+
+    async def ClassifyStream(  # type: ignore[override]  # noqa: N802 - the form that writes itself
+        self, request_iterator: AsyncIterator[pb.ClassifyRequest], context: Context
+    ) -> None:
+        """Answer each request as soon as it is ready; read on only while few are in flight."""
+        places = asyncio.Semaphore(REQUESTS_PER_STREAM)
+        writing = asyncio.Lock()
+
+        async def answer(request: pb.ClassifyRequest) -> None:
+            response = await self._answer(request, context)
+            async with writing:
+                await context.write(response)
+            places.release()
+
+        async with (
+            aclosing(messages_until(self._readiness.draining, request_iterator)) as requests,
+            asyncio.TaskGroup() as answers,
+        ):
+            async for request in requests:
+                await places.acquire()
+                answers.create_task(answer(request))
+
+    async def GetModel(  # noqa: N802
+        self, request: pb.GetModelRequest, context: Context
+    ) -> pb.Model:
+        """Describe one model."""
+        try:
+            return self._describe(self._repository.get(request.model, request.version))
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            await _abort(context, error)
+
+    async def ListModels(  # noqa: N802
+        self,
+        request: pb.ListModelsRequest,  # noqa: ARG002
+        context: Context,  # noqa: ARG002
+    ) -> pb.ListModelsResponse:
+        """Describe all models."""
+        models = self._repository.all()
+        return pb.ListModelsResponse(models=[self._describe(model) for model in models])
+
+    def _describe(self, model: Model) -> pb.Model:
+        ready = self._readiness.state is State.SERVING
+        return to_model(model, self._max_images, ready=ready)
+
+    async def _classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
+        model = self._repository.get(request.model, request.version)
+        sources = to_sources(request, self._max_images)
+        answers = await model.classify(sources, self._deadline(context))
+        if len(answers) == 1 and isinstance(answers[0], ServingError):
+            raise answers[0]
+        return to_response(request, model, answers)
+
+    async def _answer(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
+        try:
+            return await self._classify(request, context)
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            return pb.ClassifyResponse(id=request.id, status=to_status(_known(error)))
+
+    def _deadline(self, context: Context) -> float:
+        remaining = context.time_remaining()
+        return time.monotonic() + (self._default_timeout_s if remaining is None else remaining)
+
+
+async def _abort(context: Context, error: Exception) -> Never:
+    known = _known(error)
+    await context.abort(CODES[type(known)].grpc, str(known), retry_metadata(known))
+
+
+def _known(error: Exception) -> ServingError:
+    return error if isinstance(error, ServingError) else InternalError.logged(error)

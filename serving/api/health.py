@@ -1,0 +1,31 @@
+"""The gRPC health protocol, with watches that end when the server drains."""
+
+import asyncio
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2
+
+from serving.api.streams import unless
+
+STATES = health_pb2.HealthCheckResponse
+
+
+class Health(health.aio.HealthServicer):  # type: ignore[misc]  # the package has no types
+    """Answers checks and watches of the server as a whole and of its services."""
+
+    def __init__(self, services: tuple[str, ...], draining: asyncio.Event) -> None:
+        super().__init__()
+        self._services, self._draining = ("", *services), draining
+
+    async def say(self, *, serving: bool) -> None:
+        """Set the state of the server and of all its services."""
+        for service in self._services:
+            await self.set(service, STATES.SERVING if serving else STATES.NOT_SERVING)
+
+    async def Watch(  # noqa: N802
+        self, request: Any, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        """Tell every change of a service's state until the server drains."""
+        await unless(self._draining, super().Watch(request, context))
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")

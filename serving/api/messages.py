@@ -1,0 +1,97 @@
+"""Messages of the wire contract <-> what the engine takes and gives."""
+
+import numpy as np
+
+from protos import classifier_pb2 as pb
+from serving.api.status import to_status
+from serving.backends import Probabilities
+from serving.engine.job import Answer, Prediction, Timing
+from serving.engine.model import Model
+from serving.engine.sources import Encoded, Raw, Source
+from serving.errors import InvalidRequestError
+
+
+def to_sources(request: pb.ClassifyRequest, max_images: int) -> list[Source]:
+    """Return the request's images; raise `InvalidRequestError` where there are none or too many."""
+    if not request.images:
+        raise InvalidRequestError("the request holds no image; send at least one in `images`")
+    if len(request.images) > max_images:
+        raise InvalidRequestError(
+            f"the request holds {len(request.images)} images; "
+            f"this server takes at most {max_images} per request"
+        )
+    return [_to_source(image) for image in request.images]
+
+
+def to_response(
+    request: pb.ClassifyRequest, model: Model, answers: list[Answer]
+) -> pb.ClassifyResponse:
+    """Return the answers to a request, in its order."""
+    return pb.ClassifyResponse(
+        results=[_to_result(request, model, index, a) for index, a in enumerate(answers)],
+        model=model.name,
+        version=model.version,
+        digest=model.bundle.digest,
+        id=request.id,
+    )
+
+
+def to_model(model: Model, max_images_per_request: int, *, ready: bool) -> pb.Model:
+    """Describe a model."""
+    manifest = model.bundle.manifest
+    return pb.Model(
+        name=model.name,
+        version=model.version,
+        digest=model.bundle.digest,
+        architecture=manifest.architecture,
+        labels=manifest.labels,
+        height=manifest.transform.crop.height,
+        width=manifest.transform.crop.width,
+        transform_json=manifest.transform.model_dump_json(),
+        runtime=model.placement.runtime,
+        device=model.placement.device,
+        precision=model.placement.precision,
+        buckets=model.buckets,
+        top1=manifest.accuracy.top1 if manifest.accuracy else 0.0,
+        max_images_per_request=max_images_per_request,
+        ready=ready,
+    )
+
+
+def _to_source(image: pb.Image) -> Source:
+    if image.WhichOneof("source") == "raw":
+        raw = image.raw
+        return Raw(raw.pixels, raw.height, raw.width, raw.channels)
+    return Encoded(image.encoded)
+
+
+def _to_result(request: pb.ClassifyRequest, model: Model, index: int, answer: Answer) -> pb.Result:
+    if not isinstance(answer, Prediction):
+        return pb.Result(status=to_status(answer, f"image {index}: "))
+    result = pb.Result(
+        classes=_top(answer.probabilities, request.top_k, model.bundle.manifest.labels),
+        timing=_to_timing(answer.timing),
+    )
+    if request.full_probabilities:
+        result.probabilities.extend(answer.probabilities.tolist())
+    return result
+
+
+def _top(probabilities: Probabilities, top_k: int, labels: list[str]) -> list[pb.Class]:
+    """Return the first `top_k` classes, 0 for all; equal probabilities keep label order."""
+    order = np.argsort(-probabilities, kind="stable")[: top_k or None]
+    return [
+        pb.Class(index=index, label=labels[index], probability=probability)
+        for index, probability in zip(order.tolist(), probabilities[order].tolist(), strict=True)
+    ]
+
+
+def _to_timing(timing: Timing) -> pb.Timing:
+    return pb.Timing(
+        admission_ms=timing.admission * 1000,
+        decode_ms=timing.decode * 1000,
+        queue_ms=timing.queue * 1000,
+        infer_ms=timing.infer * 1000,
+        total_ms=timing.total * 1000,
+        batch_images=timing.batch_images,
+    )

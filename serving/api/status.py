@@ -1,0 +1,50 @@
+"""How an error is told: one table for gRPC and HTTP."""
+
+from typing import NamedTuple
+
+import grpc
+from google.rpc.status_pb2 import Status
+
+from serving.errors import (
+    DeadlineExceededError,
+    InternalError,
+    InvalidImageError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    OverloadedError,
+    ServingError,
+    StartupError,
+    UnavailableError,
+)
+
+
+class Code(NamedTuple):
+    """The code of an error at both edges."""
+
+    grpc: grpc.StatusCode
+    http: int
+
+
+CODES: dict[type[ServingError], Code] = {
+    InvalidRequestError: Code(grpc.StatusCode.INVALID_ARGUMENT, 400),
+    InvalidImageError: Code(grpc.StatusCode.INVALID_ARGUMENT, 400),
+    ModelNotFoundError: Code(grpc.StatusCode.NOT_FOUND, 404),
+    OverloadedError: Code(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
+    DeadlineExceededError: Code(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
+    UnavailableError: Code(grpc.StatusCode.UNAVAILABLE, 503),
+    InternalError: Code(grpc.StatusCode.INTERNAL, 500),
+    StartupError: Code(grpc.StatusCode.INTERNAL, 500),
+}
+
+
+def to_status(error: ServingError, prefix: str = "") -> Status:
+    """Return an error as google.rpc.Status; `prefix` tells which image it is about."""
+    code: int = CODES[type(error)].grpc.value[0]
+    return Status(code=code, message=f"{prefix}{error}")
+
+
+def retry_metadata(error: ServingError) -> tuple[tuple[str, str], ...]:
+    """Return the trailing metadata that tells a client when to try again, if it should."""
+    if isinstance(error, OverloadedError):
+        return (("grpc-retry-pushback-ms", str(error.retry_after_ms)),)
+    return ()

@@ -1,0 +1,30 @@
+"""What a server that is ready prints: where it listens, and a command to try it."""
+
+import sys
+from pathlib import Path
+
+from export.contract.bundle import Bundle
+from export.contract.golden import GOLDEN
+
+LOCAL = {"127.0.0.1", "0.0.0.0", "::1", "::", "localhost"}  # noqa: S104 - compared, not bound
+
+
+def banner(bundle: Bundle, host: str, grpc_port: int, http_port: int) -> str:
+    """Return the lines for a server that answers with (among others) the model of `bundle`."""
+    name = "localhost" if host in LOCAL else host
+    python, image = _short(Path(sys.executable)), _short(_sample(bundle))
+    return (
+        f"gRPC  {name}:{grpc_port}\n"
+        f"HTTP  http://{name}:{http_port}/metrics\n"
+        f"Try   {python} -m clients classify {image} --address {name}:{grpc_port}"
+    )
+
+
+def _sample(bundle: Bundle) -> Path:
+    images = (bundle.path / GOLDEN).parent.iterdir()
+    return min(path for path in images if path.suffix != ".json")
+
+
+def _short(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,0 +1,91 @@
+"""The server's settings: flags, environment (`SERVING_*`) and help from one declaration."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from export.contract.manifest import Precision
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ServingConfig(BaseSettings):
+    """Serve image classifiers over gRPC, with health and metrics over HTTP.
+
+    Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="SERVING_",
+        cli_kebab_case=True,
+        cli_prog_name="python -m serving",
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        frozen=True,
+        extra="forbid",
+    )
+
+    model: Annotated[list[Path], NoDecode] = Field(
+        min_length=1, description="bundle directory; repeat it, or separate by commas, for several"
+    )
+    device: str = Field("cpu", description="where models run: cpu, cuda or cuda:<index>")
+    precision: Precision | None = Field(
+        None, description="unset: fp32 on a CPU; on a GPU fp16 where the bundle holds it, else fp32"
+    )
+    threads: PositiveInt = Field(1, description="CPU threads that one batch may use")
+    instances: PositiveInt | None = Field(
+        None, description="batches that run at once; unset: CPU cores / threads, on a GPU 1"
+    )
+    buckets: Annotated[tuple[PositiveInt, ...] | None, NoDecode] = Field(
+        None, description="batch sizes to warm and run, by commas; unset: as the bundle says"
+    )
+    decode_threads: PositiveInt = Field(
+        len(os.sched_getaffinity(0)), description="threads that decode images, per model"
+    )
+    # Not 0.0.0.0: there is neither encryption nor authentication yet.
+    host: str = Field(
+        "127.0.0.1", description="address to listen on; 0.0.0.0 or :: for every interface"
+    )
+    grpc_port: Port = Field(50051, description="gRPC port; 0 takes a free one")
+    http_port: Port = Field(8080, description="port of health and metrics; 0 takes a free one")
+    max_images_per_request: PositiveInt = Field(128, description="largest number of images")
+    max_inflight_images: PositiveInt = Field(
+        1024, description="images per model between admission and answer; more are refused"
+    )
+    max_image_pixels: PositiveInt = Field(
+        50_000_000, description="largest width x height, read from the header before decoding"
+    )
+    max_message_bytes: PositiveInt = Field(32 * 2**20, description="largest gRPC message, in bytes")
+    default_timeout_ms: PositiveInt = Field(
+        30_000, description="deadline of a request that sets none, in milliseconds"
+    )
+    grace_period_s: PositiveFloat = Field(
+        30.0, description="time to finish what is in flight after SIGTERM, in seconds"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="least severe message that is logged, to stderr"
+    )
+
+    @field_validator("model", "buckets", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("buckets")
+    @classmethod
+    def _rise(cls, buckets: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if buckets and list(buckets) != sorted(set(buckets)):
+            raise ValueError(f"{list(buckets)} must rise; say {sorted(set(buckets))}")
+        return buckets
+
+    @model_validator(mode="after")
+    def _request_fits(self) -> Self:
+        if self.max_images_per_request > self.max_inflight_images:
+            raise ValueError(
+                f"max_images_per_request is {self.max_images_per_request}: such a request could "
+                f"never be admitted with max_inflight_images {self.max_inflight_images}"
+            )
+        return self

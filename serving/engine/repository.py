@@ -1,0 +1,56 @@
+"""The models that are loaded, by name and version."""
+
+import re
+
+from serving.engine.model import Model
+from serving.errors import InvalidRequestError, ModelNotFoundError, UnavailableError
+
+
+class ModelRepository:
+    """Finds the model that a request names; the newest version where it names none."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, dict[str, Model]] = {}
+
+    def add(self, model: Model) -> None:
+        """Add a model that answers."""
+        self._models.setdefault(model.name, {})[model.version] = model
+
+    def all(self) -> list[Model]:
+        """Return every model, sorted by name, then version."""
+        versions = (self._models[name] for name in sorted(self._models))
+        return [held[version] for held in versions for version in sorted(held, key=_age)]
+
+    def get(self, name: str, version: str) -> Model:
+        """Return a model; an empty name means the only one, an empty version the newest.
+
+        Raises:
+            UnavailableError: nothing is loaded yet.
+            ModelNotFoundError: there is no such name or version.
+            InvalidRequestError: no name is given, and there are several.
+        """
+        versions = self._versions(name)
+        newest = max(versions, key=_age)
+        if version and version not in versions:
+            raise ModelNotFoundError(
+                f"model {versions[newest].name!r} has no version {version!r}; "
+                f"loaded: {', '.join(sorted(versions, key=_age))}"
+            )
+        return versions[version or newest]
+
+    def _versions(self, name: str) -> dict[str, Model]:
+        if not self._models:
+            raise UnavailableError("the server is loading its models; try again later")
+        loaded = ", ".join(sorted(self._models))
+        if not name and len(self._models) > 1:
+            raise InvalidRequestError(f"several models are loaded, name one of them: {loaded}")
+        if name and name not in self._models:
+            raise ModelNotFoundError(f"there is no model {name!r}; loaded: {loaded}")
+        return self._models[name or next(iter(self._models))]
+
+
+def _age(version: str) -> list[tuple[int, str]]:
+    """Sort 10 after 9, and 1.10 after 1.9: digits by their number, the rest as text."""
+    return [
+        (int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", version)
+    ]

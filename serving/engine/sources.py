@@ -1,0 +1,69 @@
+"""What a caller sends as an image, and how it becomes the network's pixels."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from export.contract.transform import ImageError, Pixels, Transform, read_header
+from serving.errors import InvalidImageError
+
+
+class Source(Protocol):
+    """An image as it arrived."""
+
+    def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
+        """Return uint8 pixels (height, width, 3) of the transform's crop.
+
+        Raises:
+            InvalidImageError: broken, or larger than `max_image_pixels` before the transform.
+        """
+
+
+class Encoded(NamedTuple):
+    """A whole image file."""
+
+    data: bytes
+
+    def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
+        """Decode and transform; the size is read from the header first."""
+        try:
+            header = read_header(self.data)
+            _check_size(header.height, header.width, max_image_pixels)
+            return transform.decode(self.data)
+        except ImageError as error:
+            raise InvalidImageError(str(error)) from error
+
+
+class Raw(NamedTuple):
+    """Decoded uint8 samples, row by row, channels interleaved; 3 channels are RGB, 1 is grey."""
+
+    samples: bytes
+    height: int
+    width: int
+    channels: int
+
+    def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
+        """Check the shape, repeat grey to RGB and transform."""
+        shape = (self.height, self.width, self.channels)
+        if self.channels not in (1, 3) or 0 in shape:
+            raise InvalidImageError(
+                f"a raw image of height {self.height}, width {self.width} and {self.channels} "
+                f"channels is none: height and width must be positive, channels 1 or 3"
+            )
+        _check_size(self.height, self.width, max_image_pixels)
+        if len(self.samples) != self.height * self.width * self.channels:
+            raise InvalidImageError(
+                f"a raw image of {self.height} x {self.width} x {self.channels} (height x width x "
+                f"channels) has {self.height * self.width * self.channels} bytes, "
+                f"but {len(self.samples)} came"
+            )
+        samples = np.frombuffer(self.samples, np.uint8).reshape(shape)
+        return transform.from_rgb(np.ascontiguousarray(np.broadcast_to(samples, (*shape[:2], 3))))
+
+
+def _check_size(height: int, width: int, max_image_pixels: int) -> None:
+    if height * width > max_image_pixels:
+        raise InvalidImageError(
+            f"the image has {width} x {height} = {width * height} pixels; "
+            f"this server takes at most {max_image_pixels}"
+        )

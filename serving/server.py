@@ -1,0 +1,124 @@
+"""The life of the server: listen, load, serve, drain."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+
+from serving.api.classify import Classifier
+from serving.api.rest import create_app
+from serving.api.streams import unless
+from serving.banner import banner
+from serving.config import ServingConfig
+from serving.engine.model import Model
+from serving.engine.repository import ModelRepository
+from serving.grpc_server import GrpcServer
+from serving.http_server import HttpServer
+from serving.loading import load_model
+from serving.metrics import Metrics
+from serving.readiness import Readiness, State
+from serving.signals import stop_on_signals
+
+
+async def serve(config: ServingConfig) -> bool:
+    """Serve until a signal; return whether all was loaded when it came.
+
+    Raises:
+        StartupError: a port is taken, or a model cannot run as asked.
+        BundleError: a bundle does not prove itself.
+    """
+    server = Server(config)
+    with stop_on_signals() as stop:
+        async with server.listening():
+            loaded = await unless(stop, server.load())
+            if loaded:
+                await server.start()
+                await stop.wait()
+                await server.drain()
+    return bool(loaded)
+
+
+class Server:
+    """A gRPC and an HTTP server for the models of one configuration.
+
+    It listens before it loads: a taken port is known at once, and probes find it alive.
+    """
+
+    def __init__(self, config: ServingConfig) -> None:
+        self._config = config
+        self._metrics = Metrics(CollectorRegistry())
+        self._readiness = Readiness(self._metrics.ready)
+        self.repository = ModelRepository()
+        app = create_app(self._metrics.registry, self._readiness)
+        self.http = HttpServer(app, config.host, config.http_port)
+        self.grpc = self._create_grpc()
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Listen while the context is open, then close everything."""
+        try:
+            async with self.http.listening(), self.grpc.listening():
+                yield
+        finally:
+            await asyncio.to_thread(self._close_models)
+
+    async def load(self) -> bool:
+        """Load, prove and warm every model; return True."""
+        for model in await asyncio.wrap_future(_in_thread(self._load_models)):
+            model.start()
+            self.repository.add(model)
+        return True
+
+    async def start(self) -> None:
+        """Say, to probes and to the operator, that the server answers."""
+        self._readiness.enter(State.SERVING)
+        await self.grpc.health.say(serving=True)
+        bundle = self.repository.all()[0].bundle
+        lines = banner(bundle, self._config.host, self.grpc.port, self.http.port)
+        print(lines, flush=True)
+
+    async def drain(self) -> None:
+        """Say that it does not, accept no more, finish what is in flight."""
+        await self.grpc.health.say(serving=False)
+        self._readiness.enter(State.DRAINING)
+        await self.grpc.stop(self._config.grace_period_s)
+
+    def _create_grpc(self) -> GrpcServer:
+        classifier = Classifier(
+            self.repository,
+            self._readiness,
+            max_images_per_request=self._config.max_images_per_request,
+            default_timeout_s=self._config.default_timeout_ms / 1000,
+        )
+        return GrpcServer(
+            classifier,
+            self._readiness.draining,
+            host=self._config.host,
+            port=self._config.grpc_port,
+            max_message_bytes=self._config.max_message_bytes,
+        )
+
+    def _load_models(self) -> list[Model]:
+        return [load_model(path, self._config, self._metrics) for path in self._config.model]
+
+    def _close_models(self) -> None:
+        for model in self.repository.all():
+            model.close()
+
+
+def _in_thread(load: Callable[[], list[Model]]) -> Future[list[Model]]:
+    """Run `load` in a daemon thread: unlike an executor's, it never keeps the process alive."""
+    future: Future[list[Model]] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(load())
+        except Exception as error:  # noqa: BLE001 - raised again where it is awaited
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return future

@@ -1,0 +1,126 @@
+"""A small, valid, sealed bundle: the deployment graph's form around one matrix product."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from export.contract.bundle import seal, sha256
+from export.contract.golden import GOLDEN, GoldenImage, GoldenSet, pixels_digest
+from export.contract.manifest import MANIFEST, Manifest, ModelFile, Normalization, Tensor
+from export.contract.transform import Pixels, Size, Stretch, Transform
+
+LABELS = ["ant", "bee", "cat", "dog", "elk", "fox"]
+SIDE = 16
+BUCKETS = [1, 2, 4, 8]
+TRANSFORM = Transform(resize=Stretch(height=20, width=20), crop=Size(height=SIDE, width=SIDE))
+NORMALIZATION = Normalization(mean=(120.0, 110.0, 100.0), std=(60.0, 50.0, 40.0))
+WEIGHTS = np.random.default_rng(1).normal(size=(3, len(LABELS))).astype(np.float32)
+
+
+def photo(seed: int, width: int = 40, height: int = 30) -> Image.Image:
+    """Return an RGB image that the seed colours."""
+    generator = np.random.default_rng(seed)
+    noise = generator.integers(0, 60, (height, width, 3)) + generator.integers(0, 196, 3)
+    return Image.fromarray(noise.astype(np.uint8))
+
+
+def probabilities(pixels: Pixels) -> NDArray[np.float32]:
+    """Return what the graph gives for uint8 (n, height, width, 3), worked out with numpy."""
+    normal = (pixels.astype(np.float32) - NORMALIZATION.mean) / NORMALIZATION.std
+    logits = normal.mean(axis=(1, 2)) @ WEIGHTS
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+
+
+def write_bundle(root: Path, name: str = "tiny", version: str = "1") -> Path:
+    """Write `root/name/version` and return it."""
+    path = root / name / version
+    (path / "golden").mkdir(parents=True)
+    onnx.save(_graph(), path / "model.onnx")
+    golden = GoldenSet(
+        labels=LABELS,
+        transform=TRANSFORM,
+        normalization=NORMALIZATION,
+        images=[_golden_image(path, seed) for seed in range(3)],
+    )
+    (path / GOLDEN).write_text(golden.model_dump_json())
+    write_manifest(path, manifest(path, name, version))
+    return path
+
+
+def write_manifest(path: Path, stated: Manifest) -> None:
+    """Write a manifest into a bundle and seal it."""
+    (path / MANIFEST).write_text(stated.model_dump_json())
+    seal(path)
+
+
+def manifest(path: Path, name: str, version: str) -> Manifest:
+    """Return the manifest of the bundle at `path`."""
+    file = ModelFile(
+        path="model.onnx",
+        format="onnx",
+        precision="fp32",
+        sha256=sha256(path / "model.onnx"),
+        buckets=BUCKETS,
+        tolerance=1e-5,
+    )
+    return Manifest(
+        name=name,
+        version=version,
+        architecture="mean_and_matrix",
+        checkpoint_sha256="0" * 64,
+        labels=LABELS,
+        transform=TRANSFORM,
+        normalization=NORMALIZATION,
+        input=Tensor(name="images", dtype="uint8", shape=["batch", SIDE, SIDE, 3]),
+        output=Tensor(name="probabilities", dtype="float32", shape=["batch", len(LABELS)]),
+        files=[file],
+        accuracy=None,
+        revision=None,
+        versions={},
+    )
+
+
+def _golden_image(path: Path, seed: int) -> GoldenImage:
+    name = f"golden/{LABELS[seed]}_{seed}.png"
+    photo(seed).save(path / name)
+    pixels = TRANSFORM.decode((path / name).read_bytes())
+    return GoldenImage(
+        path=name,
+        pixels_sha256=pixels_digest(pixels),
+        probabilities=probabilities(pixels[None])[0].tolist(),
+    )
+
+
+def _graph() -> onnx.ModelProto:
+    constants = {
+        "mean": np.array(NORMALIZATION.mean, np.float32),
+        "std": np.array(NORMALIZATION.std, np.float32),
+        "weights": WEIGHTS,
+    }
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["float", "mean"], ["centred"]),
+        helper.make_node("Div", ["centred", "std"], ["normal"]),
+        helper.make_node("ReduceMean", ["normal"], ["means"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", SIDE, SIDE, 3])],
+        [_probabilities_info()],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def _probabilities_info() -> onnx.ValueInfoProto:
+    shape = ["batch", len(LABELS)]
+    return helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, shape)
