@@ -1,4 +1,4 @@
-"""The command line: `python -m clients classify PATH...`."""
+"""The command line: `python -m clients classify | bench`."""
 
 import sys
 
@@ -12,6 +12,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from clients.bench.command import Bench
 from clients.classify import Question, classify_files
 from clients.client import DEFAULT_ADDRESS, ClassifierClient
 from clients.files import find_images
@@ -59,6 +60,7 @@ class Clients(BaseSettings):
     )
 
     classify: CliSubCommand[Classify] = Field(description="classify image files")
+    bench: CliSubCommand[Bench] = Field(description="measure a server under load")
 
     def cli_cmd(self) -> None:
         """Run the subcommand."""

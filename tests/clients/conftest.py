@@ -24,6 +24,7 @@ class ScriptedServer(ClassifierServicer):
         self.failures: deque[tuple[grpc.StatusCode, str, Metadata]] = deque()
         self.max_images_per_request = 4
         self.drop_results = False
+        self.arrived = threading.Event()
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.address = ""
@@ -34,6 +35,7 @@ class ScriptedServer(ClassifierServicer):
     def Classify(self, request, context):  # noqa: N802
         self.requests.append(request)
         self.timeouts_s.append(context.time_remaining())
+        self.arrived.set()
         self.may_answer.wait()
         if self.failures:
             code, details, metadata = self.failures.popleft()

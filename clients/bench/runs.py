@@ -1,0 +1,73 @@
+"""The runs of a load test, one after the other, each measured after a warm-up."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import grpc
+
+from clients.bench.load import OPTIONS, Sample, Target, closed_loop, open_loop, poisson
+from clients.bench.report import Report, summarize
+
+
+class Load(Protocol):
+    """A way of sending requests for some time."""
+
+    async def __call__(self, target: Target, seconds: float) -> list[Sample]:
+        """Return a sample of every request sent, when all of them have ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """So many requests in flight at any time."""
+
+    concurrency: int
+
+    def __str__(self) -> str:
+        return f"{self.concurrency} in flight"
+
+    async def __call__(self, target: Target, seconds: float) -> list[Sample]:
+        """Run the closed loop."""
+        return await closed_loop(target, concurrency=self.concurrency, seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """So many requests per second, at random moments."""
+
+    rate: float
+
+    def __str__(self) -> str:
+        return f"{self.rate:g} per s"
+
+    async def __call__(self, target: Target, seconds: float) -> list[Sample]:
+        """Run the open loop."""
+        return await open_loop(target, arrivals=poisson(self.rate, seconds))
+
+
+async def measure(
+    address: str,
+    loads: Sequence[Load],
+    requests: Sequence[bytes],
+    *,
+    seconds: float,
+    warm_up_s: float,
+    timeout_s: float,
+) -> AsyncIterator[Report]:
+    """Yield a report per load; `requests` are serialised and sent in turn."""
+    async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
+        target = Target(channel, requests, timeout_s=timeout_s)
+        for load in loads:
+            await load(target, warm_up_s)
+            start, cpu_start = time.monotonic(), time.process_time()
+            samples = await load(target, seconds)
+            yield summarize(
+                str(load),
+                samples,
+                start=start,
+                seconds=seconds,
+                timeout_s=timeout_s,
+                cpu_s=time.process_time() - cpu_start,
+            )
