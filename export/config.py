@@ -1,0 +1,86 @@
+"""The settings of an export: flags, environment (`EXPORT_...`) and help come from here."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from export.contract.manifest import Name
+from export.formats import FileFormat
+
+
+class ExportConfig(BaseSettings):
+    """Turn a checkpoint into a bundle: model files, golden images, and the proof that they agree.
+
+    The bundle is written to <output>/<name>/<version>/.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="EXPORT_",
+        frozen=True,
+        cli_prog_name="python -m export",
+        cli_enforce_required=True,
+        cli_hide_none_type=True,
+        cli_implicit_flags=True,
+    )
+
+    ckpt_file: Path = Field(description="the checkpoint; its .json must lie beside it")
+    file_format: Annotated[tuple[FileFormat, ...], NoDecode] = Field(
+        ("ONNX",), description="formats to write, with commas between: ONNX, MINDIR, AIR"
+    )
+    output: Path = Field(Path("bundles"), description="directory of the bundles")
+    name: Name | None = Field(
+        None, description="name of the bundle; without it that of the architecture"
+    )
+    version: Name | None = Field(
+        None, description="version of the bundle; without it the next free number"
+    )
+    overwrite: bool = Field(default=False, description="replace a version that exists")
+    images: Path | None = Field(
+        None,
+        description="evaluation data: a folder of IDX files, or one folder of images per class; "
+        "without it the golden images are synthetic and no accuracy is stated",
+    )
+    device_target: Literal["CPU", "GPU", "Ascend"] = Field(
+        "CPU", description="where MindSpore runs the checkpoint and writes the files"
+    )
+    device_id: NonNegativeInt = Field(0, description="index of that device")
+    batch_size: PositiveInt = Field(
+        32, description="largest batch that a server warms; the files take any batch size"
+    )
+    width: PositiveInt | None = Field(
+        None, description="width of the network's images in pixels; must be the checkpoint's"
+    )
+    height: PositiveInt | None = Field(
+        None, description="height of the network's images in pixels; must be the checkpoint's"
+    )
+    file_name: Name = Field("model", description="stem of the model files inside the bundle")
+
+    @field_validator("file_format", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("file_format")
+    @classmethod
+    def _once_each(cls, formats: tuple[FileFormat, ...]) -> tuple[FileFormat, ...]:
+        if not formats or len(set(formats)) < len(formats):
+            raise ValueError("name at least one format, and each only once")
+        return formats
+
+    @model_validator(mode="after")
+    def _device_writes_format(self) -> "ExportConfig":
+        if "AIR" in self.file_format and self.device_target != "Ascend":
+            raise ValueError(
+                f"AIR is written on an Ascend NPU alone, not on {self.device_target}: run this on "
+                f"an Ascend host with --device_target Ascend; elsewhere write ONNX, which the "
+                f"converter of MindSpore Lite turns into a file for Ascend"
+            )
+        return self
+
+    @property
+    def buckets(self) -> list[int]:
+        """Batch sizes that a server warms: the powers of two below `batch_size`, and itself."""
+        powers = [1 << i for i in range(self.batch_size.bit_length())]
+        return sorted({*powers, self.batch_size} - {p for p in powers if p > self.batch_size})

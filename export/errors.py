@@ -1,0 +1,15 @@
+"""What can go wrong in an export.
+
+ValueError
+ +-- ExportError         what was asked for cannot be exported
+ |    +-- ParityError    a written file does not answer as the checkpoint does
+ +-- BundleError         (export.contract.bundle) a bundle is damaged or not what it says
+"""
+
+
+class ExportError(ValueError):
+    """What was asked for cannot be exported; the message says what would be right."""
+
+
+class ParityError(ExportError):
+    """A written file does not answer as the evaluated checkpoint does; nothing was exported."""

@@ -1,0 +1,59 @@
+"""MINDIR as MindSpore writes it, with the names that differ from run to run made regular."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mindspore
+from mindspore import Tensor, nn
+from mindspore.train import mind_ir_pb2
+
+from export.contract.golden import Predict
+from export.formats import INPUT, OUTPUT
+from export.graph import Deployment, predictor
+
+
+def write(deployment: Deployment, path: Path) -> None:
+    """Write the deployment graph: uint8 (batch, height, width, 3) -> float32 (batch, classes).
+
+    The batch is dynamic; the same weights give the same bytes.
+    """
+    size = deployment.size
+    images = Tensor(shape=[None, size.height, size.width, 3], dtype=mindspore.uint8)
+    with TemporaryDirectory(dir=path.parent) as directory:
+        raw = Path(directory) / "raw.mindir"
+        mindspore.export(deployment.graph(), images, file_name=str(raw), file_format="MINDIR")
+        model = mind_ir_pb2.ModelProto.FromString(raw.read_bytes())
+    _make_regular(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def runner(path: Path, batch: int) -> Predict:
+    """Return a function that runs the file in MindSpore, `batch` images at once."""
+    return predictor(nn.GraphCell(mindspore.load(str(path))), batch)
+
+
+def _make_regular(model: mind_ir_pb2.ModelProto) -> None:
+    """Name values by position, order primitives by name, drop the time from the phase's name."""
+    graph = model.graph
+    graph.name = "deployment"
+    names = dict(_names(graph))
+    for value in (*graph.input, *graph.output):
+        value.name = names[value.name]
+    for node in graph.node:
+        node.name = names.get(node.name, node.name)
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    primitives = sorted(model.primitives, key=lambda primitive: primitive.name)
+    del model.primitives[:]
+    model.primitives.extend(primitives)
+    for attribute in graph.attribute:
+        if attribute.name == "compile_phase":
+            attribute.s = b"export"
+
+
+def _names(graph: mind_ir_pb2.GraphProto) -> Iterable[tuple[str, str]]:
+    """Yield (old, new) name of every value of the graph but its parameters."""
+    yield from ((name, str(i)) for i, node in enumerate(graph.node) for name in node.output)
+    yield from ((value.name, INPUT) for value in graph.input)
+    yield from ((value.name, OUTPUT) for value in graph.output)

@@ -1,0 +1,60 @@
+"""ONNX through MindSpore's exporter, then made fit to serve.
+
+MindSpore 2.10 writes opset 11, leaves batch norm unfused and the output's batch size static.
+"""
+
+from pathlib import Path
+
+import mindspore.onnx
+import onnx
+from onnx import GraphProto, ModelProto, helper, version_converter
+
+from export.formats import INPUT, OUTPUT
+from export.formats.batch_norm import fold_batch_norm
+from export.graph import Deployment
+
+# The newest that MindSpore Lite 2.0.0's converter reads: 18 turns reduction axes into inputs.
+OPSET = 17
+
+
+def write(deployment: Deployment, path: Path) -> None:
+    """Write the deployment graph: uint8 (batch, height, width, 3) -> float32 (batch, classes).
+
+    Opset 17, the batch dynamic at both ends, batch norm folded; the same weights give the same
+    bytes.
+    """
+    mindspore.onnx.export(
+        deployment.graph(),
+        deployment.example(batch=2),
+        file_name=str(path),
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_axes={INPUT: {0: "batch"}},
+    )
+    model = lift(onnx.load(path))
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    fold_batch_norm(model.graph)
+    _name_nodes(model.graph)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def lift(model: ModelProto) -> ModelProto:
+    """Return the model in opset 17; the weights go round the converter, which copies them."""
+    weights = list(model.graph.initializer)
+    shapes = [helper.make_tensor_value_info(w.name, w.data_type, w.dims) for w in weights]
+    del model.graph.initializer[:]
+    model.graph.input.extend(shapes)
+    lifted = version_converter.convert_version(model, OPSET)
+    for shape in shapes:
+        lifted.graph.input.remove(shape)
+    lifted.graph.initializer.extend(weights)
+    lifted.ir_version = helper.find_min_ir_version_for(lifted.opset_import)
+    return lifted
+
+
+def _name_nodes(graph: GraphProto) -> None:
+    """Name a node after its weights, as the checkpoint does, the others after their output."""
+    for node in graph.node:
+        weight = next((name for name in node.input if name.endswith(".weight")), None)
+        node.name = weight.removesuffix(".weight") if weight else f"{node.op_type}_{node.output[0]}"

@@ -1,0 +1,154 @@
+"""Golden images: real ones, encoded so that together they exercise all of decode and resize."""
+
+import io
+import re
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from export.contract.golden import GOLDEN, GoldenImage, GoldenSet, pixels_digest
+from export.contract.transform import ORIENTATION_TAG, Pixels, Transform
+from export.errors import ExportError
+from export.original import Original
+from training.datasets import Dataset
+
+LONGEST_SIDE = 192
+CANDIDATES = 10
+TURN_RIGHT_TO_VIEW = 6
+FILE_TYPES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to encode an image: in which file, mode and size (width and height are scaled)."""
+
+    extension: str
+    mode: str = "RGB"
+    scale: tuple[float, float] = (1.0, 1.0)
+    turned: bool = False
+
+    def encode(self, rgb: Pixels) -> bytes:
+        """Return the bytes of the file; a large image is made smaller first."""
+        image = Image.fromarray(rgb)
+        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        size = (round(image.width * self.scale[0]), round(image.height * self.scale[1]))
+        image = _to_mode(image.resize(size, Image.Resampling.BICUBIC), self.mode)
+        options: dict[str, Any] = {"quality": 95} if self.extension == "jpg" else {"lossless": True}
+        if self.turned:
+            image = image.transpose(Image.Transpose.ROTATE_90)
+            options["exif"] = Image.Exif()
+            options["exif"][ORIENTATION_TAG] = TURN_RIGHT_TO_VIEW
+        buffer = io.BytesIO()
+        image.save(buffer, FILE_TYPES[self.extension], **options)
+        return buffer.getvalue()
+
+
+VARIANTS = (
+    Variant("png"),
+    Variant("jpg", scale=(3.5, 3.5)),
+    Variant("webp", scale=(2.5, 1.75)),
+    Variant("bmp", scale=(1.25, 1.5)),
+    Variant("png", "L", (2.0, 2.0)),
+    Variant("jpg", scale=(2.0, 3.0), turned=True),
+    Variant("png", "P", (1.5, 1.5)),
+    Variant("png", "RGBA", (0.75, 0.75)),
+    Variant("png", "I;16", (1.0, 2.0)),
+    Variant("jpg", "CMYK", (3.0, 3.0)),
+)
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image file to be: name, bytes, and its pixels after the transform."""
+
+    name: str
+    data: bytes
+    pixels: Pixels
+
+
+def choose(dataset: Dataset, original: Original) -> list[EncodedImage]:
+    """Return one image per variant, of classes spread evenly, each one that is classified rightly.
+
+    Where none of a class's first images is, the first stands in.
+    """
+    labels, images = original.labels, []
+    for number in range(len(VARIANTS)):
+        wanted = number * len(labels) // len(VARIANTS)
+        candidates = [
+            _encoded(labels[wanted], number, dataset.rgb(index), original.transform)
+            for index in _first_of(dataset, wanted)
+        ]
+        answers = original.predict(np.stack([image.pixels for image in candidates]))
+        images.append(candidates[int((answers.argmax(axis=1) == wanted).argmax())])
+    return images
+
+
+def synthetic(transform: Transform) -> list[EncodedImage]:
+    """Return one made-up image per variant, coloured waves, the same at every call."""
+    return [
+        _encoded("synthetic", number, _waves(number), transform) for number in range(len(VARIANTS))
+    ]
+
+
+def record(root: Path, images: list[EncodedImage], original: Original) -> None:
+    """Write the files, and what the original answers to them, into the bundle at `root`."""
+    folder = (root / GOLDEN).parent
+    folder.mkdir()
+    for image in images:
+        (folder / image.name).write_bytes(image.data)
+    answers = original.predict(np.stack([image.pixels for image in images]))
+    golden = GoldenSet(
+        labels=original.labels,
+        transform=original.transform,
+        normalization=original.normalization,
+        images=[
+            GoldenImage(
+                path=f"{folder.name}/{image.name}",
+                pixels_sha256=pixels_digest(image.pixels),
+                probabilities=answer.tolist(),
+            )
+            for image, answer in zip(images, answers, strict=True)
+        ],
+    )
+    (root / GOLDEN).write_text(golden.model_dump_json(indent=2) + "\n")
+
+
+def slug(label: str) -> str:
+    """Return the label as part of a file name: "T-shirt/top" -> "t_shirt_top"."""
+    return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_") or "class"
+
+
+def _encoded(label: str, number: int, rgb: Pixels, transform: Transform) -> EncodedImage:
+    variant = VARIANTS[number]
+    data = variant.encode(rgb)
+    name = f"{slug(label)}_{number}.{variant.extension}"
+    return EncodedImage(name, data, transform.decode(data))
+
+
+def _first_of(dataset: Dataset, wanted: int) -> list[int]:
+    indices = (index for index in range(len(dataset)) if dataset.label(index) == wanted)
+    if first := list(islice(indices, CANDIDATES)):
+        return first
+    raise ExportError(f"the evaluation data holds no image of class {wanted} for the golden images")
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    if mode == "P":
+        return image.quantize(64)
+    if mode == "RGBA":
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+        return image
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    return image.convert(mode)
+
+
+def _waves(number: int) -> Pixels:
+    phases = np.random.default_rng(number).uniform(0.0, 2 * np.pi, 3)
+    y, x = np.mgrid[0:96, 0:128] / 16.0
+    waves = np.sin(x[..., None] + phases) * np.cos(y[..., None] * (1 + number % 3))
+    return np.asarray(waves * 127 + 128, np.uint8)

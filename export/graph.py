@@ -1,0 +1,84 @@
+"""The deployment graph: uint8 pixels in, float32 probabilities out, everything between inside."""
+
+from dataclasses import dataclass
+
+import mindspore
+import numpy as np
+from mindspore import Tensor, nn
+from numpy.typing import NDArray
+
+from export.contract.golden import Predict
+from export.contract.manifest import Normalization
+from export.contract.transform import Pixels, Size
+from export.errors import ExportError
+
+
+class DeploymentGraph(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
+    """Cast, normalise, NHWC to NCHW, network, softmax around a network that gives logits.
+
+    uint8 (batch, height, width, 3) -> float32 (batch, classes).
+    """
+
+    def __init__(self, network: nn.Cell, normalization: Normalization) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.mean = Tensor(np.array(normalization.mean, np.float32))
+        self.std = Tensor(np.array(normalization.std, np.float32))
+        self.softmax = nn.Softmax(axis=-1)
+
+    def construct(self, images: Tensor) -> Tensor:
+        """Return the probabilities of a batch of images."""
+        pixels = (images.astype(mindspore.float32) - self.mean) / self.std
+        return self.softmax(self.network(pixels.transpose(0, 3, 1, 2)))
+
+
+def select_device(target: str, index: int) -> None:
+    """Make MindSpore run on that device; raise `ExportError` where it cannot."""
+    try:
+        mindspore.set_device(target, index)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise ExportError(f"--device_target {target} --device_id {index}: {reason}") from error
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """All that a format's writer needs to know of the model."""
+
+    network: nn.Cell
+    normalization: Normalization
+    size: Size
+
+    def graph(self) -> DeploymentGraph:
+        """Return a graph of its own for each compilation: MindSpore lowers a compiled one."""
+        graph = DeploymentGraph(self.network, self.normalization)
+        graph.set_train(False)
+        return graph
+
+    def example(self, batch: int) -> Tensor:
+        """Return an input of zeros, uint8 (batch, height, width, 3)."""
+        return Tensor(np.zeros((batch, self.size.height, self.size.width, 3), np.uint8))
+
+
+def predictor(graph: nn.Cell, batch: int) -> Predict:
+    """Return a function uint8 (n, height, width, 3) -> float32 (n, classes) that runs in MindSpore.
+
+    It always runs `batch` images at once, padded with zeros, so that MindSpore compiles once.
+    """
+
+    def run(pixels: Pixels) -> NDArray[np.float32]:
+        # Not mindspore.jit: it names the compilation after the module, and MindSpore gives one
+        # whose name begins with "export" no backend.
+        output = graph.compile_and_run(Tensor(_padded(pixels, batch)))
+        return np.asarray(output.asnumpy()[: len(pixels)], np.float32)
+
+    def predict(pixels: Pixels) -> NDArray[np.float32]:
+        return np.concatenate([run(pixels[i : i + batch]) for i in range(0, len(pixels), batch)])
+
+    return predict
+
+
+def _padded(pixels: Pixels, batch: int) -> Pixels:
+    padded = np.zeros((batch, *pixels.shape[1:]), np.uint8)
+    padded[: len(pixels)] = pixels
+    return padded

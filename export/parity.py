@@ -1,0 +1,126 @@
+"""The proof that a written file answers as the evaluated checkpoint does."""
+
+import os
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from export.contract.golden import Predict
+from export.contract.manifest import BundlePath, Format, Manifest, ModelFile, Precision
+from export.contract.transform import Pixels
+from export.errors import ExportError, ParityError
+from export.evaluation import Classes, Probabilities, Scores
+from serving import backends
+from serving.errors import StartupError
+
+PARITY = "parity.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileParity(_Part):
+    """One model file against the checkpoint, over all images of the report."""
+
+    path: BundlePath
+    format: Format
+    precision: Precision
+    runtime: str
+    device: str
+    tolerance: NonNegativeFloat = Field(description="largest allowed difference of a probability")
+    largest_difference: NonNegativeFloat = Field(description="of a probability, over all of them")
+    mean_difference: NonNegativeFloat = Field(description="of a probability, over all of them")
+    top1_agreement: NonNegativeInt = Field(description="images with the checkpoint's first class")
+    scores: Scores | None = Field(description="null where the true classes are unknown")
+
+
+class Parity(_Part):
+    """`parity.json`: the checkpoint as MindSpore runs it, and every file as its runtime does."""
+
+    dataset: str = Field(description="what was compared on")
+    images: PositiveInt
+    checkpoint: Scores | None = Field(description="null where the true classes are unknown")
+    files: list[FileParity]
+    versions: dict[str, str] = Field(description="library versions that measured it")
+
+
+class Runner(NamedTuple):
+    """A model file in the runtime that proves it: the one that serves it, where there is one."""
+
+    predict: Predict
+    runtime: str
+    device: str
+
+
+def open_runner(root: Path, manifest: Manifest, file: ModelFile, device: str) -> Runner:
+    """Load a file of the bundle at `root` on a device of `serving.backends`, or in MindSpore."""
+    if file.format == "mindir":
+        from export.formats import mindir
+
+        return Runner(mindir.runner(root / file.path, max(file.buckets)), "mindspore", device)
+    try:
+        place = backends.Device.parse(device)
+        [backend] = backends.load(root, manifest, file, device=place, threads=_cores())
+    except StartupError as error:
+        raise ExportError(f"{file.path} cannot be proved on {device}: {error}") from error
+    predict = partial(backends.predict, backend, file.buckets)
+    return Runner(predict, backend.describe().runtime, backend.describe().device)
+
+
+def measure(
+    file: ModelFile,
+    runner: Runner,
+    batches: Iterable[Pixels],
+    expected: Probabilities,
+    labels: Classes | None,
+) -> FileParity:
+    """Run the file on all images and compare with the checkpoint's probabilities.
+
+    Args:
+        file: what the manifest states of it.
+        runner: the same file in its runtime.
+        batches: uint8 (at most n, height, width, 3) each.
+        expected: float32 (n, classes), as MindSpore gave them from the checkpoint.
+        labels: the n true classes, if known.
+
+    Raises:
+        ParityError: the answers cannot be compared at all.
+    """
+    actual = np.concatenate([runner.predict(pixels) for pixels in batches])
+    if actual.shape != expected.shape or not np.isfinite(actual).all():
+        raise ParityError(
+            f"{file.path}: gave probabilities {actual.shape}, some perhaps not finite; "
+            f"the checkpoint gave {expected.shape}"
+        )
+    differences = np.abs(actual.astype(np.float64) - expected)
+    return FileParity(
+        path=file.path,
+        format=file.format,
+        precision=file.precision,
+        runtime=runner.runtime,
+        device=runner.device,
+        tolerance=file.tolerance,
+        largest_difference=float(differences.max()),
+        mean_difference=float(differences.mean()),
+        top1_agreement=int((actual.argmax(axis=1) == expected.argmax(axis=1)).sum()),
+        scores=None if labels is None else Scores.of(actual, labels),
+    )
+
+
+def require(parity: FileParity) -> None:
+    """Raise `ParityError` where the file differs by more than its tolerance."""
+    if not parity.largest_difference <= parity.tolerance:
+        raise ParityError(
+            f"{parity.path} in {parity.runtime}: a probability differs by "
+            f"{parity.largest_difference:.3g} from the checkpoint's; {parity.precision} allows "
+            f"{parity.tolerance:.3g}, so nothing was exported"
+        )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
