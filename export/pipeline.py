@@ -78,14 +78,11 @@ def _open_images(original: Original, config: ExportConfig) -> tuple[ImageSet, li
 
 
 def _check_classes(found: list[str], expected: list[str]) -> None:
-    pairs = enumerate(zip_longest(found, expected))
-    differing = next(((i, *pair) for i, pair in pairs if pair[0] != pair[1]), None)
-    if differing:
-        raise ExportError(
-            "--images: class {} is {!r} in this data, but {!r} for the checkpoint".format(
-                *differing
+    for index, (here, there) in enumerate(zip_longest(found, expected)):
+        if here != there:
+            raise ExportError(
+                f"--images: class {index} is {here!r} in this data, but {there!r} in the checkpoint"
             )
-        )
 
 
 def _evaluate(original: Original, images: ImageSet) -> Probabilities:

@@ -166,11 +166,18 @@ def read_header(data: bytes) -> Header:
     """Return format and size (after EXIF orientation) without decoding; raise `ImageError`."""
     with _open(data) as image:
         try:
-            turned = image.getexif().get(ORIENTATION_TAG) in SWAPS_AXES
+            turned = _orientation(image) in SWAPS_AXES
         except _DECODER_ERRORS as error:
             raise ImageError(f"the image's EXIF data is broken: {error}") from error
         width, height = reversed(image.size) if turned else image.size
         return Header(image.format or "", width, height)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    # Without EXIF data before the pixels of a PNG, Pillow decodes them all to look behind them.
+    if image.format == "PNG" and "exif" not in image.info:
+        return None
+    return image.getexif().get(ORIENTATION_TAG)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -195,4 +202,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         high_byte = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255)
         image = Image.fromarray(high_byte.astype(np.uint8))
+    # Pillow warns where it finds transparency in a palette; it is dropped here by rule.
+    image.info.pop("transparency", None)
     return image.convert("RGB")
