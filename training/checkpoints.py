@@ -1,0 +1,98 @@
+"""A checkpoint is <stem>.ckpt, the weights, and <stem>.json, everything else about them."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import mindspore
+import numpy as np
+from mindspore import Tensor, nn
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+
+from export.contract.manifest import Normalization
+from export.contract.transform import Transform
+from training.errors import CheckpointError
+from training.metrics import Metrics
+from training.resnext import build
+
+Parameters = dict[str, NDArray[Any]]
+FILE_MODE = 0o644  # mindspore writes 0400
+
+
+class CheckpointInfo(BaseModel):
+    """What the weights are, what they expect, and how they came about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    architecture: str
+    num_classes: int
+    labels: list[str]
+    transform: Transform
+    normalization: Normalization
+    config: dict[str, Any] = Field(description="the whole TrainConfig")
+    epoch: NonNegativeInt = Field(description="complete epochs")
+    step: NonNegativeInt = Field(description="optimiser steps since the start")
+    metrics: Metrics | None = Field(None, description="evaluation; null where there was none")
+    versions: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights by parameter name, and what they mean."""
+
+    parameters: Parameters
+    info: CheckpointInfo
+
+
+def save(net: nn.Cell, info: CheckpointInfo, path: Path) -> None:
+    """Write path (.ckpt) and its .json, each atomically, readable by everyone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+        weights, text = Path(folder, "new.ckpt"), Path(folder, "new.json")
+        mindspore.save_checkpoint(net, str(weights))
+        text.write_text(info.model_dump_json(indent=2) + "\n")
+        for file in (weights, text):
+            file.chmod(FILE_MODE)
+        text.replace(path.with_suffix(".json"))
+        weights.replace(path)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint; raise CheckpointError where a file is missing or broken."""
+    for file in (path, path.with_suffix(".json")):
+        if not file.is_file():
+            raise CheckpointError(f"no file {file}; a checkpoint is <stem>.ckpt and <stem>.json")
+    try:
+        info = CheckpointInfo.model_validate_json(path.with_suffix(".json").read_bytes())
+        parameters = mindspore.load_checkpoint(str(path))
+    except (ValidationError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a checkpoint: {error}") from error
+    return Checkpoint({name: value.asnumpy() for name, value in parameters.items()}, info)
+
+
+def restore(net: nn.Cell, parameters: Mapping[str, NDArray[Any]]) -> None:
+    """Set every parameter of the network; raise CheckpointError listing what does not fit."""
+    wanted = {parameter.name: parameter for parameter in net.get_parameters()}
+    problems = [f"missing: {name}" for name in sorted(wanted.keys() - parameters.keys())]
+    problems += [f"left over: {name}" for name in sorted(parameters.keys() - wanted.keys())]
+    problems += [
+        f"{name} has shape {parameters[name].shape}, the network {wanted[name].shape}"
+        for name in sorted(wanted.keys() & parameters.keys())
+        if parameters[name].shape != tuple(wanted[name].shape)
+    ]
+    if problems:
+        raise CheckpointError("the checkpoint does not fit: " + "; ".join(problems))
+    for name, parameter in wanted.items():
+        parameter.set_data(Tensor(np.ascontiguousarray(parameters[name])))
+
+
+def load_network(path: Path) -> tuple[nn.Cell, CheckpointInfo]:
+    """Return the checkpoint's network in evaluation mode, and what it means."""
+    checkpoint = load(path)
+    net = build(checkpoint.info.architecture, checkpoint.info.num_classes)
+    restore(net, checkpoint.parameters)
+    return net.set_train(False), checkpoint.info

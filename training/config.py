@@ -1,0 +1,230 @@
+"""Settings of training and evaluation: flags > environment > recipe > defaults.
+
+Names and defaults are those of the upstream resnext152_64x4d scripts where it has them.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from export.contract.manifest import Normalization
+from export.contract.transform import Size as Crop
+from export.contract.transform import Stretch, Transform
+from training.errors import RecipeError
+
+RECIPES = Path(__file__).parent / "recipes"
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+Platform = Literal["Ascend", "GPU", "CPU"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Size = Annotated[tuple[PositiveInt, PositiveInt], NoDecode]
+RGB = Annotated[tuple[float, float, float], NoDecode]
+Epochs = Annotated[tuple[PositiveInt, ...], NoDecode]
+
+# What upstream's flags can ask for and this trainer does not do; the value it does is here.
+ONLY_VALUES = {
+    "is_distributed": False,
+    "group_size": 1,
+    "rank": 0,
+    "is_dynamic_loss_scale": False,
+    "data_sink_mode": False,
+}
+
+
+class RecipeSource(PydanticBaseSettingsSource):
+    """The YAML file that --recipe names: a path, or a name in training/recipes."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """Not used: `__call__` returns the whole file."""
+        raise NotImplementedError
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the recipe's settings; raise RecipeError that names file and key."""
+        recipe = self.current_state.get("recipe")
+        if recipe is None:
+            return {}
+        path = find_recipe(str(recipe))
+        values = yaml.safe_load(path.read_text())
+        if not isinstance(values, dict):
+            raise RecipeError(f"{path} must hold `key: value` lines")
+        unknown = sorted(set(values) - set(self.settings_cls.model_fields))
+        if unknown:
+            raise RecipeError(f"{path}: no such setting: {', '.join(unknown)}")
+        return values
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a recipe named by path or by its name in training/recipes."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
+        raise RecipeError(f"no recipe {path}; give a YAML file or one of {known}")
+    return path
+
+
+class CommonConfig(BaseSettings):
+    """What training and evaluation share."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RESNEXT_",
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        frozen=True,
+        extra="forbid",
+    )
+
+    platform: Platform = Field("CPU", description="device to run on")
+    data_dir: Path = Field(
+        FASHION_MNIST, description="IDX files, or a folder with one folder of images per class"
+    )
+    per_batch_size: PositiveInt = Field(128, description="images per step")
+    pretrained: Path | None = Field(None, description="checkpoint (.ckpt) to start from")
+    is_distributed: bool = Field(default=False, description="run on several devices; only 0 as yet")
+
+    @model_validator(mode="after")
+    def _one_device(self) -> Self:
+        for name, only in ONLY_VALUES.items():
+            value = getattr(self, name, only)
+            if value != only:
+                raise ValueError(f"{name}={value} is not supported; it must be {only}")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order of precedence; flags come as init settings."""
+        return init_settings, env_settings, RecipeSource(settings_cls)
+
+
+class TrainConfig(CommonConfig):
+    """Train a ResNeXt. Every flag is also an environment variable: --lr is RESNEXT_LR."""
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m training.train")
+
+    recipe: str | None = Field(None, description="YAML file, or its name in training/recipes")
+    architecture: str = Field("resnext152_64x4d", description="member of the network family")
+    num_classes: PositiveInt = Field(1000, description="classes of the dataset")
+    image_size: Size = Field((224, 224), description="network input: height,width in pixels")
+    eval_resize: Size | None = Field(
+        None, description="size before the centre crop; unset: 8/7 of image_size"
+    )
+    antialias: bool = Field(
+        default=False, description="widen the kernel when reducing; upstream's evaluation does not"
+    )
+    mean: RGB = Field(IMAGENET_MEAN, description="subtracted per channel, pixel units 0..255")
+    std: RGB = Field(IMAGENET_STD, description="divided by per channel, pixel units 0..255")
+    seed: NonNegativeInt = Field(1, description="of initialisation, order and augmentation")
+
+    augmentation: Literal["random_resized_crop", "shift"] = Field(
+        "random_resized_crop", description="crop of training images; both also flip"
+    )
+    shift: NonNegativeInt = Field(2, description="largest shift, in pixels of the network input")
+    color_jitter: NonNegativeFloat = Field(
+        0.4, description="brightness, contrast and saturation vary by this fraction"
+    )
+    train_images: PositiveInt | None = Field(None, description="use only the first N; unset: all")
+    eval_images: PositiveInt | None = Field(None, description="use only the first N; unset: all")
+
+    max_epoch: PositiveInt = Field(150, description="epochs to train")
+    lr: PositiveFloat = Field(0.05, description="base learning rate")
+    lr_scheduler: Literal["cosine_annealing", "multistep", "exponential"] = Field(
+        "cosine_annealing", description="schedule after warm-up; exponential is multistep"
+    )
+    lr_epochs: Epochs = Field((30, 60, 90, 120), description="epochs at which multistep decays")
+    lr_gamma: PositiveFloat = Field(0.1, description="factor of each multistep decay")
+    eta_min: NonNegativeFloat = Field(0.0, description="least learning rate of the cosine")
+    T_max: PositiveInt = Field(150, description="epochs of half a cosine period")
+    warmup_epochs: NonNegativeInt = Field(1, description="epochs of linear warm-up")
+    momentum: Fraction = Field(0.9, description="of the optimiser")
+    weight_decay: NonNegativeFloat = Field(
+        1e-4, description="of weights; biases and batch norm have none"
+    )
+    label_smooth: bool = Field(default=True, description="smooth the labels")
+    label_smooth_factor: Fraction = Field(0.1, description="probability spread over the others")
+    is_dynamic_loss_scale: bool = Field(default=False, description="only 0: training is in float32")
+    loss_scale: PositiveFloat = Field(
+        1024.0, description="static factor on the loss; gradients are divided by it"
+    )
+
+    run_eval: bool = Field(default=True, description="evaluate while training and at the end")
+    eval_data_dir: Path | None = Field(None, description="test images; unset: data_dir")
+    eval_per_batch_size: PositiveInt = Field(128, description="images per evaluation step")
+    eval_interval: PositiveInt = Field(1, description="epochs between evaluations")
+    eval_start_epoch: NonNegativeInt = Field(1, description="first epoch to evaluate, from 1")
+    save_best_ckpt: bool = Field(default=True, description="keep best_acc.ckpt, best by top-1")
+    ckpt_interval: PositiveInt = Field(2000, description="steps between checkpoints")
+    ckpt_path: Path = Field(Path("outputs"), description="folder of the runs")
+    log_interval: PositiveInt = Field(100, description="steps between lines of the log")
+
+    is_save_on_master: bool = Field(default=True, description="write files on rank 0 only")
+    rank: NonNegativeInt = Field(0, description="of this process; only 0 as yet")
+    group_size: PositiveInt = Field(1, description="processes; only 1 as yet")
+    data_sink_mode: bool = Field(default=False, description="only 0: batches are fed step by step")
+
+    @field_validator("image_size", "eval_resize", "mean", "std", "lr_epochs", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.warmup_epochs >= self.max_epoch:
+            raise ValueError(
+                f"warmup_epochs={self.warmup_epochs} must be less than max_epoch={self.max_epoch}"
+            )
+        return self
+
+    @property
+    def transform(self) -> Transform:
+        """How evaluation and serving make pixels: resize to exactly eval_resize, centre crop."""
+        height, width = self.image_size
+        resize = self.eval_resize or (height * 8 // 7, width * 8 // 7)
+        return Transform(
+            resize=Stretch(height=resize[0], width=resize[1]),
+            crop=Crop(height=height, width=width),
+            antialias=self.antialias,
+        )
+
+    @property
+    def normalization(self) -> Normalization:
+        """Mean and standard deviation per channel, pixel units."""
+        return Normalization(mean=self.mean, std=self.std)
+
+    @property
+    def smoothing(self) -> float:
+        """Label smoothing in force, a probability."""
+        return self.label_smooth_factor if self.label_smooth else 0.0
+
+
+class EvalConfig(CommonConfig):
+    """Evaluate a checkpoint, or each one in a folder. --platform is also RESNEXT_PLATFORM."""
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m training.eval")
+
+    recipe: None = None
+    pretrained: Path = Field(description="checkpoint (.ckpt), or a folder of them")
+    eval_images: PositiveInt | None = Field(None, description="use only the first N; unset: all")

@@ -1,0 +1,57 @@
+"""`python -m training.eval`: evaluate a checkpoint; see --help for the settings."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.command_line import run
+from training.config import EvalConfig
+from training.errors import CheckpointError
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluate as the command line says; return the exit code."""
+    return run(EvalConfig, _evaluate, arguments)
+
+
+def _evaluate(config: EvalConfig) -> None:
+    # Here, so that --help need not wait for mindspore.
+    from training import device
+    from training.checkpoints import load_network
+    from training.datasets import open_dataset
+    from training.evaluation import Evaluator
+
+    device.use(config.platform)
+    dataset = open_dataset(config.data_dir, "test")
+    for path in _checkpoints(config.pretrained):
+        net, info = load_network(path)
+        if dataset.class_names != info.labels:
+            raise CheckpointError(
+                f"{path} knows the classes {', '.join(info.labels)}; "
+                f"{config.data_dir} has {', '.join(dataset.class_names)}"
+            )
+        log.info(f"load model {path} success")
+        metrics = Evaluator(
+            net,
+            dataset,
+            info.transform,
+            info.normalization,
+            config.per_batch_size,
+            config.eval_images,
+        ).evaluate()
+        for line in metrics.lines():
+            log.info(line)
+
+
+def _checkpoints(path: Path) -> list[Path]:
+    found = sorted(path.glob("*.ckpt")) if path.is_dir() else [path]
+    if not found:
+        raise CheckpointError(f"no .ckpt file in {path}")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

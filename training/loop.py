@@ -1,0 +1,200 @@
+"""The training run: one callable from a config to a folder of checkpoints and reports."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import mindspore
+import numpy as np
+from mindspore import Tensor, nn
+
+from training import checkpoints
+from training.checkpoints import CheckpointInfo
+from training.config import TrainConfig
+from training.data import TrainingData
+from training.datasets import Dataset, Split, open_dataset
+from training.errors import DatasetError, DivergedError
+from training.evaluation import Evaluator
+from training.interrupt import stop_on_interrupt
+from training.losses import SmoothedCrossEntropy
+from training.metrics import Metrics
+from training.optimizers import momentum
+from training.prefetch import Prefetcher
+from training.progress import Progress
+from training.report import EpochRecord, Report
+from training.resnext import build
+from training.run_folder import RunFolder
+from training.schedules import Rates, learning_rates
+from training.versions import versions
+
+log = logging.getLogger(__name__)
+
+Step = Callable[[Tensor, Tensor], Tensor]
+
+
+def train(config: TrainConfig, folder: RunFolder) -> Metrics | None:
+    """Train as configured; return the final evaluation, None where `run_eval` is off.
+
+    Raises DatasetError or CheckpointError for unusable input, DivergedError, and after Ctrl-C
+    KeyboardInterrupt, once a checkpoint of the current step is written.
+    """
+    mindspore.set_seed(config.seed)
+    trainer = Trainer(config, folder)
+    with stop_on_interrupt() as stop, trainer.progress:
+        while trainer.epoch < config.max_epoch and not stop.is_set():
+            trainer.run_epoch(stop.is_set)
+    trainer.save_step()
+    if stop.is_set():
+        raise KeyboardInterrupt
+    return trainer.metrics
+
+
+class Trainer:
+    """Network, data and optimiser of one run, advanced an epoch at a time."""
+
+    def __init__(self, config: TrainConfig, folder: RunFolder) -> None:
+        self._config, self._folder, self._report = config, folder, Report(folder.path)
+        dataset = _open(config, config.data_dir, "train")
+        self._data = TrainingData(dataset, config)
+        self._class_names = dataset.class_names
+        self._net = _network(config)
+        self._rates = learning_rates(config, self._data.steps_per_epoch)
+        self._step = _training_step(self._net, self._rates, config)
+        self._evaluator = _evaluator(self._net, config) if config.run_eval else None
+        self.progress = Progress(len(self._rates), config.log_interval)
+        self.epoch, self.step, self._best = 0, 0, -1.0
+        self.metrics: Metrics | None = None
+
+    def run_epoch(self, stopped: Callable[[], bool]) -> None:
+        """Train one epoch, evaluate, save and report; return early once `stopped()`."""
+        self.metrics, losses, start = None, [], time.monotonic()
+        batches = Prefetcher(self._data.epoch(self.epoch))
+        for images, labels in batches:
+            losses.append(self._train_step(Tensor(images), Tensor(labels)))
+            if self.progress.due:
+                self._log(losses[-1])
+            if stopped():
+                return
+        loss, seconds = float(np.mean([float(value) for value in losses])), time.monotonic() - start
+        self.epoch += 1
+        self._evaluate()
+        self._add_record(loss, seconds, batches.wait_seconds / seconds)
+
+    def save_step(self) -> None:
+        """Write the checkpoint that bears the current epoch and step in its name."""
+        self._save(self._folder.step_checkpoint(self.epoch, self.step))
+
+    def _train_step(self, images: Tensor, labels: Tensor) -> Tensor:
+        self._net.set_train()
+        loss = self._step(images, labels)
+        self.step += 1
+        self.progress.advance()
+        if self.step % self._config.ckpt_interval == 0:
+            self.save_step()
+        return loss
+
+    def _log(self, loss: Tensor) -> None:
+        if not np.isfinite(float(loss)):
+            raise DivergedError(f"the loss is {float(loss)} at step {self.step}; lower --lr")
+        rate = float(self._rates[self.step - 1])
+        self.progress.line(self.epoch + 1, float(loss), rate, self._config.per_batch_size)
+
+    def _evaluate(self) -> None:
+        if self._evaluator is None or not self._evaluation_due():
+            return
+        self.metrics = self._evaluator.evaluate()
+        log.info(f"epoch {self.epoch}: {self.metrics.lines()[1]}")
+        if self._config.save_best_ckpt and self.metrics.top1 > self._best:
+            self._best = self.metrics.top1
+            self._save(self._folder.best)
+            self._folder.publish()
+
+    def _evaluation_due(self) -> bool:
+        since = self.epoch - self._config.eval_start_epoch
+        regular = since >= 0 and since % self._config.eval_interval == 0
+        return regular or self.epoch == self._config.max_epoch
+
+    def _add_record(self, loss: float, seconds: float, data_wait_share: float) -> None:
+        images = self._data.steps_per_epoch * self._config.per_batch_size
+        record = EpochRecord(
+            epoch=self.epoch,
+            step=self.step,
+            loss=loss,
+            lr=float(self._rates[self.step - 1]),
+            seconds=seconds,
+            images_per_second=images / seconds,
+            data_wait_share=data_wait_share,
+            top1=self.metrics.top1 if self.metrics else None,
+            top5=self.metrics.top5 if self.metrics else None,
+        )
+        self._report.add(record)
+        log.info(
+            f"epoch {self.epoch}: loss {loss:.4f}, {record.images_per_second:.0f} img/sec, "
+            f"waited for data {data_wait_share:.2%} of the time"
+        )
+
+    def _save(self, path: Path) -> None:
+        config = self._config
+        info = CheckpointInfo(
+            architecture=config.architecture,
+            num_classes=config.num_classes,
+            labels=self._class_names,
+            transform=config.transform,
+            normalization=config.normalization,
+            config=config.model_dump(mode="json"),
+            epoch=self.epoch,
+            step=self.step,
+            metrics=self.metrics,
+            versions=versions(),
+        )
+        checkpoints.save(self._net, info, path)
+
+
+def _open(config: TrainConfig, data_dir: Path, split: Split) -> Dataset:
+    dataset = open_dataset(data_dir, split)
+    if len(dataset.class_names) != config.num_classes:
+        raise DatasetError(
+            f"num_classes={config.num_classes}, but {data_dir} has {len(dataset.class_names)} "
+            f"classes; say --num_classes {len(dataset.class_names)}"
+        )
+    return dataset
+
+
+def _network(config: TrainConfig) -> nn.Cell:
+    net = build(config.architecture, config.num_classes)
+    if config.pretrained is not None:
+        checkpoints.restore(net, checkpoints.load(config.pretrained).parameters)
+    return net
+
+
+def _evaluator(net: nn.Cell, config: TrainConfig) -> Evaluator:
+    return Evaluator(
+        net,
+        _open(config, config.eval_data_dir or config.data_dir, "test"),
+        config.transform,
+        config.normalization,
+        config.eval_per_batch_size,
+        config.eval_images,
+    )
+
+
+def _training_step(net: nn.Cell, rates: Rates, config: TrainConfig) -> Step:
+    """Compile (float32 images, int32 labels) -> loss, which also updates the network."""
+    criterion = SmoothedCrossEntropy(config.num_classes, config.smoothing)
+    optimizer = momentum(net, rates, config)
+    scale = config.loss_scale
+
+    def forward(images: Tensor, labels: Tensor) -> Tensor:
+        return criterion(net(images), labels) * scale
+
+    gradients = mindspore.value_and_grad(forward, None, optimizer.parameters)
+
+    @mindspore.jit  # type: ignore[untyped-decorator]  # mindspore is untyped
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        loss, grads = gradients(images, labels)
+        optimizer(grads)
+        return loss / scale
+
+    return cast("Step", step)

@@ -1,0 +1,54 @@
+"""metrics.jsonl, one line per epoch, and the same drawn as training.png."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from pydantic import BaseModel, ConfigDict
+
+JSONL, PNG = "metrics.jsonl", "training.png"
+PANELS: dict[str, Callable[["EpochRecord"], float | None]] = {
+    "loss": lambda record: record.loss,
+    "learning rate": lambda record: record.lr,
+    "top-1": lambda record: record.top1,
+}
+
+
+class EpochRecord(BaseModel):
+    """One epoch: mean training loss, last learning rate, speed, and accuracy if evaluated."""
+
+    model_config = ConfigDict(frozen=True)
+
+    epoch: int
+    step: int
+    loss: float
+    lr: float
+    seconds: float
+    images_per_second: float
+    data_wait_share: float
+    top1: float | None
+    top5: float | None
+
+
+class Report:
+    """Keeps both files of a run folder up to date."""
+
+    def __init__(self, folder: Path) -> None:
+        self._jsonl, self._png = folder / JSONL, folder / PNG
+        self._records: list[EpochRecord] = []
+
+    def add(self, record: EpochRecord) -> None:
+        """Redraw the picture, then append the line: who sees the line finds the picture."""
+        self._records.append(record)
+        self._draw()
+        with self._jsonl.open("a") as file:
+            file.write(record.model_dump_json() + "\n")
+
+    def _draw(self) -> None:
+        figure = Figure(figsize=(12, 3.5), layout="constrained")
+        for axes, (title, value) in zip(figure.subplots(1, 3), PANELS.items(), strict=True):
+            points = [(r.epoch, value(r)) for r in self._records if value(r) is not None]
+            axes.plot(*zip(*points, strict=True) if points else ([], []), marker=".")
+            axes.set(title=title, xlabel="epoch")
+            axes.grid(alpha=0.3)
+        figure.savefig(self._png, dpi=100)

@@ -1,0 +1,176 @@
+"""The ResNeXt family (Xie et al. 2016, arXiv:1611.05431) as one definition.
+
+Parameter names are those of upstream resnext152_64x4d checkpoints: backbone.conv, backbone.bn,
+backbone.layer{1..}.{i}.{conv,bn}{1,2,3}, backbone.layer{1..}.0.down_sample.{conv,bn}, head.fc.
+Images come in as float32 (N, 3, H, W), normalised; float32 logits (N, classes) come out.
+"""
+
+import math
+from dataclasses import dataclass
+
+from mindspore import Tensor, nn
+from mindspore.common.initializer import HeNormal, HeUniform, Uniform
+
+
+@dataclass(frozen=True)
+class Stem:
+    """The first convolution: channels out, kernel and stride in pixels, max-pool after it."""
+
+    channels: int = 64
+    kernel: int = 7
+    stride: int = 2
+    pool: bool = True
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One member of the family. Layer i is `2**i` times as wide, at half the resolution each.
+
+    `base_width` is channels per group, `outputs` the channels that the first layer leaves.
+    """
+
+    blocks: tuple[int, ...]
+    cardinality: int
+    base_width: int
+    outputs: int = 256
+    stem: Stem = Stem()
+
+
+SMALL_STEM = Stem(channels=32, kernel=3, stride=2, pool=False)
+
+ARCHITECTURES = {
+    "resnext152_64x4d": Architecture(blocks=(3, 8, 36, 3), cardinality=64, base_width=4),
+    "tiny": Architecture((1, 1), cardinality=2, base_width=4, outputs=8, stem=SMALL_STEM),
+}
+
+
+def build(name: str, num_classes: int) -> nn.Cell:
+    """A freshly initialised member: float32 (N, 3, H, W), normalised -> logits (N, num_classes).
+
+    Raises ValueError for a name that is not in ARCHITECTURES.
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"unknown architecture {name!r}; there are {', '.join(ARCHITECTURES)}")
+    return ResNeXt(ARCHITECTURES[name], num_classes)
+
+
+class ResNeXt(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
+    """Backbone and head: float32 (N, 3, H, W) -> logits (N, num_classes)."""
+
+    def __init__(self, architecture: Architecture, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = Backbone(architecture)
+        self.head = Head(self.backbone.channels, num_classes)
+
+    def construct(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        return self.head(self.backbone(x))
+
+
+class Backbone(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
+    """Stem and layers: (N, 3, H, W) -> feature maps (N, channels, h, w)."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        stem = architecture.stem
+        self.conv = _conv(3, stem.channels, stem.kernel, stem.stride)
+        self.bn = nn.BatchNorm2d(stem.channels)
+        self.relu = nn.ReLU()
+        # "same", as upstream: it pads (0, 1) on even sizes, which (1, 1) does not reproduce.
+        self.pool = nn.MaxPool2d(3, 2, pad_mode="same") if stem.pool else nn.Identity()
+        self.channels = stem.channels
+        self.layers = tuple(self._layer(architecture, i) for i in range(len(architecture.blocks)))
+
+    def _layer(self, architecture: Architecture, index: int) -> nn.SequentialCell:
+        groups = architecture.cardinality
+        width = groups * architecture.base_width << index
+        outputs = architecture.outputs << index
+        stride = 2 if index else 1
+        first = Bottleneck(self.channels, width, outputs, groups, stride, down_sample=True)
+        rest = range(1, architecture.blocks[index])
+        layer = nn.SequentialCell(
+            first, *(Bottleneck(outputs, width, outputs, groups) for _ in rest)
+        )
+        self.channels = outputs
+        setattr(self, f"layer{index + 1}", layer)
+        return layer
+
+    def construct(self, x: Tensor) -> Tensor:
+        """Return the last feature maps."""
+        x = self.pool(self.relu(self.bn(self.conv(x))))
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class Bottleneck(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
+    """1x1, grouped 3x3 (which carries the stride), 1x1, and a shortcut around them."""
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        outputs: int,
+        groups: int,
+        stride: int = 1,
+        *,
+        down_sample: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv1 = _conv(inputs, width, 1)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = _conv(width, width, 3, stride, groups)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = _conv(width, outputs, 1)
+        self.bn3 = nn.BatchNorm2d(outputs, gamma_init="zeros")
+        self.relu = nn.ReLU()
+        self.down_sample = DownSample(inputs, outputs, stride) if down_sample else nn.Identity()
+
+    def construct(self, x: Tensor) -> Tensor:
+        """Return the sum of both paths."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        return self.relu(self.bn3(self.conv3(y)) + self.down_sample(x))
+
+
+class DownSample(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
+    """Shortcut of a layer's first block: 1x1 convolution and batch norm."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv = _conv(inputs, outputs, 1, stride)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def construct(self, x: Tensor) -> Tensor:
+        """Return the shortcut."""
+        return self.bn(self.conv(x))
+
+
+class Head(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
+    """Mean over space, then Dense: (N, inputs, h, w) -> logits (N, num_classes)."""
+
+    def __init__(self, inputs: int, num_classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Dense(
+            inputs,
+            num_classes,
+            weight_init=HeUniform(negative_slope=math.sqrt(5)),
+            bias_init=Uniform(1 / math.sqrt(inputs)),
+        )
+
+    def construct(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        return self.fc(x.mean(axis=(2, 3)))
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(
+        inputs,
+        outputs,
+        kernel,
+        stride,
+        pad_mode="pad",
+        padding=kernel // 2,
+        group=groups,
+        weight_init=HeNormal(mode="fan_out", nonlinearity="relu"),
+    )

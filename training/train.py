@@ -1,0 +1,34 @@
+"""`python -m training.train`: train a network; see --help for the settings."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from training.command_line import run
+from training.config import TrainConfig
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train as the command line says; return the exit code."""
+    return run(TrainConfig, _train, arguments)
+
+
+def _train(config: TrainConfig) -> None:
+    # Here, so that --help need not wait for mindspore.
+    from training import device
+    from training.loop import train
+    from training.run_folder import RunFolder
+
+    device.use(config.platform)
+    folder = RunFolder.create(config.ckpt_path)
+    with folder.logging():
+        log.info(f"run {folder.path} on {config.platform}: {config.model_dump_json()}")
+        metrics = train(config, folder)
+        for line in metrics.lines() if metrics else ():
+            log.info(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
