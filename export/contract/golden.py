@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from export.contract.bundle import Bundle, BundleError
 from export.contract.manifest import BundlePath, ModelFile, Normalization, Sha256
@@ -37,6 +37,16 @@ class GoldenSet(BaseModel):
     normalization: Normalization
     images: list[GoldenImage] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _one_probability_per_label(self) -> "GoldenSet":
+        for image in self.images:
+            if len(image.probabilities) != len(self.labels):
+                raise ValueError(
+                    f"{image.path} has {len(image.probabilities)} probabilities "
+                    f"for {len(self.labels)} labels"
+                )
+        return self
+
 
 def pixels_digest(pixels: Pixels) -> str:
     """Return the sha256 of uint8 pixels (height, width, 3) in row order."""
@@ -49,7 +59,7 @@ def prove_pixels(bundle: Bundle) -> tuple[GoldenSet, Pixels]:
     Raises:
         BundleError: the manifest was changed after recording, or this machine decodes otherwise.
     """
-    golden = GoldenSet.model_validate_json((bundle.path / GOLDEN).read_bytes())
+    golden = _read(bundle.path / GOLDEN)
     for field in ("labels", "transform", "normalization"):
         if getattr(golden, field) != getattr(bundle.manifest, field):
             raise BundleError(
@@ -88,6 +98,13 @@ def prove_probabilities(
             f"evaluated checkpoint; the bundle allows {file.tolerance:.3g}"
         )
     return float(differences[worst])
+
+
+def _read(path: Path) -> GoldenSet:
+    try:
+        return GoldenSet.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise BundleError(f"{path} is missing or broken: {error}") from error
 
 
 def _proven(root: Path, transform: Transform, image: GoldenImage) -> Pixels:
