@@ -1,0 +1,60 @@
+import io
+
+import numpy as np
+import pytest
+
+from serving.engine.sources import Encoded, Raw
+from serving.errors import InvalidImageError
+from tests.support.bundles import SIDE, TRANSFORM, photo
+
+
+def encoded(width: int, height: int) -> Encoded:
+    buffer = io.BytesIO()
+    photo(1, width, height).save(buffer, "PNG")
+    return Encoded(buffer.getvalue())
+
+
+def test_encoded_and_raw_give_the_same_pixels() -> None:
+    rgb = np.asarray(photo(1))
+    raw = Raw(rgb.tobytes(), *rgb.shape)
+    expected = encoded(40, 30).pixels(TRANSFORM, 10_000)
+    assert expected.shape == (SIDE, SIDE, 3)
+    np.testing.assert_array_equal(raw.pixels(TRANSFORM, 10_000), expected)
+
+
+def test_grey_is_repeated_to_rgb() -> None:
+    grey = np.asarray(photo(1).convert("L"))
+    pixels = Raw(grey.tobytes(), *grey.shape, 1).pixels(TRANSFORM, 10_000)
+    expected = TRANSFORM.from_rgb(np.repeat(grey[..., None], 3, axis=2))
+    np.testing.assert_array_equal(pixels, expected)
+
+
+def test_the_size_limit_is_inclusive() -> None:
+    assert encoded(10, 10).pixels(TRANSFORM, 100) is not None
+    with pytest.raises(InvalidImageError, match=r"10 x 11 = 110 pixels; .* at most 100"):
+        encoded(10, 11).pixels(TRANSFORM, 100)
+
+
+def test_a_large_raw_image_is_refused() -> None:
+    with pytest.raises(InvalidImageError, match="at most 100"):
+        Raw(bytes(330), 11, 10, 3).pixels(TRANSFORM, 100)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "channels"), [(0, 4, 3), (4, 0, 3), (4, 4, 0), (4, 4, 2), (4, 4, 4)]
+)
+def test_impossible_shapes_are_refused(height: int, width: int, channels: int) -> None:
+    with pytest.raises(InvalidImageError, match="channels 1 or 3"):
+        Raw(bytes(height * width * channels), height, width, channels).pixels(TRANSFORM, 10_000)
+
+
+@pytest.mark.parametrize("length", [0, 47, 49])
+def test_a_wrong_number_of_bytes_is_refused_with_the_right_one(length: int) -> None:
+    with pytest.raises(InvalidImageError, match=f"48 bytes, but {length} came"):
+        Raw(bytes(length), 4, 4, 3).pixels(TRANSFORM, 10_000)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", encoded(40, 30).data[:60]])
+def test_broken_files_are_refused(data: bytes) -> None:
+    with pytest.raises(InvalidImageError, match="image"):
+        Encoded(data).pixels(TRANSFORM, 10_000)

@@ -1,0 +1,82 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from pydantic_settings import CliApp
+
+from serving.config import ServingConfig
+
+
+def parse(*arguments: str) -> ServingConfig:
+    return CliApp.run(ServingConfig, cli_args=list(arguments))
+
+
+def test_defaults() -> None:
+    config = parse("--model", "bundle")
+    assert (config.model, config.device, config.grpc_port) == ([Path("bundle")], "cpu", 50051)
+    assert config.max_message_bytes == 32 * 1024 * 1024
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SERVING_MODEL", "a,b")
+    monkeypatch.setenv("SERVING_GRPC_PORT", "1")
+    monkeypatch.setenv("SERVING_HTTP_PORT", "2")
+    config = parse("--grpc-port", "3")
+    assert config.model == [Path("a"), Path("b")]
+    assert (config.grpc_port, config.http_port, config.threads) == (3, 2, 1)
+
+
+def test_several_models_and_buckets() -> None:
+    config = parse("--model", "a", "--model", "b", "--buckets", "1,4,32")
+    assert config.model == [Path("a"), Path("b")]
+    assert config.buckets == (1, 4, 32)
+
+
+def test_nothing_mutates_it() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        parse("--model", "a").threads = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--grpc-port", "65536"], "less than or equal to 65535"),
+        (["--threads", "0"], "greater than 0"),
+        (["--precision", "fp8"], "'fp32', 'fp16' or 'int8'"),
+        (["--buckets", "4,2"], r"must rise; say \[2, 4\]"),
+        (["--max-inflight-images", "8"], "never be admitted"),
+    ],
+)
+def test_impossible_settings_are_refused(arguments: list[str], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        parse("--model", "a", *arguments)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "serving", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_wrong_usage_names_the_flags_without_a_traceback() -> None:
+    done = run("--grpc-port", "many")
+    assert done.returncode == 2
+    assert "--model: Field required" in done.stderr
+    assert "--grpc-port: Input should be a valid integer" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_explains_every_flag_and_imports_no_runtime() -> None:
+    script = (
+        "import runpy, sys; sys.argv = ['serving', '--help']\n"
+        "try: runpy.run_module('serving', run_name='__main__')\n"
+        "except SystemExit: print(sorted({'grpc', 'onnxruntime', 'starlette'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.endswith("[]\n")
+    for field, info in ServingConfig.model_fields.items():
+        assert f"--{field.replace('_', '-')} " in done.stdout
+        assert info.description

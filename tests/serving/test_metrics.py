@@ -1,0 +1,54 @@
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from serving.metrics import Metrics, RateWindow
+from tests.support.serving import VirtualClock
+
+NAMES = (
+    "images_total",
+    "images_per_second",
+    "stage_seconds_bucket",
+    "batch_images_bucket",
+    "padded_slots_total",
+    "queue_images",
+    "inflight_images",
+    "rejections_total",
+    "ready",
+)
+
+
+def test_every_metric_is_there_before_the_first_request() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry).model("net", "1")
+    text = generate_latest(registry).decode()
+    for name in NAMES:
+        assert f"\nserving_{name}" in text
+
+
+def test_two_registries_do_not_share() -> None:
+    first, second = CollectorRegistry(), CollectorRegistry()
+    Metrics(first).model("net", "1").images["ok"].inc()
+    Metrics(second).model("net", "1")
+    labels = {"model": "net", "version": "1", "outcome": "ok"}
+    assert first.get_sample_value("serving_images_total", labels) == 1
+    assert second.get_sample_value("serving_images_total", labels) == 0
+
+
+def test_a_steady_rate_is_that_rate() -> None:
+    clock = VirtualClock()
+    window = RateWindow(clock, seconds=10)
+    for _ in range(200):
+        clock.now += 0.1
+        window.add(5)
+    assert window.rate() == pytest.approx(50, rel=0.06)
+
+
+def test_the_rate_falls_to_nothing_when_nothing_happens() -> None:
+    clock = VirtualClock()
+    window = RateWindow(clock, seconds=10)
+    window.add(1000)
+    assert window.rate() > 100
+    clock.now += 5
+    assert window.rate() > 50
+    clock.now += 5
+    assert window.rate() == 0

@@ -1,0 +1,107 @@
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import numpy_helper
+from prometheus_client import CollectorRegistry
+
+from export.contract.bundle import Bundle, BundleError, sha256
+from export.contract.golden import GOLDEN, GoldenSet
+from export.contract.manifest import Normalization
+from export.contract.transform import Stretch
+from serving.config import ServingConfig
+from serving.engine.model import Model
+from serving.errors import StartupError
+from serving.loading import load_model
+from serving.metrics import Metrics
+from tests.support.bundles import write_manifest
+
+
+@pytest.fixture
+def copy(tiny: Path, tmp_path: Path) -> Path:
+    """A bundle to spoil."""
+    return shutil.copytree(tiny, tmp_path / "tiny/1")
+
+
+def start(path: Path, **settings: object) -> Model:
+    config = ServingConfig.model_validate({"model": [path], **settings})
+    return load_model(path, config, Metrics(CollectorRegistry()))
+
+
+def edit(path: Path, **changes: object) -> None:
+    """Change the manifest and seal the bundle again."""
+    write_manifest(path, Bundle.open(path).manifest.model_copy(update=changes))
+
+
+def test_a_good_bundle_loads(copy: Path) -> None:
+    model = start(copy)
+    assert (model.name, model.version, model.buckets) == ("tiny", "1", (1, 2, 4, 8))
+    assert model.placement == ("onnxruntime", "cpu", "fp32")
+    model.close()
+
+
+def test_an_unsealed_change_is_refused(copy: Path) -> None:
+    with (copy / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BundleError, match=r"changed since it was sealed: model\.onnx"):
+        start(copy)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("labels", ["bee", "ant", "cat", "dog", "elk", "fox"]),
+        ("normalization", Normalization(mean=(0.0, 0.0, 0.0), std=(60.0, 50.0, 40.0))),
+    ],
+)
+def test_an_edited_manifest_is_refused_though_it_is_sealed(
+    copy: Path, field: str, value: object
+) -> None:
+    edit(copy, **{field: value})
+    with pytest.raises(BundleError, match=f"the manifest's {field} is not the one"):
+        start(copy)
+
+
+def test_another_resize_is_refused_though_all_descriptions_agree(copy: Path) -> None:
+    manifest = Bundle.open(copy).manifest
+    resize = Stretch(height=17, width=17)
+    other = manifest.transform.model_copy(update={"resize": resize})
+    golden = GoldenSet.model_validate_json((copy / GOLDEN).read_bytes())
+    (copy / GOLDEN).write_text(golden.model_copy(update={"transform": other}).model_dump_json())
+    write_manifest(copy, manifest.model_copy(update={"transform": other}))
+    with pytest.raises(BundleError, match="do not give the recorded pixels"):
+        start(copy)
+
+
+def test_other_weights_are_refused_though_they_are_sealed(copy: Path) -> None:
+    graph = onnx.load(copy / "model.onnx")
+    [weights] = [tensor for tensor in graph.graph.initializer if tensor.name == "weights"]
+    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * 1.01, "weights"))
+    manifest = Bundle.open(copy).manifest
+    onnx.save(graph, copy / "model.onnx")
+    file = manifest.files[0].model_copy(update={"sha256": sha256(copy / "model.onnx")})
+    write_manifest(copy, manifest.model_copy(update={"files": [file]}))
+    with pytest.raises(BundleError, match=r"probabilities of golden image .* differ by"):
+        start(copy)
+
+
+def test_buckets_may_be_overridden(copy: Path) -> None:
+    model = start(copy, buckets=(1, 3))
+    assert model.buckets == (1, 3)
+    model.close()
+
+
+def test_a_precision_that_is_not_there_is_refused(copy: Path) -> None:
+    with pytest.raises(StartupError, match="no ONNX file in fp16"):
+        start(copy, precision="fp16")
+
+
+def test_what_is_in_use_is_a_metric(copy: Path) -> None:
+    registry = CollectorRegistry()
+    config = ServingConfig(model=[copy])
+    model = load_model(copy, config, Metrics(registry))
+    labels = {"model": "tiny", "version": "1", "digest": model.bundle.digest}
+    labels |= {"runtime": "onnxruntime", "device": "cpu", "precision": "fp32"}
+    assert registry.get_sample_value("serving_model_info", labels) == 1
+    model.close()

@@ -1,0 +1,138 @@
+"""Parts of a server, small enough for one test."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from export.contract.bundle import Bundle
+from export.contract.transform import Pixels
+from serving.backends.fake import FakeBackend
+from serving.engine.model import Model
+from serving.engine.sources import Raw
+from serving.metrics import Metrics
+from tests.support.bundles import BUCKETS, LABELS, SIDE
+
+
+class VirtualClock:
+    """Time that passes when a test says so, in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Gate:
+    """Holds a backend's batches until it is opened, and fails those with a poisoned image."""
+
+    POISON = 200
+
+    def __init__(self, *, is_open: bool = False) -> None:
+        self.entered = threading.Semaphore(0)
+        self._permits = threading.Semaphore(0)
+        if is_open:
+            self.open()
+
+    def __call__(self, images: Pixels) -> None:
+        self.entered.release()
+        assert self._permits.acquire(timeout=30)
+        if (images[:, 0, 0, 0] == self.POISON).any():
+            raise RuntimeError("poisoned")
+
+    def open(self, batches: int = 1_000_000) -> None:
+        """Let so many batches pass."""
+        self._permits.release(batches)
+
+    async def wait(self) -> None:
+        """Return as soon as one more batch is at the gate."""
+        assert await asyncio.to_thread(self.entered.acquire, timeout=30)
+
+
+def fake_backend(gate: Gate) -> FakeBackend:
+    """Return a backend of the tiny bundle's form."""
+    return FakeBackend(len(LABELS), SIDE, gate)
+
+
+def grey(value: int) -> Raw:
+    """Return an image for which the fake backend answers class `value % 6`."""
+    return Raw(bytes([value]) * 64, height=8, width=8, channels=1)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let other tasks and threads run until the condition holds, for at most ten seconds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what it waits for happens in other threads
+            await asyncio.sleep(0)
+
+
+@dataclass
+class Rig:
+    """A model on fake devices, its gate and its metrics."""
+
+    path: Path
+    devices: int = 1
+    slots: int = 64
+    gate: Gate = field(default_factory=Gate)
+
+    def __post_init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        self.backends = [fake_backend(self.gate) for _ in range(self.devices)]
+        self.model = Model(
+            Bundle.open(self.path),
+            self.backends,
+            buckets=BUCKETS,
+            decode_threads=1,
+            max_inflight_images=self.slots,
+            max_image_pixels=10_000,
+            metrics=self.metrics,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Rig"]:
+        """Run the model; at the end everything must have been given back."""
+        self.model.start()
+        try:
+            yield self
+        finally:
+            self.gate.open()
+            await asyncio.to_thread(self.model.close)
+        assert self.sample("inflight_images") == 0
+        assert self.sample("queue_images") == 0
+
+    def classify(self, *values: int, timeout_s: float = 30.0) -> "asyncio.Task[list[object]]":
+        """Start a request of grey images."""
+        deadline = self.model.clock() + timeout_s
+        sources = [grey(value) for value in values]
+        return asyncio.ensure_future(self.model.classify(sources, deadline))  # type: ignore[arg-type]
+
+    async def busy(self) -> "asyncio.Task[list[object]]":
+        """Start a request that keeps a device busy until the gate opens."""
+        request = self.classify(0)
+        await self.gate.wait()
+        return request
+
+    async def queued(self, images: int) -> None:
+        """Wait until so many images are decoded and wait for a device."""
+        await until(lambda: self.sample("queue_images") == images)
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        """Return the value of a metric of the tiny model."""
+        bound = {"model": "tiny", "version": "1", **labels}
+        return self.registry.get_sample_value(f"serving_{name}", bound)
+
+    def images(self, outcome: str) -> float | None:
+        """Return how many images ended so."""
+        return self.sample("images_total", outcome=outcome)
+
+
+def classes(answers: list[object]) -> list[int]:
+    """Return the first class of each answer."""
+    return [int(np.argmax(answer.probabilities)) for answer in answers]  # type: ignore[attr-defined]
