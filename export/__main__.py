@@ -9,6 +9,7 @@ from pydantic_settings import CliApp
 from export.config import ExportConfig
 from export.contract.bundle import BundleError
 from export.errors import ExportError
+from training.errors import TrainingError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,14 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(_explain(error), 2)
     try:
         _export(config)
-    except (ExportError, BundleError) as error:
+    except (ExportError, BundleError, TrainingError) as error:
         return _fail(str(error), 1)
     return 0
 
 
 def _export(config: ExportConfig) -> None:
     # Here, so that --help need not wait for them.
-    from export.original import from_checkpoint
+    from export.checkpoint import from_checkpoint
     from export.pipeline import export_bundle
     from export.progress import log_to_stderr
     from export.report import show

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
-from export.contract.transform import ImageError, Pixels, Transform
+from export.contract.decoders import ImageError, Pixels
+from export.contract.transform import Transform
 from export.errors import ExportError
 from training.datasets import Dataset
 

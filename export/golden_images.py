@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from export.contract.decoders import ORIENTATION_TAG
 from export.contract.golden import GOLDEN, GoldenImage, GoldenSet, pixels_digest
-from export.contract.transform import ORIENTATION_TAG, Pixels, Transform
+from export.contract.transform import Pixels, Transform
 from export.errors import ExportError
 from export.original import Original
 from training.datasets import Dataset

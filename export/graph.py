@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import training  # noqa: F401  # isort: skip  # sets what mindspore must find in the environment
 import mindspore
 import numpy as np
 from mindspore import Tensor, nn
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from export.contract.golden import Predict
 from export.contract.manifest import Normalization
 from export.contract.transform import Pixels, Size
-from export.errors import ExportError
 
 
 class DeploymentGraph(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
@@ -30,15 +30,6 @@ class DeploymentGraph(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
         """Return the probabilities of a batch of images."""
         pixels = (images.astype(mindspore.float32) - self.mean) / self.std
         return self.softmax(self.network(pixels.transpose(0, 3, 1, 2)))
-
-
-def select_device(target: str, index: int) -> None:
-    """Make MindSpore run on that device; raise `ExportError` where it cannot."""
-    try:
-        mindspore.set_device(target, index)
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        raise ExportError(f"--device_target {target} --device_id {index}: {reason}") from error
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from export.golden_images import EncodedImage, choose, record, synthetic
 from export.original import IMAGES_AT_ONCE, Original
 from export.parity import PARITY, FileParity, Parity, measure, open_runner, require
 from export.progress import progress
-from export.provenance import revision, versions
+from export.provenance import versions
 from export.staging import next_version, staged
-from training.datasets import DatasetError, open_dataset
+from training.datasets import open_dataset
+from training.versions import revision
 
 FP32_TOLERANCE = 1e-5
 PROVED_ON = {"CPU": "cpu", "GPU": "cuda:{}", "Ascend": "cpu"}
@@ -40,6 +41,7 @@ def export_bundle(original: Original, config: ExportConfig) -> Exported:
 
     Raises:
         ExportError: the version exists already, or a file does not answer as the original does.
+        TrainingError: there is no usable dataset where `config.images` points.
     """
     bundles = config.output / (config.name or original.architecture)
     target = bundles / (config.version or next_version(bundles))
@@ -68,10 +70,7 @@ def _open_images(original: Original, config: ExportConfig) -> tuple[ImageSet, li
     if config.images is None:
         golden = synthetic(original.transform)
         return UnlabelledSet("synthetic", np.stack([image.pixels for image in golden])), golden
-    try:
-        dataset = open_dataset(config.images, "test")
-    except DatasetError as error:
-        raise ExportError(f"--images: {error}") from error
+    dataset = open_dataset(config.images, "test")
     _check_classes(dataset.class_names, original.labels)
     name = f"{config.images.resolve().name}/test"
     return EvaluationSet(name, dataset, original.transform), choose(dataset, original)

@@ -5,10 +5,10 @@ import mindspore
 from training.errors import DeviceError
 
 
-def use(platform: str) -> None:
+def use(platform: str, index: int = 0) -> None:
     """Run everything that follows on Ascend, GPU or CPU; raise DeviceError if it is missing."""
     try:
-        mindspore.set_device(platform)
+        mindspore.set_device(platform, index)
         present = mindspore.hal.is_available(platform)
     except (RuntimeError, ValueError) as error:
         raise DeviceError(_message(platform)) from error

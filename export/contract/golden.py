@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from export.contract.bundle import Bundle, BundleError
+from export.contract.decoders import ImageError
 from export.contract.manifest import BundlePath, ModelFile, Normalization, Sha256
-from export.contract.transform import ImageError, Pixels, Transform
+from export.contract.transform import Pixels, Transform
 
 GOLDEN = "golden/golden.json"
 

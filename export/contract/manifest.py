@@ -25,7 +25,13 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 def _stays_inside(path: str) -> str:
     pure = PurePosixPath(path)
-    if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\\" in path or str(pure) != path:
+    if (
+        not pure.parts
+        or pure.is_absolute()
+        or ".." in pure.parts
+        or "\\" in path
+        or str(pure) != path
+    ):
         raise ValueError(f"{path!r} is not a plain relative path inside the bundle")
     return path
 

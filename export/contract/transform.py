@@ -1,64 +1,20 @@
-"""The one implementation of encoded image -> network pixels: decode, orient, RGB, resize, crop.
+"""The one implementation of encoded image -> network pixels: decode, resize, crop."""
 
-How other colour modes become RGB:
-
-========================  ==========================================================
-grey (1, 8 bit)           copied to the three channels
-grey (16 bit)             the high byte, copied to the three channels
-palette                   the palette's colours
-alpha (of any of these)   dropped
-CMYK                      (255 - ink) * (255 - black) / 255, as Pillow converts it
-16 bit per RGB channel    the high byte
-========================  ==========================================================
-
-The EXIF orientation is applied before anything is measured.
-"""
-
-import io
-import struct
-import zlib
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-Pixels = NDArray[np.uint8]
+from export.contract.decoders import ImageError, decode
+from export.contract.decoders import Pixels as Pixels
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 WIDENED = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 FIXED = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
-SWAPS_AXES = frozenset({5, 6, 7, 8})
-ORIENTATION_TAG = 0x0112
 
-# `read_header` bounds the pixels; Pillow's own limit only warns, and up to twice its value.
-Image.MAX_IMAGE_PIXELS = None
 # Images are transformed in parallel; one of them is too small to be worth a thread pool inside.
 cv2.setNumThreads(1)
-
-_DECODER_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError,
-    MemoryError, struct.error, zlib.error,
-)  # fmt: skip
-
-
-class ImageError(ValueError):
-    """The bytes are not an image that can be classified; the message says why."""
-
-
-class Header(NamedTuple):
-    """What an image file says of itself before its pixels are decoded."""
-
-    format: str
-    width: int
-    height: int
-
-    @property
-    def pixels(self) -> int:
-        """Number of pixels."""
-        return self.width * self.height
 
 
 class Size(BaseModel):
@@ -127,12 +83,7 @@ class Transform(BaseModel):
 
     def decode(self, data: bytes) -> Pixels:
         """Return the pixels of an encoded image; raise `ImageError` where it is broken."""
-        with _open(data) as image:
-            try:
-                rgb = _to_rgb(ImageOps.exif_transpose(image))
-            except _DECODER_ERRORS as error:
-                raise ImageError(f"the image cannot be decoded: {error}") from error
-            return self._sample(rgb)
+        return self._sample(decode(data))
 
     def from_rgb(self, rgb: Pixels) -> Pixels:
         """Return the pixels of a decoded uint8 image (height, width, 3)."""
@@ -140,55 +91,24 @@ class Transform(BaseModel):
             raise ImageError(
                 f"pixels must be uint8 (height, width, 3), got {rgb.dtype} {rgb.shape}"
             )
-        return self._sample(Image.fromarray(rgb))
+        return self._sample(rgb)
 
-    def _sample(self, image: Image.Image) -> Pixels:
-        return self._widened(image) if self.antialias else self._fixed(image)
+    def _sample(self, rgb: Pixels) -> Pixels:
+        height, width, _ = rgb.shape
+        resized = self.resize.resized(width, height)
+        return self._widened(rgb, *resized) if self.antialias else self._fixed(rgb, *resized)
 
-    def _widened(self, image: Image.Image) -> Pixels:
-        width, height = self.resize.resized(image.width, image.height)
-        left, right = _span(image.width, width, self.crop.width)
-        top, bottom = _span(image.height, height, self.crop.height)
-        size = (self.crop.width, self.crop.height)
+    def _widened(self, rgb: Pixels, width: int, height: int) -> Pixels:
+        left, right = _span(rgb.shape[1], width, self.crop.width)
+        top, bottom = _span(rgb.shape[0], height, self.crop.height)
+        image, size = Image.fromarray(rgb), (self.crop.width, self.crop.height)
         return np.asarray(image.resize(size, WIDENED[self.kernel], (left, top, right, bottom)))
 
-    def _fixed(self, image: Image.Image) -> Pixels:
-        width, height = self.resize.resized(image.width, image.height)
-        resized: Pixels = np.asarray(
-            cv2.resize(np.asarray(image), (width, height), interpolation=FIXED[self.kernel]),
-            np.uint8,
-        )
+    def _fixed(self, rgb: Pixels, width: int, height: int) -> Pixels:
+        resized = cv2.resize(rgb, (width, height), interpolation=FIXED[self.kernel])
         top, left = (height - self.crop.height) // 2, (width - self.crop.width) // 2
-        return resized[top : top + self.crop.height, left : left + self.crop.width]
-
-
-def read_header(data: bytes) -> Header:
-    """Return format and size (after EXIF orientation) without decoding; raise `ImageError`."""
-    with _open(data) as image:
-        try:
-            turned = _orientation(image) in SWAPS_AXES
-        except _DECODER_ERRORS as error:
-            raise ImageError(f"the image's EXIF data is broken: {error}") from error
-        width, height = reversed(image.size) if turned else image.size
-        return Header(image.format or "", width, height)
-
-
-def _orientation(image: Image.Image) -> int | None:
-    # Without EXIF data before the pixels of a PNG, Pillow decodes them all to look behind them.
-    if image.format == "PNG" and "exif" not in image.info:
-        return None
-    return image.getexif().get(ORIENTATION_TAG)
-
-
-def _open(data: bytes) -> Image.Image:
-    if not data:
-        raise ImageError("the image is empty (0 bytes)")
-    try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
-    except _DECODER_ERRORS as error:
-        raise ImageError(
-            f"{len(data)} bytes are not an image in one of the formats {', '.join(FORMATS)}"
-        ) from error
+        crop = resized[top : top + self.crop.height, left : left + self.crop.width]
+        return np.asarray(crop, np.uint8)
 
 
 def _span(source: int, resized: int, crop: int) -> tuple[float, float]:
@@ -196,12 +116,3 @@ def _span(source: int, resized: int, crop: int) -> tuple[float, float]:
     scale = source / resized
     start = (resized - crop) // 2
     return start * scale, min((start + crop) * scale, float(source))
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        high_byte = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255)
-        image = Image.fromarray(high_byte.astype(np.uint8))
-    # Pillow warns where it finds transparency in a palette; it is dropped here by rule.
-    image.info.pop("transparency", None)
-    return image.convert("RGB")

@@ -1,0 +1,116 @@
+"""Encoded image -> RGB pixels: which formats, in which colours, which way up.
+
+How other colour modes become RGB:
+
+========================  ==========================================================
+grey (1, 8 bit)           copied to the three channels
+grey (16 bit)             the high byte, copied to the three channels
+palette                   the palette's colours
+alpha (of any of these)   dropped
+CMYK                      (255 - ink) * (255 - black) / 255, as Pillow converts it
+16 bit per RGB channel    the high byte
+========================  ==========================================================
+
+The EXIF orientation is applied before anything is measured.
+"""
+
+import io
+import struct
+import zlib
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+Pixels = NDArray[np.uint8]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+UPRIGHT = 1
+SWAPS_AXES = frozenset({5, 6, 7, 8})
+ORIENTATION_TAG = 0x0112
+AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+
+# `read_header` bounds the pixels; Pillow's own limit only warns, and up to twice its value.
+Image.MAX_IMAGE_PIXELS = None
+
+_DECODER_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError,
+    MemoryError, struct.error, zlib.error, cv2.error,
+)  # fmt: skip
+
+
+class ImageError(ValueError):
+    """The bytes are not an image that can be classified; the message says why."""
+
+
+class Header(NamedTuple):
+    """What an image file says of itself before its pixels are decoded."""
+
+    format: str
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return self.width * self.height
+
+
+def read_header(data: bytes) -> Header:
+    """Return format and size (after EXIF orientation) without decoding; raise `ImageError`."""
+    with _open(data) as image:
+        try:
+            turned = _orientation(image) in SWAPS_AXES
+        except _DECODER_ERRORS as error:
+            raise ImageError(f"the image's EXIF data is broken: {error}") from error
+        width, height = reversed(image.size) if turned else image.size
+        return Header(image.format or "", width, height)
+
+
+def decode(data: bytes) -> Pixels:
+    """Return uint8 RGB (height, width, 3) of an encoded image; raise `ImageError`."""
+    with _open(data) as image:
+        try:
+            if _is_plain_jpeg(image):
+                pixels = cv2.imdecode(np.frombuffer(data, np.uint8), AS_STORED)
+                if pixels is not None:
+                    return np.asarray(pixels, np.uint8)
+            # Pillow also where OpenCV gave up: it says why.
+            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+        except _DECODER_ERRORS as error:
+            raise ImageError(f"the image cannot be decoded: {error}") from error
+
+
+def _is_plain_jpeg(image: Image.Image) -> bool:
+    """Tell the files that OpenCV decodes to Pillow's pixels, but straight into an array."""
+    plain = image.format == "JPEG" and image.mode in ("RGB", "L")
+    return plain and _orientation(image) in (None, UPRIGHT)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    # Without EXIF data before the pixels of a PNG, Pillow decodes them all to look behind them.
+    if image.format == "PNG" and "exif" not in image.info:
+        return None
+    return image.getexif().get(ORIENTATION_TAG)
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise ImageError("the image is empty (0 bytes)")
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except _DECODER_ERRORS as error:
+        raise ImageError(
+            f"{len(data)} bytes are not an image in one of the formats {', '.join(FORMATS)}"
+        ) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        high_byte = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255)
+        image = Image.fromarray(high_byte.astype(np.uint8))
+    # Pillow warns where it finds transparency in a palette; it is dropped here by rule.
+    image.info.pop("transparency", None)
+    return image.convert("RGB")
