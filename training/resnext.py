@@ -36,11 +36,14 @@ class Architecture:
     stem: Stem = Stem()
 
 
-SMALL_STEM = Stem(channels=32, kernel=3, stride=2, pool=False)
+# Small images keep more of their pixels: no max-pool.
+SMALL = Stem(channels=32, kernel=5, pool=False)
+TINY = Stem(channels=16, kernel=3, pool=False)
 
 ARCHITECTURES = {
-    "resnext152_64x4d": Architecture(blocks=(3, 8, 36, 3), cardinality=64, base_width=4),
-    "tiny": Architecture((1, 1), cardinality=2, base_width=4, outputs=8, stem=SMALL_STEM),
+    "resnext152_64x4d": Architecture((3, 8, 36, 3), cardinality=64, base_width=4),
+    "resnext14_8x4d": Architecture((1, 2, 1), cardinality=8, base_width=4, outputs=64, stem=SMALL),
+    "tiny": Architecture((1, 1), cardinality=2, base_width=4, outputs=16, stem=TINY),
 }
 
 
