@@ -46,7 +46,7 @@ class Gate:
         if (images[:, 0, 0, 0] == self.POISON).any():
             raise RuntimeError("poisoned")
 
-    def open(self, batches: int = 1_000_000) -> None:
+    def open(self, batches: int = 1000) -> None:
         """Let so many batches pass."""
         self._permits.release(batches)
 

@@ -1,0 +1,56 @@
+"""Untrained checkpoints whose every weight has a say in the answer."""
+
+from pathlib import Path
+
+import training  # noqa: F401  # isort: skip  # sets what mindspore must find in the environment
+import mindspore
+import numpy as np
+from mindspore import Tensor, nn
+
+from export.contract.manifest import Normalization
+from export.contract.transform import Size, Stretch, Transform
+from training.checkpoints import CheckpointInfo, save
+from training.resnext import build
+
+NORMALIZATION = Normalization(mean=(123.0, 116.0, 103.0), std=(58.0, 57.0, 56.0))
+DIGITS = [str(digit) for digit in range(10)]
+
+
+def stirred(architecture: str, classes: int) -> nn.Cell:
+    """Return a network with the batch norm of a trained one; fresh ones leave branches at zero."""
+    mindspore.set_seed(1)
+    network = build(architecture, classes)
+    chance = np.random.default_rng(1)
+    for parameter in network.get_parameters():
+        kind = parameter.name.rpartition(".")[2]
+        if kind in ("gamma", "moving_variance"):
+            low, high = (0.1, 0.4) if ".bn3." in parameter.name else (0.6, 1.4)
+            values = chance.uniform(low, high, parameter.shape)
+        elif kind in ("beta", "moving_mean"):
+            values = chance.normal(0.0, 0.2, parameter.shape)
+        else:
+            continue
+        parameter.set_data(Tensor(values.astype(np.float32)))
+    network.head.fc.weight.set_data(network.head.fc.weight * 8)
+    return network.set_train(False)
+
+
+def write_checkpoint(
+    path: Path, architecture: str = "tiny", labels: list[str] = DIGITS, side: int = 28
+) -> Path:
+    """Write an untrained checkpoint for images of side x side pixels and return its path."""
+    size = Size(height=side, width=side)
+    resize = Stretch(height=side + side // 7, width=side + side // 7)
+    info = CheckpointInfo(
+        architecture=architecture,
+        num_classes=len(labels),
+        labels=labels,
+        transform=Transform(resize=resize, crop=size),
+        normalization=NORMALIZATION,
+        config={},
+        epoch=0,
+        step=0,
+        versions={},
+    )
+    save(stirred(architecture, len(labels)), info, path)
+    return path
