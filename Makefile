@@ -5,7 +5,9 @@ SHELL := bash
 PYTHON ?= python3.11
 RECIPE ?= fashion_mnist_cpu
 PLATFORM ?= CPU
-DATA ?= /usr/share/datasets/fashion-mnist
+# From the Debian package of the same name; any other folder is left to whoever names it.
+FASHION_MNIST := /usr/share/datasets/fashion-mnist
+DATA ?= $(FASHION_MNIST)
 CHECKPOINT ?= outputs/latest/best_acc.ckpt
 FORMATS ?= ONNX,MINDIR
 OUTPUT ?= bundles
@@ -18,10 +20,6 @@ IMAGE ?= examples/images
 
 VENV := .venv
 PY := $(VENV)/bin/python
-# Debian packages that the tests and `make train` use; without root the line to run is printed.
-DEBIAN_TRAIN := dataset-fashion-mnist
-DEBIAN_TEST := $(DEBIAN_TRAIN)
-
 .PHONY: help setup train eval export serve classify test lint format protos lock bench clean
 
 help: ## Print these lines
@@ -29,15 +27,15 @@ help: ## Print these lines
 
 setup: $(VENV)/.dev ## Install everything: serving, training, export, tests
 
-train: $(VENV)/.training debian-train ## Train a checkpoint (RECIPE=, DATA=, PLATFORM=)
+train: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Train a checkpoint (RECIPE=, DATA=, PLATFORM=)
 	$(PY) -m training.train --recipe $(RECIPE) --data_dir $(DATA) --platform $(PLATFORM)
 
-eval: $(VENV)/.training debian-train ## Evaluate a checkpoint (CHECKPOINT=, DATA=, PLATFORM=)
+eval: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Evaluate a checkpoint (CHECKPOINT=, DATA=, PLATFORM=)
 	$(PY) -m training.eval --pretrained $(CHECKPOINT) --data_dir $(DATA) --platform $(PLATFORM)
 
-export: $(VENV)/.export debian-train ## Turn a checkpoint into a bundle (CHECKPOINT=, DATA=, OUTPUT=)
+export: $(VENV)/.export $(filter $(FASHION_MNIST),$(DATA)) ## Turn a checkpoint into a bundle (CHECKPOINT=, DATA=, OUTPUT=, NAME=)
 	$(PY) -m export --ckpt_file $(CHECKPOINT) --file_format $(FORMATS) --device_target $(PLATFORM) \
-	  --images $(DATA) --output $(OUTPUT)
+	  $(if $(DATA),--images $(DATA)) --output $(OUTPUT) $(if $(NAME),--name $(NAME))
 
 serve: $(VENV)/.serving ## Serve a bundle (MODEL=, DEVICE=, GRPC_PORT=, HTTP_PORT=)
 	$(PY) -m serving --model $(MODEL) --device $(DEVICE) --grpc-port $(GRPC_PORT) --http-port $(HTTP_PORT)
@@ -45,7 +43,7 @@ serve: $(VENV)/.serving ## Serve a bundle (MODEL=, DEVICE=, GRPC_PORT=, HTTP_POR
 classify: $(VENV)/.serving ## Classify images with the running server (IMAGE=, GRPC_PORT=)
 	$(PY) -m clients classify $(IMAGE) --address localhost:$(GRPC_PORT)
 
-test: $(VENV)/.dev debian-test ## Run all tests
+test: $(VENV)/.dev $(FASHION_MNIST) ## Run all tests
 	$(PY) -m pytest $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, import rules and generated files
@@ -94,10 +92,6 @@ $(VENV)/.%: requirements/%.txt pyproject.toml | $(VENV)/bin/python
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-.PHONY: debian-train debian-test
-debian-train: ; @$(call debian,$(DEBIAN_TRAIN))
-debian-test: ; @$(call debian,$(DEBIAN_TEST))
-debian = missing=; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
-	if [ -n "$$missing" ]; then if [ $$(id -u) = 0 ]; \
-	  then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
-	  else echo "run: sudo apt-get install$$missing"; exit 1; fi; fi
+$(FASHION_MNIST):
+	@if [ $$(id -u) != 0 ]; then echo "run: sudo apt-get install dataset-fashion-mnist"; exit 1; fi
+	apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes dataset-fashion-mnist
