@@ -1,5 +1,7 @@
 """Augmentation of training images, drawn from (seed, epoch, image index) and nothing else."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
@@ -13,9 +15,10 @@ RATIO = (3 / 4, 4 / 3)
 CROP_ATTEMPTS = 10
 
 
-def epoch_draws(seed: int, epoch: int, images: int) -> Draws:
+@lru_cache(maxsize=2)
+def uniform_draws(key: tuple[int, ...], images: int) -> Draws:
     """Return uniform numbers in [0, 1), shape (images, 3); row i belongs to image i."""
-    return np.random.default_rng((seed, epoch)).random((images, 3))
+    return np.random.default_rng(key).random((images, 3))
 
 
 def shift_and_flip(images: Pixels, draws: Draws, shift: int) -> Pixels:

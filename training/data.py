@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from export.contract.manifest import Normalization
 from export.contract.transform import Transform
-from training.augmentation import Pixels, random_resized_crop, shift_and_flip
+from training.augmentation import Pixels, random_resized_crop, shift_and_flip, uniform_draws
 from training.config import TrainConfig
 from training.datasets import Dataset
 from training.errors import DatasetError
@@ -61,7 +61,7 @@ class ShiftedImages:
 
     def batch(self, epoch: int, indices: Indices) -> Pixels:
         """Return augmented images, uint8 (len(indices), H, W, 3)."""
-        draws = np.random.default_rng((self._config.seed, epoch, SHIFT)).random((self._count, 3))
+        draws = uniform_draws((self._config.seed, epoch, SHIFT), self._count)
         images = self._images.batch(indices)
         return shift_and_flip(images, draws[indices], self._config.shift)
 
