@@ -38,7 +38,7 @@ def _make_regular(model: mind_ir_pb2.ModelProto) -> None:
     graph = model.graph
     graph.name = "deployment"
     names = dict(_names(graph))
-    for value in (*graph.input, *graph.output):
+    for value in (*graph.parameter, *graph.input, *graph.output):
         value.name = names[value.name]
     for node in graph.node:
         node.name = names.get(node.name, node.name)
@@ -53,7 +53,8 @@ def _make_regular(model: mind_ir_pb2.ModelProto) -> None:
 
 
 def _names(graph: mind_ir_pb2.GraphProto) -> Iterable[tuple[str, str]]:
-    """Yield (old, new) name of every value of the graph but its parameters."""
+    """Yield (old, new) name of every value of the graph."""
+    yield from ((value.name, value.name.rpartition(":")[2]) for value in graph.parameter)
     yield from ((name, str(i)) for i, node in enumerate(graph.node) for name in node.output)
     yield from ((value.name, INPUT) for value in graph.input)
     yield from ((value.name, OUTPUT) for value in graph.output)

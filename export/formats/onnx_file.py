@@ -34,7 +34,7 @@ def write(deployment: Deployment, path: Path) -> None:
     model = lift(onnx.load(path))
     model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "batch"
     fold_batch_norm(model.graph)
-    _name_nodes(model.graph)
+    _make_regular(model.graph)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
 
@@ -53,8 +53,17 @@ def lift(model: ModelProto) -> ModelProto:
     return lifted
 
 
-def _name_nodes(graph: GraphProto) -> None:
-    """Name a node after its weights, as the checkpoint does, the others after their output."""
-    for node in graph.node:
+def _make_regular(graph: GraphProto) -> None:
+    """Name nodes after their weights and values after their nodes; MindSpore numbers them."""
+    names = {w.name: f"constant_{i}" for i, w in enumerate(graph.initializer) if "/" in w.name}
+    for number, node in enumerate(graph.node):
         weight = next((name for name in node.input if name.endswith(".weight")), None)
-        node.name = weight.removesuffix(".weight") if weight else f"{node.op_type}_{node.output[0]}"
+        node.name = weight.removesuffix(".weight") if weight else f"{node.op_type}_{number}"
+        names[node.output[0]] = node.name
+    names[graph.output[0].name] = OUTPUT
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    for weight in graph.initializer:
+        weight.name = names.get(weight.name, weight.name)
+    graph.name = "deployment"

@@ -31,7 +31,8 @@ def stirred(architecture: str, classes: int) -> nn.Cell:
         else:
             continue
         parameter.set_data(Tensor(values.astype(np.float32)))
-    network.head.fc.weight.set_data(network.head.fc.weight * 8)
+    weight = network.head.fc.weight
+    weight.set_data(Tensor(weight.asnumpy() * 8))
     return network.set_train(False)
 
 

@@ -1,0 +1,58 @@
+"""The MINDIR file: the checkpoint's answers in MindSpore, the same bytes from every process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mindspore.train import mind_ir_pb2
+
+from export.contract.transform import Pixels
+from export.formats.mindir import runner, write
+from export.graph import Deployment, predictor
+
+WRITE_ANOTHER = """
+import sys, pathlib
+from export.contract.transform import Size
+from export.graph import Deployment
+from export.formats.mindir import write
+from tests.support.checkpoints import NORMALIZATION, stirred
+deployment = Deployment(stirred("tiny", 10), NORMALIZATION, Size(height=28, width=28))
+write(deployment, pathlib.Path(sys.argv[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def path(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("mindir") / "model.mindir"
+    write(deployment, file)
+    return file
+
+
+@pytest.mark.parametrize("batch", [2, 5])
+def test_answers_as_the_checkpoint_does(
+    deployment: Deployment, path: Path, pixels: Pixels, batch: int
+) -> None:
+    expected = predictor(deployment.graph(), 5)(pixels)
+    np.testing.assert_allclose(runner(path, batch)(pixels), expected, atol=1e-6)
+
+
+def test_takes_uint8_images_in_any_number(path: Path) -> None:
+    graph = mind_ir_pb2.ModelProto.FromString(path.read_bytes()).graph
+    [taken], [given] = graph.input, graph.output
+    assert (taken.name, list(taken.tensor[0].dims)) == ("images", [-1, 28, 28, 3])
+    assert taken.tensor[0].data_type == mind_ir_pb2.TensorProto.UINT8
+    assert (given.name, list(given.tensor[0].dims)) == ("probabilities", [-1, 10])
+    assert given.tensor[0].data_type == mind_ir_pb2.TensorProto.FLOAT
+
+
+def test_leaves_nothing_else_behind(path: Path) -> None:
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_another_process_writes_the_same_bytes(path: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.mindir"
+    root = Path(__file__).parents[3]
+    subprocess.run([sys.executable, "-c", WRITE_ANOTHER, str(again)], cwd=root, check=True)
+    assert again.read_bytes() == path.read_bytes()

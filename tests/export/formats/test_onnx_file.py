@@ -1,0 +1,83 @@
+"""The ONNX file: MindSpore's answers, any batch size, no warning, the same bytes each time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from export.contract.transform import Pixels
+from export.formats.onnx_file import write
+from export.graph import Deployment, predictor
+
+# A process of its own: ONNX Runtime's warnings go to its stderr and to nothing else.
+RUN_VERBOSELY = """
+import sys, numpy, onnxruntime
+onnxruntime.set_default_logger_severity(2)
+session = onnxruntime.InferenceSession(sys.argv[1])
+for batch in (1, 2, 5):
+    session.run(None, {"images": numpy.zeros((batch, 28, 28, 3), numpy.uint8)})
+"""
+
+
+@pytest.fixture(scope="module")
+def path(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    write(deployment, file)
+    return file
+
+
+def test_answers_as_mindspore_does(deployment: Deployment, path: Path, pixels: Pixels) -> None:
+    session = onnxruntime.InferenceSession(path)
+    expected = predictor(deployment.graph(), 5)(pixels)
+    for batch in (1, 2, 5):
+        [actual] = session.run(["probabilities"], {"images": pixels[:batch]})
+        np.testing.assert_allclose(actual, expected[:batch], atol=1e-6)
+
+
+def test_uint8_images_in_and_float32_probabilities_out(path: Path) -> None:
+    session = onnxruntime.InferenceSession(path)
+    [taken], [given] = session.get_inputs(), session.get_outputs()
+    assert (taken.name, taken.type, taken.shape) == (
+        "images",
+        "tensor(uint8)",
+        ["batch", 28, 28, 3],
+    )
+    assert (given.name, given.type, given.shape) == (
+        "probabilities",
+        "tensor(float)",
+        ["batch", 10],
+    )
+
+
+def test_batch_norm_is_gone_and_the_opset_is_new(path: Path) -> None:
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    kinds = [node.op_type for node in model.graph.node]
+    assert "BatchNormalization" not in kinds
+    assert kinds[:4] == ["Cast", "Sub", "Div", "Transpose"]
+    assert kinds[-1] == "Softmax"
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+
+
+def test_nodes_are_named_as_in_the_checkpoint(path: Path) -> None:
+    names = [node.name for node in onnx.load(path, load_external_data=False).graph.node]
+    assert "backbone.layer1.0.conv2" in names
+    assert "head.fc" in names
+    assert len(set(names)) == len(names)
+
+
+def test_onnx_runtime_has_nothing_to_say(path: Path) -> None:
+    command = [sys.executable, "-c", RUN_VERBOSELY, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+def test_the_same_weights_give_the_same_bytes(
+    deployment: Deployment, path: Path, tmp_path: Path
+) -> None:
+    write(deployment, tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == path.read_bytes()
