@@ -1,0 +1,89 @@
+"""Parity: measured in the runtime that serves, and refused where it does not hold."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from export.contract.bundle import Bundle, sha256
+from export.contract.manifest import ModelFile
+from export.errors import ExportError, ParityError
+from export.parity import FileParity, Runner, measure, open_runner, require
+from tests.export.images import varied
+from tests.support.bundles import SIDE, probabilities, write_bundle
+
+IMAGES = varied(7, SIDE)
+EXPECTED = probabilities(IMAGES)
+LABELS = EXPECTED.argmax(axis=1)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return Bundle.open(write_bundle(tmp_path))
+
+
+def measured(bundle: Bundle, file: ModelFile | None = None) -> FileParity:
+    stated = file or bundle.manifest.files[0]
+    runner = open_runner(bundle.path, bundle.manifest, stated, "cpu")
+    return measure(stated, runner, [IMAGES[:4], IMAGES[4:]], EXPECTED, LABELS)
+
+
+def test_a_true_file_agrees(bundle: Bundle) -> None:
+    parity = measured(bundle)
+    assert (parity.runtime, parity.device) == ("onnxruntime", "cpu")
+    assert 0 <= parity.mean_difference <= parity.largest_difference < 1e-6
+    assert parity.top1_agreement == 7
+    assert parity.scores is not None
+    assert (parity.scores.top1_correct, parity.scores.top5_correct) == (7, 7)
+    require(parity)
+
+
+def test_a_slightly_wrong_weight_is_refused(bundle: Bundle) -> None:
+    path = bundle.path / "model.onnx"
+    model = onnx.load(path)
+    [weights] = [tensor for tensor in model.graph.initializer if tensor.name == "weights"]
+    nudged = numpy_helper.to_array(weights) * np.float32(1.001)
+    weights.CopyFrom(numpy_helper.from_array(nudged, "weights"))
+    onnx.save(model, path)
+    parity = measured(bundle)
+    assert parity.largest_difference > 1e-5
+    with pytest.raises(ParityError, match=r"model\.onnx in onnxruntime: .* fp32 allows 1e-05"):
+        require(parity)
+
+
+def test_differences_are_counted_over_all_images(bundle: Bundle) -> None:
+    wrong = EXPECTED.copy()
+    wrong[6] = np.roll(wrong[6], 1)
+    file = bundle.manifest.files[0]
+    runner = Runner(
+        lambda pixels: wrong[-len(pixels) :] if len(pixels) == 3 else wrong[:4], "x", "y"
+    )
+    parity = measure(file, runner, [IMAGES[:4], IMAGES[4:]], EXPECTED, None)
+    assert parity.largest_difference == pytest.approx(np.abs(wrong - EXPECTED).max())
+    assert parity.mean_difference == pytest.approx(np.abs(wrong - EXPECTED).mean())
+    assert (parity.top1_agreement, parity.scores) == (6, None)
+
+
+def test_answers_that_are_no_numbers_are_refused(bundle: Bundle) -> None:
+    nothing = Runner(lambda pixels: np.full((len(pixels), 6), np.nan, np.float32), "x", "y")
+    with pytest.raises(ParityError, match="perhaps not finite"):
+        measure(bundle.manifest.files[0], nothing, [IMAGES], EXPECTED, None)
+
+
+def test_a_device_that_is_not_there_is_named(bundle: Bundle) -> None:
+    file = bundle.manifest.files[0]
+    with pytest.raises(
+        ExportError, match=r"model\.onnx cannot be proved on cuda:0: .*onnxruntime-gpu"
+    ):
+        open_runner(bundle.path, bundle.manifest, file, "cuda:0")
+
+
+def test_a_file_that_is_no_model_is_named(bundle: Bundle) -> None:
+    (bundle.path / "model.onnx").write_bytes(b"no model")
+    file = bundle.manifest.files[0].model_copy(
+        update={"sha256": sha256(bundle.path / "model.onnx")}
+    )
+    with pytest.raises(ExportError, match=r"model\.onnx cannot be proved on cpu"):
+        measured(bundle, file)
