@@ -1,6 +1,5 @@
 """What the entries share: settings from the command line, a log, exit codes."""
 
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -9,6 +8,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsError
 
 from training.errors import RecipeError, TrainingError
+from training.terminal import log_to_stdout
 
 Config = TypeVar("Config", bound=BaseSettings)
 
@@ -19,9 +19,7 @@ def run(
     settings: type[Config], program: Callable[[Config], None], arguments: Sequence[str] | None
 ) -> int:
     """Run the program with its settings; return 0, 1 failed, 2 usage, 130 after Ctrl-C."""
-    logging.basicConfig(
-        level="INFO", format="%(asctime)s:%(levelname)s:%(message)s", stream=sys.stdout
-    )
+    log_to_stdout()
     try:
         config = CliApp.run(settings, cli_args=list(arguments or sys.argv[1:]))
     except ValidationError as error:

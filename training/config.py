@@ -1,12 +1,12 @@
 """Settings of training and evaluation: flags > environment > recipe > defaults.
 
-Names and defaults are those of the upstream resnext152_64x4d scripts where it has them.
+Names and defaults are those of the upstream resnext152_64x4d scripts, where it has them; but
+`platform` is CPU unless said otherwise, and `run_eval` is on.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import (
     Field,
     NonNegativeFloat,
@@ -26,9 +26,8 @@ from pydantic_settings import (
 from export.contract.manifest import Normalization
 from export.contract.transform import Size as Crop
 from export.contract.transform import Stretch, Transform
-from training.errors import RecipeError
+from training.recipe import RecipeSource
 
-RECIPES = Path(__file__).parent / "recipes"
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -36,10 +35,11 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 Platform = Literal["Ascend", "GPU", "CPU"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Size = Annotated[tuple[PositiveInt, PositiveInt], NoDecode]
-RGB = Annotated[tuple[float, float, float], NoDecode]
+Means = Annotated[tuple[float, float, float], NoDecode]
+Deviations = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], NoDecode]
 Epochs = Annotated[tuple[PositiveInt, ...], NoDecode]
 
-# What upstream's flags can ask for and this trainer does not do; the value it does is here.
+# What upstream's flags could ask for and this trainer does not do as yet: all it accepts.
 ONLY_VALUES = {
     "is_distributed": False,
     "group_size": 1,
@@ -47,37 +47,6 @@ ONLY_VALUES = {
     "is_dynamic_loss_scale": False,
     "data_sink_mode": False,
 }
-
-
-class RecipeSource(PydanticBaseSettingsSource):
-    """The YAML file that --recipe names: a path, or a name in training/recipes."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        """Not used: `__call__` returns the whole file."""
-        raise NotImplementedError
-
-    def __call__(self) -> dict[str, Any]:
-        """Return the recipe's settings; raise RecipeError that names file and key."""
-        recipe = self.current_state.get("recipe")
-        if recipe is None:
-            return {}
-        path = find_recipe(str(recipe))
-        values = yaml.safe_load(path.read_text())
-        if not isinstance(values, dict):
-            raise RecipeError(f"{path} must hold `key: value` lines")
-        unknown = sorted(set(values) - set(self.settings_cls.model_fields))
-        if unknown:
-            raise RecipeError(f"{path}: no such setting: {', '.join(unknown)}")
-        return values
-
-
-def find_recipe(name: str) -> Path:
-    """Return the file of a recipe named by path or by its name in training/recipes."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-        raise RecipeError(f"no recipe {path}; give a YAML file or one of {known}")
-    return path
 
 
 class CommonConfig(BaseSettings):
@@ -107,18 +76,6 @@ class CommonConfig(BaseSettings):
                 raise ValueError(f"{name}={value} is not supported; it must be {only}")
         return self
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order of precedence; flags come as init settings."""
-        return init_settings, env_settings, RecipeSource(settings_cls)
-
 
 class TrainConfig(CommonConfig):
     """Train a ResNeXt. Every flag is also an environment variable: --lr is RESNEXT_LR."""
@@ -135,8 +92,8 @@ class TrainConfig(CommonConfig):
     antialias: bool = Field(
         default=False, description="widen the kernel when reducing; upstream's evaluation does not"
     )
-    mean: RGB = Field(IMAGENET_MEAN, description="subtracted per channel, pixel units 0..255")
-    std: RGB = Field(IMAGENET_STD, description="divided by per channel, pixel units 0..255")
+    mean: Means = Field(IMAGENET_MEAN, description="subtracted per channel, pixel units 0..255")
+    std: Deviations = Field(IMAGENET_STD, description="divided by per channel, pixel units 0..255")
     seed: NonNegativeInt = Field(1, description="of initialisation, order and augmentation")
 
     augmentation: Literal["random_resized_crop", "shift"] = Field(
@@ -198,6 +155,18 @@ class TrainConfig(CommonConfig):
             )
         return self
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings come from, the first wins; flags come before all of them."""
+        return init_settings, env_settings, RecipeSource(settings_cls)
+
     @property
     def transform(self) -> Transform:
         """How evaluation and serving make pixels: resize to exactly eval_resize, centre crop."""
@@ -225,6 +194,5 @@ class EvalConfig(CommonConfig):
 
     model_config = SettingsConfigDict(cli_prog_name="python -m training.eval")
 
-    recipe: None = None
     pretrained: Path = Field(description="checkpoint (.ckpt), or a folder of them")
     eval_images: PositiveInt | None = Field(None, description="use only the first N; unset: all")

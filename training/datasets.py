@@ -1,8 +1,6 @@
 """Labelled images on disk, without any framework: IDX files, or one folder per class."""
 
-import gzip
 import io
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.errors import DatasetError
+from training.idx import read_idx
 
 Pixels = NDArray[np.uint8]
 Split = Literal["train", "test"]
@@ -21,7 +20,6 @@ FASHION_MNIST_CLASSES = (
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 IDX_PREFIX = {"train": "train", "test": "t10k"}
-IDX_UINT8 = 8
 FOLDER_NAMES = {"train": ("train",), "test": ("val", "test")}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -132,19 +130,6 @@ def _idx_class_names(data_dir: Path, count: int) -> list[str]:
 def _idx_file(data_dir: Path, name: str) -> Path | None:
     candidates = (data_dir / name, data_dir / f"{name}.gz")
     return next((path for path in candidates if path.is_file()), None)
-
-
-def read_idx(path: Path) -> Pixels:
-    """Read a uint8 IDX file (yann.lecun.com/exdb/mnist), gzipped or not."""
-    data = path.read_bytes()
-    if path.suffix == ".gz":
-        data = gzip.decompress(data)
-    zero, kind, dimensions = struct.unpack_from(">HBB", data)
-    shape = struct.unpack_from(f">{dimensions}I", data, 4)
-    start = 4 + 4 * dimensions
-    if zero or kind != IDX_UINT8 or len(data) - start != np.prod(shape, dtype=int):
-        raise DatasetError(f"{path} is not a complete IDX file of unsigned bytes")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
 def _open_folders(root: Path, split: Split) -> FolderDataset:

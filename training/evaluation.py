@@ -9,10 +9,11 @@ from mindspore import Tensor, nn
 
 from export.contract.manifest import Normalization
 from export.contract.transform import Transform
-from training.data import Images, Labels, TransformedImages, labels, normalize
+from training.data import Images, Labels, labels, normalize
 from training.datasets import Dataset
 from training.metrics import Metrics, hits
 from training.prefetch import Prefetcher
+from training.sources import TransformedImages
 
 
 class Evaluator:

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import mindspore
 import numpy as np
@@ -18,20 +17,17 @@ from training.datasets import Dataset, Split, open_dataset
 from training.errors import DatasetError, DivergedError
 from training.evaluation import Evaluator
 from training.interrupt import stop_on_interrupt
-from training.losses import SmoothedCrossEntropy
 from training.metrics import Metrics
-from training.optimizers import momentum
 from training.prefetch import Prefetcher
 from training.progress import Progress
 from training.report import EpochRecord, Report
 from training.resnext import build
 from training.run_folder import RunFolder
-from training.schedules import Rates, learning_rates
+from training.schedules import learning_rates
+from training.step import training_step
 from training.versions import versions
 
 log = logging.getLogger(__name__)
-
-Step = Callable[[Tensor, Tensor], Tensor]
 
 
 def train(config: TrainConfig, folder: RunFolder) -> Metrics | None:
@@ -58,10 +54,10 @@ class Trainer:
         self._config, self._folder, self._report = config, folder, Report(folder.path)
         dataset = _open(config, config.data_dir, "train")
         self._data = TrainingData(dataset, config)
-        self._class_names = dataset.class_names
-        self._net = _network(config)
+        self._class_names, self._versions = dataset.class_names, versions()
+        self._net = _network(config).set_train()
         self._rates = learning_rates(config, self._data.steps_per_epoch)
-        self._step = _training_step(self._net, self._rates, config)
+        self._step = training_step(self._net, self._rates, config)
         self._evaluator = _evaluator(self._net, config) if config.run_eval else None
         self.progress = Progress(len(self._rates), config.log_interval)
         self.epoch, self.step, self._best = 0, 0, -1.0
@@ -74,10 +70,11 @@ class Trainer:
         for images, labels in batches:
             losses.append(self._train_step(Tensor(images), Tensor(labels)))
             if self.progress.due:
-                self._log(losses[-1])
+                self._log(self._finite(float(losses[-1])))
             if stopped():
                 return
-        loss, seconds = float(np.mean([float(value) for value in losses])), time.monotonic() - start
+        loss = self._finite(np.mean([float(value) for value in losses]))
+        seconds = time.monotonic() - start
         self.epoch += 1
         self._evaluate()
         self._add_record(loss, seconds, batches.wait_seconds / seconds)
@@ -87,7 +84,6 @@ class Trainer:
         self._save(self._folder.step_checkpoint(self.epoch, self.step))
 
     def _train_step(self, images: Tensor, labels: Tensor) -> Tensor:
-        self._net.set_train()
         loss = self._step(images, labels)
         self.step += 1
         self.progress.advance()
@@ -95,11 +91,14 @@ class Trainer:
             self.save_step()
         return loss
 
-    def _log(self, loss: Tensor) -> None:
-        if not np.isfinite(float(loss)):
-            raise DivergedError(f"the loss is {float(loss)} at step {self.step}; lower --lr")
+    def _log(self, loss: float) -> None:
         rate = float(self._rates[self.step - 1])
-        self.progress.line(self.epoch + 1, float(loss), rate, self._config.per_batch_size)
+        self.progress.line(self.epoch + 1, loss, rate, self._config.per_batch_size)
+
+    def _finite(self, loss: float | np.floating) -> float:
+        if not np.isfinite(loss):
+            raise DivergedError(f"the loss is {loss} at step {self.step}; lower --lr")
+        return float(loss)
 
     def _evaluate(self) -> None:
         if self._evaluator is None or not self._evaluation_due():
@@ -147,9 +146,10 @@ class Trainer:
             epoch=self.epoch,
             step=self.step,
             metrics=self.metrics,
-            versions=versions(),
+            versions=self._versions,
         )
         checkpoints.save(self._net, info, path)
+        log.info(f"saved {path}")
 
 
 def _open(config: TrainConfig, data_dir: Path, split: Split) -> Dataset:
@@ -178,23 +178,3 @@ def _evaluator(net: nn.Cell, config: TrainConfig) -> Evaluator:
         config.eval_per_batch_size,
         config.eval_images,
     )
-
-
-def _training_step(net: nn.Cell, rates: Rates, config: TrainConfig) -> Step:
-    """Compile (float32 images, int32 labels) -> loss, which also updates the network."""
-    criterion = SmoothedCrossEntropy(config.num_classes, config.smoothing)
-    optimizer = momentum(net, rates, config)
-    scale = config.loss_scale
-
-    def forward(images: Tensor, labels: Tensor) -> Tensor:
-        return criterion(net(images), labels) * scale
-
-    gradients = mindspore.value_and_grad(forward, None, optimizer.parameters)
-
-    @mindspore.jit  # type: ignore[untyped-decorator]  # mindspore is untyped
-    def step(images: Tensor, labels: Tensor) -> Tensor:
-        loss, grads = gradients(images, labels)
-        optimizer(grads)
-        return loss / scale
-
-    return cast("Step", step)

@@ -29,9 +29,8 @@ class Prefetcher(Generic[T]):
                 yield entry[0]
         finally:
             self._stopped.set()
-            while thread.is_alive():
-                self._drain()
-                thread.join(0.01)
+            self._drain()
+            thread.join()
 
     def _next(self) -> tuple[T] | BaseException | None:
         start = time.monotonic()

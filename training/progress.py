@@ -6,7 +6,6 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,8 +15,9 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
+from training.terminal import CONSOLE
+
 log = logging.getLogger(__name__)
-CONSOLE = Console()
 
 
 class Progress:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-LOG_FORMAT = "%(asctime)s:%(levelname)s:%(message)s"
+from training.terminal import FORMAT
+
 LATEST = "latest"
 
 
@@ -37,7 +38,7 @@ class RunFolder:
     def logging(self) -> Iterator[None]:
         """Write the log to train.log as well, within the context."""
         handler = logging.FileHandler(self.path / "train.log")
-        handler.setFormatter(logging.Formatter(LOG_FORMAT))
+        handler.setFormatter(logging.Formatter(FORMAT))
         logging.getLogger().addHandler(handler)
         try:
             yield
