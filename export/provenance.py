@@ -3,7 +3,15 @@
 import platform
 from importlib.metadata import version
 
-LIBRARIES = ("mindspore", "numpy", "onnx", "onnxruntime", "opencv-python-headless", "pillow")
+LIBRARIES = (
+    "mindspore",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "opencv-python-headless",
+    "pillow",
+    "simplejpeg",
+)
 
 
 def versions() -> dict[str, str]:

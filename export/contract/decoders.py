@@ -19,8 +19,8 @@ import struct
 import zlib
 from typing import NamedTuple
 
-import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -30,14 +30,13 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 UPRIGHT = 1
 SWAPS_AXES = frozenset({5, 6, 7, 8})
 ORIENTATION_TAG = 0x0112
-AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 # `read_header` bounds the pixels; Pillow's own limit only warns, and up to twice its value.
 Image.MAX_IMAGE_PIXELS = None
 
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError,
-    MemoryError, struct.error, zlib.error, cv2.error,
+    MemoryError, struct.error, zlib.error,
 )  # fmt: skip
 
 
@@ -73,20 +72,26 @@ def decode(data: bytes) -> Pixels:
     """Return uint8 RGB (height, width, 3) of an encoded image; raise `ImageError`."""
     with _open(data) as image:
         try:
-            if _is_plain_jpeg(image):
-                pixels = cv2.imdecode(np.frombuffer(data, np.uint8), AS_STORED)
-                if pixels is not None:
-                    return np.asarray(pixels, np.uint8)
-            # Pillow also where OpenCV gave up: it says why.
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+            if (pixels := _plain_jpeg(image, data)) is None:
+                pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
         except _DECODER_ERRORS as error:
             raise ImageError(f"the image cannot be decoded: {error}") from error
+    return pixels
 
 
-def _is_plain_jpeg(image: Image.Image) -> bool:
-    """Tell the files that OpenCV decodes to Pillow's pixels, but straight into an array."""
+def _plain_jpeg(image: Image.Image, data: bytes) -> Pixels | None:
+    """Return the pixels of a sound, upright JPEG in RGB or grey; None for any other image.
+
+    simplejpeg and Pillow run the same decoder; simplejpeg lets it write straight into an array.
+    """
     plain = image.format == "JPEG" and image.mode in ("RGB", "L")
-    return plain and _orientation(image) in (None, UPRIGHT)
+    if not plain or _orientation(image) not in (None, UPRIGHT):
+        return None
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(data, fastdct=False, fastupsample=False))
+    except ValueError:
+        # It refuses every defect; Pillow says what is wrong, or reads the image in spite of it.
+        return None
 
 
 def _orientation(image: Image.Image) -> int | None:

@@ -86,7 +86,10 @@ class Transform(BaseModel):
         return self._sample(decode(data))
 
     def from_rgb(self, rgb: Pixels) -> Pixels:
-        """Return the pixels of a decoded uint8 image (height, width, 3)."""
+        """Return the pixels of a decoded uint8 image (height, width, 3), perhaps as a view of it.
+
+        Raises `ImageError` for another form.
+        """
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
             raise ImageError(
                 f"pixels must be uint8 (height, width, 3), got {rgb.dtype} {rgb.shape}"
@@ -96,6 +99,8 @@ class Transform(BaseModel):
     def _sample(self, rgb: Pixels) -> Pixels:
         height, width, _ = rgb.shape
         resized = self.resize.resized(width, height)
+        if resized == (width, height):
+            return self._centre(rgb)
         return self._widened(rgb, *resized) if self.antialias else self._fixed(rgb, *resized)
 
     def _widened(self, rgb: Pixels, width: int, height: int) -> Pixels:
@@ -106,9 +111,12 @@ class Transform(BaseModel):
 
     def _fixed(self, rgb: Pixels, width: int, height: int) -> Pixels:
         resized = cv2.resize(rgb, (width, height), interpolation=FIXED[self.kernel])
-        top, left = (height - self.crop.height) // 2, (width - self.crop.width) // 2
-        crop = resized[top : top + self.crop.height, left : left + self.crop.width]
-        return np.asarray(crop, np.uint8)
+        return self._centre(np.asarray(resized, np.uint8))
+
+    def _centre(self, rgb: Pixels) -> Pixels:
+        top = (rgb.shape[0] - self.crop.height) // 2
+        left = (rgb.shape[1] - self.crop.width) // 2
+        return rgb[top : top + self.crop.height, left : left + self.crop.width]
 
 
 def _span(source: int, resized: int, crop: int) -> tuple[float, float]:

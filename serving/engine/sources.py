@@ -4,7 +4,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from export.contract.transform import ImageError, Pixels, Transform, read_header
+from export.contract.decoders import ImageError, Pixels, read_header
+from export.contract.transform import Transform
 from serving.errors import InvalidImageError
 
 

@@ -12,16 +12,9 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from export.contract.decoders import ImageError, Pixels, read_header
 from export.contract.golden import pixels_digest
-from export.contract.transform import (
-    ImageError,
-    Pixels,
-    ShorterSide,
-    Size,
-    Stretch,
-    Transform,
-    read_header,
-)
+from export.contract.transform import ShorterSide, Size, Stretch, Transform
 
 IMAGES = Path(__file__).parent / "images"
 TRANSFORMS = (
@@ -164,6 +157,14 @@ def test_shorter_side_keeps_the_aspect_ratio(width: int, height: int) -> None:
     left, top = (resized.width - 32) // 2, (resized.height - 32) // 2
     expected = np.asarray(resized.crop((left, top, left + 32, top + 32))).astype(int)
     assert np.abs(transform.from_rgb(rgb) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_a_resize_to_the_same_size_leaves_only_the_crop(kernel: str, antialias: bool) -> None:
+    stretch, crop = Stretch(height=60, width=81), Size(height=33, width=20)
+    transform = Transform(resize=stretch, crop=crop, kernel=kernel, antialias=antialias)
+    np.testing.assert_array_equal(transform.from_rgb(gradient()), gradient()[13:46, 30:50])
 
 
 def test_encoded_and_raw_pixels_go_the_same_way() -> None:
