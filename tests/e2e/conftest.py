@@ -26,6 +26,14 @@ class Server:
     banner: str
 
 
+def run(*arguments: str | Path) -> str:
+    """Run one of our modules to its end and return what it printed."""
+    command = [sys.executable, "-m", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
 @contextmanager
 def serve(model: Path, *flags: str) -> Iterator[Server]:
     """Run `python -m serving` on free ports; it must end cleanly on SIGTERM."""

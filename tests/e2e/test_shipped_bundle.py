@@ -7,12 +7,12 @@ import grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from training.datasets import open_dataset
 
 from clients.client import ClassifierClient
 from clients.types import Prediction
 from export.contract.bundle import Bundle
 from tests.e2e.conftest import FASHION_MNIST, ROOT, SHIPPED, Server
+from training.datasets import open_dataset
 
 
 def metric(server: Server, name: str) -> float:

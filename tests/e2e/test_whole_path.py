@@ -1,21 +1,11 @@
-"""Training, export and serving in one go: small, and once with the full network."""
+"""Training, export and serving in one go."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import FASHION_MNIST, ROOT, serve
-
-
-def run(*arguments: str | Path) -> str:
-    """Run a module of ours and return what it printed."""
-    command = [sys.executable, "-m", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+from tests.e2e.conftest import FASHION_MNIST, ROOT, run, serve
 
 
 @pytest.mark.timeout(600)

@@ -1,0 +1,67 @@
+"""ResNeXt152-64x4d with random weights through export and serving, and a drain under load."""
+
+import re
+import signal
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clients.client import ClassifierClient
+from clients.types import ImageFailure, Prediction
+from export.contract.bundle import Bundle
+from export.contract.golden import GOLDEN, GoldenSet
+from tests.e2e.conftest import Server, run, serve
+from tests.support.checkpoints import write_checkpoint
+
+CLASSES = 1000
+IN_FLIGHT = 32
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The full network, exported with golden probabilities that MindSpore recorded."""
+    folder = tmp_path_factory.mktemp("full")
+    labels = [f"class {index}" for index in range(CLASSES)]
+    checkpoint = write_checkpoint(folder / "untrained.ckpt", "resnext152_64x4d", labels, 224)
+    run("export", "--ckpt_file", checkpoint, "--output", folder, "--batch_size", "4")
+    return Bundle.open(folder / "resnext152_64x4d/1")
+
+
+@pytest.mark.timeout(900)
+def test_probabilities_over_grpc_equal_mindspores(bundle: Bundle) -> None:
+    golden = GoldenSet.model_validate_json((bundle.path / GOLDEN).read_bytes())
+    images = [bundle.path / image.path for image in golden.images]
+    expected = np.array([image.probabilities for image in golden.images], np.float32)
+    assert np.ptp(expected, axis=1).min() > 0.01, "even answers would prove nothing"
+    with serve(bundle.path) as server, ClassifierClient(server.grpc) as client:
+        results = client.classify(images, full_probabilities=True, timeout_s=300)
+        actual = [r.probabilities for r in results if isinstance(r, Prediction)]
+        np.testing.assert_allclose(np.array(actual), expected, atol=1e-5, rtol=0)
+        _drain(server, client, images[0])
+
+
+def _drain(server: Server, client: ClassifierClient, image: Path) -> None:
+    """Ask for 32 images at once, end the server once all are in flight: all are answered."""
+    with ThreadPoolExecutor(IN_FLIGHT) as callers:
+        calls = [callers.submit(client.classify, [image], timeout_s=300) for _ in range(IN_FLIGHT)]
+        _wait_until_in_flight(server, IN_FLIGHT // 2)
+        server.process.send_signal(signal.SIGTERM)
+        answers: list[Prediction | ImageFailure] = []
+        for call in as_completed(calls):
+            answers += call.result()
+    assert len(answers) == IN_FLIGHT
+    assert all(isinstance(answer, Prediction) for answer in answers)
+
+
+def _wait_until_in_flight(server: Server, images: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        text = urllib.request.urlopen(f"{server.http}/metrics").read().decode()
+        found = re.search(r"^serving_inflight_images\S* (\S+)$", text, re.MULTILINE)
+        if found and float(found[1]) >= images:
+            return
+    raise AssertionError(f"{images} images were never in flight at once")
