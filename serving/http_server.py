@@ -38,6 +38,7 @@ class HttpServer:
         finally:
             self._server.should_exit = True
             await task
+            self._listener.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

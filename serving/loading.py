@@ -31,7 +31,7 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
         bundle.manifest,
         file,
         device=device,
-        instances=_instances(config, device),
+        instances=count_instances(config, device),
         threads=config.threads,
     )
     buckets = config.buckets or sorted(file.buckets)
@@ -51,7 +51,8 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     return model
 
 
-def _instances(config: ServingConfig, device: Device) -> int:
+def count_instances(config: ServingConfig, device: Device) -> int:
+    """Return how many batches run at once on a device."""
     if config.instances:
         return config.instances
     # One-thread batches side by side answer more images per second than one batch on all cores.

@@ -13,9 +13,11 @@ from prometheus_client import CollectorRegistry
 from export.contract.bundle import Bundle
 from export.contract.transform import Pixels
 from serving.backends.fake import FakeBackend
+from serving.config import ServingConfig
 from serving.engine.model import Model
 from serving.engine.sources import Raw
 from serving.metrics import Metrics
+from serving.server import Server
 from tests.support.bundles import BUCKETS, LABELS, SIDE
 
 
@@ -136,3 +138,34 @@ class Rig:
 def classes(answers: list[object]) -> list[int]:
     """Return the first class of each answer."""
     return [int(np.argmax(answer.probabilities)) for answer in answers]  # type: ignore[attr-defined]
+
+
+@asynccontextmanager
+async def running_server(path: Path, **settings: object) -> AsyncIterator[Server]:
+    """Run a server of the bundle at `path` on free ports."""
+    async with listening_server(path, **settings) as server:
+        await server.load()
+        await server.start()
+        yield server
+
+
+@asynccontextmanager
+async def gated_server(rig: Rig, **settings: object) -> AsyncIterator[Server]:
+    """Run a server of the rig's model on free ports; at the end the gate is opened."""
+    async with listening_server(rig.path, **settings) as server:
+        rig.model.start()
+        server.repository.add(rig.model)
+        await server.start()
+        try:
+            yield server
+        finally:
+            rig.gate.open()
+
+
+@asynccontextmanager
+async def listening_server(path: Path, **settings: object) -> AsyncIterator[Server]:
+    """Listen on free ports with nothing loaded."""
+    ports = {"grpc_port": 0, "http_port": 0}
+    server = Server(ServingConfig.model_validate({"model": [path], **ports, **settings}))
+    async with server.listening():
+        yield server

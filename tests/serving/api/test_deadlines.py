@@ -1,0 +1,105 @@
+"""Callers that leave, and callers that are too many, over gRPC."""
+
+import asyncio
+from pathlib import Path
+
+import grpc
+import pytest
+
+from protos import classifier_pb2 as pb
+from tests.serving.api.conftest import calling
+from tests.serving.api.messages import flat
+from tests.support.serving import Gate, Rig, gated_server, until
+
+
+def request(*values: int) -> pb.ClassifyRequest:
+    return pb.ClassifyRequest(images=[flat(value) for value in values], top_k=1)
+
+
+async def test_a_deadline_ends_the_call_and_the_job(tiny: Path) -> None:
+    rig = Rig(tiny)
+    async with gated_server(rig) as server, calling(server) as stub:
+        busy = stub.Classify(request(0))
+        await rig.gate.wait()
+        with pytest.raises(grpc.aio.AioRpcError) as late:
+            await stub.Classify(request(1), timeout=0.2)
+        assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(lambda: rig.images("expired") == 1)
+        rig.gate.open()
+        await busy
+    assert rig.backends[0].batches == [(1, 1)]
+
+
+async def test_a_request_without_a_deadline_gets_the_default(tiny: Path) -> None:
+    rig = Rig(tiny)
+    async with gated_server(rig, default_timeout_ms=100) as server, calling(server) as stub:
+        with pytest.raises(grpc.aio.AioRpcError, match="deadline passed") as late:
+            await stub.Classify(request(1))
+        assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        response = await stub.Classify(request(1, 2))
+    assert {result.status.code for result in response.results} == {4}
+
+
+async def test_a_cancelled_call_never_runs(tiny: Path) -> None:
+    rig = Rig(tiny)
+    async with gated_server(rig) as server, calling(server) as stub:
+        busy = stub.Classify(request(0))
+        await rig.gate.wait()
+        leaving, staying = stub.Classify(request(1, 2)), stub.Classify(request(3))
+        await rig.queued(3)
+        leaving.cancel()
+        await until(lambda: rig.images("cancelled") == 2)
+        rig.gate.open()
+        await busy
+        assert (await staying).results[0].classes[0].index == 3
+    assert rig.backends[0].batches == [(1, 1), (1, 1)]
+
+
+async def test_a_full_server_says_when_to_try_again(tiny: Path) -> None:
+    rig = Rig(tiny, slots=2)
+    async with gated_server(rig) as server, calling(server) as stub:
+        busy = stub.Classify(request(0, 1))
+        await rig.gate.wait()
+        with pytest.raises(grpc.aio.AioRpcError, match="slots are taken") as refused:
+            await stub.Classify(request(2))
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        pushback = dict(refused.value.trailing_metadata())["grpc-retry-pushback-ms"]
+        assert 0 < int(pushback) <= 10_000
+        rig.gate.open()
+        await busy
+
+
+async def test_draining_answers_all_that_is_in_flight(tiny: Path) -> None:
+    rig = Rig(tiny)
+    async with gated_server(rig) as server, calling(server) as stub:
+        calls = [stub.Classify(request(value)) for value in range(32)]
+        await until(lambda: rig.sample("inflight_images") == 32)
+        draining = asyncio.create_task(server.drain())
+        async with calling(server) as late:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await late.Classify(request(1))
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert not draining.done()
+        rig.gate.open()
+        responses = await asyncio.gather(*calls)
+        await draining
+    found = [response.results[0].classes[0].index for response in responses]
+    assert found == [value % 6 for value in range(32)]
+
+
+async def test_draining_ends_with_the_grace_period(tiny: Path) -> None:
+    rig = Rig(tiny)
+    async with gated_server(rig, grace_period_s=0.1) as server, calling(server) as stub:
+        stuck = stub.Classify(request(1))
+        await rig.gate.wait()
+        await server.drain()
+        with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+            await stuck
+
+
+async def test_an_open_gate_is_no_bottleneck(tiny: Path) -> None:
+    rig = Rig(tiny, gate=Gate(is_open=True))
+    async with gated_server(rig) as server, calling(server) as stub:
+        responses = await asyncio.gather(*(stub.Classify(request(n)) for n in range(100)))
+    found = [response.results[0].classes[0].index for response in responses]
+    assert found == [value % 6 for value in range(100)]

@@ -1,0 +1,115 @@
+"""What operators and tools see: health, reflection, readiness, metrics."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from protos import classifier_pb2 as pb
+from serving.server import Server
+from tests.serving.api.conftest import calling
+from tests.serving.api.messages import png
+from tests.support.serving import listening_server, running_server
+
+SERVICE = "resnext.serving.v1.Classifier"
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@asynccontextmanager
+async def channel_to(server: Server) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc.port}") as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def http_to(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.http.port}") as client:
+        yield client
+
+
+async def check(server: Server, service: str) -> int:
+    async with channel_to(server) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        response = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+        return int(response.status)
+
+
+@pytest.mark.parametrize("service", ["", SERVICE])
+async def test_health_follows_the_life_of_the_server(tiny: Path, service: str) -> None:
+    async with listening_server(tiny) as server:
+        assert await check(server, service) == NOT_SERVING
+        await server.load()
+        assert await check(server, service) == NOT_SERVING
+        await server.start()
+        assert await check(server, service) == SERVING
+
+
+async def test_readyz_follows_it_too_and_healthz_does_not(tiny: Path) -> None:
+    async with listening_server(tiny) as server, http_to(server) as http:
+        loading = await http.get("/readyz")
+        assert (loading.status_code, "loading" in loading.text) == (503, True)
+        assert (await http.get("/healthz")).status_code == 200
+        assert "serving_ready 0.0" in (await http.get("/metrics")).text
+        await server.load()
+        await server.start()
+        assert (await http.get("/readyz")).status_code == 200
+        assert "serving_ready 1.0" in (await http.get("/metrics")).text
+        await server.drain()
+        draining = await http.get("/readyz")
+        assert (draining.status_code, "draining" in draining.text) == (503, True)
+        assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_calls_while_loading_are_unavailable(tiny: Path) -> None:
+    async with listening_server(tiny) as server, calling(server) as stub:
+        with pytest.raises(grpc.aio.AioRpcError, match="loading") as refused:
+            await stub.Classify(pb.ClassifyRequest(images=[png(1)]))
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_watch_sees_the_drain_and_does_not_hold_it_up(tiny: Path) -> None:
+    async with running_server(tiny) as server, channel_to(server) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service=""))
+        assert (await watch.read()).status == SERVING
+        async with asyncio.timeout(10):
+            await server.drain()
+        assert await watch.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_reflection_lists_the_services(server: Server) -> None:
+    async with channel_to(server) as channel:
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = reflection_pb2.ServerReflectionRequest(list_services="")
+        [answer] = [answer async for answer in stub.ServerReflectionInfo(iter([asked]))]
+    listed = {service.name for service in answer.list_services_response.service}
+    assert {SERVICE, "grpc.health.v1.Health"} <= listed
+
+
+async def test_metrics_count_what_was_sent(server: Server) -> None:
+    async with calling(server) as stub, http_to(server) as http:
+        images = [png(1), png(2), pb.Image(encoded=b"text")]
+        await stub.Classify(pb.ClassifyRequest(images=images))
+        text = (await http.get("/metrics")).text
+    label = 'model="tiny",outcome="{}",version="1"'
+    assert f"serving_images_total{{{label.format('ok')}}} 2.0" in text
+    assert f"serving_images_total{{{label.format('invalid')}}} 1.0" in text
+    for stage in ("decode", "queue", "infer", "total"):
+        assert (
+            f'serving_stage_seconds_count{{model="tiny",stage="{stage}",version="1"}} 2.0' in text
+        )
+    [rate] = [line for line in text.splitlines() if line.startswith("serving_images_per_second")]
+    assert float(rate.split()[-1]) > 0
+
+
+async def test_an_unknown_path_is_not_found(server: Server) -> None:
+    async with http_to(server) as http:
+        assert (await http.get("/nothing")).status_code == 404

@@ -1,0 +1,97 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from protos import classifier_pb2 as pb
+from tests.serving.api.conftest import calling
+from tests.serving.api.messages import flat, png
+from tests.support.serving import Gate, Rig, gated_server, until
+
+if TYPE_CHECKING:
+    from protos.classifier_pb2_grpc import ClassifierAsyncStub as Stub
+
+
+def request(value: int) -> pb.ClassifyRequest:
+    return pb.ClassifyRequest(images=[flat(value)], top_k=1, id=str(value))
+
+
+async def test_every_request_is_answered_with_its_id(tiny: Path) -> None:
+    rig = Rig(tiny, gate=Gate(is_open=True))
+    async with gated_server(rig) as server, calling(server) as stub:
+        call = stub.ClassifyStream(iter([request(value) for value in range(100)]))
+        answers = {int(r.id): r.results[0].classes[0].index async for r in call}
+    assert answers == {value: value % 6 for value in range(100)}
+
+
+async def test_a_failed_request_is_a_status_and_ends_nothing(stub: "Stub") -> None:
+    requests = [
+        pb.ClassifyRequest(images=[pb.Image(encoded=b"text")], id="bad"),
+        pb.ClassifyRequest(id="empty"),
+        pb.ClassifyRequest(images=[png(1)], model="nose", id="unknown"),
+        pb.ClassifyRequest(images=[png(1)], id="good"),
+    ]
+    answers = {answer.id: answer async for answer in stub.ClassifyStream(iter(requests))}
+    assert {name: answer.status.code for name, answer in answers.items()} == {
+        "bad": grpc.StatusCode.INVALID_ARGUMENT.value[0],
+        "empty": grpc.StatusCode.INVALID_ARGUMENT.value[0],
+        "unknown": grpc.StatusCode.NOT_FOUND.value[0],
+        "good": 0,
+    }
+    assert len(answers["good"].results) == 1
+
+
+async def test_requests_run_at_once_but_not_without_bound(tiny: Path) -> None:
+    rig = Rig(tiny, slots=256)
+    async with gated_server(rig) as server, calling(server) as stub:
+        call = stub.ClassifyStream(iter([request(value) for value in range(200)]))
+        await until(lambda: rig.sample("inflight_images") == 32)
+        rig.gate.open()
+        assert len([answer async for answer in call]) == 200
+
+
+async def test_cancelling_the_stream_cancels_its_jobs(tiny: Path) -> None:
+    rig = Rig(tiny)
+    async with gated_server(rig) as server, calling(server) as stub:
+        call = stub.ClassifyStream(iter([request(value) for value in range(8)]))
+        await until(lambda: rig.sample("inflight_images") == 8)
+        call.cancel()
+        await until(lambda: rig.images("cancelled") == 8)
+
+
+async def test_draining_ends_an_open_stream_after_its_answers(tiny: Path) -> None:
+    rig = Rig(tiny)
+    forever = asyncio.Event()
+
+    async def requests() -> AsyncIterator[pb.ClassifyRequest]:
+        yield request(4)
+        await forever.wait()
+
+    async with gated_server(rig) as server, calling(server) as stub:
+        call = stub.ClassifyStream(requests())
+        await rig.gate.wait()
+        draining = asyncio.create_task(server.drain())
+        rig.gate.open()
+        answers = [answer.id async for answer in call]
+        await draining
+    assert answers == ["4"]
+
+
+async def test_a_stream_that_is_done_ends_well(stub: "Stub") -> None:
+    call = stub.ClassifyStream(iter([pb.ClassifyRequest(images=[png(1)])]))
+    assert len([answer async for answer in call]) == 1
+    assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_an_empty_stream_ends_well(stub: "Stub") -> None:
+    call = stub.ClassifyStream(iter([]))
+    assert [answer async for answer in call] == []
+
+
+@pytest.mark.parametrize("model", ["tiny", ""])
+async def test_the_model_may_be_named(stub: "Stub", model: str) -> None:
+    call = stub.ClassifyStream(iter([pb.ClassifyRequest(images=[png(1)], model=model)]))
+    assert [answer.model async for answer in call] == ["tiny"]

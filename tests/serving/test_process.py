@@ -1,0 +1,116 @@
+"""The process: exit codes, messages, signals."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def start(bundle: Path, *flags: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "serving", "--model", str(bundle)]
+    ports = ["--grpc-port", "0", "--http-port", "0"]
+    return subprocess.Popen(
+        [*command, *ports, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def refusal(bundle: Path, *flags: str) -> str:
+    """Return the message of a server that cannot start."""
+    process = start(bundle, *flags)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert output == ""
+    assert "Traceback" not in errors
+    return errors
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_well(tiny: Path, signum: signal.Signals) -> None:
+    process = start(tiny)
+    assert process.stdout
+    lines = [process.stdout.readline() for _ in range(3)]
+    process.send_signal(signum)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert output == ""
+    assert "Traceback" not in errors
+    assert lines[0].startswith("gRPC  localhost:")
+    assert lines[1].startswith("HTTP  http://localhost:")
+    address = lines[0].split()[1]
+    assert lines[2].endswith(f"-m clients classify {tiny}/golden/ant_0.png --address {address}\n")
+
+
+@pytest.mark.parametrize("flag", ["--grpc-port", "--http-port"])
+def test_a_taken_port_is_named_with_its_flag(tiny: Path, flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        message = refusal(tiny, flag, port)
+    assert port in message
+    assert flag in message
+
+
+def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
+    assert f"{tmp_path} is not a bundle: it holds no manifest.json" in refusal(tmp_path)
+
+
+def test_a_changed_bundle_is_refused(tiny: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny, tmp_path / "1")
+    (copy / "golden/ant_0.png").write_bytes((copy / "golden/bee_1.png").read_bytes())
+    assert "changed since it was sealed: golden/ant_0.png" in refusal(copy)
+
+
+def test_a_device_that_is_not_there_is_refused(tiny: Path) -> None:
+    assert "onnxruntime-gpu" in refusal(tiny, "--device", "cuda")
+
+
+HELD = """
+import asyncio, runpy, threading
+import serving.server as server
+
+def held_load(*_):
+    print("held", flush=True)
+    threading.Event().wait()
+
+async def held_drain(_):
+    print("held", flush=True)
+    await asyncio.Event().wait()
+
+{patch}
+runpy.run_module("serving", run_name="__main__")
+"""
+
+
+def start_held(patch: str, bundle: Path) -> subprocess.Popen[str]:
+    """Start a server of which one step never ends."""
+    script = HELD.format(patch=patch)
+    flags = ["--model", str(bundle), "--grpc-port", "0", "--http-port", "0"]
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *flags], stdout=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(process: subprocess.Popen[str], start_of_line: str) -> None:
+    assert process.stdout
+    assert any(line.startswith(start_of_line) for line in process.stdout)
+
+
+def test_a_signal_while_loading_ends_it_at_once(tiny: Path) -> None:
+    process = start_held("server.load_model = held_load", tiny)
+    wait_for(process, "held")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+    assert process.returncode == 0
+
+
+def test_a_second_signal_forces_the_end(tiny: Path) -> None:
+    process = start_held("server.Server.drain = held_drain", tiny)
+    wait_for(process, "Try")
+    process.send_signal(signal.SIGINT)
+    wait_for(process, "held")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 128 + signal.SIGINT
