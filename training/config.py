@@ -7,6 +7,7 @@ Names and defaults are those of the upstream resnext152_64x4d scripts, where it 
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import (
     Field,
     NonNegativeFloat,
@@ -152,6 +153,10 @@ class TrainConfig(CommonConfig):
         if self.warmup_epochs >= self.max_epoch:
             raise ValueError(
                 f"warmup_epochs={self.warmup_epochs} must be less than max_epoch={self.max_epoch}"
+            )
+        if self.eval_resize and any(np.less(self.eval_resize, self.image_size)):
+            raise ValueError(
+                f"eval_resize={self.eval_resize} must not be less than image_size={self.image_size}"
             )
         return self
 

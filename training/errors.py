@@ -2,11 +2,12 @@
 
 ValueError
  +-- TrainingError        the message says what was wrong and what would be right
-      +-- RecipeError      there is no such recipe, or it holds what is no setting
-      +-- DatasetError     no usable dataset where one was asked for
-      +-- CheckpointError  missing, damaged, or it does not fit the network
-      +-- DeviceError      the platform asked for is not on this machine
-      +-- DivergedError    the loss is no longer a number
+      +-- RecipeError        there is no such recipe, or it holds what is no setting
+      +-- ArchitectureError  the family has no such member
+      +-- DatasetError       no usable dataset where one was asked for
+      +-- CheckpointError    missing, damaged, or it does not fit the network
+      +-- DeviceError        the platform asked for is not on this machine
+      +-- DivergedError      the loss is no longer a number
 """
 
 
@@ -16,6 +17,10 @@ class TrainingError(ValueError):
 
 class RecipeError(TrainingError):
     """There is no such recipe, or it holds what is no setting."""
+
+
+class ArchitectureError(TrainingError):
+    """The family has no such member."""
 
 
 class DatasetError(TrainingError):

@@ -13,7 +13,7 @@ from training import checkpoints
 from training.checkpoints import CheckpointInfo
 from training.config import TrainConfig
 from training.data import TrainingData
-from training.datasets import Dataset, Split, open_dataset
+from training.datasets import Dataset, open_dataset
 from training.errors import DatasetError, DivergedError
 from training.evaluation import Evaluator
 from training.interrupt import stop_on_interrupt
@@ -52,13 +52,15 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, folder: RunFolder) -> None:
         self._config, self._folder, self._report = config, folder, Report(folder.path)
-        dataset = _open(config, config.data_dir, "train")
+        dataset = _training_set(config)
         self._data = TrainingData(dataset, config)
         self._class_names, self._versions = dataset.class_names, versions()
         self._net = _network(config).set_train()
         self._rates = learning_rates(config, self._data.steps_per_epoch)
         self._step = training_step(self._net, self._rates, config)
-        self._evaluator = _evaluator(self._net, config) if config.run_eval else None
+        self._evaluator = (
+            _evaluator(self._net, config, self._class_names) if config.run_eval else None
+        )
         self.progress = Progress(len(self._rates), config.log_interval)
         self.epoch, self.step, self._best = 0, 0, -1.0
         self.metrics: Metrics | None = None
@@ -152,12 +154,13 @@ class Trainer:
         log.info(f"saved {path}")
 
 
-def _open(config: TrainConfig, data_dir: Path, split: Split) -> Dataset:
-    dataset = open_dataset(data_dir, split)
-    if len(dataset.class_names) != config.num_classes:
+def _training_set(config: TrainConfig) -> Dataset:
+    dataset = open_dataset(config.data_dir, "train")
+    found = len(dataset.class_names)
+    if found != config.num_classes:
         raise DatasetError(
-            f"num_classes={config.num_classes}, but {data_dir} has {len(dataset.class_names)} "
-            f"classes; say --num_classes {len(dataset.class_names)}"
+            f"num_classes={config.num_classes}, but {config.data_dir} has {found} classes; "
+            f"say --num_classes {found}"
         )
     return dataset
 
@@ -169,10 +172,17 @@ def _network(config: TrainConfig) -> nn.Cell:
     return net
 
 
-def _evaluator(net: nn.Cell, config: TrainConfig) -> Evaluator:
+def _evaluator(net: nn.Cell, config: TrainConfig, class_names: list[str]) -> Evaluator:
+    data_dir = config.eval_data_dir or config.data_dir
+    dataset = open_dataset(data_dir, "test")
+    if dataset.class_names != class_names:
+        raise DatasetError(
+            f"the test images in {data_dir} have the classes {', '.join(dataset.class_names)}, "
+            f"the training images {', '.join(class_names)}"
+        )
     return Evaluator(
         net,
-        _open(config, config.eval_data_dir or config.data_dir, "test"),
+        dataset,
         config.transform,
         config.normalization,
         config.eval_per_batch_size,

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from mindspore import Tensor, nn
 from mindspore.common.initializer import HeNormal, HeUniform, Uniform
 
+from training.errors import ArchitectureError
+
 
 @dataclass(frozen=True)
 class Stem:
@@ -50,10 +52,12 @@ ARCHITECTURES = {
 def build(name: str, num_classes: int) -> nn.Cell:
     """A freshly initialised member: float32 (N, 3, H, W), normalised -> logits (N, num_classes).
 
-    Raises ValueError for a name that is not in ARCHITECTURES.
+    Raises ArchitectureError for a name that is not in ARCHITECTURES.
     """
     if name not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {name!r}; there are {', '.join(ARCHITECTURES)}")
+        raise ArchitectureError(
+            f"unknown architecture {name!r}; there are {', '.join(ARCHITECTURES)}"
+        )
     return ResNeXt(ARCHITECTURES[name], num_classes)
 
 

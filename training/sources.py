@@ -7,7 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from export.contract.transform import ImageError, Transform
+from export.contract.decoders import ImageError
+from export.contract.transform import Transform
 from training.augmentation import Pixels, random_resized_crop, shift_and_flip, uniform_draws
 from training.config import TrainConfig
 from training.datasets import Dataset

@@ -1,0 +1,48 @@
+"""What the tests of the training room share."""
+
+import training  # noqa: F401  # isort: skip  # sets what mindspore must find in the environment
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training import device
+from training.config import FASHION_MNIST, TrainConfig
+from training.datasets import Dataset, open_dataset
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cpu() -> None:
+    device.use("CPU")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of the developer's shell must not reach a test."""
+    for name in os.environ:
+        if name.startswith("RESNEXT_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def test_set() -> Dataset:
+    """The 10,000 test images of Fashion-MNIST."""
+    return open_dataset(FASHION_MNIST, "test")
+
+
+@pytest.fixture
+def smoke() -> TrainConfig:
+    """The settings of the smoke recipe."""
+    return TrainConfig(recipe="smoke")
+
+
+def start(module: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    """Start `python -m module arguments`; both outputs go to its stdout."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )

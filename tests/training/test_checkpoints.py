@@ -1,0 +1,79 @@
+"""Checkpoints: a round trip, and everything that must be refused."""
+
+import json
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from tests.support.checkpoints import stirred, write_checkpoint
+from training import checkpoints
+from training.errors import CheckpointError
+from training.resnext import build
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    return write_checkpoint(tmp_path / "run" / "tiny.ckpt")
+
+
+def test_a_network_comes_back_as_it_was(written: Path) -> None:
+    net, info = checkpoints.load_network(written)
+    images = Tensor(np.random.default_rng(1).normal(size=(2, 3, 28, 28)).astype(np.float32))
+    expected = stirred("tiny", 10)(images).asnumpy()
+    np.testing.assert_array_equal(net(images).asnumpy(), expected)
+    assert not net.training
+    assert (info.architecture, info.num_classes, info.metrics) == ("tiny", 10, None)
+
+
+def test_both_files_can_be_read_by_everyone_and_nothing_else_is_left(written: Path) -> None:
+    files = sorted(written.parent.iterdir())
+    assert [file.name for file in files] == ["tiny.ckpt", "tiny.json"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o644}
+
+
+def test_only_weights_are_written(written: Path) -> None:
+    net = build("tiny", 10)
+    assert checkpoints.load(written).parameters.keys() == {p.name for p in net.get_parameters()}
+
+
+def test_a_checkpoint_is_replaced(written: Path) -> None:
+    net = build("tiny", 10)
+    checkpoints.save(net, checkpoints.load(written).info.model_copy(update={"step": 7}), written)
+    again = checkpoints.load(written)
+    assert again.info.step == 7
+    np.testing.assert_array_equal(again.parameters["head.fc.weight"], net.head.fc.weight.asnumpy())
+
+
+def test_missing_left_over_and_misshapen_names_are_listed(written: Path) -> None:
+    parameters = checkpoints.load(written).parameters
+    del parameters["head.fc.bias"]
+    parameters["moments.head.fc.bias"] = np.zeros(10, np.float32)
+    parameters["head.fc.weight"] = np.zeros((5, 32), np.float32)
+    with pytest.raises(CheckpointError) as refused:
+        checkpoints.restore(build("tiny", 10), parameters)
+    for words in ("missing: head.fc.bias", "left over: moments.head.fc.bias", "shape (5, 32)"):
+        assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".json"])
+def test_a_missing_file_is_named(written: Path, suffix: str) -> None:
+    missing = written.with_suffix(suffix)
+    missing.unlink()
+    with pytest.raises(CheckpointError, match=rf"no file {missing}"):
+        checkpoints.load(written)
+
+
+def test_damaged_weights_are_refused(written: Path) -> None:
+    written.write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match=r"tiny.ckpt is not a checkpoint"):
+        checkpoints.load(written)
+
+
+def test_an_unknown_schema_is_refused(written: Path) -> None:
+    text = written.with_suffix(".json")
+    text.write_text(json.dumps(json.loads(text.read_text()) | {"schema": 2}))
+    with pytest.raises(CheckpointError, match=r"schema"):
+        checkpoints.load(written)

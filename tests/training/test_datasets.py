@@ -1,0 +1,90 @@
+"""Datasets on disk: the real Fashion-MNIST, and small folders made here."""
+
+import gzip
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.config import FASHION_MNIST
+from training.datasets import Dataset, open_dataset
+from training.errors import DatasetError
+
+
+def image_folder(root: Path, names: list[str]) -> Path:
+    """Make one class folder per name; class i holds i + 1 images of one grey, 10 * i."""
+    for index, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for copy in range(index + 1):
+            grey = np.full((4, 6, 3), 10 * index, np.uint8)
+            Image.fromarray(grey).save(root / name / f"{copy}.png")
+    return root
+
+
+def test_fashion_mnist_is_whole(test_set: Dataset) -> None:
+    train = open_dataset(FASHION_MNIST, "train")
+    assert (len(train), len(test_set)) == (60_000, 10_000)
+    assert train.class_names[9] == "Ankle boot"
+    assert np.bincount([test_set.label(i) for i in range(10_000)]).tolist() == [1000] * 10
+
+
+def test_known_images(test_set: Dataset) -> None:
+    names = [test_set.class_names[test_set.label(i)] for i in range(4)]
+    assert names == ["Ankle boot", "Pullover", "Trouser", "Trouser"]
+
+
+def test_grey_becomes_three_equal_channels_and_a_png_of_the_same_pixels(test_set: Dataset) -> None:
+    rgb = test_set.rgb(0)
+    assert (rgb.shape, rgb.dtype, rgb.max()) == ((28, 28, 3), np.uint8, 255)
+    assert (rgb[:, :, 0] == rgb[:, :, 2]).all()
+    png = Image.open(io.BytesIO(test_set.encoded(0)))
+    assert (png.format, png.mode) == ("PNG", "L")
+    np.testing.assert_array_equal(np.asarray(png), rgb[:, :, 0])
+
+
+def test_idx_files_need_not_be_zipped(tmp_path: Path, test_set: Dataset) -> None:
+    folder = tmp_path / "my-fashion"
+    folder.mkdir()
+    for zipped in FASHION_MNIST.glob("t10k-*.gz"):
+        (folder / zipped.stem).write_bytes(gzip.decompress(zipped.read_bytes()))
+    plain = open_dataset(folder, "test")
+    assert plain.class_names == test_set.class_names
+    np.testing.assert_array_equal(plain.rgb(77), test_set.rgb(77))
+
+
+def test_a_truncated_idx_file_is_named(tmp_path: Path) -> None:
+    for zipped in FASHION_MNIST.glob("t10k-*.gz"):
+        (tmp_path / zipped.stem).write_bytes(gzip.decompress(zipped.read_bytes())[:5000])
+    with pytest.raises(DatasetError, match=r"t10k-images.* is not a complete IDX file"):
+        open_dataset(tmp_path, "test")
+
+
+def test_folders_are_classes_in_order_of_name(tmp_path: Path) -> None:
+    dataset = open_dataset(image_folder(tmp_path, ["ant", "bee", "cat"]), "train")
+    assert dataset.class_names == ["ant", "bee", "cat"]
+    assert [dataset.label(i) for i in range(len(dataset))] == [0, 1, 1, 2, 2, 2]
+    assert (dataset.rgb(5) == 20).all()
+    assert dataset.encoded(5) == (tmp_path / "cat/2.png").read_bytes()
+
+
+def test_train_and_val_are_found_below_a_common_folder(tmp_path: Path) -> None:
+    image_folder(tmp_path / "train", ["ant", "bee"])
+    image_folder(tmp_path / "val", ["ant", "bee", "cat"])
+    assert len(open_dataset(tmp_path, "train")) == 3
+    assert len(open_dataset(tmp_path, "test")) == 6
+
+
+def test_what_was_looked_for_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"t10k-images-idx3-ubyte.*dataset-fashion-mnist"):
+        open_dataset(tmp_path, "test")
+    with pytest.raises(DatasetError, match=r"no folder .*/nowhere"):
+        open_dataset(tmp_path / "nowhere", "train")
+
+
+def test_a_broken_image_is_named(tmp_path: Path) -> None:
+    dataset = open_dataset(image_folder(tmp_path, ["ant"]), "train")
+    (tmp_path / "ant/0.png").write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"ant/0.png is not a readable image"):
+        dataset.rgb(0)

@@ -1,0 +1,119 @@
+"""The real entries, in processes of their own, on real images."""
+
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.training.conftest import start
+from training import checkpoints
+from training.config import FASHION_MNIST
+
+
+class Finished:
+    """A smoke run that has ended well: its folder and what it printed."""
+
+    def __init__(self, ckpt_path: Path) -> None:
+        self.output = finish(start("training.train", "--recipe", "smoke", "--ckpt_path", ckpt_path))
+        self.folder = ckpt_path / "latest"
+        self.best = self.folder / "best_acc.ckpt"
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    output, _ = process.communicate()
+    assert process.returncode == code, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return Finished(tmp_path_factory.mktemp("outputs"))
+
+
+def test_it_learns_and_says_so_in_the_upstreams_lines(run: Finished) -> None:
+    top1 = re.findall(r"acc=(\d+\.\d\d)%\(TOP1\)", run.output)
+    assert float(top1[-1]) > 50
+    assert re.search(r"acc=\d+\.\d\d%\(TOP5\)", run.output)
+    assert re.search(r"Inference Performance: \d+\.\d\d img/sec", run.output)
+    assert "Warning" not in run.output
+
+
+def test_every_epoch_has_a_line_and_the_picture_is_there(run: Finished) -> None:
+    lines = (run.folder / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert records[1]["loss"] < records[0]["loss"]
+    assert records[1]["top1"] > 0.5
+    assert records[0]["lr"] == pytest.approx(0.1)
+    assert 0 <= records[1]["data_wait_share"] < 1
+    assert np.asarray(Image.open(run.folder / "training.png")).std() > 1
+    assert "epoch 2: loss" in (run.folder / "train.log").read_text()
+
+
+def test_the_checkpoint_says_everything(run: Finished) -> None:
+    info = checkpoints.load(run.best).info
+    assert (info.architecture, info.num_classes, len(info.labels)) == ("tiny", 10, 10)
+    assert info.metrics is not None
+    assert info.metrics.images == 1000
+    assert info.config["seed"] == 1
+    assert info.versions["mindspore"] == "2.10.0"
+    assert info.normalization.mean == tuple(info.config["mean"])
+
+
+def test_the_upstreams_file_names(run: Finished) -> None:
+    assert [path.name for path in (run.folder / "ckpt_0").glob("*.ckpt")] == ["0-2_200.ckpt"]
+
+
+def test_evaluation_finds_the_accuracy_again(run: Finished) -> None:
+    arguments = ("--pretrained", run.best, "--data_dir", FASHION_MNIST, "--eval_images", "1000")
+    output = finish(start("training.eval", *arguments))
+    metrics = checkpoints.load(run.best).info.metrics
+    assert metrics is not None
+    assert f"acc={metrics.top1:.2%}(TOP1)" in output
+
+
+def test_evaluating_a_folder_evaluates_each_checkpoint(run: Finished) -> None:
+    arguments = ("--pretrained", run.folder / "ckpt_0", "--eval_images", "100")
+    assert finish(start("training.eval", *arguments)).count("(TOP1)") == 1
+
+
+def lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
+    assert process.stdout is not None
+    yield from process.stdout
+
+
+def test_an_interrupt_leaves_a_good_checkpoint(tmp_path: Path) -> None:
+    endless = ("--max_epoch", "1000", "--train_images", "640", "--ckpt_path", tmp_path)
+    process = start("training.train", "--recipe", "smoke", "--eval_images", "100", *endless)
+    next(line for line in lines_of(process) if "(TOP1)" in line)
+    process.send_signal(signal.SIGINT)
+    output = finish(process, code=130)
+    assert "interrupted" in output
+    (checkpoint,) = tmp_path.glob("2*/ckpt_0/*.ckpt")
+    _, info = checkpoints.load_network(checkpoint)
+    assert checkpoint.name == f"0-{info.epoch}_{info.step}.ckpt"
+    assert info.step >= 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--recipe", "nope"), 2, "no recipe 'nope'"),
+        (("--recipe", "smoke", "--lr", "fast"), 2, "--lr: Input should be a valid number"),
+        (("--recipe", "smoke", "--data_dir", "/nowhere"), 1, "no folder /nowhere"),
+        (("--recipe", "smoke", "--num_classes", "9"), 1, "say --num_classes 10"),
+        (("--recipe", "smoke", "--architecture", "x"), 1, "unknown architecture 'x'"),
+    ],
+)
+def test_mistakes_are_explained_without_a_traceback(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    output = finish(start("training.train", *arguments, "--ckpt_path", tmp_path), code)
+    assert words in output
+    assert "Traceback" not in output
