@@ -18,6 +18,8 @@ from serving import backends
 from serving.errors import StartupError
 
 PARITY = "parity.json"
+# AIR runs in the Ascend toolchain alone, which has no interface that could be measured here.
+PROVABLE = frozenset({"onnx", "mindir"})
 
 
 class _Part(BaseModel):
@@ -46,6 +48,7 @@ class Parity(_Part):
     images: PositiveInt
     checkpoint: Scores | None = Field(description="null where the true classes are unknown")
     files: list[FileParity]
+    unproved: list[BundlePath] = Field(description="files that nothing on this machine can run")
     versions: dict[str, str] = Field(description="library versions that measured it")
 
 
@@ -62,7 +65,8 @@ def open_runner(root: Path, manifest: Manifest, file: ModelFile, device: str) ->
     if file.format == "mindir":
         from export.formats import mindir
 
-        return Runner(mindir.runner(root / file.path, max(file.buckets)), "mindspore", device)
+        predict = mindir.runner(root / file.path, max(file.buckets))
+        return Runner(predict, "mindspore", mindir.device())
     try:
         place = backends.Device.parse(device)
         [backend] = backends.load(root, manifest, file, device=place, threads=_cores())

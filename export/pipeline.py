@@ -15,7 +15,7 @@ from export.evaluation import EvaluationSet, ImageSet, Probabilities, Scores, Un
 from export.formats import FORMATS, INPUT, OUTPUT, FileFormat
 from export.golden_images import EncodedImage, choose, record, synthetic
 from export.original import IMAGES_AT_ONCE, Original
-from export.parity import PARITY, FileParity, Parity, measure, open_runner, require
+from export.parity import PARITY, PROVABLE, FileParity, Parity, measure, open_runner, require
 from export.progress import progress
 from export.provenance import versions
 from export.staging import next_version, staged
@@ -57,6 +57,7 @@ def export_bundle(original: Original, config: ExportConfig) -> Exported:
             images=len(images),
             checkpoint=scores,
             files=_prove(root, manifest, config, images, expected),
+            unproved=[file.path for file in files if file.format not in PROVABLE],
             versions=versions(),
         )
         (root / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
@@ -145,7 +146,7 @@ def _prove(
 ) -> list[FileParity]:
     device = PROVED_ON[config.device_target].format(config.device_id)
     proofs = []
-    for file in manifest.files:
+    for file in (file for file in manifest.files if file.format in PROVABLE):
         logger.info("proving %s on %d images", file.path, len(images))
         runner = open_runner(root, manifest, file, device)
         batches = progress(images.batches(max(file.buckets)), len(images), file.path)

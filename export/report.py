@@ -20,6 +20,8 @@ def show(exported: Exported) -> None:
             f"of {accuracy.images} images ({accuracy.dataset})"
         )
     console.print(_table(parity.files, parity.images))
+    for path in parity.unproved:
+        console.print(f"not proved: {path}; nothing on this machine can run it")
     console.print(f"serve it: make serve MODEL={bundle.path}")
 
 

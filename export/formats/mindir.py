@@ -33,6 +33,11 @@ def runner(path: Path, batch: int) -> Predict:
     return predictor(nn.GraphCell(mindspore.load(str(path))), batch)
 
 
+def device() -> str:
+    """Return the device that MindSpore uses: cpu, gpu, ascend."""
+    return str(mindspore.get_context("device_target")).lower()
+
+
 def _make_regular(model: mind_ir_pb2.ModelProto) -> None:
     """Name values by position, order primitives by name, drop the time from the phase's name."""
     graph = model.graph

@@ -64,6 +64,6 @@ def _make_regular(graph: GraphProto) -> None:
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names[name] for name in node.output]
-    for weight in graph.initializer:
-        weight.name = names.get(weight.name, weight.name)
+    for tensor in graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
     graph.name = "deployment"
