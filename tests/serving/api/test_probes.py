@@ -42,6 +42,11 @@ async def check(server: Server, service: str) -> int:
         return int(response.status)
 
 
+async def read_while(status: int, watch: Any) -> None:
+    while (await watch.read()).status == status:
+        pass
+
+
 @pytest.mark.parametrize("service", ["", SERVICE])
 async def test_health_follows_the_life_of_the_server(tiny: Path, service: str) -> None:
     async with listening_server(tiny) as server:
@@ -82,7 +87,9 @@ async def test_a_watch_sees_the_drain_and_does_not_hold_it_up(tiny: Path) -> Non
         assert (await watch.read()).status == SERVING
         async with asyncio.timeout(10):
             await server.drain()
-        assert await watch.code() is grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await read_while(NOT_SERVING, watch)
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_reflection_lists_the_services(server: Server) -> None:
