@@ -23,7 +23,7 @@ def prove(
     golden, pixels = prove_pixels(bundle)
     for backend in backends:
         difference = prove_probabilities(
-            bundle, file, golden, pixels, partial(predict, backend, list(buckets))
+            bundle, file, golden, pixels, partial(predict, backend, buckets)
         )
     logger.info(
         "%s: %d golden images: pixels equal, probabilities within %.2g (allowed %.2g)",

@@ -1,6 +1,7 @@
 """Runtimes behind one small Protocol; each runtime's package is imported in its module alone."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -100,7 +101,7 @@ def load(
     return [ort.OrtBackend(session, manifest, device, file.precision) for _ in range(instances)]
 
 
-def predict(backend: Backend, buckets: list[int], pixels: Pixels) -> Probabilities:
+def predict(backend: Backend, buckets: Sequence[int], pixels: Pixels) -> Probabilities:
     """Return float32 (n, classes) for uint8 (n, height, width, 3), in batches of bucket size."""
     rows = []
     for start in range(0, len(pixels), buckets[-1]):
@@ -111,6 +112,6 @@ def predict(backend: Backend, buckets: list[int], pixels: Pixels) -> Probabiliti
     return np.concatenate(rows)
 
 
-def fit(buckets: list[int], images: int) -> int:
+def fit(buckets: Sequence[int], images: int) -> int:
     """Return the smallest of the rising `buckets` that holds `images`."""
     return next(bucket for bucket in buckets if bucket >= images)

@@ -4,8 +4,9 @@ import heapq
 import itertools
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from serving.backends import fit
 from serving.engine.job import ImageJob, split
 
 Clock = Callable[[], float]
@@ -18,7 +19,7 @@ class Batcher:
     its share of what waits, so that a burst does not end as one batch on one of several devices.
 
     Args:
-        largest: most jobs in a batch.
+        buckets: batch sizes that run, rising; a batch fills its bucket while there are jobs.
         devices: how many devices take from this batcher.
         clock: monotonic time, in seconds.
         on_dead: gets the jobs that left the queue without a batch: cancelled, expired, or still
@@ -28,12 +29,12 @@ class Batcher:
     def __init__(
         self,
         *,
-        largest: int,
+        buckets: Sequence[int],
         devices: int,
         clock: Clock,
         on_dead: Callable[[list[ImageJob]], None],
     ) -> None:
-        self._largest, self._devices, self._clock, self._on_dead = largest, devices, clock, on_dead
+        self._buckets, self._devices, self._clock, self._on_dead = buckets, devices, clock, on_dead
         self._queue: list[tuple[float, int, ImageJob]] = []
         self._order = itertools.count()
         self._changed = threading.Condition()
@@ -68,8 +69,9 @@ class Batcher:
         dead: list[ImageJob] = []
         with self._changed:
             now = self._clock()
-            limit = min(self._largest, math.ceil(len(self._queue) / self._devices))
-            while self._queue and len(batch) < limit:
+            share = math.ceil(len(self._queue) / self._devices)
+            bucket = fit(self._buckets, min(share, self._buckets[-1]))
+            while self._queue and len(batch) < bucket:
                 job = heapq.heappop(self._queue)[2]
                 (dead if job.is_dead(now) else batch).append(job)
         self._leave(dead)

@@ -56,7 +56,7 @@ class Device:
         clock: Clock = time.monotonic,
     ) -> None:
         self._backend, self._pool, self._batcher, self._sink = backend, pool, batcher, sink
-        self._clock = clock
+        self._buckets, self._clock = buckets, clock
         self._buffers = {bucket: backend.allocate(bucket) for bucket in buckets}
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
 
@@ -105,7 +105,7 @@ class Device:
         return None
 
     def _infer(self, batch: list[ImageJob]) -> BatchRun:
-        bucket = fit(list(self._buffers), len(batch))
+        bucket = fit(self._buckets, len(batch))
         buffer = self._buffers[bucket]
         self._pool.gather([job.slot for job in batch], buffer)
         started = self._clock()

@@ -57,7 +57,7 @@ class Model:
         crop = bundle.manifest.transform.crop
         self._pool = PixelPool(max_inflight_images, crop.height, crop.width)
         self._batcher = Batcher(
-            largest=self.buckets[-1], devices=len(backends), clock=clock, on_dead=self.drop
+            buckets=self.buckets, devices=len(backends), clock=clock, on_dead=self.drop
         )
         self._devices = [
             Device(backend, self.buckets, self._pool, self._batcher, self, clock)

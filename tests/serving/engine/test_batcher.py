@@ -1,22 +1,23 @@
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from serving.engine.batcher import Batcher
 from serving.engine.job import ImageJob
+from tests.support.bundles import BUCKETS
 from tests.support.serving import VirtualClock, grey
 
 
 class Bench:
     """A batcher on a virtual clock, and those who left it without a batch."""
 
-    def __init__(self, largest: int = 8, devices: int = 1) -> None:
+    def __init__(self, buckets: Sequence[int] = BUCKETS, devices: int = 1) -> None:
         self.clock = VirtualClock()
         self.dead: list[ImageJob] = []
         self.batcher = Batcher(
-            largest=largest, devices=devices, clock=self.clock, on_dead=self.dead.extend
+            buckets=buckets, devices=devices, clock=self.clock, on_dead=self.dead.extend
         )
 
     def put(self, deadline_in: float = 10.0) -> ImageJob:
@@ -27,7 +28,7 @@ class Bench:
 
 
 async def test_takes_the_earliest_deadlines_first() -> None:
-    bench = Bench(largest=2)
+    bench = Bench(buckets=[1, 2])
     late, early, middle = bench.put(3), bench.put(1), bench.put(2)
     assert bench.batcher.poll() == [early, middle]
     assert bench.batcher.poll() == [late]
@@ -57,7 +58,7 @@ async def test_expired_jobs_leave_when_a_device_asks() -> None:
 
 
 async def test_the_dead_take_no_places_in_a_batch() -> None:
-    bench = Bench(largest=2)
+    bench = Bench(buckets=[1, 2])
     for _ in range(6):
         bench.put(1)
     live = [bench.put(5), bench.put(5), bench.put(5)]
@@ -73,8 +74,15 @@ async def test_two_devices_share_a_burst() -> None:
     assert [len(bench.batcher.poll()) for _ in range(5)] == [4, 2, 1, 1, 0]
 
 
+async def test_a_share_is_filled_up_to_its_bucket_instead_of_padded() -> None:
+    bench = Bench(devices=2)
+    for _ in range(6):
+        bench.put()
+    assert [len(bench.batcher.poll()) for _ in range(4)] == [4, 1, 1, 0]
+
+
 async def test_a_batch_is_never_larger_than_the_largest_bucket() -> None:
-    bench = Bench(largest=4)
+    bench = Bench(buckets=[1, 4])
     for _ in range(9):
         bench.put()
     assert [len(bench.batcher.poll()) for _ in range(4)] == [4, 4, 1, 0]
