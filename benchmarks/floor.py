@@ -1,0 +1,121 @@
+"""`python -m benchmarks.floor`: decode and infer on the server's settings, without the server."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, TypeAdapter
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+
+from clients.files import find_images
+from export.contract.bundle import Bundle
+from export.contract.transform import Transform
+from serving.backends import Backend, Device, choose_file, load
+from serving.config import ServingConfig
+from serving.loading import count_instances
+
+
+class Floor(BaseModel):
+    """What the bare loop reached with one batch size."""
+
+    bucket: int
+    instances: int
+    images_per_second: float
+    batch_ms: float = Field(description="median time to decode and infer a batch")
+    cpu_ms: float = Field(description="CPU time per image, of the whole process")
+
+
+FLOORS = TypeAdapter(list[Floor])
+
+
+class Batches(NamedTuple):
+    """What one instance did: images, seconds from first to last, seconds of each batch."""
+
+    images: int
+    seconds: float
+    times: list[float]
+
+
+class FloorConfig(BaseSettings):
+    """Print as JSON how fast a bare loop is with each batch size."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BENCH_FLOOR_",
+        cli_prog_name="python -m benchmarks.floor",
+        cli_kebab_case=True,
+        cli_enforce_required=True,
+        cli_hide_none_type=True,
+    )
+
+    model: Path = Field(description="bundle directory")
+    images: str = Field(description="file, folder or glob")
+    buckets: list[PositiveInt] = Field(description="batch sizes, by commas")
+    instances: PositiveInt | None = Field(None, description="batches at once; unset: as served")
+    duration_s: PositiveFloat = Field(description="length of each run, in seconds")
+
+    def cli_cmd(self) -> None:
+        """Load the model, run every batch size once, measure each."""
+        bundle = Bundle.open(self.model)
+        backends = _load(bundle, self.instances)
+        files = [path.read_bytes() for path in find_images([self.images])]
+        loops = [Loop(backends, bundle.manifest.transform, files, b) for b in self.buckets]
+        print(FLOORS.dump_json([loop.measure(self.duration_s) for loop in loops]).decode())
+
+
+class Loop:
+    """Every instance decodes a batch and runs it, again and again, on a thread of its own."""
+
+    def __init__(
+        self, backends: list[Backend], transform: Transform, files: Sequence[bytes], bucket: int
+    ) -> None:
+        self._backends, self._transform, self._bucket = backends, transform, bucket
+        self._files = files
+
+    def measure(self, seconds: float) -> Floor:
+        """Run for so long, after a batch of each instance that is not counted."""
+        with ThreadPoolExecutor(len(self._backends)) as pool:
+            list(pool.map(self._run, self._backends, cycle([0.0])))
+            cpu_start = time.process_time()
+            runs = list(pool.map(self._run, self._backends, cycle([seconds])))
+            cpu_s = time.process_time() - cpu_start
+        return Floor(
+            bucket=self._bucket,
+            instances=len(self._backends),
+            images_per_second=sum(run.images / run.seconds for run in runs),
+            batch_ms=float(np.median([time for run in runs for time in run.times])) * 1e3,
+            cpu_ms=cpu_s * 1e3 / sum(run.images for run in runs),
+        )
+
+    def _run(self, backend: Backend, seconds: float) -> Batches:
+        """Run at least one batch, and more until the time is over."""
+        buffer, files = backend.allocate(self._bucket), cycle(self._files)
+        started = now = time.monotonic()
+        times: list[float] = []
+        while not times or now < started + seconds:
+            for row, data in enumerate(islice(files, self._bucket)):
+                buffer[row] = self._transform.decode(data)
+            backend.run(buffer, self._bucket)
+            before, now = now, time.monotonic()
+            times.append(now - before)
+        return Batches(self._bucket * len(times), now - started, times)
+
+
+def _load(bundle: Bundle, instances: int | None) -> list[Backend]:
+    config = ServingConfig(model=[bundle.path])
+    device = Device.parse(config.device)
+    return load(
+        bundle.path,
+        bundle.manifest,
+        choose_file(bundle.manifest, device, config.precision),
+        device=device,
+        instances=instances or count_instances(config, device),
+        threads=config.threads,
+    )
+
+
+if __name__ == "__main__":
+    CliApp.run(FloorConfig)

@@ -1,0 +1,102 @@
+"""What was measured, with all that a reader needs to judge or repeat it."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import BaseModel
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path("benchmarks/results")
+LIBRARIES = ("grpcio", "numpy", "onnxruntime", "opencv-python-headless", "pillow")
+UNBOUNDED = 1000
+
+
+class Machine(BaseModel):
+    """Where it ran; `load` is the mean number of runnable processes in the minute before."""
+
+    cpu: str
+    cores: int
+    system: str
+    load: float
+
+
+class Record(BaseModel):
+    """One run of a benchmark; subclasses add what it measured."""
+
+    command: str
+    started: datetime
+    revision: str
+    machine: Machine
+    versions: dict[str, str]
+
+    def write(self, folder: Path, name: str, table: str) -> None:
+        """Write `<name>.json`, and `<name>.md` with the table under what it holds for."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(self.model_dump_json(indent=2) + "\n")
+        (folder / f"{name}.md").write_text(f"{self._circumstances()}\n{table}")
+
+    def _circumstances(self) -> str:
+        libraries = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        return (
+            f"`{self.command}`, {self.started:%Y-%m-%d %H:%M} UTC, revision {self.revision}\n\n"
+            f"{self.machine.cpu}, {self.machine.cores} cores, load {self.machine.load:.2f} before "
+            f"the run; {self.machine.system}; {libraries}\n"
+        )
+
+
+def circumstances(module: str, libraries: Sequence[str] = LIBRARIES) -> Record:
+    """Return the record of a run of `python -m <module>` that begins now."""
+    return Record(
+        command=shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        started=datetime.now(UTC),
+        revision=_revision(),
+        machine=Machine(
+            cpu=_cpu_model(),
+            cores=len(os.sched_getaffinity(0)),
+            system=f"{platform.system()} {platform.release()} {platform.machine()}",
+            load=os.getloadavg()[0],
+        ),
+        versions={"python": platform.python_version()} | {n: version(n) for n in libraries},
+    )
+
+
+def show(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1
+) -> None:
+    """Print a table; what is right of `text_columns` are numbers."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index < text_columns else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else UNBOUNDED).print(table)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
+    """Return the same table in Markdown."""
+    rule = ["---"] * text_columns + ["---:"] * (len(header) - text_columns)
+    return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
+
+
+def _cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def _revision() -> str:
+    """Return the commit of this checkout, with `-dirty` where it was changed."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    done = subprocess.run(  # noqa: S603 - a fixed command
+        command, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()

@@ -1,0 +1,88 @@
+"""The benchmarks, run for a fraction of a second: what they record, not how fast it was."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.models import NAME, Models
+from benchmarks.photos import photo
+from export.contract.bundle import Bundle
+from tests.support.bundles import BUCKETS, write_bundle
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(module: str, *flags: str) -> str:
+    command = [sys.executable, "-m", module, *flags]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_server_is_compared_with_the_bare_loop(tmp_path: Path) -> None:
+    bundle = Bundle.open(write_bundle(tmp_path))
+    flags = ["--model", str(bundle.path), "--output", str(tmp_path), "--concurrency", "1,2"]
+    printed = run("benchmarks", *flags, "--rounds", "1", "--duration-s", "0.1")
+    record = json.loads((tmp_path / "tiny-1.json").read_text())
+
+    assert (record["model"], record["digest"]) == ("tiny/1", bundle.digest)
+    assert record["command"].startswith("python -m benchmarks --model")
+    assert record["machine"]["cores"] > 0
+    assert record["machine"]["cpu"]
+    assert record["revision"]
+    assert {"python", "onnxruntime", "grpcio"} <= record["versions"].keys()
+    assert [floor["bucket"] for floor in record["buckets"]] == BUCKETS
+
+    [measured] = record["rounds"]
+    assert (measured["lone"]["bucket"], measured["lone"]["instances"]) == (1, 1)
+    fastest = max(record["buckets"], key=lambda floor: floor["images_per_second"])
+    assert [row["concurrency"] for row in record["rows"]] == [1, 2]
+    for row in record["rows"]:
+        floor, server = measured["pairs"][str(row["concurrency"])].values()
+        assert floor["bucket"] == fastest["bucket"]
+        ratio = server["images_per_second"] / floor["images_per_second"]
+        assert row["ratio"] == pytest.approx(ratio)
+        assert row["cpu_ms_beyond_floor"] == pytest.approx(server["cpu_ms"] - floor["cpu_ms"])
+        assert 0 < row["p50_ms"] <= row["p99_ms"]
+        assert row["p50_over_bare"] == pytest.approx(row["p50_ms"] / measured["lone"]["batch_ms"])
+
+    table = (tmp_path / "tiny-1.md").read_text()
+    assert record["revision"] in table
+    for row in ("1 in flight", "2 in flight"):
+        assert row in printed
+        assert f"| {row} |" in table
+
+
+def test_decoders_are_compared_with_each_other(tmp_path: Path) -> None:
+    run("benchmarks.decoders", "--images", "1", "--rounds", "1", "--output", str(tmp_path))
+    rows = json.loads((tmp_path / "decoders.json").read_text())["rows"]
+    alone = {row["decoder"]: row["difference"] for row in rows if row["work"] == "decode"}
+    assert {alone[name] for name in ("Pillow", "simplejpeg")} == {0}
+    assert {row["decoder"] for row in rows} - alone.keys() == {"Transform.decode"}
+    assert all(0 < row["least_ms"] <= row["median_ms"] for row in rows)
+    assert "| decode | Pillow |" in (tmp_path / "decoders.md").read_text()
+
+
+def test_a_bundle_for_photos_is_made(tmp_path: Path) -> None:
+    Models(output=tmp_path).cli_cmd()
+    manifest = Bundle.open(tmp_path / NAME / "1").manifest
+    assert manifest.input.shape == ["batch", 224, 224, 3]
+    [*photos] = (tmp_path / "photos").iterdir()
+    pixels = manifest.transform.decode(photos[0].read_bytes())
+    assert pixels.shape == (224, 224, 3)
+
+
+def test_a_photo_is_as_varied_as_one_and_always_the_same() -> None:
+    pixels = photo(3)
+    np.testing.assert_array_equal(pixels, photo(3))
+    assert (pixels != photo(4)).mean() > 0.9
+    assert pixels.shape == (375, 500, 3)
+    assert 30 < pixels.std() < 70
+    # Neighbours resemble each other, as in photos, unlike in plain noise.
+    assert np.abs(np.diff(pixels.astype(int), axis=1)).mean() < pixels.std() / 2
