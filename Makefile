@@ -76,8 +76,12 @@ lock: ## Pin the dependencies of pyproject.toml in requirements/ (needs uv)
 	    --python-version 3.11 --universal --no-emit-index-url --no-header --no-annotate --quiet \
 	    --output-file requirements/$$extra.txt; done
 
-bench: $(VENV)/.dev ## Measure the server against the bare runtime
-	$(PY) -m benchmarks
+bench: $(VENV)/.dev ## Measure the server against a bare loop, and JPEG decoders (ARGS=)
+	$(PY) -m benchmarks.models
+	$(PY) -m benchmarks $(ARGS)
+	$(PY) -m benchmarks --model build/benchmarks/resnext14_8x4d_224/1 \
+	  --images build/benchmarks/photos $(ARGS)
+	$(PY) -m benchmarks.decoders
 
 clean: ## Remove the environment, caches and outputs
 	rm -rf $(VENV) outputs bundles build *.egg-info .mypy_cache .ruff_cache .pytest_cache \

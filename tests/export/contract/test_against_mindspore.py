@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import training  # noqa: F401  # sets what mindspore must find in the environment
+from benchmarks.photos import jpeg, photo
 from export.contract.transform import Size, Stretch, Transform
 
 IMAGES = Path(__file__).parent / "images"
@@ -30,9 +30,13 @@ def test_pixels_are_equal(name: str) -> None:
     np.testing.assert_array_equal(UPSTREAM.decode(data), mindspore_pixels(data))
 
 
-def test_pixels_of_a_large_photo_are_equal(tmp_path: Path) -> None:
-    noise = Image.effect_noise((500, 375), 90).convert("RGB")
-    photo = Image.blend(noise, Image.linear_gradient("L").resize((500, 375)).convert("RGB"), 0.7)
-    photo.save(tmp_path / "photo.jpg", quality=90)
-    data = (tmp_path / "photo.jpg").read_bytes()
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])
+@pytest.mark.parametrize("quality", [50, 75, 90, 98])
+@pytest.mark.parametrize(
+    ("width", "height"), [(500, 375), (375, 500), (1201, 803), (256, 256), (97, 61)]
+)
+def test_pixels_of_photos_are_equal(
+    width: int, height: int, quality: int, subsampling: str
+) -> None:
+    data = jpeg(photo(quality, width, height), quality, subsampling)
     np.testing.assert_array_equal(UPSTREAM.decode(data), mindspore_pixels(data))

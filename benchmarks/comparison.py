@@ -1,0 +1,84 @@
+"""What floor and server reached beside each other, round by round and in the middle."""
+
+from statistics import median
+
+from pydantic import BaseModel, Field
+
+from benchmarks.floor import Floor
+from benchmarks.records import Record
+from benchmarks.server import Load
+
+HEADER = (
+    "load", "floor img/s", "server img/s", "ratio", "p50 ms", "p99 ms", "p50 / bare",
+    "CPU ms beyond floor",
+)  # fmt: skip
+
+
+class Pair(BaseModel):
+    """The floor and, right after it, the server."""
+
+    floor: Floor
+    server: Load
+
+    @property
+    def ratio(self) -> float:
+        """Images per second of the server over those of the floor."""
+        return self.server.images_per_second / self.floor.images_per_second
+
+
+class Round(BaseModel):
+    """Everything once."""
+
+    lone: Floor = Field(description="one instance, one image at a time")
+    pairs: dict[int, Pair] = Field(description="by number of requests in flight")
+
+
+class Row(BaseModel):
+    """Medians over the rounds for so many requests in flight."""
+
+    concurrency: int
+    floor_images_per_second: float
+    images_per_second: float
+    ratio: float = Field(description="median of the ratios, not ratio of the medians")
+    p50_ms: float
+    p99_ms: float
+    p50_over_bare: float = Field(description="p50 over bare decode and inference of one image")
+    cpu_ms_beyond_floor: float = Field(description="per image")
+
+    def cells(self) -> list[str]:
+        """Return the row of the table."""
+        rates = f"{self.floor_images_per_second:.1f}", f"{self.images_per_second:.1f}"
+        times = f"{self.p50_ms:.2f}", f"{self.p99_ms:.2f}", f"{self.p50_over_bare:.2f}"
+        return [
+            f"{self.concurrency} in flight", *rates, f"{self.ratio:.1%}", *times,
+            f"{self.cpu_ms_beyond_floor:.3f}",
+        ]  # fmt: skip
+
+
+class ServerRecord(Record):
+    """A run of this benchmark."""
+
+    model: str
+    digest: str
+    images: str
+    duration_s: float
+    buckets: list[Floor] = Field(description="the trial that chose the floor's batch size")
+    rows: list[Row]
+    rounds: list[Round]
+
+
+def summarize(concurrency: int, rounds: list[Round]) -> Row:
+    """Return the medians for so many requests in flight."""
+    pairs = [measured.pairs[concurrency] for measured in rounds]
+    lone = median(measured.lone.batch_ms for measured in rounds)
+    p50 = median(pair.server.p50_ms for pair in pairs)
+    return Row(
+        concurrency=concurrency,
+        floor_images_per_second=median(pair.floor.images_per_second for pair in pairs),
+        images_per_second=median(pair.server.images_per_second for pair in pairs),
+        ratio=median(pair.ratio for pair in pairs),
+        p50_ms=p50,
+        p99_ms=median(pair.server.p99_ms for pair in pairs),
+        p50_over_bare=p50 / lone,
+        cpu_ms_beyond_floor=median(pair.server.cpu_ms - pair.floor.cpu_ms for pair in pairs),
+    )
