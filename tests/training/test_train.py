@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.training.conftest import start
+from tests.training.test_datasets import image_folder
 from training import checkpoints
 from training.config import FASHION_MNIST
 
@@ -83,17 +83,23 @@ def test_evaluating_a_folder_evaluates_each_checkpoint(run: Finished) -> None:
     assert finish(start("training.eval", *arguments)).count("(TOP1)") == 1
 
 
-def lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
+def wait_for_line(process: subprocess.Popen[str], words: str) -> None:
     assert process.stdout is not None
-    yield from process.stdout
+    for line in process.stdout:
+        if words in line:
+            return
+    raise AssertionError(f"{words!r} was never printed")
 
 
 def test_an_interrupt_leaves_a_good_checkpoint(tmp_path: Path) -> None:
     endless = ("--max_epoch", "1000", "--train_images", "640", "--ckpt_path", tmp_path)
     process = start("training.train", "--recipe", "smoke", "--eval_images", "100", *endless)
-    next(line for line in lines_of(process) if "(TOP1)" in line)
-    process.send_signal(signal.SIGINT)
-    output = finish(process, code=130)
+    try:
+        wait_for_line(process, "(TOP1)")
+        process.send_signal(signal.SIGINT)
+        output = finish(process, code=130)
+    finally:
+        process.kill()
     assert "interrupted" in output
     (checkpoint,) = tmp_path.glob("2*/ckpt_0/*.ckpt")
     _, info = checkpoints.load_network(checkpoint)
@@ -106,7 +112,6 @@ def test_an_interrupt_leaves_a_good_checkpoint(tmp_path: Path) -> None:
     [
         (("--recipe", "nope"), 2, "no recipe 'nope'"),
         (("--recipe", "smoke", "--lr", "fast"), 2, "--lr: Input should be a valid number"),
-        (("--recipe", "smoke", "--data_dir", "/nowhere"), 1, "no folder /nowhere"),
         (("--recipe", "smoke", "--num_classes", "9"), 1, "say --num_classes 10"),
         (("--recipe", "smoke", "--architecture", "x"), 1, "unknown architecture 'x'"),
     ],
@@ -117,3 +122,19 @@ def test_mistakes_are_explained_without_a_traceback(
     output = finish(start("training.train", *arguments, "--ckpt_path", tmp_path), code)
     assert words in output
     assert "Traceback" not in output
+
+
+def test_your_own_folders_train(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        image_folder(tmp_path / "mine" / split, ["ant", "bee", "cat"])
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "architecture: tiny\nnum_classes: 3\nimage_size: [32, 32]\nper_batch_size: 3\n"
+        f"max_epoch: 2\ndata_dir: {tmp_path / 'mine'}\n"
+    )
+    finish(start("training.train", "--recipe", recipe, "--ckpt_path", tmp_path / "outputs"))
+    info = checkpoints.load(tmp_path / "outputs/latest/best_acc.ckpt").info
+    assert info.labels == ["ant", "bee", "cat"]
+    assert info.transform.resize.resized(500, 400) == (36, 36)
+    assert info.metrics is not None
+    assert info.metrics.images == 6
