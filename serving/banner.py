@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from export.contract.bundle import Bundle
-from export.contract.golden import GOLDEN
+from export.contract.golden import GOLDEN, GoldenSet
 
 LOCAL = {"127.0.0.1", "0.0.0.0", "::1", "::", "localhost"}  # noqa: S104 - compared, not bound
 
@@ -21,8 +21,8 @@ def banner(bundle: Bundle, host: str, grpc_port: int, http_port: int) -> str:
 
 
 def _sample(bundle: Bundle) -> Path:
-    images = (bundle.path / GOLDEN).parent.iterdir()
-    return min(path for path in images if path.suffix != ".json")
+    golden = GoldenSet.model_validate_json((bundle.path / GOLDEN).read_bytes())
+    return bundle.path / golden.images[0].path
 
 
 def _short(path: Path) -> Path:

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,14 @@ def run(*arguments: str | Path) -> str:
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def metric(server: Server, name: str) -> float:
+    """Return the sum of a metric's series; `name` may carry labels."""
+    text = urllib.request.urlopen(f"{server.http}/metrics").read().decode()
+    values = re.findall(rf"^{name}\S* (\S+)$", text, re.MULTILINE)
+    assert values, f"no {name} in {text}"
+    return sum(map(float, values))
 
 
 @contextmanager

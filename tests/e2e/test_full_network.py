@@ -1,9 +1,7 @@
 """ResNeXt152-64x4d with random weights through export and serving, and a drain under load."""
 
-import re
 import signal
 import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from clients.client import ClassifierClient
 from clients.types import ImageFailure, Prediction
 from export.contract.bundle import Bundle
 from export.contract.golden import GOLDEN, GoldenSet
-from tests.e2e.conftest import Server, run, serve
+from tests.e2e.conftest import Server, metric, run, serve
 from tests.support.checkpoints import write_checkpoint
 
 CLASSES = 1000
@@ -45,10 +43,11 @@ def test_probabilities_over_grpc_equal_mindspores(bundle: Bundle) -> None:
 
 
 def _drain(server: Server, client: ClassifierClient, image: Path) -> None:
-    """Ask for 32 images at once, end the server once all are in flight: all are answered."""
+    """Ask for 32 images at once, end the server once it holds them all: all are answered."""
+    answered = _accepted(server)
     with ThreadPoolExecutor(IN_FLIGHT) as callers:
         calls = [callers.submit(client.classify, [image], timeout_s=300) for _ in range(IN_FLIGHT)]
-        _wait_until_in_flight(server, IN_FLIGHT // 2)
+        _wait_until_accepted(server, answered + IN_FLIGHT)
         server.process.send_signal(signal.SIGTERM)
         answers: list[Prediction | ImageFailure] = []
         for call in as_completed(calls):
@@ -57,11 +56,12 @@ def _drain(server: Server, client: ClassifierClient, image: Path) -> None:
     assert all(isinstance(answer, Prediction) for answer in answers)
 
 
-def _wait_until_in_flight(server: Server, images: int) -> None:
+def _wait_until_accepted(server: Server, images: float) -> None:
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        text = urllib.request.urlopen(f"{server.http}/metrics").read().decode()
-        found = re.search(r"^serving_inflight_images\S* (\S+)$", text, re.MULTILINE)
-        if found and float(found[1]) >= images:
-            return
-    raise AssertionError(f"{images} images were never in flight at once")
+    while _accepted(server) < images:
+        assert time.monotonic() < deadline, f"the server never accepted {images} images"
+
+
+def _accepted(server: Server) -> float:
+    """Return how many images the server has taken so far, answered or in flight."""
+    return metric(server, "serving_inflight_images") + metric(server, "serving_images_total")

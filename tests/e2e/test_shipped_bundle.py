@@ -1,7 +1,6 @@
 """The bundle that ships with the repository, through a real server process."""
 
 import re
-import urllib.request
 
 import grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
@@ -11,16 +10,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from clients.client import ClassifierClient
 from clients.types import Prediction
 from export.contract.bundle import Bundle
-from tests.e2e.conftest import FASHION_MNIST, ROOT, SHIPPED, Server
+from tests.e2e.conftest import FASHION_MNIST, ROOT, SHIPPED, Server, metric
 from training.datasets import open_dataset
-
-
-def metric(server: Server, name: str) -> float:
-    """Return the sum of a metric's series; `name` may carry labels."""
-    text = urllib.request.urlopen(f"{server.http}/metrics").read().decode()
-    values = re.findall(rf"^{name}\S* (\S+)$", text, re.MULTILINE)
-    assert values, f"no {name} in {text}"
-    return sum(map(float, values))
 
 
 def test_all_test_images_give_the_top1_count_of_the_manifest(shipped_server: Server) -> None:
