@@ -10,11 +10,8 @@ from export.contract.manifest import Name
 from export.formats import FileFormat
 
 
-class ExportConfig(BaseSettings):
-    """Turn a checkpoint into a bundle: model files, golden images, and the proof that they agree.
-
-    The bundle is written to <output>/<name>/<version>/.
-    """
+class BundleConfig(BaseSettings):
+    """Where a bundle goes, and what it is compared on; shared by all that write one."""
 
     model_config = SettingsConfigDict(
         env_prefix="EXPORT_",
@@ -25,10 +22,6 @@ class ExportConfig(BaseSettings):
         cli_implicit_flags=True,
     )
 
-    ckpt_file: Path = Field(description="the checkpoint; its .json must lie beside it")
-    file_format: Annotated[tuple[FileFormat, ...], NoDecode] = Field(
-        ("ONNX",), description="formats to write, with commas between: ONNX, MINDIR, AIR"
-    )
     output: Path = Field(Path("bundles"), description="directory of the bundles")
     name: Name | None = Field(
         None, description="name of the bundle; without it that of the architecture"
@@ -42,20 +35,49 @@ class ExportConfig(BaseSettings):
         description="evaluation data: a folder of IDX files, or one folder of images per class; "
         "without it the golden images are synthetic and no accuracy is stated",
     )
+    batch_size: PositiveInt = Field(
+        32, description="largest batch that a server warms; the files take any batch size"
+    )
+    file_name: Name = Field("model", description="stem of the model files inside the bundle")
+
+    @property
+    def buckets(self) -> list[int]:
+        """Batch sizes that a server warms: the powers of two below `batch_size`, and itself."""
+        powers = [1 << i for i in range(self.batch_size.bit_length())]
+        return sorted({*powers, self.batch_size} - {p for p in powers if p > self.batch_size})
+
+    @property
+    def formats(self) -> tuple[FileFormat, ...]:
+        """What to write."""
+        return ("ONNX",)
+
+    @property
+    def device(self) -> str:
+        """Where a server's runtime proves the files."""
+        return "cpu"
+
+
+class ExportConfig(BundleConfig):
+    """Turn a checkpoint into a bundle: model files, golden images, and the proof that they agree.
+
+    The bundle is written to <output>/<name>/<version>/. To turn an ONNX file into a bundle:
+    python -m export from-onnx --help
+    """
+
+    ckpt_file: Path = Field(description="the checkpoint; its .json must lie beside it")
+    file_format: Annotated[tuple[FileFormat, ...], NoDecode] = Field(
+        ("ONNX",), description="formats to write, with commas between: ONNX, MINDIR, AIR"
+    )
     device_target: Literal["CPU", "GPU", "Ascend"] = Field(
         "CPU", description="where MindSpore runs the checkpoint and writes the files"
     )
     device_id: NonNegativeInt = Field(0, description="index of that device")
-    batch_size: PositiveInt = Field(
-        32, description="largest batch that a server warms; the files take any batch size"
-    )
     width: PositiveInt | None = Field(
         None, description="width of the network's images in pixels; must be the checkpoint's"
     )
     height: PositiveInt | None = Field(
         None, description="height of the network's images in pixels; must be the checkpoint's"
     )
-    file_name: Name = Field("model", description="stem of the model files inside the bundle")
 
     @field_validator("file_format", mode="before")
     @classmethod
@@ -80,7 +102,11 @@ class ExportConfig(BaseSettings):
         return self
 
     @property
-    def buckets(self) -> list[int]:
-        """Batch sizes that a server warms: the powers of two below `batch_size`, and itself."""
-        powers = [1 << i for i in range(self.batch_size.bit_length())]
-        return sorted({*powers, self.batch_size} - {p for p in powers if p > self.batch_size})
+    def formats(self) -> tuple[FileFormat, ...]:
+        """What to write."""
+        return self.file_format
+
+    @property
+    def device(self) -> str:
+        """Where a server's runtime proves the files."""
+        return f"cuda:{self.device_id}" if self.device_target == "GPU" else "cpu"

@@ -1,6 +1,7 @@
 """Evaluation data as the network sees it, and what counts when answers are compared with it."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -83,6 +84,26 @@ class UnlabelledSet:
         yield from (self.pixels[start : start + size] for start in range(0, len(self), size))
 
 
+class Fingerprint:
+    """Hashes pixels as they pass, so that the same evaluation set is known again elsewhere."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def of(self, batches: Iterable[Pixels]) -> Iterator[Pixels]:
+        """Yield the batches unchanged."""
+        for pixels in batches:
+            self._hash.update(np.ascontiguousarray(pixels).data)
+            yield pixels
+
+    def hexdigest(self, labels: Classes | None) -> str:
+        """Return the sha256 of all pixels so far, followed by their classes as int64."""
+        whole = self._hash.copy()
+        if labels is not None:
+            whole.update(labels.astype("<i8").tobytes())
+        return whole.hexdigest()
+
+
 class Scores(BaseModel):
     """How answers compare with the true classes."""
 
@@ -91,6 +112,7 @@ class Scores(BaseModel):
     top1_correct: NonNegativeInt = Field(description="images whose first class is right")
     top5_correct: NonNegativeInt = Field(description="images whose first five hold the right class")
     calibration_error: NonNegativeFloat = Field(description="expected calibration error, 15 bins")
+    class_correct: list[NonNegativeInt] = Field(description="top1_correct per true class")
 
     @classmethod
     def of(cls, probabilities: Probabilities, labels: Classes) -> "Scores":
@@ -101,7 +123,15 @@ class Scores(BaseModel):
             top1_correct=int(hits[:, 0].sum()),
             top5_correct=int(hits.any(axis=1).sum()),
             calibration_error=calibration_error(probabilities.max(axis=1), hits[:, 0]),
+            class_correct=np.bincount(
+                labels[hits[:, 0]], minlength=probabilities.shape[1]
+            ).tolist(),
         )
+
+
+def images_per_class(labels: Classes | None, classes: int) -> list[int] | None:
+    """Return how many images each class has, None where nobody knows."""
+    return None if labels is None else np.bincount(labels, minlength=classes).tolist()
 
 
 def calibration_error(confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> float:

@@ -5,16 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.contract.golden import Predict
-from export.contract.manifest import Normalization
+from export.contract.manifest import Normalization, Precision
 from export.contract.transform import Transform
 from export.formats import FileFormat
 
 IMAGES_AT_ONCE = 64
+# Largest difference of a probability, as tight as the precision allows: fp16 rounds to 11 bits,
+# and the int8 kernels of different processors differ.
+TOLERANCES: dict[Precision, float] = {"fp32": 1e-5, "fp16": 2e-3, "int8": 2e-2}
 
 
 @dataclass(frozen=True)
 class Original:
-    """A model as it was evaluated; every file of its bundle must answer as it does."""
+    """A model as it was evaluated; every file of its bundle must answer as it does.
+
+    `write` writes one file in the given format and in `precision`; `fixed_batch` is the only batch
+    size that it runs, None where it runs any.
+    """
 
     architecture: str
     sha256: str
@@ -23,3 +30,5 @@ class Original:
     normalization: Normalization
     predict: Predict
     write: Callable[[FileFormat, Path], None]
+    precision: Precision = "fp32"
+    fixed_batch: int | None = None

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from export.contract.golden import Predict
-from export.contract.manifest import BundlePath, Format, Manifest, ModelFile, Precision
+from export.contract.manifest import BundlePath, Format, Manifest, ModelFile, Precision, Sha256
 from export.contract.transform import Pixels
 from export.errors import ExportError, ParityError
 from export.evaluation import Classes, Probabilities, Scores
@@ -46,6 +46,10 @@ class Parity(_Part):
 
     dataset: str = Field(description="what was compared on")
     images: PositiveInt
+    images_sha256: Sha256 = Field(description="of their pixels after the transform, and classes")
+    class_images: list[NonNegativeInt] | None = Field(
+        description="images per class; null where the true classes are unknown"
+    )
     checkpoint: Scores | None = Field(description="null where the true classes are unknown")
     files: list[FileParity]
     unproved: list[BundlePath] = Field(description="files that nothing on this machine can run")

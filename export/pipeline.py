@@ -7,23 +7,31 @@ from pathlib import Path
 
 import numpy as np
 
-from export.config import ExportConfig
-from export.contract.bundle import Bundle, seal, sha256
+from export.config import BundleConfig
+from export.contract.bundle import Bundle, contents, seal, sha256
 from export.contract.manifest import MANIFEST, Accuracy, Manifest, ModelFile, Tensor
+from export.contract.stamp import stamp
 from export.errors import ExportError
-from export.evaluation import EvaluationSet, ImageSet, Probabilities, Scores, UnlabelledSet
+from export.evaluation import (
+    EvaluationSet,
+    Fingerprint,
+    ImageSet,
+    Probabilities,
+    Scores,
+    UnlabelledSet,
+    images_per_class,
+)
 from export.formats import FORMATS, INPUT, OUTPUT, FileFormat
+from export.formats.metadata import append_metadata
 from export.golden_images import EncodedImage, choose, record, synthetic
-from export.original import IMAGES_AT_ONCE, Original
+from export.original import IMAGES_AT_ONCE, TOLERANCES, Original
 from export.parity import PARITY, PROVABLE, FileParity, Parity, measure, open_runner, require
+from export.parity_page import write_page
 from export.progress import progress
 from export.provenance import versions
 from export.staging import next_version, staged
 from training.datasets import open_dataset
 from training.versions import revision
-
-FP32_TOLERANCE = 1e-5
-PROVED_ON = {"CPU": "cpu", "GPU": "cuda:{}", "Ascend": "cpu"}
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +44,7 @@ class Exported:
     parity: Parity
 
 
-def export_bundle(original: Original, config: ExportConfig) -> Exported:
+def export_bundle(original: Original, config: BundleConfig) -> Exported:
     """Write, prove and seal the bundle of a model; it appears whole or not at all.
 
     Raises:
@@ -48,25 +56,27 @@ def export_bundle(original: Original, config: ExportConfig) -> Exported:
     with staged(target, overwrite=config.overwrite) as root:
         images, golden = _open_images(original, config)
         record(root, golden, original)
-        expected = _evaluate(original, images)
+        expected, fingerprint = _evaluate(original, images)
         scores = None if images.labels is None else Scores.of(expected, images.labels)
-        files = [_convert(original, config, root, kind) for kind in config.file_format]
+        files = [_convert(original, config, root, kind) for kind in config.formats]
         manifest = _manifest(original, target, files, _accuracy(images, scores))
         parity = Parity(
             dataset=images.name,
             images=len(images),
+            images_sha256=fingerprint,
+            class_images=images_per_class(images.labels, len(original.labels)),
             checkpoint=scores,
             files=_prove(root, manifest, config, images, expected),
             unproved=[file.path for file in files if file.format not in PROVABLE],
             versions=versions(),
         )
-        (root / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
         (root / PARITY).write_text(parity.model_dump_json(indent=2) + "\n")
-        seal(root)
+        write_page(root, parity, original.labels)
+        _close(root, manifest)
     return Exported(Bundle.open(target), parity)
 
 
-def _open_images(original: Original, config: ExportConfig) -> tuple[ImageSet, list[EncodedImage]]:
+def _open_images(original: Original, config: BundleConfig) -> tuple[ImageSet, list[EncodedImage]]:
     """Return the images to compare on, and those to keep as golden."""
     if config.images is None:
         golden = synthetic(original.transform)
@@ -85,23 +95,28 @@ def _check_classes(found: list[str], expected: list[str]) -> None:
             )
 
 
-def _evaluate(original: Original, images: ImageSet) -> Probabilities:
+def _evaluate(original: Original, images: ImageSet) -> tuple[Probabilities, str]:
+    """Return what the original answers, and the fingerprint of what it was asked."""
     logger.info("evaluating the checkpoint on %d images (%s)", len(images), images.name)
-    batches = progress(images.batches(IMAGES_AT_ONCE), len(images), "checkpoint")
-    return np.concatenate([original.predict(pixels) for pixels in batches])
+    fingerprint = Fingerprint()
+    batches = progress(fingerprint.of(images.batches(IMAGES_AT_ONCE)), len(images), "checkpoint")
+    answers = np.concatenate([original.predict(pixels) for pixels in batches])
+    return answers, fingerprint.hexdigest(images.labels)
 
 
-def _convert(original: Original, config: ExportConfig, root: Path, kind: FileFormat) -> ModelFile:
-    path = root / f"{config.file_name}_fp32.{FORMATS[kind]}"
+def _convert(original: Original, config: BundleConfig, root: Path, kind: FileFormat) -> ModelFile:
+    path = root / f"{config.file_name}_{original.precision}.{FORMATS[kind]}"
     logger.info("writing %s", path.name)
     original.write(kind, path)
+    if kind == "ONNX":
+        append_metadata(path, stamp(original, original.precision))
     return ModelFile(
         path=path.name,
         format=FORMATS[kind],
-        precision="fp32",
+        precision=original.precision,
         sha256=sha256(path),
-        buckets=config.buckets,
-        tolerance=FP32_TOLERANCE,
+        buckets=[original.fixed_batch] if original.fixed_batch else config.buckets,
+        tolerance=TOLERANCES[original.precision],
     )
 
 
@@ -131,6 +146,7 @@ def _manifest(
         input=Tensor(name=INPUT, dtype="uint8", shape=["batch", size.height, size.width, 3]),
         output=Tensor(name=OUTPUT, dtype="float32", shape=["batch", len(original.labels)]),
         files=files,
+        attachments=[],
         accuracy=accuracy,
         revision=revision(),
         versions=versions(),
@@ -140,16 +156,24 @@ def _manifest(
 def _prove(
     root: Path,
     manifest: Manifest,
-    config: ExportConfig,
+    config: BundleConfig,
     images: ImageSet,
     expected: Probabilities,
 ) -> list[FileParity]:
-    device = PROVED_ON[config.device_target].format(config.device_id)
     proofs = []
     for file in (file for file in manifest.files if file.format in PROVABLE):
         logger.info("proving %s on %d images", file.path, len(images))
-        runner = open_runner(root, manifest, file, device)
+        runner = open_runner(root, manifest, file, config.device)
         batches = progress(images.batches(max(file.buckets)), len(images), file.path)
         proofs.append(measure(file, runner, batches, expected, images.labels))
         require(proofs[-1])
     return proofs
+
+
+def _close(root: Path, manifest: Manifest) -> None:
+    """Write the manifest, which names all other files, and seal them."""
+    models = {file.path for file in manifest.files}
+    attachments = [name for name in contents(root) if name not in models]
+    whole = manifest.model_copy(update={"attachments": attachments})
+    (root / MANIFEST).write_text(whole.model_dump_json(indent=2) + "\n")
+    seal(root)

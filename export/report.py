@@ -26,7 +26,7 @@ def show(exported: Exported) -> None:
 
 
 def _table(files: list[FileParity], images: int) -> Table:
-    title = f"against the checkpoint, {images} images"
+    title = f"against the original, {images} images"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for heading in ("file", "runtime", "differs by", "allowed", "same top-1", "top-1"):
         justify: JustifyMethod = "left" if heading in ("file", "runtime") else "right"

@@ -35,6 +35,7 @@ class Bundle:
             raise BundleError(f"{path / MANIFEST}: {_first(error)}") from error
         for file in manifest.files:
             _check_file(path, file)
+        _check_contents(path, manifest)
         return cls(path, manifest, digest)
 
     def file(self, format: Format, precision: Precision) -> ModelFile:  # noqa: A002
@@ -51,7 +52,7 @@ def seal(path: Path) -> str:
 
     The file has the form of `sha256sum`, so that `sha256sum -c bundle.sha256` checks it too.
     """
-    lines = [f"{sha256(path / name)}  {name}\n" for name in _names(path)]
+    lines = [f"{sha256(path / name)}  {name}\n" for name in contents(path)]
     text = "".join(lines).encode()
     (path / SEAL).write_bytes(text)
     return _digest(text)
@@ -63,7 +64,7 @@ def check_seal(path: Path) -> str:
         raise BundleError(f"{path} is not sealed: it holds no {SEAL}")
     text = (path / SEAL).read_bytes()
     sealed = dict(_entry(path, line) for line in text.decode(errors="replace").splitlines())
-    names = set(_names(path))
+    names = set(contents(path))
     for what, wrong in (("missing", sealed.keys() - names), ("not sealed", names - sealed.keys())):
         if wrong:
             raise BundleError(f"{path}: {what}: {', '.join(sorted(wrong))}")
@@ -79,7 +80,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _names(path: Path) -> list[str]:
+def contents(path: Path) -> list[str]:
+    """Return the sorted names of all files of the bundle at `path`, except the seal."""
     files = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
     return sorted(name for name in files if name != SEAL)
 
@@ -100,6 +102,15 @@ def _check_file(path: Path, file: ModelFile) -> None:
         raise BundleError(f"{path / file.path}: the manifest names it, but it is not there")
     if sha256(path / file.path) != file.sha256:
         raise BundleError(f"{path / file.path}: its sha256 is not the one in the manifest")
+
+
+def _check_contents(path: Path, manifest: Manifest) -> None:
+    stated = {MANIFEST, *manifest.attachments, *(file.path for file in manifest.files)}
+    held = set(contents(path))
+    if lost := sorted(stated - held):
+        raise BundleError(f"{path}: the manifest names files that are not there: {', '.join(lost)}")
+    if added := sorted(held - stated):
+        raise BundleError(f"{path}: the manifest does not name: {', '.join(added)}")
 
 
 def _first(error: ValidationError) -> str:

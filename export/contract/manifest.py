@@ -102,6 +102,9 @@ class Manifest(_Part):
     input: Tensor
     output: Tensor
     files: list[ModelFile] = Field(min_length=1)
+    attachments: list[BundlePath] = Field(
+        description="every other file of the bundle: golden images, parity"
+    )
     accuracy: Accuracy | None = Field(description="null where no evaluation set was at hand")
     revision: str | None = Field(description="source revision that exported it, if known")
     versions: dict[str, str] = Field(description="library versions that exported it")

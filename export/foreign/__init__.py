@@ -1,0 +1,1 @@
+"""ONNX image classifiers from elsewhere, wrapped into bundles."""

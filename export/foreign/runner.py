@@ -1,0 +1,86 @@
+"""The file as it came, in ONNX Runtime, with everything around it worked out in numpy."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from export.contract.manifest import Normalization
+from export.contract.transform import Pixels
+from export.errors import ExportError
+from export.foreign.config import OutputKind
+from export.foreign.signature import Signature
+from export.formats import INPUT
+
+
+class OriginalRunner:
+    """Runs the untouched file on uint8 pixels (n, height, width, 3)."""
+
+    def __init__(
+        self,
+        path: Path,
+        signature: Signature,
+        normalization: Normalization,
+        output_kind: OutputKind,
+    ) -> None:
+        try:
+            self._session = onnxruntime.InferenceSession(path, _quiet())
+        except Exception as error:
+            raise ExportError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+        self._signature, self._kind = signature, output_kind
+        self._mean = np.array(normalization.mean, np.float32)
+        self._std = np.array(normalization.std, np.float32)
+
+    def answers(self, pixels: Pixels) -> NDArray[np.float64]:
+        """Return what the file gives, whatever it is, as (n, classes)."""
+        batch = self._signature.batch or len(pixels)
+        parts = [self._run(pixels[i : i + batch], batch) for i in range(0, len(pixels), batch)]
+        return np.concatenate(parts).astype(np.float64)
+
+    def __call__(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Return float32 probabilities (n, classes)."""
+        answers = self.answers(pixels)
+        if self._kind == "logits":
+            powers = np.exp(answers - answers.max(axis=1, keepdims=True))
+            answers = powers / powers.sum(axis=1, keepdims=True)
+        return answers.astype(np.float32)
+
+    def _run(self, pixels: Pixels, batch: int) -> NDArray[Any]:
+        padded = np.zeros((batch, *pixels.shape[1:]), np.uint8)
+        padded[: len(pixels)] = pixels
+        feed = {self._signature.input: self._prepared(padded)}
+        answers: NDArray[Any] = self._session.run([self._signature.output], feed)[0]
+        return answers.reshape(batch, -1)[: len(pixels)]
+
+    def _prepared(self, pixels: Pixels) -> NDArray[Any]:
+        images: NDArray[Any] = pixels
+        if self._signature.dtype != np.uint8:
+            images = ((pixels.astype(np.float32) - self._mean) / self._std).astype(
+                self._signature.dtype
+            )
+        return images.transpose(0, 3, 1, 2) if self._signature.layout == "NCHW" else images
+
+
+def runs_any_batch(
+    model: ModelProto, pixels: Pixels, expected: NDArray[np.float32], tolerance: float
+) -> bool:
+    """Return whether a wrapped model gives the expected probabilities in batches of any size."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), _quiet())
+    for batch in (1, 3, len(pixels)):
+        try:
+            [answers] = session.run(None, {INPUT: pixels[:batch]})
+        except Exception:  # noqa: BLE001  # ONNX Runtime's errors share no base; any says no
+            return False
+        if not np.allclose(answers, expected[:batch], rtol=0, atol=tolerance):
+            return False
+    return True
+
+
+def _quiet() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    # At the level "fatal": a batch size that does not run is an answer here, no error to print.
+    options.log_severity_level = 4
+    return options

@@ -1,0 +1,183 @@
+"""Foreign ONNX files become bundles that answer as the files did."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import ModelProto
+
+from export.__main__ import main
+from export.contract.bundle import Bundle
+from export.contract.golden import prove_pixels, prove_probabilities
+from export.parity import open_runner
+from tests.export.foreign import models
+from tests.export.foreign.models import CLASSES, SIDE
+
+SIZE = {"height": SIDE, "width": SIDE}
+PLAIN = {"mean": [0, 0, 0], "std": [1, 1, 1]}
+COLOURED = {"mean": [120, 110, 100], "std": [50, 60, 70]}
+KINDS: dict[str, tuple[Callable[[], ModelProto], str, dict[str, list[int]]]] = {
+    "fixed_batch": (models.fixed_batch, "logits", COLOURED),
+    "channels_last": (models.channels_last_with_softmax, "probabilities", COLOURED),
+    "bytes_in": (models.bytes_in, "logits", PLAIN),
+    "half_precision": (models.half_precision, "logits", COLOURED),
+    "stuck_batch": (models.stuck_batch, "logits", COLOURED),
+}
+
+
+class Wrapping:
+    """A folder with a model, its labels and its transform; `run` wraps it."""
+
+    def __init__(
+        self, folder: Path, built: ModelProto, normalization: dict[str, list[int]]
+    ) -> None:
+        self.folder, self.model = folder, folder / "foreign.onnx"
+        onnx.save(built, self.model)
+        (folder / "labels.txt").write_text("".join(f"label {i}\n" for i in range(CLASSES)))
+        transform = {"resize": {"kind": "stretch", **SIZE}, "crop": SIZE}
+        content = {"transform": transform, "normalization": normalization}
+        (folder / "transform.json").write_text(json.dumps(content))
+
+    def run(self, kind: str, transform: str | Path | None = None) -> int:
+        return main(
+            [
+                *("from-onnx", str(self.model), "--name", "foreign", "--version", "7"),
+                *("--labels", str(self.folder / "labels.txt"), "--output", str(self.folder)),
+                *("--transform", str(transform or self.folder / "transform.json")),
+                *("--output-kind", kind),
+            ]
+        )
+
+    @property
+    def bundle(self) -> Bundle:
+        return Bundle.open(self.folder / "foreign/7")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_foreign_model_becomes_a_bundle(name: str, tmp_path: Path) -> None:
+    build, kind, normalization = KINDS[name]
+    wrapping = Wrapping(tmp_path, build(), normalization)
+    assert wrapping.run(kind) == 0
+    bundle = wrapping.bundle
+    golden, pixels = prove_pixels(bundle)
+    answers = np.array([image.probabilities for image in golden.images])
+    assert np.ptp(answers, axis=0).max() > 0.05, "equal answers would prove nothing"
+    [file] = bundle.manifest.files
+    runner = open_runner(bundle.path, bundle.manifest, file, "cpu")
+    assert prove_probabilities(bundle, file, golden, pixels, runner.predict) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "buckets", "precision"),
+    [
+        ("fixed_batch", [1, 2, 4, 8, 16, 32], "fp32"),
+        ("half_precision", [1, 2, 4, 8, 16, 32], "fp16"),
+        ("stuck_batch", [2], "fp32"),
+    ],
+)
+def test_a_fixed_batch_is_freed_where_it_can_be(
+    name: str, buckets: list[int], precision: str, tmp_path: Path
+) -> None:
+    build, kind, normalization = KINDS[name]
+    wrapping = Wrapping(tmp_path, build(), normalization)
+    assert wrapping.run(kind) == 0
+    [file] = wrapping.bundle.manifest.files
+    assert (file.buckets, file.precision) == (buckets, precision)
+    session = onnxruntime.InferenceSession(wrapping.bundle.path / file.path)
+    [images] = session.get_inputs()
+    assert (images.type, images.shape[1:]) == ("tensor(uint8)", [SIDE, SIDE, 3])
+    assert isinstance(images.shape[0], int) == (buckets == [2])
+
+
+def test_golden_probabilities_are_those_of_the_file_as_it_came(tmp_path: Path) -> None:
+    wrapping = Wrapping(tmp_path, models.fixed_batch(), COLOURED)
+    assert wrapping.run("logits") == 0
+    golden, pixels = prove_pixels(wrapping.bundle)
+    session = onnxruntime.InferenceSession(wrapping.model)
+    for image, photo in zip(golden.images, pixels, strict=True):
+        normal = (photo - np.array([120, 110, 100])) / np.array([50, 60, 70])
+        batch = normal.transpose(2, 0, 1)[None].astype(np.float32)
+        logits = session.run(None, {"images": batch})[0][0].astype(float)
+        expected = np.exp(logits) / np.exp(logits).sum()
+        np.testing.assert_allclose(image.probabilities, expected, atol=1e-6)
+
+
+def test_external_data_is_taken_along(tmp_path: Path) -> None:
+    wrapping = Wrapping(tmp_path, models.fixed_batch(), COLOURED)
+    models.save_with_external_data(models.fixed_batch(), wrapping.model)
+    assert wrapping.run("logits") == 0
+    (tmp_path / "weights.bin").unlink()
+    bundle = wrapping.bundle
+    golden, pixels = prove_pixels(bundle)
+    [file] = bundle.manifest.files
+    runner = open_runner(bundle.path, bundle.manifest, file, "cpu")
+    prove_probabilities(bundle, file, golden, pixels, runner.predict)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "hint"),
+    [
+        ("channels_last", "logits", "sum to 1 to 1, so they are probabilities"),
+        ("fixed_batch", "probabilities", "so they are logits"),
+    ],
+)
+def test_the_wrong_kind_of_output_is_noticed(
+    name: str, kind: str, hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build, _, normalization = KINDS[name]
+    assert Wrapping(tmp_path, build(), normalization).run(kind) == 1
+    assert hint in capsys.readouterr().err
+
+
+def test_another_image_size_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Wrapping(tmp_path, models.fixed_batch(), COLOURED).run("logits", "imagenet") == 1
+    assert (
+        "takes images of 16 x 16, but the transform crops to 224 x 224" in capsys.readouterr().err
+    )
+
+
+def test_bytes_are_not_normalised_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Wrapping(tmp_path, models.bytes_in(), COLOURED).run("logits") == 1
+    assert "--transform must state mean 0, 0, 0 and std 1, 1, 1" in capsys.readouterr().err
+
+
+def test_labels_must_be_as_many_as_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrapping = Wrapping(tmp_path, models.fixed_batch(), COLOURED)
+    (tmp_path / "labels.txt").write_text("one\ntwo\n")
+    assert wrapping.run("logits") == 1
+    assert "the model has 4 classes, --labels names 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "hint"),
+    [
+        (lambda w: w.model.write_bytes(b"no model"), "is not a readable ONNX file"),
+        (lambda w: w.model.unlink(), "is not a readable ONNX file"),
+        (lambda w: (w.folder / "labels.txt").write_text("a\n\nb\n"), "no empty line"),
+        (lambda w: (w.folder / "labels.txt").unlink(), "cannot be read"),
+        (lambda w: (w.folder / "transform.json").write_text("{}"), "Field required"),
+        (lambda w: (w.folder / "transform.json").unlink(), "neither `imagenet` nor a readable"),
+    ],
+)
+def test_files_that_cannot_be_used_are_named(
+    spoil: Callable[[Wrapping], object],
+    hint: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wrapping = Wrapping(tmp_path, models.fixed_batch(), COLOURED)
+    spoil(wrapping)
+    assert wrapping.run("logits") == 1
+    assert hint in capsys.readouterr().err
+    assert not (tmp_path / "foreign/7").exists()
+
+
+def test_a_wrong_flag_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Wrapping(tmp_path, models.fixed_batch(), COLOURED).run("logit") == 2
+    assert "--output-kind: Input should be 'logits' or 'probabilities'" in capsys.readouterr().err
