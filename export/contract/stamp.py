@@ -60,8 +60,8 @@ def check_stamp(path: Path, manifest: Manifest, file: ModelFile, found: Mapping[
     for key in stated:
         if found[key] != stated[key]:
             raise BundleError(
-                f"{path}: the file was exported with another {key.removeprefix('bundle.')} than "
-                f"the manifest states; export the model again instead of editing its bundle"
+                f"{path}: the manifest's {key.removeprefix('bundle.')} is not the one that the "
+                f"file was exported with; export the model again instead of editing its bundle"
             )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.contract.manifest import Format, Manifest, ModelFile, Precision
+from export.contract.stamp import check_stamp
 from export.contract.transform import Pixels
 from serving.errors import StartupError
 
@@ -85,7 +86,7 @@ def load(
     instances: int = 1,
     threads: int = 1,
 ) -> list[Backend]:
-    """Load a model file of the bundle at `root`; raise `StartupError` where that fails.
+    """Load a model file of the bundle at `root`.
 
     Args:
         root: the bundle's directory.
@@ -94,10 +95,16 @@ def load(
         device: where to run.
         instances: how many backends to return; on a CPU they share the weights.
         threads: CPU threads that one run may use.
+
+    Raises:
+        StartupError: it cannot be loaded there.
+        BundleError: it is not the file that the manifest states.
     """
     from serving.backends import ort
 
     session = ort.open_session(root / file.path, manifest, device, threads)
+    metadata = session.get_modelmeta().custom_metadata_map
+    check_stamp(root / file.path, manifest, file, metadata)
     return [ort.OrtBackend(session, manifest, device, file.precision) for _ in range(instances)]
 
 

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from export.contract.bundle import seal, sha256
+from export.contract.bundle import contents, seal, sha256
 from export.contract.golden import GOLDEN, GoldenImage, GoldenSet, pixels_digest
 from export.contract.manifest import MANIFEST, Manifest, ModelFile, Normalization, Tensor
+from export.contract.stamp import stamp
 from export.contract.transform import Pixels, Size, Stretch, Transform
 
 LABELS = ["ant", "bee", "cat", "dog", "elk", "fox"]
@@ -79,6 +80,7 @@ def manifest(path: Path, name: str, version: str) -> Manifest:
         input=Tensor(name="images", dtype="uint8", shape=["batch", SIDE, SIDE, 3]),
         output=Tensor(name="probabilities", dtype="float32", shape=["batch", len(LABELS)]),
         files=[file],
+        attachments=sorted({*contents(path)} - {MANIFEST, file.path}),
         accuracy=None,
         revision=None,
         versions={},
@@ -118,7 +120,13 @@ def _graph() -> onnx.ModelProto:
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     opsets = [helper.make_opsetid("", 17)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    helper.set_model_props(model, stamp(_Described(), "fp32"))
+    return model
+
+
+class _Described:
+    labels, transform, normalization = LABELS, TRANSFORM, NORMALIZATION
 
 
 def _probabilities_info() -> onnx.ValueInfoProto:

@@ -98,6 +98,20 @@ def test_a_resealed_bundle_without_its_model_is_refused(bundle: Path) -> None:
         Bundle.open(bundle)
 
 
+def test_a_resealed_bundle_without_an_attachment_is_refused(bundle: Path) -> None:
+    (bundle / "golden/ant_0.png").unlink()
+    seal(bundle)
+    with pytest.raises(BundleError, match=r"names files that are not there: golden/ant_0\.png"):
+        Bundle.open(bundle)
+
+
+def test_a_resealed_bundle_with_one_file_more_is_refused(bundle: Path) -> None:
+    (bundle / "golden/more.png").write_bytes(b"")
+    seal(bundle)
+    with pytest.raises(BundleError, match=r"the manifest does not name: golden/more\.png"):
+        Bundle.open(bundle)
+
+
 def test_a_file_that_is_not_there_is_answered_with_those_that_are(bundle: Path) -> None:
     with pytest.raises(BundleError, match="holds no onnx in int8; it holds: onnx fp32"):
         Bundle.open(bundle).file("onnx", "int8")

@@ -82,18 +82,15 @@ def test_another_image_in_the_place_of_a_golden_one_is_refused(bundle: Path) -> 
         prove_pixels(Bundle.open(bundle))
 
 
-@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"")])
-def test_a_golden_image_that_cannot_be_read_is_refused(
-    bundle: Path, spoil: Callable[[Path], None]
-) -> None:
-    spoil(bundle / "golden/ant_0.png")
+def test_a_golden_image_that_cannot_be_read_is_refused(bundle: Path) -> None:
+    (bundle / "golden/ant_0.png").write_bytes(b"")
     seal(bundle)
     with pytest.raises(BundleError, match=r"ant_0\.png: golden image cannot be read"):
         prove_pixels(Bundle.open(bundle))
 
 
-def test_a_bundle_without_golden_images_is_refused(bundle: Path) -> None:
-    (bundle / GOLDEN).unlink()
+def test_a_golden_set_that_cannot_be_read_is_refused(bundle: Path) -> None:
+    (bundle / GOLDEN).write_text("{}")
     seal(bundle)
     with pytest.raises(BundleError, match=r"golden\.json is missing or broken"):
         prove_pixels(Bundle.open(bundle))
