@@ -1,21 +1,20 @@
-"""Evaluation data as the network sees it, and what counts when answers are compared with it."""
+"""Evaluation data as the network sees it."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 from export.contract.decoders import ImageError, Pixels
 from export.contract.transform import Transform
 from export.errors import ExportError
-from training.datasets import Dataset
-
-BINS = 15
+from training.datasets import Dataset, open_dataset
 
 Probabilities = NDArray[np.float32]
 Classes = NDArray[np.intp]
@@ -68,6 +67,22 @@ class EvaluationSet:
             raise ExportError(f"image {index} of {self.name}: {error}") from error
 
 
+def open_images(folder: Path, labels: list[str], transform: Transform) -> EvaluationSet:
+    """Open the test split in a folder (IDX files, or a folder per class) as a model sees it.
+
+    Raises:
+        ExportError: its classes are not the model's.
+        TrainingError: there is no usable dataset.
+    """
+    dataset = open_dataset(folder, "test")
+    for index, (here, there) in enumerate(zip_longest(dataset.class_names, labels)):
+        if here != there:
+            raise ExportError(
+                f"--images: class {index} is {here!r} in this data, but {there!r} in the model"
+            )
+    return EvaluationSet(f"{folder.resolve().name}/test", dataset, transform)
+
+
 @dataclass(frozen=True)
 class UnlabelledSet:
     """A few images whose classes nobody knows."""
@@ -102,40 +117,3 @@ class Fingerprint:
         if labels is not None:
             whole.update(labels.astype("<i8").tobytes())
         return whole.hexdigest()
-
-
-class Scores(BaseModel):
-    """How answers compare with the true classes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    top1_correct: NonNegativeInt = Field(description="images whose first class is right")
-    top5_correct: NonNegativeInt = Field(description="images whose first five hold the right class")
-    calibration_error: NonNegativeFloat = Field(description="expected calibration error, 15 bins")
-    class_correct: list[NonNegativeInt] = Field(description="top1_correct per true class")
-
-    @classmethod
-    def of(cls, probabilities: Probabilities, labels: Classes) -> "Scores":
-        """Score float32 (n, classes) against the n true classes."""
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
-        hits = best == labels[:, None]
-        return cls(
-            top1_correct=int(hits[:, 0].sum()),
-            top5_correct=int(hits.any(axis=1).sum()),
-            calibration_error=calibration_error(probabilities.max(axis=1), hits[:, 0]),
-            class_correct=np.bincount(
-                labels[hits[:, 0]], minlength=probabilities.shape[1]
-            ).tolist(),
-        )
-
-
-def images_per_class(labels: Classes | None, classes: int) -> list[int] | None:
-    """Return how many images each class has, None where nobody knows."""
-    return None if labels is None else np.bincount(labels, minlength=classes).tolist()
-
-
-def calibration_error(confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> float:
-    """Return the mean gap of confidence and accuracy (Guo et al. 2017, arXiv:1706.04599)."""
-    bins = np.minimum((confidence * BINS).astype(np.intp), BINS - 1)
-    gaps = np.bincount(bins, confidence.astype(np.float64) - correct, BINS)
-    return float(np.abs(gaps).sum() / len(confidence))

@@ -7,13 +7,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
+from export.contract.bundle import BundleError
 from export.contract.golden import Predict
 from export.contract.manifest import BundlePath, Format, Manifest, ModelFile, Precision, Sha256
 from export.contract.transform import Pixels
 from export.errors import ExportError, ParityError
-from export.evaluation import Classes, Probabilities, Scores
+from export.evaluation import Classes, Probabilities
+from export.scores import Scores
 from serving import backends
 from serving.errors import StartupError
 
@@ -54,6 +65,22 @@ class Parity(_Part):
     files: list[FileParity]
     unproved: list[BundlePath] = Field(description="files that nothing on this machine can run")
     versions: dict[str, str] = Field(description="library versions that measured it")
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "Parity":
+        if self.class_images is not None and sum(self.class_images) != self.images:
+            raise ValueError(
+                f"class_images adds up to {sum(self.class_images)}, not to images, {self.images}"
+            )
+        return self
+
+
+def read_parity(root: Path) -> Parity:
+    """Return the record of the bundle at `root`; raise `BundleError` where it is broken."""
+    try:
+        return Parity.model_validate_json((root / PARITY).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise BundleError(f"{root / PARITY} is missing or broken: {error}") from error
 
 
 class Runner(NamedTuple):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from export.evaluation import Scores
 from export.parity import FileParity, Parity
+from export.scores import Scores
 
 PAGE, PICTURE = "parity.md", "parity.png"
 # More names than this cannot be read under the axis.

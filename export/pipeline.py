@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,12 @@ from export.config import BundleConfig
 from export.contract.bundle import Bundle, contents, seal, sha256
 from export.contract.manifest import MANIFEST, Accuracy, Manifest, ModelFile, Tensor
 from export.contract.stamp import stamp
-from export.errors import ExportError
 from export.evaluation import (
-    EvaluationSet,
     Fingerprint,
     ImageSet,
     Probabilities,
-    Scores,
     UnlabelledSet,
-    images_per_class,
+    open_images,
 )
 from export.formats import FORMATS, INPUT, OUTPUT, FileFormat
 from export.formats.metadata import append_metadata
@@ -29,8 +25,8 @@ from export.parity import PARITY, PROVABLE, FileParity, Parity, measure, open_ru
 from export.parity_page import write_page
 from export.progress import progress
 from export.provenance import versions
+from export.scores import Scores, images_per_class
 from export.staging import next_version, staged
-from training.datasets import open_dataset
 from training.versions import revision
 
 logger = logging.getLogger(__name__)
@@ -81,18 +77,8 @@ def _open_images(original: Original, config: BundleConfig) -> tuple[ImageSet, li
     if config.images is None:
         golden = synthetic(original.transform)
         return UnlabelledSet("synthetic", np.stack([image.pixels for image in golden])), golden
-    dataset = open_dataset(config.images, "test")
-    _check_classes(dataset.class_names, original.labels)
-    name = f"{config.images.resolve().name}/test"
-    return EvaluationSet(name, dataset, original.transform), choose(dataset, original)
-
-
-def _check_classes(found: list[str], expected: list[str]) -> None:
-    for index, (here, there) in enumerate(zip_longest(found, expected)):
-        if here != there:
-            raise ExportError(
-                f"--images: class {index} is {here!r} in this data, but {there!r} in the checkpoint"
-            )
+    images = open_images(config.images, original.labels, original.transform)
+    return images, choose(images.dataset, original)
 
 
 def _evaluate(original: Original, images: ImageSet) -> tuple[Probabilities, str]:

@@ -9,7 +9,8 @@ from PIL import Image
 
 from export.contract.transform import Pixels, Size, Stretch, Transform
 from export.errors import ExportError
-from export.evaluation import EvaluationSet, Scores, UnlabelledSet, calibration_error
+from export.evaluation import EvaluationSet, Fingerprint, UnlabelledSet
+from export.scores import Scores, calibration_error, images_per_class
 from tests.export.images import varied
 
 TRANSFORM = Transform(resize=Stretch(height=8, width=8), crop=Size(height=8, width=8))
@@ -42,6 +43,32 @@ def test_scores_count_the_first_and_the_first_five() -> None:
     probabilities = np.array([falling] * 4, np.float32)
     scores = Scores.of(probabilities, np.array([0, 4, 5, 0]))
     assert (scores.top1_correct, scores.top5_correct) == (2, 3)
+    assert scores.class_correct == [2, 0, 0, 0, 0, 0, 0]
+
+
+def test_classes_must_add_up() -> None:
+    scores = Scores.of(np.eye(3, dtype=np.float32), np.array([0, 1, 2]))
+    with pytest.raises(ValueError, match="class_correct adds up to 3, not to top1_correct, 2"):
+        Scores.model_validate(scores.model_dump() | {"top1_correct": 2})
+
+
+def test_images_are_counted_per_class_where_classes_are_known() -> None:
+    assert images_per_class(np.array([2, 0, 2]), 4) == [1, 0, 2, 0]
+    assert images_per_class(None, 4) is None
+
+
+def test_a_fingerprint_depends_on_pixels_and_classes_but_not_on_batches() -> None:
+    images, labels = EvaluationSet("seven", Images(), TRANSFORM), np.array([0, 1, 0, 1, 0, 1, 0])
+
+    def digest(size: int, classes: np.ndarray[tuple[int, ...], np.dtype[np.intp]] | None) -> str:
+        fingerprint = Fingerprint()
+        np.testing.assert_array_equal(
+            np.concatenate(list(fingerprint.of(images.batches(size)))), varied(7, 8)
+        )
+        return fingerprint.hexdigest(classes)
+
+    assert digest(3, labels) == digest(7, labels)
+    assert len({digest(3, labels), digest(3, 1 - labels), digest(3, None)}) == 3
 
 
 def test_calibration_error_is_the_mean_gap_over_the_bins() -> None:

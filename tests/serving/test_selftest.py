@@ -3,12 +3,13 @@ from pathlib import Path
 
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from prometheus_client import CollectorRegistry
 
 from export.contract.bundle import Bundle, BundleError, sha256
 from export.contract.golden import GOLDEN, GoldenSet
 from export.contract.manifest import Normalization
+from export.contract.stamp import stamp
 from export.contract.transform import Stretch
 from serving.config import ServingConfig
 from serving.engine.model import Model
@@ -69,7 +70,12 @@ def test_another_resize_is_refused_though_all_descriptions_agree(copy: Path) -> 
     other = manifest.transform.model_copy(update={"resize": resize})
     golden = GoldenSet.model_validate_json((copy / GOLDEN).read_bytes())
     (copy / GOLDEN).write_text(golden.model_copy(update={"transform": other}).model_dump_json())
-    write_manifest(copy, manifest.model_copy(update={"transform": other}))
+    edited = manifest.model_copy(update={"transform": other})
+    model = onnx.load(copy / "model.onnx")
+    helper.set_model_props(model, stamp(edited, "fp32"))
+    onnx.save(model, copy / "model.onnx")
+    file = manifest.files[0].model_copy(update={"sha256": sha256(copy / "model.onnx")})
+    write_manifest(copy, edited.model_copy(update={"files": [file]}))
     with pytest.raises(BundleError, match="do not give the recorded pixels"):
         start(copy)
 
