@@ -1,4 +1,4 @@
-"""`python -m export`: turn a checkpoint into a bundle; `from-onnx`: turn an ONNX file into one."""
+"""`python -m export`: make a bundle from a checkpoint, or `from-onnx`; verify, inspect, diff it."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -7,27 +7,27 @@ from typing import NamedTuple
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp
 
+from export.audit.config import DiffConfig, InspectConfig, VerifyConfig
 from export.config import ExportConfig
-from export.contract.bundle import BundleError
+from export.contract.bundle import Bundle, BundleError
 from export.errors import ExportError
 from export.foreign.config import FromOnnxConfig
 from training.errors import TrainingError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit code: 0 for a bundle, 1 where it cannot be made, 2 for a wrong call."""
+    """Return the exit code: 0 where all is well, 1 where it is not, 2 for a wrong call."""
     words = list(arguments or sys.argv[1:])
     command = COMMANDS.get(words[0]) if words else None
-    settings, run = command or CHECKPOINT
+    settings, run, trouble = command or CHECKPOINT
     try:
         config = CliApp.run(settings, cli_args=words[1:] if command else words)
     except ValidationError as error:
         return _fail(_explain(error, kebab=bool(settings.model_config.get("cli_kebab_case"))), 2)
     try:
-        run(config)
+        return run(config) or 0
     except (ExportError, BundleError, TrainingError) as error:
-        return _fail(str(error), 1)
-    return 0
+        return _fail(str(error), trouble)
 
 
 # The imports are inside, so that --help need not wait for them.
@@ -51,6 +51,33 @@ def _from_onnx(config: FromOnnxConfig) -> None:
     show(export_bundle(from_onnx(config), config))
 
 
+def _verify(config: VerifyConfig) -> None:
+    from export.audit.verification import require, verify
+    from export.audit.verification_table import show
+
+    verification = verify(config.bundle, config.device, config.images)
+    show(verification)
+    require(verification)
+
+
+def _inspect(config: InspectConfig) -> None:
+    from export.audit.description import as_json, show
+
+    bundle = Bundle.open(config.bundle)
+    if config.as_json:
+        print(as_json(bundle))
+    else:
+        show(bundle)
+
+
+def _diff(config: DiffConfig) -> int:
+    from export.audit.difference import differences, show
+
+    found = list(differences(Bundle.open(config.a), Bundle.open(config.b)))
+    show(found)
+    return int(bool(found))
+
+
 def _explain(error: ValidationError, *, kebab: bool) -> str:
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")
@@ -66,14 +93,21 @@ def _fail(message: str, code: int) -> int:
 
 
 class Command(NamedTuple):
-    """Settings from the command line, and what to do with them."""
+    """Settings from the command line, what to do with them, and the exit code of an error."""
 
     settings: type[BaseSettings]
-    run: Callable[..., None]
+    run: Callable[..., int | None]
+    trouble: int = 1
 
 
 CHECKPOINT = Command(ExportConfig, _from_checkpoint)
-COMMANDS = {"from-onnx": Command(FromOnnxConfig, _from_onnx)}
+COMMANDS = {
+    "from-onnx": Command(FromOnnxConfig, _from_onnx),
+    "verify": Command(VerifyConfig, _verify),
+    "inspect": Command(InspectConfig, _inspect),
+    # As of the diff that everyone knows: 1 where something differs, 2 where it cannot tell.
+    "diff": Command(DiffConfig, _diff, trouble=2),
+}
 
 
 if __name__ == "__main__":

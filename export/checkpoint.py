@@ -1,42 +1,94 @@
-"""A MindSpore checkpoint as the original of a bundle."""
+"""A MindSpore checkpoint as the original of a bundle: our own, or one of the upstream scripts."""
+
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from export.config import ExportConfig
 from export.contract.bundle import sha256
-from export.contract.transform import Size
+from export.contract.manifest import Normalization
+from export.contract.transform import Size, Stretch, Transform
 from export.errors import ExportError
 from export.formats import writer
 from export.graph import Deployment, predictor
+from export.labels import read_labels
 from export.original import IMAGES_AT_ONCE, Original
-from training.checkpoints import load_network
+from training import checkpoints, upstream
+from training.config import IMAGENET_MEAN, IMAGENET_STD
 from training.device import use
+
+# As the upstream evaluates: Resize((256, 256)) in MindSpore, then a centre crop.
+UPSTREAM_RESIZE = Stretch(height=256, width=256)
+UPSTREAM_CROP = 224
+UPSTREAM_NORMALIZATION = Normalization(mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
+class Loaded(NamedTuple):
+    """A network in evaluation mode, and what it means."""
+
+    network: Any
+    architecture: str
+    labels: list[str]
+    transform: Transform
+    normalization: Normalization
 
 
 def from_checkpoint(config: ExportConfig) -> Original:
     """Return the checkpoint, running in MindSpore on the device asked for.
 
     Raises:
-        ExportError: width or height are not those of the checkpoint.
+        ExportError: flags and checkpoint contradict each other.
         TrainingError: there is no such device, or no sound checkpoint.
     """
     use(config.device_target, config.device_id)
-    network, info = load_network(config.ckpt_file)
-    _check_size(config, info.transform.crop)
-    deployment = Deployment(network, info.normalization, info.transform.crop)
+    bare = config.ckpt_file.is_file() and not config.ckpt_file.with_suffix(".json").exists()
+    loaded = _bare(config) if bare else _described(config)
+    deployment = Deployment(loaded.network, loaded.normalization, loaded.transform.crop)
     return Original(
-        architecture=info.architecture,
+        architecture=loaded.architecture,
         sha256=sha256(config.ckpt_file),
-        labels=info.labels,
-        transform=info.transform,
-        normalization=info.normalization,
+        labels=loaded.labels,
+        transform=loaded.transform,
+        normalization=loaded.normalization,
         predict=predictor(deployment.graph(), IMAGES_AT_ONCE),
         write=lambda file_format, path: writer(file_format)(deployment, path),
     )
 
 
-def _check_size(config: ExportConfig, size: Size) -> None:
-    asked = (config.height or size.height, config.width or size.width)
-    if asked != (size.height, size.width):
+def _described(config: ExportConfig) -> Loaded:
+    """Load a checkpoint of ours; what its .json states cannot be asked to be otherwise."""
+    network, info = checkpoints.load_network(config.ckpt_file)
+    size = info.transform.crop
+    labels = read_labels(config.labels) if config.labels else info.labels
+    for flag, asked, stated in (
+        ("architecture", config.architecture or info.architecture, info.architecture),
+        ("height", config.height or size.height, size.height),
+        ("width", config.width or size.width, size.width),
+        ("labels", labels, info.labels),
+    ):
+        if asked != stated:
+            raise ExportError(
+                f"--{flag} asks for {asked}, but the checkpoint was evaluated with {stated}; "
+                f"leave the flag out"
+            )
+    return Loaded(network, info.architecture, info.labels, info.transform, info.normalization)
+
+
+def _bare(config: ExportConfig) -> Loaded:
+    """Load a checkpoint of the upstream scripts, with the transform that they evaluate with."""
+    if config.architecture is None:
         raise ExportError(
-            f"--height and --width ask for {asked[0]} x {asked[1]}, but the checkpoint was "
-            f"evaluated on images of {size.height} x {size.width}; leave the flags out"
+            f"{config.ckpt_file} has no {config.ckpt_file.with_suffix('.json').name} beside it; "
+            f"if it comes from the upstream scripts, say what it is: "
+            f"--architecture resnext152_64x4d"
         )
+    network, classes = upstream.load_network(config.ckpt_file, config.architecture)
+    labels = read_labels(config.labels) if config.labels else [str(i) for i in range(classes)]
+    if len(labels) != classes:
+        raise ExportError(f"the checkpoint has {classes} classes, --labels names {len(labels)}")
+    crop = Size(height=config.height or UPSTREAM_CROP, width=config.width or UPSTREAM_CROP)
+    try:
+        transform = Transform(resize=UPSTREAM_RESIZE, crop=crop, antialias=False)
+    except ValidationError as error:
+        raise ExportError(f"--height, --width: {error.errors()[0]['msg']}") from error
+    return Loaded(network, config.architecture, labels, transform, UPSTREAM_NORMALIZATION)

@@ -64,7 +64,18 @@ class ExportConfig(BundleConfig):
     python -m export from-onnx --help
     """
 
-    ckpt_file: Path = Field(description="the checkpoint; its .json must lie beside it")
+    ckpt_file: Path = Field(
+        description="the checkpoint with its .json beside it, or one of the upstream scripts, "
+        "which has none: then --architecture says what it is"
+    )
+    architecture: str | None = Field(
+        None, description="member of the network family, for a checkpoint without .json"
+    )
+    labels: Path | None = Field(
+        None,
+        description="text file with one class label per line, for a checkpoint without .json; "
+        "without it a class is called by its index",
+    )
     file_format: Annotated[tuple[FileFormat, ...], NoDecode] = Field(
         ("ONNX",), description="formats to write, with commas between: ONNX, MINDIR, AIR"
     )
@@ -73,10 +84,12 @@ class ExportConfig(BundleConfig):
     )
     device_id: NonNegativeInt = Field(0, description="index of that device")
     width: PositiveInt | None = Field(
-        None, description="width of the network's images in pixels; must be the checkpoint's"
+        None,
+        description="width of the network's images in pixels; for a checkpoint without .json "
+        "224 unless given, otherwise it must be the checkpoint's",
     )
     height: PositiveInt | None = Field(
-        None, description="height of the network's images in pixels; must be the checkpoint's"
+        None, description="height of the network's images in pixels; likewise"
     )
 
     @field_validator("file_format", mode="before")

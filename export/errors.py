@@ -1,9 +1,10 @@
 """What can go wrong in an export.
 
 ValueError
- +-- ExportError         what was asked for cannot be exported
- |    +-- ParityError    a written file does not answer as the checkpoint does
- +-- BundleError         (export.contract.bundle) a bundle is damaged or not what it says
+ +-- ExportError              what was asked for cannot be exported
+ |    +-- ParityError         a written file does not answer as the checkpoint does
+ |    +-- VerificationError   a finished bundle does not hold what it states
+ +-- BundleError              (export.contract.bundle) a bundle is damaged or not what it says
 """
 
 
@@ -13,3 +14,7 @@ class ExportError(ValueError):
 
 class ParityError(ExportError):
     """A written file does not answer as the evaluated checkpoint does; nothing was exported."""
+
+
+class VerificationError(ExportError):
+    """A finished bundle does not hold what it states, on this machine."""

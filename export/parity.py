@@ -90,14 +90,15 @@ class Runner(NamedTuple):
     runtime: str
     device: str
 
+    def answers(self, batches: Iterable[Pixels]) -> Probabilities:
+        """Return float32 (n, classes) for batches of uint8 (height, width, 3) images."""
+        return np.concatenate([self.predict(pixels) for pixels in batches])
+
 
 def open_runner(root: Path, manifest: Manifest, file: ModelFile, device: str) -> Runner:
     """Load a file of the bundle at `root` on a device of `serving.backends`, or in MindSpore."""
     if file.format == "mindir":
-        from export.formats import mindir
-
-        predict = mindir.runner(root / file.path, max(file.buckets))
-        return Runner(predict, "mindspore", mindir.device())
+        return _open_mindir(root / file.path, max(file.buckets))
     try:
         place = backends.Device.parse(device)
         [backend] = backends.load(root, manifest, file, device=place, threads=_cores())
@@ -105,6 +106,15 @@ def open_runner(root: Path, manifest: Manifest, file: ModelFile, device: str) ->
         raise ExportError(f"{file.path} cannot be proved on {device}: {error}") from error
     predict = partial(backends.predict, backend, file.buckets)
     return Runner(predict, backend.describe().runtime, backend.describe().device)
+
+
+def _open_mindir(path: Path, batch: int) -> Runner:
+    from export.formats import mindir
+
+    try:
+        return Runner(mindir.runner(path, batch), "mindspore", mindir.device())
+    except (RuntimeError, ValueError) as error:
+        raise ExportError(f"{path}: MindSpore cannot load it: {error}") from error
 
 
 def measure(
@@ -126,7 +136,17 @@ def measure(
     Raises:
         ParityError: the answers cannot be compared at all.
     """
-    actual = np.concatenate([runner.predict(pixels) for pixels in batches])
+    return compare(file, runner, runner.answers(batches), expected, labels)
+
+
+def compare(
+    file: ModelFile,
+    runner: Runner,
+    actual: Probabilities,
+    expected: Probabilities,
+    labels: Classes | None,
+) -> FileParity:
+    """Compare what the file answered with what was expected; see `measure`."""
     if actual.shape != expected.shape or not np.isfinite(actual).all():
         raise ParityError(
             f"{file.path}: gave probabilities {actual.shape}, some perhaps not finite; "

@@ -54,13 +54,21 @@ def pixels_digest(pixels: Pixels) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
+def read_golden(root: Path) -> GoldenSet:
+    """Return the golden set of the bundle at `root`; raise `BundleError` where it is broken."""
+    try:
+        return GoldenSet.model_validate_json((root / GOLDEN).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise BundleError(f"{root / GOLDEN} is missing or broken: {error}") from error
+
+
 def prove_pixels(bundle: Bundle) -> tuple[GoldenSet, Pixels]:
     """Return the golden set and its pixels (n, height, width, 3), exactly as they were recorded.
 
     Raises:
         BundleError: the manifest was changed after recording, or this machine decodes otherwise.
     """
-    golden = _read(bundle.path / GOLDEN)
+    golden = read_golden(bundle.path)
     for field in ("labels", "transform", "normalization"):
         if getattr(golden, field) != getattr(bundle.manifest, field):
             raise BundleError(
@@ -99,13 +107,6 @@ def prove_probabilities(
             f"evaluated checkpoint; the bundle allows {file.tolerance:.3g}"
         )
     return float(differences[worst])
-
-
-def _read(path: Path) -> GoldenSet:
-    try:
-        return GoldenSet.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise BundleError(f"{path} is missing or broken: {error}") from error
 
 
 def _proven(root: Path, transform: Transform, image: GoldenImage) -> Pixels:

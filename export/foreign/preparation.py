@@ -37,14 +37,3 @@ def read_preparation(name: str) -> Preparation:
         ) from error
     except ValidationError as error:
         raise ExportError(f"--transform {name}: {error}") from error
-
-
-def read_labels(path: Path) -> list[str]:
-    """Return the lines of a text file; raise `ExportError` where it has none."""
-    try:
-        labels = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"--labels {path} cannot be read: {error}") from error
-    if not labels or not all(label.strip() for label in labels):
-        raise ExportError(f"--labels {path} must have one label per line, and no empty line")
-    return labels

@@ -15,12 +15,13 @@ from export.contract.bundle import sha256
 from export.contract.manifest import Normalization
 from export.errors import ExportError
 from export.foreign.config import FromOnnxConfig, OutputKind
-from export.foreign.preparation import read_labels, read_preparation
+from export.foreign.preparation import read_preparation
 from export.foreign.runner import OriginalRunner, runs_any_batch
 from export.foreign.signature import Signature, read_signature
 from export.foreign.wrap import free_batch, wrap
 from export.formats import FileFormat
 from export.golden_images import synthetic
+from export.labels import read_labels
 from export.original import TOLERANCES, Original
 
 IDENTITY = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

@@ -1,0 +1,1 @@
+"""Finished bundles: prove them anywhere, look into them, compare two of them."""

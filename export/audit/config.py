@@ -1,0 +1,53 @@
+"""The settings of `python -m export verify`, `inspect` and `diff`."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, CliPositionalArg, CliToggleFlag, SettingsConfigDict
+
+
+class _Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="EXPORT_",
+        frozen=True,
+        cli_enforce_required=True,
+        cli_hide_none_type=True,
+        cli_kebab_case=True,
+    )
+
+
+class VerifyConfig(_Settings):
+    """Prove a finished bundle on this machine; exit with 1 where it does not hold.
+
+    Digests, manifest and golden images are always proved; with --images also the accuracy.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m export verify")
+
+    bundle: CliPositionalArg[Path] = Field(description="directory of the bundle")
+    device: str = Field("cpu", description="where the ONNX files run: cpu, cuda, cuda:<index>")
+    images: Path | None = Field(
+        None,
+        description="evaluation data, as for the export: on the recorded set the accuracies must "
+        "be the recorded ones",
+    )
+
+
+class InspectConfig(_Settings):
+    """Print what a bundle holds: model, classes, transform, files, accuracy, parity."""
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m export inspect")
+
+    bundle: CliPositionalArg[Path] = Field(description="directory of the bundle")
+    as_json: CliToggleFlag[bool] = Field(
+        default=False, alias="json", description="print everything, as JSON"
+    )
+
+
+class DiffConfig(_Settings):
+    """Compare what two bundles answer with: exit with 0 where it is the same, else with 1."""
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m export diff")
+
+    a: CliPositionalArg[Path] = Field(description="directory of a bundle")
+    b: CliPositionalArg[Path] = Field(description="directory of another one")

@@ -1,0 +1,112 @@
+"""What `inspect` tells of a bundle."""
+
+import json
+from collections.abc import Iterator
+
+from rich.console import Console, JustifyMethod
+from rich.table import Table
+
+from export.contract.bundle import Bundle
+from export.contract.golden import read_golden
+from export.contract.manifest import Accuracy, ModelFile
+from export.contract.transform import Stretch, Transform
+from export.parity import FileParity, read_parity
+
+SHOWN_LABELS = 10
+HEADINGS = (
+    "file", "precision", "bytes", "batches", "allowed", "differs by", "same top-1",
+    "top-1", "top-5", "calibration error",
+)  # fmt: skip
+
+
+def as_json(bundle: Bundle) -> str:
+    """Return digest, manifest, parity and golden set as one JSON object."""
+    whole = {
+        "path": str(bundle.path),
+        "digest": bundle.digest,
+        "manifest": bundle.manifest.model_dump(mode="json"),
+        "parity": read_parity(bundle.path).model_dump(mode="json"),
+        "golden": read_golden(bundle.path).model_dump(mode="json"),
+    }
+    return json.dumps(whole, indent=2)
+
+
+def show(bundle: Bundle) -> None:
+    """Print the same for people."""
+    console = Console(highlight=False, soft_wrap=True)
+    for heading, text in _lines(bundle):
+        console.print(f"{heading:<13} {text}", markup=False)
+    console.print(_table(bundle))
+
+
+def _lines(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    manifest = bundle.manifest
+    yield "bundle", str(bundle.path)
+    yield "digest", bundle.digest
+    yield "model", f"{manifest.name}/{manifest.version}"
+    yield "architecture", manifest.architecture
+    yield "original", f"sha256:{manifest.checkpoint_sha256}"
+    yield "classes", _classes(manifest.labels)
+    yield "transform", _transform(manifest.transform)
+    yield "normalization", f"mean {manifest.normalization.mean}, std {manifest.normalization.std}"
+    for tensor in (manifest.input, manifest.output):
+        yield "tensor", f"{tensor.name} {tensor.dtype} {tensor.shape}"
+    yield "golden", f"{len(read_golden(bundle.path).images)} images"
+    yield "accuracy", _accuracy(manifest.accuracy)
+    made_with = [f"{name} {version}" for name, version in manifest.versions.items()]
+    yield "exported by", ", ".join([f"revision {manifest.revision or 'unknown'}", *made_with])
+
+
+def _classes(labels: list[str]) -> str:
+    more = f" and {len(labels) - SHOWN_LABELS} more" if len(labels) > SHOWN_LABELS else ""
+    return f"{len(labels)}: {', '.join(labels[:SHOWN_LABELS])}{more}"
+
+
+def _transform(transform: Transform) -> str:
+    resize, crop = transform.resize, transform.crop
+    size = (
+        f"stretch to {resize.height} x {resize.width}"
+        if isinstance(resize, Stretch)
+        else f"shorter side to {resize.pixels}"
+    )
+    return (
+        f"{size}, {transform.kernel}, {'with' if transform.antialias else 'without'} antialias; "
+        f"centre crop {crop.height} x {crop.width} (height x width)"
+    )
+
+
+def _accuracy(accuracy: Accuracy | None) -> str:
+    if accuracy is None:
+        return "not measured: no evaluation data at the export"
+    return (
+        f"top-1 {accuracy.top1:.2%} ({accuracy.top1_correct}), top-5 "
+        f"{accuracy.top5_correct / accuracy.images:.2%} ({accuracy.top5_correct}) of "
+        f"{accuracy.images} images ({accuracy.dataset})"
+    )
+
+
+def _table(bundle: Bundle) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in HEADINGS:
+        justify: JustifyMethod = "left" if heading in ("file", "precision") else "right"
+        table.add_column(heading, justify=justify, no_wrap=True)
+    parity = {file.path: file for file in read_parity(bundle.path).files}
+    for file in bundle.manifest.files:
+        size = (bundle.path / file.path).stat().st_size
+        table.add_row(*_stated(file, size), *_measured(parity.get(file.path)))
+    return table
+
+
+def _stated(file: ModelFile, size: int) -> tuple[str, ...]:
+    buckets = ",".join(map(str, file.buckets))
+    return file.path, file.precision, f"{size:,}", buckets, f"{file.tolerance:.2g}"
+
+
+def _measured(parity: FileParity | None) -> tuple[str, ...]:
+    if parity is None:
+        return ("not proved",)
+    differs, agree = f"{parity.largest_difference:.2g}", str(parity.top1_agreement)
+    if (scores := parity.scores) is None:
+        return differs, agree
+    counts = str(scores.top1_correct), str(scores.top5_correct)
+    return differs, agree, *counts, f"{scores.calibration_error:.4f}"

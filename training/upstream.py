@@ -1,0 +1,75 @@
+"""Checkpoints of the upstream scripts: bare weights, in either of two layouts.
+
+Trained on a GPU, a grouped convolution is one tensor, as here. Trained on Ascend or a CPU it is one
+convolution per group, `....conv2.convs.{0..63}.weight`. Names may begin with `network.`, and the
+optimiser's entries may stand between the weights.
+"""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import mindspore
+import numpy as np
+from mindspore import nn
+
+from training.checkpoints import Parameters, restore
+from training.errors import CheckpointError
+from training.resnext import build
+
+PREFIX = "network."
+SPLIT = re.compile(r"(?P<convolution>.+)\.convs\.(?P<group>\d+)\.weight")
+OPTIMISER = re.compile(
+    r"moments\..+|learning_rate|momentum|global_step|scale_sense"
+    r"|(current|last_overflow)_iterator_step|epoch_num|step_num"
+)
+
+
+def load_network(path: Path, architecture: str) -> tuple[nn.Cell, int]:
+    """Return the network in evaluation mode, and its number of classes.
+
+    Raises:
+        CheckpointError: there is no such file, or weights are missing or left over.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no file {path}")
+    try:
+        found = mindspore.load_checkpoint(str(path))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not a checkpoint: {error}") from error
+    parameters = one_layout({name: value.asnumpy() for name, value in found.items()})
+    if "head.fc.bias" not in parameters:
+        raise CheckpointError(f"{path} holds no head.fc.bias, so it is no ResNeXt of the upstream")
+    classes = len(parameters["head.fc.bias"])
+    try:
+        network = build(architecture, classes)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    restore(network, parameters)
+    return network.set_train(False), classes
+
+
+def one_layout(found: Parameters) -> Parameters:
+    """Return the weights under our names, the parts of a grouped convolution joined.
+
+    Raises:
+        CheckpointError: a part of a grouped convolution is missing.
+    """
+    parameters: Parameters = {}
+    groups: defaultdict[str, Parameters] = defaultdict(dict)
+    for name, value in found.items():
+        plain = name.removeprefix(PREFIX)
+        if OPTIMISER.fullmatch(plain):
+            continue
+        if part := SPLIT.fullmatch(plain):
+            groups[f"{part['convolution']}.weight"][part["group"]] = value
+        else:
+            parameters[plain] = value
+    return parameters | {name: _joined(name, parts) for name, parts in groups.items()}
+
+
+def _joined(name: str, parts: Parameters) -> np.ndarray:
+    missing = {str(group) for group in range(len(parts))} - parts.keys()
+    if missing:
+        raise CheckpointError(f"{name}: parts missing: {', '.join(sorted(missing, key=int))}")
+    return np.concatenate([parts[str(group)] for group in range(len(parts))])
