@@ -20,7 +20,7 @@ IMAGE ?= examples/images
 
 VENV := .venv
 PY := $(VENV)/bin/python
-.PHONY: help setup train eval export serve classify test lint format protos lock bench clean
+.PHONY: help setup train eval export serve classify test lint format protos schemas lock bench clean
 
 help: ## Print these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ protos-check:
 generate = $(PY) -m grpc_tools.protoc -I . -I $$($(PY) -c 'import google.rpc as m; print(m.__path__[0])')/../.. \
 	  --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) --plugin=$(VENV)/bin/protoc-gen-mypy_grpc \
 	  --mypy_grpc_out=$(1) protos/*.proto
+
+schemas: $(VENV)/.export ## Generate the JSON Schemas in docs/ from the models of export/
+	$(PY) -m export.schemas docs
 
 lock: ## Pin the dependencies of pyproject.toml in requirements/ (needs uv)
 	for extra in dev export training serving; do \

@@ -66,6 +66,10 @@ class Parity(_Part):
     unproved: list[BundlePath] = Field(description="files that nothing on this machine can run")
     versions: dict[str, str] = Field(description="library versions that measured it")
 
+    def scores(self, path: str) -> Scores | None:
+        """Return what was recorded for a file, None where nothing was."""
+        return next((file.scores for file in self.files if file.path == path), None)
+
     @model_validator(mode="after")
     def _adds_up(self) -> "Parity":
         if self.class_images is not None and sum(self.class_images) != self.images:

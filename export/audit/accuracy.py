@@ -39,6 +39,11 @@ class Remeasurement:
         expected = self._reference[1] if self._reference else answers
         return compare(file, runner, answers, expected, labels)
 
+    @property
+    def reference(self) -> str | None:
+        """Path of the file that the others are compared with."""
+        return self._reference[0].path if self._reference else None
+
     def problems(self, measured: FileParity) -> Iterator[str]:
         """Yield what does not hold."""
         recorded = self._recorded.get(measured.path)

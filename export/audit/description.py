@@ -3,14 +3,14 @@
 import json
 from collections.abc import Iterator
 
-from rich.console import Console, JustifyMethod
-from rich.table import Table
+from rich.console import Console
 
 from export.contract.bundle import Bundle
 from export.contract.golden import read_golden
 from export.contract.manifest import Accuracy, ModelFile
 from export.contract.transform import Stretch, Transform
 from export.parity import FileParity, read_parity
+from export.tables import print_table
 
 SHOWN_LABELS = 10
 HEADINGS = (
@@ -36,7 +36,7 @@ def show(bundle: Bundle) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for heading, text in _lines(bundle):
         console.print(f"{heading:<13} {text}", markup=False)
-    console.print(_table(bundle))
+    print_table(console, HEADINGS, _rows(bundle), left=("file", "precision"))
 
 
 def _lines(bundle: Bundle) -> Iterator[tuple[str, str]]:
@@ -85,16 +85,11 @@ def _accuracy(accuracy: Accuracy | None) -> str:
     )
 
 
-def _table(bundle: Bundle) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in HEADINGS:
-        justify: JustifyMethod = "left" if heading in ("file", "precision") else "right"
-        table.add_column(heading, justify=justify, no_wrap=True)
+def _rows(bundle: Bundle) -> Iterator[tuple[str, ...]]:
     parity = {file.path: file for file in read_parity(bundle.path).files}
     for file in bundle.manifest.files:
         size = (bundle.path / file.path).stat().st_size
-        table.add_row(*_stated(file, size), *_measured(parity.get(file.path)))
-    return table
+        yield *_stated(file, size), *_measured(parity.get(file.path))
 
 
 def _stated(file: ModelFile, size: int) -> tuple[str, ...]:

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from rich.console import Console
-from rich.table import Table
 
 from export.contract.bundle import Bundle
 from export.contract.manifest import Manifest, ModelFile
+from export.tables import print_table
 
 ABSENT = "-"
 
@@ -33,11 +33,9 @@ def differences(a: Bundle, b: Bundle) -> Iterator[Difference]:
 
 def show(found: list[Difference]) -> None:
     """Print one line per difference; nothing where there is none."""
-    table = Table("", "A", "B", box=None, padding=(0, 2, 0, 0))
-    for difference in found:
-        table.add_row(*difference)
     if found:
-        Console(highlight=False, soft_wrap=True).print(table)
+        headings = ("differs", "A", "B")
+        print_table(Console(highlight=False), headings, found, left=headings)
 
 
 def _labels(a: list[str], b: list[str]) -> Iterator[Difference]:

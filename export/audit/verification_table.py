@@ -1,13 +1,11 @@
 """What `verify` tells on stdout."""
 
-from rich.console import Console, JustifyMethod
-from rich.table import Table
+from rich.console import Console
 
 from export.audit.verification import FileResult, Verification
-from export.parity import Parity
+from export.tables import print_table
 
 HEADINGS = ("file", "runtime", "golden", "allowed", "differs by", "top-1", "recorded", "result")
-ON_THE_LEFT = frozenset({"file", "runtime", "result"})
 
 
 def show(verification: Verification) -> None:
@@ -22,31 +20,33 @@ def show(verification: Verification) -> None:
             "not the recorded set, so its counts are not compared"
         )  # fmt: skip
         console.print(f"images    {len(accuracy.images)} ({accuracy.images.name}): {which}")
-    console.print(_table(verification))
+    print_table(
+        console,
+        HEADINGS,
+        [(result.file.path, *_cells(result, verification)) for result in verification.files],
+        left=("file", "runtime", "result"),
+    )
 
 
-def _table(verification: Verification) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in HEADINGS:
-        justify: JustifyMethod = "left" if heading in ON_THE_LEFT else "right"
-        table.add_column(heading, justify=justify, no_wrap=True)
-    for result in verification.files:
-        table.add_row(result.file.path, *_cells(result, verification.record))
-    return table
-
-
-def _cells(result: FileResult, record: Parity) -> tuple[str, ...]:
-    measured = result.measured
-    recorded = next((file.scores for file in record.files if file.path == result.file.path), None)
+def _cells(result: FileResult, verification: Verification) -> tuple[str, ...]:
+    measured, recorded = result.measured, verification.record.scores(result.file.path)
     return (
         result.runtime or "-",
         _small(result.golden_difference),
         _small(result.file.tolerance),
-        _small(measured.largest_difference if measured else None),
+        _difference(result, verification),
         str(measured.scores.top1_correct) if measured and measured.scores else "-",
         str(recorded.top1_correct) if recorded else "-",
         _verdict(result),
     )
+
+
+def _difference(result: FileResult, verification: Verification) -> str:
+    if result.measured is None or verification.accuracy is None:
+        return "-"
+    if result.file.path == verification.accuracy.reference:
+        return "reference"
+    return _small(result.measured.largest_difference)
 
 
 def _verdict(result: FileResult) -> str:

@@ -1,0 +1,33 @@
+"""`python -m export.schemas [FOLDER]`: the JSON Schemas of a bundle's files, into `docs/`."""
+
+import json
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from export.contract.golden import GoldenSet
+from export.contract.manifest import Manifest
+from export.parity import Parity
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "manifest.schema.json": Manifest,
+    "golden.schema.json": GoldenSet,
+    "parity.schema.json": Parity,
+}
+
+
+def schema(model: type[BaseModel]) -> str:
+    """Return the JSON Schema of a file that the model reads."""
+    return json.dumps({"$schema": DIALECT} | model.model_json_schema(), indent=2) + "\n"
+
+
+def write(folder: Path) -> None:
+    """Write all schemas into a folder."""
+    for name, model in SCHEMAS.items():
+        (folder / name).write_text(schema(model))
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))
