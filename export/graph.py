@@ -12,6 +12,9 @@ from export.contract.golden import Predict
 from export.contract.manifest import Normalization
 from export.contract.transform import Pixels, Size
 
+# Bounds the memory that MindSpore needs: five images of 224 x 224 run at once.
+PIXELS_AT_ONCE = 1 << 18
+
 
 class DeploymentGraph(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
     """Cast, normalise, NHWC to NCHW, network, softmax around a network that gives logits.
@@ -54,17 +57,21 @@ class Deployment:
 def predictor(graph: nn.Cell, batch: int) -> Predict:
     """Return a function uint8 (n, height, width, 3) -> float32 (n, classes) that runs in MindSpore.
 
-    It always runs `batch` images at once, padded with zeros, so that MindSpore compiles once.
+    It runs `batch` images at once, fewer where they are large, and pads with zeros, so that
+    MindSpore compiles once.
     """
 
-    def run(pixels: Pixels) -> NDArray[np.float32]:
+    def run(pixels: Pixels, images: int) -> NDArray[np.float32]:
         # Not mindspore.jit: it names the compilation after the module, and MindSpore gives one
         # whose name begins with "export" no backend.
-        output = graph.compile_and_run(Tensor(_padded(pixels, batch)))
+        output = graph.compile_and_run(Tensor(_padded(pixels, images)))
         return np.asarray(output.asnumpy()[: len(pixels)], np.float32)
 
     def predict(pixels: Pixels) -> NDArray[np.float32]:
-        return np.concatenate([run(pixels[i : i + batch]) for i in range(0, len(pixels), batch)])
+        _, height, width, _ = pixels.shape
+        step = max(1, min(batch, PIXELS_AT_ONCE // (height * width)))
+        parts = [pixels[start : start + step] for start in range(0, len(pixels), step)]
+        return np.concatenate([run(part, step) for part in parts])
 
     return predict
 
