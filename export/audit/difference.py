@@ -56,7 +56,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for name, part in value.items():
             yield from _leaves(part, f"{path}.{name}" if path else name)
-    else:
+    elif value is not None:
         yield path, str(value)
 
 

@@ -1,11 +1,19 @@
 """What most tests of the export share: a small deployment and images that differ."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+from PIL import Image
+
+from export.checkpoint import from_checkpoint
+from export.config import ExportConfig
 from export.contract.transform import Pixels, Size
 from export.graph import Deployment
+from export.pipeline import export_bundle
 from tests.export.images import varied
-from tests.support.checkpoints import NORMALIZATION, stirred
+from tests.support.checkpoints import NORMALIZATION, stirred, write_checkpoint
+
+ANIMALS = ["ant", "bee", "cat"]
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +26,30 @@ def deployment() -> Deployment:
 def pixels() -> Pixels:
     """Five images that a network tells apart, uint8 (5, 28, 28, 3)."""
     return varied(5, 28)
+
+
+@pytest.fixture(scope="session")
+def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Evaluation data: twelve images of three classes, one folder each."""
+    root = tmp_path_factory.mktemp("animals")
+    for number, pixels in enumerate(varied(12, 40)):
+        folder = root / "test" / ANIMALS[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, animals: Path) -> Path:
+    """A bundle that the real export made, evaluated on `animals`; read-only."""
+    root = tmp_path_factory.mktemp("exported")
+    config = ExportConfig.model_validate(
+        {
+            "ckpt_file": write_checkpoint(root / "best.ckpt", labels=ANIMALS),
+            "file_format": ("ONNX", "MINDIR"),
+            "images": animals,
+            "output": root,
+            "batch_size": 4,
+        }
+    )
+    return export_bundle(from_checkpoint(config), config).bundle.path

@@ -1,5 +1,6 @@
 """A small, valid, sealed bundle: the deployment graph's form around one matrix product."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,17 @@ def write_bundle(root: Path, name: str = "tiny", version: str = "1") -> Path:
 def write_manifest(path: Path, stated: Manifest) -> None:
     """Write a manifest into a bundle and seal it."""
     (path / MANIFEST).write_text(stated.model_dump_json())
+    seal(path)
+
+
+def reseal(path: Path) -> None:
+    """Make all digests of an edited bundle right again, as somebody would who edits one."""
+    if (path / MANIFEST).is_file():
+        stated = json.loads((path / MANIFEST).read_text())
+        for file in stated["files"]:
+            if (path / file["path"]).is_file():
+                file["sha256"] = sha256(path / file["path"])
+        (path / MANIFEST).write_text(json.dumps(stated))
     seal(path)
 
 

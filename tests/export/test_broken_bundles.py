@@ -1,0 +1,243 @@
+"""Bundles spoiled in every way that we know of: none of them gets past a server's proof.
+
+Each is tried plain, and resealed: with every digest made right again.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from export.contract.bundle import Bundle, BundleError
+from export.contract.golden import pixels_digest, read_golden
+from export.contract.manifest import MANIFEST
+from export.contract.transform import ShorterSide, Size, Stretch
+from serving.backends import Device, load
+from serving.errors import StartupError
+from serving.selftest import prove
+from tests.support.bundles import reseal
+from tests.support.checkpoints import NORMALIZATION
+
+Spoil = Callable[[Path], None]
+ONNX, MINDIR = "model_fp32.onnx", "model_fp32.mindir"
+
+
+def start(path: Path) -> None:
+    """Do what a server does before it is ready, with every ONNX file."""
+    bundle = Bundle.open(path)
+    for file in bundle.manifest.files:
+        if file.format == "onnx":
+            backends = load(path, bundle.manifest, file, device=Device("cpu"))
+            prove(bundle, file, backends, file.buckets)
+
+
+def in_manifest(change: Callable[[dict[str, Any]], None]) -> Spoil:
+    def spoil(path: Path) -> None:
+        stated = json.loads((path / MANIFEST).read_text())
+        change(stated)
+        (path / MANIFEST).write_text(json.dumps(stated))
+
+    return spoil
+
+
+def transform(**changes: object) -> Spoil:
+    return in_manifest(lambda manifest: manifest["transform"].update(changes))
+
+
+def flip(name: str, find: bytes, bit: int = 1) -> Spoil:
+    """Flip a bit of the byte after the first occurrence of `find`."""
+
+    def spoil(path: Path) -> None:
+        data = bytearray((path / name).read_bytes())
+        data[data.index(find) + len(find)] ^= bit
+        (path / name).write_bytes(data)
+
+    return spoil
+
+
+def flip_a_weight(path: Path) -> None:
+    """Flip the highest bit of an exponent."""
+    [weight] = weights(onnx.load(path / ONNX), lambda name, _: name == "head.fc.weight")
+    flip(ONNX, weight.raw_data[:3], 0x40)(path)
+
+
+def swap_labels(manifest: dict[str, Any]) -> None:
+    manifest["labels"][:2] = manifest["labels"][1::-1]
+
+
+def change_mean_of_the_graph(path: Path) -> None:
+    model = onnx.load(path / ONNX)
+    [mean] = weights(model, lambda _, value: value.tolist() == list(NORMALIZATION.mean))
+    mean.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(mean) + np.float32(1), mean.name))
+    onnx.save(model, path / ONNX)
+
+
+def weights(model: onnx.ModelProto, wanted: Callable[[str, Any], bool]) -> list[onnx.TensorProto]:
+    return [t for t in model.graph.initializer if wanted(t.name, numpy_helper.to_array(t))]
+
+
+def exchange(path: Path) -> None:
+    (path / ONNX).rename(path / "aside")
+    (path / MINDIR).rename(path / ONNX)
+    (path / "aside").rename(path / MINDIR)
+
+
+def drop(name: str) -> Spoil:
+    return lambda path: (path / name).unlink()
+
+
+# What is spoiled: how, what the seal says of it, and what the proof says once it is resealed.
+CASES: dict[str, tuple[Spoil, str, str]] = {
+    "a byte of a weight": (
+        flip_a_weight,
+        r"changed since it was sealed: model_fp32\.onnx",
+        r"model_fp32\.onnx(: gave probabilities|: probabilities of golden image .* differ by)",
+    ),
+    "a byte of the graph": (
+        flip(ONNX, b'"\x07Softma'),  # the operator's name in protobuf: tag, length, text
+        r"changed since it was sealed: model_fp32\.onnx",
+        r"model_fp32\.onnx: ONNX Runtime cannot load it",
+    ),
+    "a byte of a golden image": (
+        flip("golden/ant_0.png", b"IDAT", 0x10),
+        r"changed since it was sealed: golden/ant_0\.png",
+        r"ant_0\.png: golden image cannot be read",
+    ),
+    "a byte of a golden digest": (
+        flip("golden/golden.json", b'"pixels_sha256": "'),
+        r"changed since it was sealed: golden/golden\.json",
+        "golden.json is missing or broken|do not give the recorded pixels",
+    ),
+    "a golden probability": (
+        flip("golden/golden.json", b'"probabilities": [\n        0.'),
+        r"changed since it was sealed: golden/golden\.json",
+        r"probabilities of golden image golden/ant_0\.png differ by",
+    ),
+    "a byte of a label": (
+        flip(MANIFEST, b'"be'),
+        r"changed since it was sealed: manifest\.json",
+        "the manifest's labels is not the one",
+    ),
+    "no model": (drop(ONNX), r"missing: model_fp32\.onnx", r"model_fp32\.onnx: .* not there"),
+    "no golden image": (
+        drop("golden/ant_0.png"),
+        r"missing: golden/ant_0\.png",
+        r"files that are not there: golden/ant_0\.png",
+    ),
+    "no golden set": (
+        drop("golden/golden.json"),
+        r"missing: golden/golden\.json",
+        r"files that are not there: golden/golden\.json",
+    ),
+    "no parity": (drop("parity.json"), r"missing: parity\.json", r"not there: parity\.json"),
+    "no manifest": (drop(MANIFEST), r"holds no manifest\.json", r"holds no manifest\.json"),
+    "one file more": (
+        lambda path: (path / "notes.txt").write_text("mine") and None,
+        r"not sealed: notes\.txt",
+        r"the manifest does not name: notes\.txt",
+    ),
+    "two labels swapped": (
+        in_manifest(swap_labels),
+        r"changed since it was sealed: manifest\.json",
+        "the manifest's labels is not the one",
+    ),
+    "another mean in the manifest": (
+        in_manifest(lambda manifest: manifest["normalization"].update(mean=[124, 116, 103])),
+        r"changed since it was sealed: manifest\.json",
+        "the manifest's normalization is not the one",
+    ),
+    "another mean in the graph": (
+        change_mean_of_the_graph,
+        r"changed since it was sealed: model_fp32\.onnx",
+        r"model_fp32\.onnx: probabilities of golden image .* differ by",
+    ),
+    "another resize": (
+        transform(resize={"kind": "shorter_side", "pixels": 32}),
+        r"changed since it was sealed: manifest\.json",
+        "the manifest's transform is not the one",
+    ),
+    "another resize to another size": (
+        transform(resize={"kind": "stretch", "height": 33, "width": 33}),
+        r"changed since it was sealed: manifest\.json",
+        "the manifest's transform is not the one",
+    ),
+    "another crop": (
+        transform(crop={"height": 29, "width": 28}),
+        r"changed since it was sealed: manifest\.json",
+        r"input shape is .*, but transform, labels and files ask for",
+    ),
+    "another kernel": (
+        transform(kernel="bicubic"),
+        r"changed since it was sealed: manifest\.json",
+        "the manifest's transform is not the one",
+    ),
+    "no antialias": (
+        transform(antialias=False),
+        r"changed since it was sealed: manifest\.json",
+        "the manifest's transform is not the one",
+    ),
+    "two files exchanged": (
+        exchange,
+        r"changed since it was sealed: model_fp32\.mindir, model_fp32\.onnx",
+        r"model_fp32\.onnx: ONNX Runtime cannot load it",
+    ),
+}
+
+
+@pytest.fixture
+def copy(exported: Path, tmp_path: Path) -> Path:
+    """A bundle to spoil."""
+    return shutil.copytree(exported, tmp_path / "tiny/1")
+
+
+def test_resealing_alone_spoils_nothing(copy: Path) -> None:
+    reseal(copy)
+    start(copy)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_spoiled_bundle_is_refused(copy: Path, case: str) -> None:
+    spoil, told, _ = CASES[case]
+    spoil(copy)
+    with pytest.raises(BundleError, match=told):
+        start(copy)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_spoiled_and_resealed_bundle_is_refused(copy: Path, case: str) -> None:
+    spoil, _, told = CASES[case]
+    spoil(copy)
+    reseal(copy)
+    with pytest.raises((BundleError, StartupError), match=told):
+        start(copy)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"resize": ShorterSide(pixels=32)},
+        {"resize": Stretch(height=33, width=32)},
+        {"resize": Stretch(height=32, width=31)},
+        {"crop": Size(height=27, width=28)},
+        {"kernel": "bicubic"},
+        {"antialias": False},
+    ],
+    ids=str,
+)
+def test_every_other_transform_changes_the_golden_pixels(
+    exported: Path, changes: dict[str, object]
+) -> None:
+    golden = read_golden(exported)
+    other = golden.transform.model_copy(update=changes)
+    changed = [
+        image.path
+        for image in golden.images
+        if pixels_digest(other.decode((exported / image.path).read_bytes())) != image.pixels_sha256
+    ]
+    assert changed
