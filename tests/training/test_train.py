@@ -15,6 +15,8 @@ from tests.training.test_datasets import image_folder
 from training import checkpoints
 from training.config import FASHION_MNIST
 
+ASCEND_DRIVER = Path("/dev/davinci_manager")
+
 
 class Finished:
     """A smoke run that has ended well: its folder and what it printed."""
@@ -122,6 +124,15 @@ def test_mistakes_are_explained_without_a_traceback(
     output = finish(start("training.train", *arguments, "--ckpt_path", tmp_path), code)
     assert words in output
     assert "Traceback" not in output
+
+
+@pytest.mark.skipif(ASCEND_DRIVER.exists(), reason="this machine has an Ascend")
+def test_a_missing_device_is_an_error_and_not_a_fall_back(tmp_path: Path) -> None:
+    arguments = ("--recipe", "smoke", "--platform", "Ascend", "--ckpt_path", tmp_path)
+    output = finish(start("training.train", *arguments), code=1)
+    assert "finds no Ascend on this machine; choose another --platform" in output
+    assert "Traceback" not in output
+    assert not list(tmp_path.iterdir())
 
 
 def test_your_own_folders_train(tmp_path: Path) -> None:
