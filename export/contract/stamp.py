@@ -12,7 +12,8 @@ from export.contract.bundle import BundleError
 from export.contract.manifest import Manifest, ModelFile, Normalization, Precision
 from export.contract.transform import Transform
 
-PRECISION = "bundle.precision"
+NAMESPACE = "bundle."
+PRECISION = f"{NAMESPACE}precision"
 
 
 class Described(Protocol):
@@ -35,9 +36,9 @@ def stamp(model: Described, precision: Precision) -> dict[str, str]:
     """Return the metadata of a model file: its precision, and digests of what belongs to it."""
     return {
         PRECISION: precision,
-        "bundle.labels": _digest(model.labels),
-        "bundle.transform": _digest(model.transform),
-        "bundle.normalization": _digest(model.normalization),
+        f"{NAMESPACE}labels": _digest(model.labels),
+        f"{NAMESPACE}transform": _digest(model.transform),
+        f"{NAMESPACE}normalization": _digest(model.normalization),
     }
 
 
@@ -60,7 +61,7 @@ def check_stamp(path: Path, manifest: Manifest, file: ModelFile, found: Mapping[
     for key in stated:
         if found[key] != stated[key]:
             raise BundleError(
-                f"{path}: the manifest's {key.removeprefix('bundle.')} is not the one that the "
+                f"{path}: the manifest's {key.removeprefix(NAMESPACE)} is not the one that the "
                 f"file was exported with; export the model again instead of editing its bundle"
             )
 

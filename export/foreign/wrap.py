@@ -13,6 +13,7 @@ from onnx import (
 )
 
 from export.contract.manifest import Normalization
+from export.contract.stamp import NAMESPACE
 from export.foreign.config import OutputKind
 from export.foreign.signature import Signature
 from export.formats import INPUT, OUTPUT
@@ -44,6 +45,7 @@ def wrap(
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
     answers = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [batch, classes])
     graph.output.append(answers)
+    _drop_stamp(wrapped)
     return wrapped
 
 
@@ -92,6 +94,13 @@ def _after(signature: Signature, output_kind: OutputKind) -> list[NodeProto]:
     if output_kind == "logits":
         return [*nodes, helper.make_node("Softmax", ["answers"], [OUTPUT], axis=1)]
     return [*nodes, helper.make_node("Identity", ["answers"], [OUTPUT])]
+
+
+def _drop_stamp(model: ModelProto) -> None:
+    """Forget what another bundle stated, should the model come from one; it gets a new stamp."""
+    kept = [entry for entry in model.metadata_props if not entry.key.startswith(NAMESPACE)]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
 
 
 def _constants(graph: GraphProto) -> dict[str, TensorProto]:

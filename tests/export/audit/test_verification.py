@@ -50,6 +50,10 @@ def test_every_file_is_proved(exported: Path) -> None:
     assert verification.golden_images == 10
 
 
+def test_the_shipped_bundle_holds() -> None:
+    require(verify(ROOT / "models/fashion_resnext/1", "cpu"))
+
+
 def test_the_recorded_set_gives_the_recorded_counts(exported: Path, animals: Path) -> None:
     verification = verify(exported, "cpu", animals)
     require(verification)

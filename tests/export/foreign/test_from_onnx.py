@@ -13,6 +13,7 @@ from onnx import ModelProto
 from export.__main__ import main
 from export.contract.bundle import Bundle
 from export.contract.golden import prove_pixels, prove_probabilities
+from export.contract.stamp import stamp
 from export.parity import open_runner
 from tests.export.foreign import models
 from tests.export.foreign.models import CLASSES, SIDE
@@ -69,6 +70,17 @@ def test_a_foreign_model_becomes_a_bundle(name: str, tmp_path: Path) -> None:
     [file] = bundle.manifest.files
     runner = open_runner(bundle.path, bundle.manifest, file, "cpu")
     assert prove_probabilities(bundle, file, golden, pixels, runner.predict) < 1e-5
+
+
+def test_a_model_out_of_a_bundle_is_stamped_anew(tmp_path: Path) -> None:
+    stamped = models.fixed_batch()
+    onnx.helper.set_model_props(stamped, {"bundle.precision": "int8", "maker": "somebody"})
+    wrapping = Wrapping(tmp_path, stamped, COLOURED)
+    assert wrapping.run("logits") == 0
+    written = onnx.load(wrapping.bundle.path / "model_fp32.onnx")
+    onnx.checker.check_model(written, full_check=True)
+    found = {entry.key: entry.value for entry in written.metadata_props}
+    assert found == {"maker": "somebody"} | stamp(wrapping.bundle.manifest, "fp32")
 
 
 @pytest.mark.parametrize(
