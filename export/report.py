@@ -1,10 +1,14 @@
 """What an export tells on stdout when it is done."""
 
-from rich.console import Console, JustifyMethod
-from rich.table import Table
+from collections.abc import Iterator
+
+from rich.console import Console
 
 from export.parity import FileParity
 from export.pipeline import Exported
+from export.tables import print_table
+
+HEADINGS = ("file", "runtime", "differs by", "allowed", "same top-1", "top-1")
 
 
 def show(exported: Exported) -> None:
@@ -19,20 +23,16 @@ def show(exported: Exported) -> None:
             f"top-5 {accuracy.top5_correct / accuracy.images:.2%} "
             f"of {accuracy.images} images ({accuracy.dataset})"
         )
-    console.print(_table(parity.files, parity.images))
+    title = f"against the original, {parity.images} images"
+    print_table(console, HEADINGS, _rows(parity.files), left=("file", "runtime"), title=title)
     for path in parity.unproved:
         console.print(f"not proved: {path}; nothing on this machine can run it")
     console.print(f"serve it: make serve MODEL={bundle.path}")
 
 
-def _table(files: list[FileParity], images: int) -> Table:
-    title = f"against the original, {images} images"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in ("file", "runtime", "differs by", "allowed", "same top-1", "top-1"):
-        justify: JustifyMethod = "left" if heading in ("file", "runtime") else "right"
-        table.add_column(heading, justify=justify, no_wrap=True)
+def _rows(files: list[FileParity]) -> Iterator[tuple[str, ...]]:
     for file in files:
-        table.add_row(
+        yield (
             file.path,
             f"{file.runtime} {file.device}",
             f"{file.largest_difference:.2g}",
@@ -40,4 +40,3 @@ def _table(files: list[FileParity], images: int) -> Table:
             str(file.top1_agreement),
             str(file.scores.top1_correct) if file.scores else "-",
         )
-    return table
