@@ -3,10 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from export.contract.manifest import Name
+from export.contract.manifest import Name, Precision
 from export.formats import FileFormat
 
 
@@ -20,6 +27,7 @@ class BundleConfig(BaseSettings):
         cli_enforce_required=True,
         cli_hide_none_type=True,
         cli_implicit_flags=True,
+        cli_shortcuts={"max_accuracy_drop": "max-accuracy-drop"},
     )
 
     output: Path = Field(Path("bundles"), description="directory of the bundles")
@@ -35,10 +43,45 @@ class BundleConfig(BaseSettings):
         description="evaluation data: a folder of IDX files, or one folder of images per class; "
         "without it the golden images are synthetic and no accuracy is stated",
     )
+    precision: Annotated[tuple[Precision, ...] | None, NoDecode] = Field(
+        None,
+        description="precisions of the ONNX file, with commas between: fp32, fp16, int8; "
+        "without it what the model comes in, fp32 for a checkpoint",
+    )
+    max_accuracy_drop: NonNegativeFloat = Field(
+        0.5, description="largest loss of top-1 accuracy that int8 may cost, in points of a hundred"
+    )
     batch_size: PositiveInt = Field(
         32, description="largest batch that a server warms; the files take any batch size"
     )
     file_name: Name = Field("model", description="stem of the model files inside the bundle")
+
+    @field_validator("precision", "file_format", mode="before", check_fields=False)
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("precision", "file_format", check_fields=False)
+    @classmethod
+    def _once_each(cls, values: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if values is not None and (not values or len(set(values)) < len(values)):
+            raise ValueError("name at least one, and each only once")
+        return values
+
+    @model_validator(mode="after")
+    def _precision_can_be_made(self) -> "BundleConfig":
+        asked = self.precision or ()
+        if "int8" in asked and self.images is None:
+            raise ValueError(
+                "int8 is calibrated and judged on real images: name a folder with a training and "
+                "a test part, --images DIR"
+            )
+        if {*asked} - {"fp32"} and "ONNX" not in self.formats:
+            raise ValueError(
+                "fp16 and int8 are written as ONNX alone: add ONNX to --file_format, or leave "
+                "--precision out"
+            )
+        return self
 
     @property
     def buckets(self) -> list[int]:
@@ -91,18 +134,6 @@ class ExportConfig(BundleConfig):
     height: PositiveInt | None = Field(
         None, description="height of the network's images in pixels; likewise"
     )
-
-    @field_validator("file_format", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return value.split(",") if isinstance(value, str) else value
-
-    @field_validator("file_format")
-    @classmethod
-    def _once_each(cls, formats: tuple[FileFormat, ...]) -> tuple[FileFormat, ...]:
-        if not formats or len(set(formats)) < len(formats):
-            raise ValueError("name at least one format, and each only once")
-        return formats
 
     @model_validator(mode="after")
     def _device_writes_format(self) -> "ExportConfig":

@@ -24,6 +24,7 @@ from export.contract.manifest import BundlePath, Format, Manifest, ModelFile, Pr
 from export.contract.transform import Pixels
 from export.errors import ExportError, ParityError
 from export.evaluation import Classes, Probabilities
+from export.precision.report import Quantization
 from export.scores import Scores
 from serving import backends
 from serving.errors import StartupError
@@ -50,6 +51,7 @@ class FileParity(_Part):
     mean_difference: NonNegativeFloat = Field(description="of a probability, over all of them")
     top1_agreement: NonNegativeInt = Field(description="images with the checkpoint's first class")
     scores: Scores | None = Field(description="null where the true classes are unknown")
+    quantization: Quantization | None = Field(None, description="of int8 files made here")
 
 
 class Parity(_Part):

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from export.config import BundleConfig
-from export.contract.bundle import Bundle, contents, seal, sha256
+from export.contract.bundle import Bundle, contents, seal
 from export.contract.manifest import MANIFEST, Accuracy, Manifest, ModelFile, Tensor
-from export.contract.stamp import stamp
+from export.conversion import convert, precisions
 from export.evaluation import (
     Fingerprint,
     ImageSet,
@@ -17,14 +17,14 @@ from export.evaluation import (
     UnlabelledSet,
     open_images,
 )
-from export.formats import FORMATS, INPUT, OUTPUT, FileFormat
-from export.formats.metadata import append_metadata
+from export.formats import INPUT, OUTPUT
 from export.golden_images import EncodedImage, choose, record, synthetic
-from export.original import IMAGES_AT_ONCE, TOLERANCES, Original
-from export.parity import PARITY, PROVABLE, FileParity, Parity, measure, open_runner, require
+from export.original import IMAGES_AT_ONCE, Original
+from export.parity import PARITY, PROVABLE, Parity
 from export.parity_page import write_page
 from export.progress import progress
 from export.provenance import versions
+from export.proving import Proof, Reference, prove, record_answers
 from export.scores import Scores, images_per_class
 from export.staging import next_version, staged
 from training.versions import revision
@@ -47,6 +47,7 @@ def export_bundle(original: Original, config: BundleConfig) -> Exported:
         ExportError: the version exists already, or a file does not answer as the original does.
         TrainingError: there is no usable dataset where `config.images` points.
     """
+    precisions(original, config)
     bundles = config.output / (config.name or original.architecture)
     target = bundles / (config.version or next_version(bundles))
     with staged(target, overwrite=config.overwrite) as root:
@@ -54,21 +55,25 @@ def export_bundle(original: Original, config: BundleConfig) -> Exported:
         record(root, golden, original)
         expected, fingerprint = _evaluate(original, images)
         scores = None if images.labels is None else Scores.of(expected, images.labels)
-        files = [_convert(original, config, root, kind) for kind in config.formats]
+        written = convert(original, config, root, images, scores)
+        files = [item.file for item in written]
         manifest = _manifest(original, target, files, _accuracy(images, scores))
+        reference = Reference(images, expected, np.stack([image.pixels for image in golden]))
+        proofs = prove(root, manifest, written, config.device, reference)
+        record_answers(root, proofs)
         parity = Parity(
             dataset=images.name,
             images=len(images),
             images_sha256=fingerprint,
             class_images=images_per_class(images.labels, len(original.labels)),
             checkpoint=scores,
-            files=_prove(root, manifest, config, images, expected),
+            files=[proof.parity for proof in proofs],
             unproved=[file.path for file in files if file.format not in PROVABLE],
             versions=versions(),
         )
         (root / PARITY).write_text(parity.model_dump_json(indent=2) + "\n")
         write_page(root, parity, original.labels)
-        _close(root, manifest)
+        _close(root, manifest, proofs)
     return Exported(Bundle.open(target), parity)
 
 
@@ -88,22 +93,6 @@ def _evaluate(original: Original, images: ImageSet) -> tuple[Probabilities, str]
     batches = progress(fingerprint.of(images.batches(IMAGES_AT_ONCE)), len(images), "checkpoint")
     answers = np.concatenate([original.predict(pixels) for pixels in batches])
     return answers, fingerprint.hexdigest(images.labels)
-
-
-def _convert(original: Original, config: BundleConfig, root: Path, kind: FileFormat) -> ModelFile:
-    path = root / f"{config.file_name}_{original.precision}.{FORMATS[kind]}"
-    logger.info("writing %s", path.name)
-    original.write(kind, path)
-    if kind == "ONNX":
-        append_metadata(path, stamp(original, original.precision))
-    return ModelFile(
-        path=path.name,
-        format=FORMATS[kind],
-        precision=original.precision,
-        sha256=sha256(path),
-        buckets=[original.fixed_batch] if original.fixed_batch else config.buckets,
-        tolerance=TOLERANCES[original.precision],
-    )
 
 
 def _accuracy(images: ImageSet, scores: Scores | None) -> Accuracy | None:
@@ -139,27 +128,11 @@ def _manifest(
     )
 
 
-def _prove(
-    root: Path,
-    manifest: Manifest,
-    config: BundleConfig,
-    images: ImageSet,
-    expected: Probabilities,
-) -> list[FileParity]:
-    proofs = []
-    for file in (file for file in manifest.files if file.format in PROVABLE):
-        logger.info("proving %s on %d images", file.path, len(images))
-        runner = open_runner(root, manifest, file, config.device)
-        batches = progress(images.batches(max(file.buckets)), len(images), file.path)
-        proofs.append(measure(file, runner, batches, expected, images.labels))
-        require(proofs[-1])
-    return proofs
-
-
-def _close(root: Path, manifest: Manifest) -> None:
+def _close(root: Path, manifest: Manifest, proofs: list[Proof]) -> None:
     """Write the manifest, which names all other files, and seal them."""
-    models = {file.path for file in manifest.files}
+    models = {file.path: file for file in manifest.files}
+    models |= {proof.file.path: proof.file for proof in proofs}
     attachments = [name for name in contents(root) if name not in models]
-    whole = manifest.model_copy(update={"attachments": attachments})
+    whole = manifest.model_copy(update={"files": list(models.values()), "attachments": attachments})
     (root / MANIFEST).write_text(whole.model_dump_json(indent=2) + "\n")
     seal(root)

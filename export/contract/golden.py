@@ -6,11 +6,25 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    ValidationError,
+    model_validator,
+)
 
 from export.contract.bundle import Bundle, BundleError
 from export.contract.decoders import ImageError
-from export.contract.manifest import BundlePath, ModelFile, Normalization, Sha256
+from export.contract.manifest import (
+    BundlePath,
+    Format,
+    ModelFile,
+    Normalization,
+    Precision,
+    Sha256,
+)
 from export.contract.transform import Pixels, Transform
 
 GOLDEN = "golden/golden.json"
@@ -28,6 +42,19 @@ class GoldenImage(BaseModel):
     probabilities: list[float] = Field(description="in label order, recorded by MindSpore")
 
 
+class FileAnswers(BaseModel):
+    """What an int8 file itself gave where it was exported, so that fp32 does not pass for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Format
+    precision: Precision
+    tolerance: NonNegativeFloat = Field(
+        description="largest allowed difference of a probability; other processors round otherwise"
+    )
+    probabilities: list[list[float]] = Field(description="per image, in label order")
+
+
 class GoldenSet(BaseModel):
     """The images, with the labels, transform and normalisation that they were recorded under."""
 
@@ -37,6 +64,7 @@ class GoldenSet(BaseModel):
     transform: Transform
     normalization: Normalization
     images: list[GoldenImage] = Field(min_length=1)
+    files: list[FileAnswers] = Field([], description="of int8 files quantised by the export")
 
     @model_validator(mode="after")
     def _one_probability_per_label(self) -> "GoldenSet":
@@ -46,7 +74,16 @@ class GoldenSet(BaseModel):
                     f"{image.path} has {len(image.probabilities)} probabilities "
                     f"for {len(self.labels)} labels"
                 )
+        shape = (len(self.images), len(self.labels))
+        for file in self.files:
+            if np.shape(file.probabilities) != shape:
+                raise ValueError(f"the {file.precision} answers are not {shape} probabilities")
         return self
+
+    def answers(self, file: ModelFile) -> FileAnswers | None:
+        """Return what that file itself gave, where it was recorded."""
+        kind = (file.format, file.precision)
+        return next((own for own in self.files if (own.format, own.precision) == kind), None)
 
 
 def pixels_digest(pixels: Pixels) -> str:
@@ -92,21 +129,46 @@ def prove_probabilities(
         predict: uint8 (n, height, width, 3) -> float32 (n, classes).
 
     Raises:
-        BundleError: the difference exceeds the file's tolerance.
+        BundleError: the difference exceeds the file's tolerance, or the answers are not those that
+            this very file gave when it was exported.
     """
     expected = np.array([image.probabilities for image in golden.images], np.float32)
     actual = predict(pixels)
     if actual.shape != expected.shape or not np.isfinite(actual).all():
-        raise BundleError(f"{bundle.path / file.path}: gave {actual.shape}, not {expected.shape}")
-    differences = np.abs(actual - expected).max(axis=1)
-    worst = int(differences.argmax())
-    if differences[worst] > file.tolerance:
         raise BundleError(
-            f"{bundle.path / file.path}: probabilities of golden image "
-            f"{golden.images[worst].path} differ by {differences[worst]:.3g} from those of the "
-            f"evaluated checkpoint; the bundle allows {file.tolerance:.3g}"
+            f"{bundle.path / file.path}: gave probabilities {actual.shape}, some perhaps not "
+            f"finite, instead of {expected.shape}"
         )
-    return float(differences[worst])
+    difference, image = _largest(actual - expected, golden)
+    if difference > file.tolerance:
+        raise BundleError(
+            f"{bundle.path / file.path}: probabilities of golden image {image} differ by "
+            f"{difference:.3g} from those of the evaluated checkpoint; the bundle allows "
+            f"{file.tolerance:.3g}"
+        )
+    if own := golden.answers(file):
+        _prove_own(bundle.path / file.path, own, golden, actual)
+    return difference
+
+
+def _prove_own(
+    path: Path, own: FileAnswers, golden: GoldenSet, actual: NDArray[np.float32]
+) -> None:
+    recorded = np.array(own.probabilities, np.float32)
+    difference, image = _largest(actual - recorded, golden)
+    if difference > own.tolerance:
+        raise BundleError(
+            f"{path}: probabilities of golden image {image} differ by {difference:.3g} from what "
+            f"the {own.precision} file itself gave when it was exported; the bundle allows "
+            f"{own.tolerance:.3g}: this is another file, or this runtime computes "
+            f"{own.precision} otherwise"
+        )
+
+
+def _largest(differences: NDArray[np.float32], golden: GoldenSet) -> tuple[float, str]:
+    """Return the largest of (n, classes) differences, and the image that it belongs to."""
+    worst = np.abs(differences).max(axis=1)
+    return float(worst.max()), golden.images[int(worst.argmax())].path
 
 
 def _proven(root: Path, transform: Transform, image: GoldenImage) -> Pixels:

@@ -1,0 +1,129 @@
+"""original -> model files: one per format, and per precision of ONNX."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from export.config import BundleConfig
+from export.contract.bundle import sha256
+from export.contract.manifest import ModelFile, Precision
+from export.contract.stamp import stamp
+from export.errors import PrecisionError
+from export.evaluation import EvaluationSet, ImageSet
+from export.formats import FORMATS, FileFormat
+from export.formats.metadata import append_metadata
+from export.original import TOLERANCES, Original
+from export.precision.report import Quantization
+from export.scores import Scores
+
+# While ranges are collected all values between layers are held at once.
+INT8_BATCH = 8
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A written file; where its precision is `reduced`, its tolerance is yet to be measured."""
+
+    file: ModelFile
+    reduced: bool
+    quantization: Quantization | None = None
+
+
+def precisions(original: Original, config: BundleConfig) -> tuple[Precision, ...]:
+    """Return the precisions of the ONNX file; raise `PrecisionError` where one cannot be had."""
+    asked = config.precision or (original.precision,)
+    if original.precision != "fp32" and asked != (original.precision,):
+        raise PrecisionError(
+            f"--precision {','.join(asked)}: the original is {original.precision} already, and "
+            f"can be exported in that alone; reduced precisions are made from fp32"
+        )
+    return asked
+
+
+def convert(
+    original: Original, config: BundleConfig, root: Path, images: ImageSet, scores: Scores | None
+) -> list[Converted]:
+    """Write every format and precision asked for into the bundle at `root`.
+
+    Args:
+        original: what to write.
+        config: where to find training images, and what int8 may cost.
+        root: the bundle to be.
+        images: the evaluation set.
+        scores: the original's on it, if its classes are known.
+
+    Raises:
+        PrecisionError: a precision misses its bound.
+    """
+    return [
+        converted
+        for kind in config.formats
+        for converted in _Conversion(original, config, root, images, scores).write(kind)
+    ]
+
+
+@dataclass(frozen=True)
+class _Conversion:
+    original: Original
+    config: BundleConfig
+    root: Path
+    images: ImageSet
+    scores: Scores | None
+
+    def write(self, kind: FileFormat) -> Iterator[Converted]:
+        own = self.original.precision
+        wanted = precisions(self.original, self.config) if kind == "ONNX" else (own,)
+        with TemporaryDirectory(prefix="export-") as scratch:
+            paths = {precision: self._path(kind, precision) for precision in wanted}
+            source = paths.get(own, Path(scratch) / "source.onnx")
+            logger.info("writing %s", source.name)
+            self.original.write(kind, source)
+            reports = {p: self._reduce(p, source, paths[p]) for p in wanted if p != own}
+            for precision, path in paths.items():
+                if kind == "ONNX":
+                    append_metadata(path, stamp(self.original, precision))
+                file = self._describe(path, kind, precision)
+                yield Converted(file, precision != own, reports.get(precision))
+
+    def _path(self, kind: FileFormat, precision: Precision) -> Path:
+        return self.root / f"{self.config.file_name}_{precision}.{FORMATS[kind]}"
+
+    def _describe(self, path: Path, kind: FileFormat, precision: Precision) -> ModelFile:
+        fixed = self.original.fixed_batch
+        return ModelFile(
+            path=path.name,
+            format=FORMATS[kind],
+            precision=precision,
+            sha256=sha256(path),
+            buckets=[fixed] if fixed else self.config.buckets,
+            tolerance=TOLERANCES[precision],
+        )
+
+    def _reduce(self, precision: Precision, source: Path, target: Path) -> Quantization | None:
+        """Write the float32 file `source` in a reduced precision."""
+        logger.info("writing %s", target.name)
+        if precision == "fp16":
+            from export.precision.fp16 import write_fp16
+
+            write_fp16(source, target)
+            return None
+        return self._quantize(source, target)
+
+    def _quantize(self, source: Path, target: Path) -> Quantization:
+        from export.precision.int8 import Int8Task, write_int8
+
+        assert isinstance(self.images, EvaluationSet)
+        assert self.config.images is not None
+        assert self.scores is not None
+        task = Int8Task(
+            folder=self.config.images,
+            evaluation=self.images,
+            correct=self.scores.top1_correct,
+            max_drop=self.config.max_accuracy_drop,
+            batch=self.original.fixed_batch or INT8_BATCH,
+        )
+        return write_int8(source, target, task)

@@ -1,0 +1,88 @@
+"""Static quantisation: QDQ nodes, uint8 between layers, int8 weights with a scale per channel.
+
+Weights use 7 of their 8 bits: on x86-64 without VNNI the sum of two products of a byte and a full
+int8 weight saturates at 16 bits, and the same file answers otherwise there than elsewhere.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from onnxruntime.quantization import (
+    QuantFormat,
+    QuantType,
+    quant_pre_process,
+    quantize_static,
+)
+
+from export.contract.transform import Pixels
+from export.evaluation import EvaluationSet
+from export.precision.calibration import METHODS, calibrate
+from export.precision.names import name_nodes
+from export.precision.report import Method
+
+LAYERS = ("Conv", "Gemm", "MatMul")
+# Between layers, so that values stay in eight bits from one to the next; not Softmax, whose answer
+# would come in steps of 1/255.
+OPERATORS = [*LAYERS, "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool",
+    "MaxPool", "Relu", "Reshape"]  # fmt: skip
+
+
+class Quantizer:
+    """A float32 file that can be written in int8, as a whole or in part.
+
+    Args:
+        source: the float32 deployment graph.
+        scratch: an empty directory for what is used again.
+        images: what the ranges are calibrated on.
+        batch: images at once; what is left over of `images` is not used.
+    """
+
+    def __init__(self, source: Path, scratch: Path, images: EvaluationSet, batch: int) -> None:
+        self._scratch, self._images, self._batch = scratch, images, batch
+        self._model = scratch / "preprocessed.onnx"
+        named = onnx.load(source)
+        name_nodes(named.graph)
+        onnx.save(named, self._model)
+        # Symbolic shapes matter to transformers alone, and want sympy.
+        quant_pre_process(self._model, self._model, skip_symbolic_shape=True)
+        self.layers = _layers(onnx.load(self._model))
+        for method in METHODS:
+            calibrate(self._model, method, OPERATORS, self._batches(), self._ranges(method))
+
+    def write(
+        self, target: Path, method: Method, *, kept: list[str], only: list[str] | None = None
+    ) -> None:
+        """Write the int8 file; the layers `kept`, or all but `only`, stay in float32."""
+        quantize_static(
+            self._model,
+            target,
+            calibration_cache_path=self._ranges(method),
+            calibrate_method=METHODS[method],
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=OPERATORS,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_quantize=only,
+            nodes_to_exclude=kept,
+            # What goes into the softmax keeps its precision.
+            extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
+        )
+
+    def _ranges(self, method: Method) -> Path:
+        return self._scratch / f"{method}.json"
+
+    def _batches(self) -> Iterator[Pixels]:
+        batches = self._images.batches(self._batch)
+        return (pixels for pixels in batches if len(pixels) == self._batch)
+
+
+def _layers(model: onnx.ModelProto) -> list[str]:
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in LAYERS and any(name in weights for name in node.input)
+    ]

@@ -1,0 +1,78 @@
+"""Training images for int8, in two parts; the evaluation set only judges what came out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.contract.transform import Pixels
+from export.errors import ExportError
+from export.evaluation import EvaluationSet
+from training.datasets import Dataset, open_dataset
+
+CALIBRATION_IMAGES = 512
+HELD_OUT_IMAGES = 2000
+LEAST_IMAGES = 200
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some images of a dataset, in an order of their own."""
+
+    dataset: Dataset
+    indices: NDArray[np.intp]
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names in the order of the labels."""
+        return self.dataset.class_names
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def label(self, index: int) -> int:
+        """Return the class of an image."""
+        return self.dataset.label(int(self.indices[index]))
+
+    def rgb(self, index: int) -> Pixels:
+        """Return the decoded image, uint8 (height, width, 3)."""
+        return self.dataset.rgb(int(self.indices[index]))
+
+    def encoded(self, index: int) -> bytes:
+        """Return the image as file bytes."""
+        return self.dataset.encoded(int(self.indices[index]))
+
+
+def split(folder: Path, evaluation: EvaluationSet) -> tuple[EvaluationSet, EvaluationSet]:
+    """Return training images to calibrate on, and others to choose by; the same at every call.
+
+    Raises:
+        ExportError: the folder holds no training images of these classes, or too few.
+        TrainingError: it holds no images at all.
+    """
+    dataset = open_dataset(folder, "train")
+    if dataset.class_names != evaluation.dataset.class_names or _same(dataset, evaluation.dataset):
+        raise ExportError(
+            f"int8 is calibrated on training images, never on those that judge it; --images "
+            f"{folder} holds none of these classes: it needs {folder}/train, one folder per class, "
+            f"beside {folder}/val (or IDX files of both)"
+        )
+    if len(dataset) < LEAST_IMAGES:
+        raise ExportError(
+            f"int8 needs at least {LEAST_IMAGES} training images, half to calibrate on and half to "
+            f"choose by; --images {folder} holds {len(dataset)}"
+        )
+    order = np.random.default_rng(0).permutation(len(dataset))
+    middle = min(CALIBRATION_IMAGES, len(dataset) // 2)
+    parts = order[:middle], order[middle : middle + HELD_OUT_IMAGES]
+    calibration, held_out = (
+        EvaluationSet(f"{folder.resolve().name}/train", Subset(dataset, part), evaluation.transform)
+        for part in parts
+    )
+    return calibration, held_out
+
+
+def _same(one: Dataset, other: Dataset) -> bool:
+    """Tell whether a folder without splits was opened as both of them."""
+    return len(one) == len(other) and one.encoded(0) == other.encoded(0)
