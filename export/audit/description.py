@@ -10,6 +10,7 @@ from export.contract.golden import read_golden
 from export.contract.manifest import Accuracy, ModelFile
 from export.contract.transform import Stretch, Transform
 from export.parity import FileParity, read_parity
+from export.precision.report import Quantization
 from export.tables import print_table
 
 SHOWN_LABELS = 10
@@ -53,6 +54,9 @@ def _lines(bundle: Bundle) -> Iterator[tuple[str, str]]:
         yield "tensor", f"{tensor.name} {tensor.dtype} {tensor.shape}"
     yield "golden", f"{len(read_golden(bundle.path).images)} images"
     yield "accuracy", _accuracy(manifest.accuracy)
+    for file in read_parity(bundle.path).files:
+        if file.quantization:
+            yield file.precision, _quantization(file.quantization)
     made_with = [f"{name} {version}" for name, version in manifest.versions.items()]
     yield "exported by", ", ".join([f"revision {manifest.revision or 'unknown'}", *made_with])
 
@@ -82,6 +86,15 @@ def _accuracy(accuracy: Accuracy | None) -> str:
         f"top-1 {accuracy.top1:.2%} ({accuracy.top1_correct}), top-5 "
         f"{accuracy.top5_correct / accuracy.images:.2%} ({accuracy.top5_correct}) of "
         f"{accuracy.images} images ({accuracy.dataset})"
+    )
+
+
+def _quantization(quantization: Quantization) -> str:
+    kept = quantization.kept_in_float
+    return (
+        f"{quantization.method} calibration on {quantization.calibration_images} images; "
+        f"{len(kept)} of {quantization.layers} layers kept in float{': ' if kept else ''}"
+        f"{', '.join(kept)}; top-1 costs {quantization.accuracy_drop:.2f} points"
     )
 
 

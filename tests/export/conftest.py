@@ -30,10 +30,10 @@ def pixels() -> Pixels:
 
 @pytest.fixture(scope="session")
 def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Evaluation data: twelve images of three classes, one folder each."""
+    """Images of three classes, one folder each: 200 to train on, twelve to test with."""
     root = tmp_path_factory.mktemp("animals")
-    for number, pixels in enumerate(varied(12, 40)):
-        folder = root / "test" / ANIMALS[number % 3]
+    for number, pixels in enumerate(varied(212, 40)):
+        folder = root / ("test" if number < 12 else "train") / ANIMALS[number % 3]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(folder / f"{number}.png")
     return root
@@ -41,12 +41,14 @@ def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory, animals: Path) -> Path:
-    """A bundle that the real export made, evaluated on `animals`; read-only."""
+    """A bundle that the real export made, in all precisions, evaluated on `animals`; read-only."""
     root = tmp_path_factory.mktemp("exported")
     config = ExportConfig.model_validate(
         {
             "ckpt_file": write_checkpoint(root / "best.ckpt", labels=ANIMALS),
             "file_format": ("ONNX", "MINDIR"),
+            "precision": ("fp32", "fp16", "int8"),
+            "max_accuracy_drop": 50,
             "images": animals,
             "output": root,
             "batch_size": 4,

@@ -82,10 +82,13 @@ def weights(model: onnx.ModelProto, wanted: Callable[[str, Any], bool]) -> list[
     return [t for t in model.graph.initializer if wanted(t.name, numpy_helper.to_array(t))]
 
 
-def exchange(path: Path) -> None:
-    (path / ONNX).rename(path / "aside")
-    (path / MINDIR).rename(path / ONNX)
-    (path / "aside").rename(path / MINDIR)
+def exchange(one: str, other: str) -> Spoil:
+    def spoil(path: Path) -> None:
+        (path / one).rename(path / "aside")
+        (path / other).rename(path / one)
+        (path / "aside").rename(path / other)
+
+    return spoil
 
 
 def drop(name: str) -> Spoil:
@@ -182,10 +185,20 @@ CASES: dict[str, tuple[Spoil, str, str]] = {
         r"changed since it was sealed: manifest\.json",
         "the manifest's transform is not the one",
     ),
-    "two files exchanged": (
-        exchange,
+    "ONNX and MINDIR exchanged": (
+        exchange(ONNX, MINDIR),
         r"changed since it was sealed: model_fp32\.mindir, model_fp32\.onnx",
         r"model_fp32\.onnx: ONNX Runtime cannot load it",
+    ),
+    "fp32 and int8 exchanged": (
+        exchange(ONNX, "model_int8.onnx"),
+        r"changed since it was sealed: model_fp32\.onnx, model_int8\.onnx",
+        r"model_fp32\.onnx: the manifest states fp32, but the file was written in int8",
+    ),
+    "fp16 and int8 exchanged": (
+        exchange("model_fp16.onnx", "model_int8.onnx"),
+        r"changed since it was sealed: model_fp16\.onnx, model_int8\.onnx",
+        r"model_fp16\.onnx: the manifest states fp16, but the file was written in int8",
     ),
 }
 
@@ -215,6 +228,13 @@ def test_a_spoiled_and_resealed_bundle_is_refused(copy: Path, case: str) -> None
     spoil(copy)
     reseal(copy)
     with pytest.raises((BundleError, StartupError), match=told):
+        start(copy)
+
+
+def test_a_better_file_does_not_pass_for_a_reduced_one(copy: Path) -> None:
+    shutil.copy(copy / ONNX, copy / "model_fp16.onnx")
+    reseal(copy)
+    with pytest.raises(BundleError, match="states fp16, but the file was written in fp32"):
         start(copy)
 
 

@@ -28,6 +28,7 @@ def test_people_read_what_the_bundle_holds(
     assert f"({bundle.manifest.accuracy.top1_correct})" in told["accuracy"]
     scores = read_parity(exported).files[0].scores
     assert scores is not None
+    assert "calibration on 100 images" in told["int8"]
     size = (exported / "model_fp32.onnx").stat().st_size
     row = told["model_fp32.onnx"].split()
     assert row[:4] == ["fp32", f"{size:,}", "1,2,4", "1e-05"]
