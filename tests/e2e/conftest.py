@@ -52,7 +52,8 @@ def serve(model: Path, *flags: str) -> Iterator[Server]:
     )
     try:
         yield _ready(process)
-        process.send_signal(signal.SIGTERM)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     finally:
         process.kill()

@@ -54,6 +54,7 @@ def _drain(server: Server, client: ClassifierClient, image: Path) -> None:
             answers += call.result()
     assert len(answers) == IN_FLIGHT
     assert all(isinstance(answer, Prediction) for answer in answers)
+    assert server.process.wait(60) == 0
 
 
 def _wait_until_accepted(server: Server, images: float) -> None:
