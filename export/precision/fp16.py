@@ -112,7 +112,7 @@ def _halve_attributes(node: NodeProto) -> None:
 def _half(tensor: TensorProto) -> TensorProto:
     values = numpy_helper.to_array(tensor)
     largest = float(np.abs(values).max(initial=0.0))
-    if not largest <= np.finfo(np.float16).max:
+    if not largest <= float(np.finfo(np.float16).max):
         raise PrecisionError(
             f"fp16: {tensor.name or 'a constant'} holds {largest:.3g}, and float16 ends at 65504; "
             f"leave fp16 out of --precision"

@@ -104,10 +104,10 @@ class _Search:
             yield ranking[:count]
 
     def _ranking(self, method: Method) -> list[str]:
-        """Return the layers by what quantising each one alone does to the answers, worst first."""
-        effects = {}
-        for layer in self.quantizer.layers:
-            self.quantizer.write(self.target, method, kept=[], only=[layer])
+        """Return the layers by what each one alone in int8 does to the answers, worst first."""
+        effects, layers = {}, self.quantizer.layers
+        for layer in layers:
+            self.quantizer.write(self.target, method, kept=[o for o in layers if o != layer])
             actual = self._answers(self.held_out, RANKING_IMAGES)
             effects[layer] = float(np.abs(actual - self.fp32[: len(actual)]).mean())
         return sorted(effects, key=lambda layer: -effects[layer])

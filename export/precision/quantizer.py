@@ -50,10 +50,8 @@ class Quantizer:
         for method in METHODS:
             calibrate(self._model, method, OPERATORS, self._batches(), self._ranges(method))
 
-    def write(
-        self, target: Path, method: Method, *, kept: list[str], only: list[str] | None = None
-    ) -> None:
-        """Write the int8 file; the layers `kept`, or all but `only`, stay in float32."""
+    def write(self, target: Path, method: Method, kept: list[str]) -> None:
+        """Write the int8 file; the layers `kept` stay in float32."""
         quantize_static(
             self._model,
             target,
@@ -65,7 +63,6 @@ class Quantizer:
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_quantize=only,
             nodes_to_exclude=kept,
             # What goes into the softmax keeps its precision.
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},

@@ -1,0 +1,57 @@
+"""Real images, few of them, and networks that classify them."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.contract.transform import Size, Stretch, Transform
+from export.evaluation import EvaluationSet, open_images
+from export.precision.training_images import Subset
+from tests.export.precision.networks import write_network
+from training.config import FASHION_MNIST
+from training.datasets import FASHION_MNIST_CLASSES, Split, open_dataset
+
+TRANSFORM = Transform(resize=Stretch(height=28, width=28), crop=Size(height=28, width=28))
+COUNTS: dict[Split, int] = {"train": 600, "test": 300}
+FITTED = 500
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first images of Fashion-MNIST: 600 to train on, 300 to test with."""
+    folder = tmp_path_factory.mktemp("images") / "fashion-mnist"
+    folder.mkdir()
+    for split, count in COUNTS.items():
+        dataset = open_dataset(FASHION_MNIST, split)
+        pixels = np.stack([dataset.rgb(index)[:, :, 0] for index in range(count)])
+        labels = np.array([dataset.label(index) for index in range(count)], np.uint8)
+        prefix = {"train": "train", "test": "t10k"}[split]
+        _write_idx(folder / f"{prefix}-images-idx3-ubyte", pixels)
+        _write_idx(folder / f"{prefix}-labels-idx1-ubyte", labels)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def evaluation(images: Path) -> EvaluationSet:
+    """The 300 test images."""
+    return open_images(images, list(FASHION_MNIST_CLASSES), TRANSFORM)
+
+
+@pytest.fixture(scope="session")
+def fitting(images: Path) -> EvaluationSet:
+    """The training images that the last layer is fitted to."""
+    dataset = open_dataset(images, "train")
+    return EvaluationSet("fitting", Subset(dataset, np.arange(FITTED)), TRANSFORM)
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory, fitting: EvaluationSet) -> Path:
+    """A network that int8 does no harm."""
+    return write_network(tmp_path_factory.mktemp("network") / "fp32.onnx", fitting)
+
+
+def _write_idx(path: Path, values: np.ndarray) -> None:
+    header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+    path.write_bytes(header + values.tobytes())

@@ -1,0 +1,79 @@
+"""fp16: half the bytes and nearly the same answers."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from export.errors import PrecisionError
+from export.evaluation import EvaluationSet
+from export.precision.fp16 import write_fp16
+from export.precision.session import answers
+from tests.export.runtime import has_nothing_to_say
+
+
+@pytest.fixture(scope="module")
+def halved(network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("fp16") / "fp16.onnx"
+    write_fp16(network, path)
+    return path
+
+
+def test_answers_are_nearly_the_same(
+    network: Path, halved: Path, evaluation: EvaluationSet
+) -> None:
+    fp32, fp16 = (answers(path, evaluation.batches(16), 16) for path in (network, halved))
+    assert fp16.dtype == np.float32
+    assert 0 < np.abs(fp32 - fp16).max() < 5e-3
+    assert (fp32.argmax(axis=1) == fp16.argmax(axis=1)).mean() > 0.98
+
+
+def test_all_but_normalisation_and_softmax_is_half(halved: Path, network: Path) -> None:
+    graph = onnx.load(halved).graph
+    kinds = [node.op_type for node in graph.node]
+    assert kinds[:5] == ["Cast", "Sub", "Div", "Transpose", "Cast"]
+    assert kinds[-3:] == ["Gemm", "Cast", "Softmax"]
+    assert kinds.count("Cast") == 3
+    floats = [t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT]
+    assert floats == ["mean", "std"]
+    assert halved.stat().st_size < 0.6 * network.stat().st_size
+
+
+def test_any_batch_and_no_warning(halved: Path) -> None:
+    onnx.checker.check_model(onnx.load(halved), full_check=True)
+    assert has_nothing_to_say(halved)
+
+
+def test_a_softmax_inside_and_sizes_stay_float32(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Resize", ["pixels", "", "scales"], ["resized"], mode="nearest"),
+        helper.make_node("Softmax", ["resized"], ["inside"], axis=-1),
+        helper.make_node("Add", ["inside", "offset"], ["sum"]),
+        helper.make_node("ReduceMean", ["sum"], ["probabilities"], axes=[1, 2], keepdims=0),
+    ]
+    weights = {"scales": [1.0, 2.0, 2.0, 1.0], "offset": [0.1, 0.2, 0.3]}
+    graph = helper.make_graph(
+        nodes,
+        "inside",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 4, 4, 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(np.array(v, np.float32), name) for name, v in weights.items()],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "a.onnx")
+    write_fp16(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    pixels = [np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3)]
+    before, after = (answers(tmp_path / name, pixels, 2) for name in ("a.onnx", "b.onnx"))
+    np.testing.assert_allclose(after, before, atol=1e-3)
+
+
+def test_a_weight_beyond_float16_is_refused(network: Path, tmp_path: Path) -> None:
+    model = onnx.load(network)
+    [bias] = [tensor for tensor in model.graph.initializer if tensor.name == "stem.bias"]
+    bias.CopyFrom(numpy_helper.from_array(np.full(24, 7e4, np.float32), bias.name))
+    onnx.save(model, tmp_path / "large.onnx")
+    with pytest.raises(PrecisionError, match=r"stem\.bias holds 7e\+04, and float16 ends at 65504"):
+        write_fp16(tmp_path / "large.onnx", tmp_path / "fp16.onnx")

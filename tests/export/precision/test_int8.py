@@ -1,0 +1,120 @@
+"""int8: within its bound, at the cost of as few layers as possible, or not at all."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from export.errors import ExportError
+from export.evaluation import EvaluationSet, open_images
+from export.precision.int8 import Int8Task, write_int8
+from export.precision.session import answers
+from export.precision.training_images import split
+from tests.export.precision.conftest import TRANSFORM
+from tests.export.precision.networks import write_network
+from tests.export.runtime import has_nothing_to_say
+
+BATCH = 20
+
+
+def correct(path: Path, images: EvaluationSet) -> int:
+    found = answers(path, images.batches(BATCH), BATCH).argmax(axis=1)
+    return int((found == images.labels).sum())
+
+
+def task(
+    source: Path, folder: Path, evaluation: EvaluationSet, *, max_drop: float = 2.0
+) -> Int8Task:
+    return Int8Task(folder, evaluation, correct(source, evaluation), max_drop, BATCH)
+
+
+@pytest.fixture(scope="module")
+def quantized(
+    network: Path, images: Path, evaluation: EvaluationSet, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    path = tmp_path_factory.mktemp("int8") / "int8.onnx"
+    report = write_int8(network, path, task(network, images, evaluation))
+    assert (report.layers, report.kept_in_float) == (3, [])
+    assert (report.calibration_images, report.held_out_images) == (300, 300)
+    assert report.held_out_correct[report.method] == max(report.held_out_correct.values())
+    drop = (correct(network, evaluation) - correct(path, evaluation)) / 3
+    assert report.accuracy_drop == pytest.approx(drop)
+    assert drop <= report.max_accuracy_drop == 2.0
+    return path
+
+
+def test_a_sound_network_keeps_its_accuracy(
+    network: Path, quantized: Path, evaluation: EvaluationSet
+) -> None:
+    assert correct(network, evaluation) > 0.65 * len(evaluation), "chance would prove nothing"
+    fp32, int8 = (answers(p, evaluation.batches(BATCH), BATCH) for p in (network, quantized))
+    difference = np.abs(fp32 - int8).max()
+    assert 1e-3 < difference < 0.1
+    # Steps of 1/255 would tell of a softmax in eight bits.
+    assert np.abs(int8 * 255 - np.rint(int8 * 255)).max() > 0.2
+
+
+def test_weights_are_bytes_with_a_scale_per_channel(quantized: Path, network: Path) -> None:
+    tensors = {tensor.name: tensor for tensor in onnx.load(quantized).graph.initializer}
+    for layer, channels in (("stem", 24), ("body", 24)):
+        weight = onnx.numpy_helper.to_array(tensors[f"{layer}.weight_quantized"])
+        assert weight.dtype == np.int8
+        assert np.abs(weight).max() <= 64, "an eighth bit saturates on processors without VNNI"
+        assert tensors[f"{layer}.weight_scale"].dims == [channels]
+    assert quantized.stat().st_size < 0.6 * network.stat().st_size
+
+
+def test_any_batch_and_no_warning(quantized: Path) -> None:
+    onnx.checker.check_model(onnx.load(quantized), full_check=True)
+    assert has_nothing_to_say(quantized)
+
+
+def test_a_layer_that_does_not_survive_stays_in_float(
+    images: Path, evaluation: EvaluationSet, fitting: EvaluationSet, tmp_path: Path
+) -> None:
+    source = write_network(tmp_path / "fp32.onnx", fitting, outliers=1)
+    report = write_int8(source, tmp_path / "int8.onnx", task(source, images, evaluation))
+    assert report.kept_in_float == ["outlier0"]
+    assert report.layers == 4
+    assert max(report.held_out_correct.values()) < 0.5 * report.held_out_fp32_correct
+    tensors = {t.name: t for t in onnx.load(tmp_path / "int8.onnx").graph.initializer}
+    assert tensors["outlier0.weight"].data_type == onnx.TensorProto.FLOAT
+    assert "body.weight_quantized" in tensors
+
+
+def test_training_images_are_never_those_that_judge(
+    images: Path, evaluation: EvaluationSet
+) -> None:
+    calibration, held_out = split(images, evaluation)
+    assert (len(calibration), len(held_out)) == (300, 300)
+    parts = [[s.dataset.encoded(i) for i in range(len(s))] for s in (calibration, held_out)]
+    assert not set(parts[0]) & set(parts[1])
+    again, _ = split(images, evaluation)
+    assert [again.dataset.encoded(i) for i in range(300)] == parts[0]
+
+
+@pytest.fixture
+def folders(evaluation: EvaluationSet, tmp_path: Path) -> Path:
+    """Four images in two classes, not split into parts."""
+    for number, label in enumerate(("bag", "coat", "bag", "coat")):
+        folder = tmp_path / "clothes" / label
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(evaluation.dataset.encoded(number))
+    return tmp_path / "clothes"
+
+
+def test_images_without_a_training_part_are_refused(folders: Path) -> None:
+    unsplit = open_images(folders, ["bag", "coat"], TRANSFORM)
+    with pytest.raises(ExportError, match=r"never on those that judge it.*train, one folder"):
+        split(folders, unsplit)
+
+
+def test_too_few_training_images_are_refused(folders: Path, tmp_path: Path) -> None:
+    root = tmp_path / "split"
+    shutil.copytree(folders, root / "train")
+    shutil.copytree(folders, root / "test")
+    (root / "test/coat/1.png").unlink()
+    with pytest.raises(ExportError, match=r"at least 200 training images.* holds 4"):
+        split(root, open_images(root, ["bag", "coat"], TRANSFORM))
