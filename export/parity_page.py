@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from export.parity import FileParity, Parity
+from export.parity_record import FileParity, Parity
 from export.scores import Scores
 
 PAGE, PICTURE = "parity.md", "parity.png"

@@ -20,8 +20,9 @@ from export.evaluation import (
 from export.formats import INPUT, OUTPUT
 from export.golden_images import EncodedImage, choose, record, synthetic
 from export.original import IMAGES_AT_ONCE, Original
-from export.parity import PARITY, PROVABLE, Parity
+from export.parity import PROVABLE
 from export.parity_page import write_page
+from export.parity_record import PARITY, Parity
 from export.progress import progress
 from export.provenance import versions
 from export.proving import Proof, Reference, prove, record_answers

@@ -12,7 +12,8 @@ from export.contract.manifest import Manifest, ModelFile
 from export.contract.transform import Pixels
 from export.conversion import Converted
 from export.evaluation import ImageSet, Probabilities
-from export.parity import PROVABLE, FileParity, measure, open_runner, require
+from export.parity import PROVABLE, measure, open_runner, require
+from export.parity_record import FileParity
 from export.precision import tolerance
 from export.progress import progress
 

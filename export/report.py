@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from export.parity import FileParity
+from export.parity_record import FileParity
 from export.pipeline import Exported
 from export.tables import print_table
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from export.contract.manifest import ModelFile
 from export.evaluation import EvaluationSet, Fingerprint, Probabilities
-from export.parity import FileParity, Parity, Runner, compare
+from export.parity import Runner, compare
+from export.parity_record import FileParity, Parity
 from export.progress import progress
 
 REDUCED_SLACK = 0.005

@@ -9,7 +9,7 @@ from export.contract.bundle import Bundle
 from export.contract.golden import read_golden
 from export.contract.manifest import Accuracy, ModelFile
 from export.contract.transform import Stretch, Transform
-from export.parity import FileParity, read_parity
+from export.parity_record import FileParity, read_parity
 from export.precision.report import Quantization
 from export.tables import print_table
 

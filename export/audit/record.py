@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from export.contract.bundle import Bundle, BundleError
 from export.contract.manifest import Accuracy
-from export.parity import PARITY, Parity
+from export.parity_record import PARITY, Parity
 
 
 def check_record(bundle: Bundle, parity: Parity) -> None:

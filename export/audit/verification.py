@@ -12,7 +12,8 @@ from export.contract.manifest import ModelFile
 from export.contract.transform import Pixels
 from export.errors import ExportError, VerificationError
 from export.evaluation import open_images
-from export.parity import PROVABLE, FileParity, Parity, open_runner, read_parity
+from export.parity import PROVABLE, open_runner
+from export.parity_record import FileParity, Parity, read_parity
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from export.contract.bundle import Bundle
 from export.contract.golden import prove_pixels, prove_probabilities
-from export.parity import PARITY, Parity, open_runner
+from export.parity import open_runner
+from export.parity_record import PARITY, Parity
 from tests.export.images import varied
 from tests.support.checkpoints import write_checkpoint
 

@@ -10,7 +10,8 @@ from onnx import numpy_helper
 from export.contract.bundle import Bundle, sha256
 from export.contract.manifest import ModelFile
 from export.errors import ExportError, ParityError
-from export.parity import FileParity, Runner, measure, open_runner, require
+from export.parity import Runner, measure, open_runner, require
+from export.parity_record import FileParity
 from tests.export.images import varied
 from tests.support.bundles import SIDE, probabilities, write_bundle
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from export.parity import Parity, read_parity
 from export.parity_page import PAGE, PICTURE, write_page
+from export.parity_record import Parity, read_parity
 from export.scores import Scores
 
 LARGEST_PICTURE = 60_000

@@ -7,7 +7,8 @@ import pytest
 from export.audit.accuracy import Remeasurement
 from export.contract.bundle import Bundle
 from export.evaluation import open_images
-from export.parity import FileParity, open_runner, read_parity
+from export.parity import open_runner
+from export.parity_record import FileParity, read_parity
 from export.scores import Scores
 
 FP32, INT8 = "model_fp32.onnx", "model_int8.onnx"

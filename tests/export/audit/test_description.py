@@ -9,7 +9,7 @@ from export.__main__ import main
 from export.contract.bundle import Bundle
 from export.contract.golden import GoldenSet
 from export.contract.manifest import Manifest
-from export.parity import Parity, read_parity
+from export.parity_record import Parity, read_parity
 
 
 def test_people_read_what_the_bundle_holds(

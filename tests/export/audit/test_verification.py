@@ -15,7 +15,7 @@ from export.audit.verification import FileResult, Verification, require, verify
 from export.contract.bundle import Bundle, BundleError
 from export.contract.manifest import MANIFEST
 from export.errors import ExportError, VerificationError
-from export.parity import PARITY, read_parity
+from export.parity_record import PARITY, read_parity
 from tests.support.bundles import reseal
 
 ROOT = Path(__file__).parents[3]
