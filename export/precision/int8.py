@@ -16,7 +16,7 @@ from export.precision.calibration import METHODS
 from export.precision.quantizer import Quantizer
 from export.precision.report import Method, Quantization
 from export.precision.session import answers
-from export.precision.training_images import split
+from export.precision.training_images import HeldImages, split
 
 RANKING_IMAGES = 256
 # A file with more of its layers in float is no int8 file.
@@ -60,8 +60,8 @@ class _Search:
         source: Path,
         target: Path,
         quantizer: Quantizer,
-        calibration: EvaluationSet,
-        held_out: EvaluationSet,
+        calibration: HeldImages,
+        held_out: HeldImages,
         task: Int8Task,
     ) -> None:
         self.target, self.quantizer, self.task = target, quantizer, task
@@ -121,7 +121,9 @@ class _Search:
             judge = self.task.evaluation
             yield 100 * (self.task.correct - _correct(self._answers(judge), judge)) / len(judge)
 
-    def _answers(self, images: EvaluationSet, limit: int | None = None) -> Probabilities:
+    def _answers(
+        self, images: EvaluationSet | HeldImages, limit: int | None = None
+    ) -> Probabilities:
         batch = self.task.batch
         batches: Iterator[Pixels] = images.batches(batch)
         return answers(self.target, islice(batches, limit and -(-limit // batch)), batch)
@@ -142,5 +144,5 @@ class _Search:
         )
 
 
-def _correct(probabilities: Probabilities, images: EvaluationSet) -> int:
+def _correct(probabilities: Probabilities, images: EvaluationSet | HeldImages) -> int:
     return int((probabilities.argmax(axis=1) == images.labels[: len(probabilities)]).sum())

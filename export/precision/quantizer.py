@@ -16,10 +16,10 @@ from onnxruntime.quantization import (
 )
 
 from export.contract.transform import Pixels
-from export.evaluation import EvaluationSet
 from export.precision.calibration import METHODS, calibrate
 from export.precision.names import name_nodes
 from export.precision.report import Method
+from export.precision.training_images import HeldImages
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 # Between layers, so that values stay in eight bits from one to the next; not Softmax, whose answer
@@ -38,7 +38,7 @@ class Quantizer:
         batch: images at once; what is left over of `images` is not used.
     """
 
-    def __init__(self, source: Path, scratch: Path, images: EvaluationSet, batch: int) -> None:
+    def __init__(self, source: Path, scratch: Path, images: HeldImages, batch: int) -> None:
         self._scratch, self._images, self._batch = scratch, images, batch
         self._model = scratch / "preprocessed.onnx"
         named = onnx.load(source)

@@ -1,14 +1,16 @@
 """Training images for int8, in two parts; the evaluation set only judges what came out."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.contract.transform import Pixels
+from export.contract.transform import Pixels, Transform
 from export.errors import ExportError
-from export.evaluation import EvaluationSet
+from export.evaluation import Classes, EvaluationSet
 from training.datasets import Dataset, open_dataset
 
 CALIBRATION_IMAGES = 512
@@ -44,7 +46,22 @@ class Subset:
         return self.dataset.encoded(int(self.indices[index]))
 
 
-def split(folder: Path, evaluation: EvaluationSet) -> tuple[EvaluationSet, EvaluationSet]:
+@dataclass(frozen=True)
+class HeldImages:
+    """Images after the transform, few enough to be held: uint8 (n, height, width, 3)."""
+
+    pixels: Pixels
+    labels: Classes
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def batches(self, size: int) -> Iterator[Pixels]:
+        """Yield uint8 (at most size, height, width, 3)."""
+        yield from (self.pixels[start : start + size] for start in range(0, len(self), size))
+
+
+def split(folder: Path, evaluation: EvaluationSet) -> tuple[HeldImages, HeldImages]:
     """Return training images to calibrate on, and others to choose by; the same at every call.
 
     Raises:
@@ -65,12 +82,14 @@ def split(folder: Path, evaluation: EvaluationSet) -> tuple[EvaluationSet, Evalu
         )
     order = np.random.default_rng(0).permutation(len(dataset))
     middle = min(CALIBRATION_IMAGES, len(dataset) // 2)
-    parts = order[:middle], order[middle : middle + HELD_OUT_IMAGES]
-    calibration, held_out = (
-        EvaluationSet(f"{folder.resolve().name}/train", Subset(dataset, part), evaluation.transform)
-        for part in parts
-    )
-    return calibration, held_out
+    training = partial(_decoded, dataset, evaluation.transform)
+    return training(order[:middle]), training(order[middle : middle + HELD_OUT_IMAGES])
+
+
+def _decoded(dataset: Dataset, transform: Transform, indices: NDArray[np.intp]) -> HeldImages:
+    images = EvaluationSet("the training images", Subset(dataset, indices), transform)
+    [pixels] = images.batches(len(images))
+    return HeldImages(pixels, images.labels)
 
 
 def _same(one: Dataset, other: Dataset) -> bool:
