@@ -10,6 +10,7 @@ FASHION_MNIST := /usr/share/datasets/fashion-mnist
 DATA ?= $(FASHION_MNIST)
 CHECKPOINT ?= outputs/latest/best_acc.ckpt
 FORMATS ?= ONNX,MINDIR
+PRECISION ?= fp32
 OUTPUT ?= bundles
 # The newest bundle that `make export` wrote here, else the one that ships with the repository.
 MODEL ?= $(or $(shell ls -td $(OUTPUT)/*/*/ 2>/dev/null | head -1),models/fashion_resnext/1)
@@ -33,9 +34,9 @@ train: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Train a checkpoin
 eval: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Evaluate a checkpoint (CHECKPOINT=, DATA=, PLATFORM=)
 	$(PY) -m training.eval --pretrained $(CHECKPOINT) --data_dir $(DATA) --platform $(PLATFORM)
 
-export: $(VENV)/.export $(filter $(FASHION_MNIST),$(DATA)) ## Turn a checkpoint into a bundle (CHECKPOINT=, DATA=, OUTPUT=, NAME=)
-	$(PY) -m export --ckpt_file $(CHECKPOINT) --file_format $(FORMATS) --device_target $(PLATFORM) \
-	  $(if $(DATA),--images $(DATA)) --output $(OUTPUT) $(if $(NAME),--name $(NAME))
+export: $(VENV)/.export $(filter $(FASHION_MNIST),$(DATA)) ## Turn a checkpoint into a bundle (CHECKPOINT=, DATA=, PRECISION=, OUTPUT=, NAME=)
+	$(PY) -m export --ckpt_file $(CHECKPOINT) --file_format $(FORMATS) --precision $(PRECISION) \
+	  --device_target $(PLATFORM) $(if $(DATA),--images $(DATA)) --output $(OUTPUT) $(if $(NAME),--name $(NAME))
 
 serve: $(VENV)/.serving ## Serve a bundle (MODEL=, DEVICE=, GRPC_PORT=, HTTP_PORT=)
 	$(PY) -m serving --model $(MODEL) --device $(DEVICE) --grpc-port $(GRPC_PORT) --http-port $(HTTP_PORT)
