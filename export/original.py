@@ -10,8 +10,8 @@ from export.contract.transform import Transform
 from export.formats import FileFormat
 
 IMAGES_AT_ONCE = 64
-# Largest difference of a probability, as tight as the precision allows: fp16 rounds to 11 bits,
-# and the int8 kernels of different processors differ.
+# Largest difference of a probability from an original of the same precision: fp16 rounds to 11
+# bits, and the int8 kernels of different processors differ. Of files reduced here it is measured.
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-5, "fp16": 2e-3, "int8": 2e-2}
 
 

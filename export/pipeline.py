@@ -48,7 +48,7 @@ def export_bundle(original: Original, config: BundleConfig) -> Exported:
         ExportError: the version exists already, or a file does not answer as the original does.
         TrainingError: there is no usable dataset where `config.images` points.
     """
-    precisions(original, config)
+    precisions(original, config)  # raises at once what else the evaluation would delay
     bundles = config.output / (config.name or original.architecture)
     target = bundles / (config.version or next_version(bundles))
     with staged(target, overwrite=config.overwrite) as root:

@@ -25,13 +25,18 @@ def write_fp16(source: Path, target: Path) -> None:
     """Write a float16 copy of a float32 deployment graph; uint8 in and float32 out stay.
 
     Raises:
-        PrecisionError: a weight is too large for float16.
+        PrecisionError: a weight is too large for float16, or an operator does not take it.
     """
     model = shape_inference.infer_shapes(onnx.load(source))
     halving = _Halving(model.graph)
     halving.convert()
     del model.graph.value_info[:]
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, shape_inference.InferenceError) as error:
+        raise PrecisionError(
+            f"fp16: this model does not work in float16, leave fp16 out of --precision: {error}"
+        ) from error
     onnx.save(model, target)
 
 

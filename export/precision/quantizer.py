@@ -16,6 +16,7 @@ from onnxruntime.quantization import (
 )
 
 from export.contract.transform import Pixels
+from export.errors import PrecisionError
 from export.precision.calibration import METHODS, calibrate
 from export.precision.names import name_nodes
 from export.precision.report import Method
@@ -30,6 +31,8 @@ OPERATORS = [*LAYERS, "Add", "AveragePool", "Clip", "Concat", "Flatten", "Global
 
 class Quantizer:
     """A float32 file that can be written in int8, as a whole or in part.
+
+    Raises `PrecisionError` where it has no layer to quantise.
 
     Args:
         source: the float32 deployment graph.
@@ -47,6 +50,11 @@ class Quantizer:
         # Symbolic shapes matter to transformers alone, and want sympy.
         quant_pre_process(self._model, self._model, skip_symbolic_shape=True)
         self.layers = _layers(onnx.load(self._model))
+        if not self.layers:
+            raise PrecisionError(
+                f"int8: this model has no {', '.join(LAYERS)} with constant weights that could be "
+                f"quantised; leave int8 out of --precision"
+            )
         for method in METHODS:
             calibrate(self._model, method, OPERATORS, self._batches(), self._ranges(method))
 

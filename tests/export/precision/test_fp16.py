@@ -1,11 +1,12 @@
 """fp16: half the bytes and nearly the same answers."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from export.errors import PrecisionError
 from export.evaluation import EvaluationSet
@@ -46,28 +47,44 @@ def test_any_batch_and_no_warning(halved: Path) -> None:
     assert has_nothing_to_say(halved)
 
 
-def test_a_softmax_inside_and_sizes_stay_float32(tmp_path: Path) -> None:
-    nodes = [
-        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("Resize", ["pixels", "", "scales"], ["resized"], mode="nearest"),
-        helper.make_node("Softmax", ["resized"], ["inside"], axis=-1),
-        helper.make_node("Add", ["inside", "offset"], ["sum"]),
-        helper.make_node("ReduceMean", ["sum"], ["probabilities"], axes=[1, 2], keepdims=0),
-    ]
-    weights = {"scales": [1.0, 2.0, 2.0, 1.0], "offset": [0.1, 0.2, 0.3]}
+def write_graph(path: Path, weights: dict[str, Any], nodes: list[NodeProto]) -> Path:
+    """Write a graph from `pixels`, float32 (batch, 4, 4, 3), to `sum`, whose mean is its answer."""
+    first = helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT)
+    last = helper.make_node("ReduceMean", ["sum"], ["probabilities"], axes=[1, 2], keepdims=0)
     graph = helper.make_graph(
-        nodes,
-        "inside",
+        [first, *nodes, last],
+        "small",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 4, 4, 3])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 3])],
         [numpy_helper.from_array(np.array(v, np.float32), name) for name, v in weights.items()],
     )
     opset = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "a.onnx")
-    write_fp16(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+    return path
+
+
+def test_a_softmax_inside_and_sizes_stay_float32(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Resize", ["pixels", "", "scales"], ["resized"], mode="nearest"),
+        helper.make_node("Softmax", ["resized"], ["inside"], axis=-1),
+        helper.make_node("Add", ["inside", "offset"], ["sum"]),
+    ]
+    weights = {"scales": [1.0, 2.0, 2.0, 1.0], "offset": [0.1, 0.2, 0.3]}
+    before, after = write_graph(tmp_path / "a.onnx", weights, nodes), tmp_path / "b.onnx"
+    write_fp16(before, after)
     pixels = [np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3)]
-    before, after = (answers(tmp_path / name, pixels, 2) for name in ("a.onnx", "b.onnx"))
-    np.testing.assert_allclose(after, before, atol=1e-3)
+    np.testing.assert_allclose(answers(after, pixels, 2), answers(before, pixels, 2), atol=1e-3)
+
+
+def test_an_operator_without_float16_is_refused(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Add", ["pixels", "scale"], ["added"]),
+        helper.make_node("QuantizeLinear", ["added", "scale"], ["quantised"]),
+        helper.make_node("Cast", ["quantised"], ["sum"], to=TensorProto.FLOAT),
+    ]
+    path = write_graph(tmp_path / "a.onnx", {"scale": 2.0}, nodes)
+    with pytest.raises(PrecisionError, match=r"does not work in float16, .*QuantizeLinear"):
+        write_fp16(path, tmp_path / "b.onnx")
 
 
 def test_a_weight_beyond_float16_is_refused(network: Path, tmp_path: Path) -> None:
