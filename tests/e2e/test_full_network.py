@@ -35,7 +35,10 @@ def test_probabilities_over_grpc_equal_mindspores(bundle: Bundle) -> None:
     images = [bundle.path / image.path for image in golden.images]
     expected = np.array([image.probabilities for image in golden.images], np.float32)
     assert np.ptp(expected, axis=1).min() > 0.01, "even answers would prove nothing"
-    with serve(bundle.path) as server, ClassifierClient(server.grpc) as client:
+    with (
+        serve(bundle.path, "--grace-period-s", "300") as server,
+        ClassifierClient(server.grpc) as client,
+    ):
         results = client.classify(images, full_probabilities=True, timeout_s=300)
         actual = [r.probabilities for r in results if isinstance(r, Prediction)]
         np.testing.assert_allclose(np.array(actual), expected, atol=1e-5, rtol=0)
@@ -54,11 +57,11 @@ def _drain(server: Server, client: ClassifierClient, image: Path) -> None:
             answers += call.result()
     assert len(answers) == IN_FLIGHT
     assert all(isinstance(answer, Prediction) for answer in answers)
-    assert server.process.wait(60) == 0
+    assert server.process.wait(300) == 0
 
 
 def _wait_until_accepted(server: Server, images: float) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while _accepted(server) < images:
         assert time.monotonic() < deadline, f"the server never accepted {images} images"
 
