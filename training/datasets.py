@@ -28,6 +28,10 @@ class Dataset(Protocol):
     """Labelled images in a fixed order."""
 
     @property
+    def source(self) -> Path:
+        """File or folder that holds the images, resolved: equal where the images are the same."""
+
+    @property
     def class_names(self) -> list[str]:
         """Names in the order of the labels."""
 
@@ -60,6 +64,7 @@ def open_dataset(data_dir: Path, split: Split) -> Dataset:
 class IdxDataset:
     """Grey images held in memory: uint8 (N, height, width) and (N,)."""
 
+    source: Path
     images: Pixels
     labels: Pixels
     class_names: list[str]
@@ -86,6 +91,7 @@ class IdxDataset:
 class FolderDataset:
     """Image files with their classes, read when asked for."""
 
+    source: Path
     files: list[Path]
     labels: list[int]
     class_names: list[str]
@@ -117,7 +123,8 @@ def _open_idx(data_dir: Path, images: Path, split: Split) -> IdxDataset:
     pixels, classes = read_idx(images), read_idx(labels)
     if pixels.ndim != 3 or classes.shape != pixels.shape[:1]:
         raise DatasetError(f"{images} {pixels.shape} and {labels} {classes.shape} do not match")
-    return IdxDataset(pixels, classes, _idx_class_names(data_dir, int(classes.max()) + 1))
+    names = _idx_class_names(data_dir, int(classes.max()) + 1)
+    return IdxDataset(images.resolve(), pixels, classes, names)
 
 
 def _idx_class_names(data_dir: Path, count: int) -> list[str]:
@@ -138,7 +145,10 @@ def _open_folders(root: Path, split: Split) -> FolderDataset:
     if not found:
         raise DatasetError(f"no images in {root}. {_hint(split)}")
     return FolderDataset(
-        [file for file, _ in found], [i for _, i in found], [folder.name for folder in classes]
+        root.resolve(),
+        [file for file, _ in found],
+        [i for _, i in found],
+        [folder.name for folder in classes],
     )
 
 

@@ -53,14 +53,13 @@ class Trainer:
     def __init__(self, config: TrainConfig, folder: RunFolder) -> None:
         self._config, self._folder, self._report = config, folder, Report(folder.path)
         dataset = _training_set(config)
+        test_set = _test_set(config, dataset) if config.run_eval else None
         self._data = TrainingData(dataset, config)
         self._class_names, self._versions = dataset.class_names, versions()
         self._net = _network(config).set_train()
         self._rates = learning_rates(config, self._data.steps_per_epoch)
         self._step = training_step(self._net, self._rates, config)
-        self._evaluator = (
-            _evaluator(self._net, config, self._class_names) if config.run_eval else None
-        )
+        self._evaluator = None if test_set is None else _evaluator(self._net, test_set, config)
         self.progress = Progress(len(self._rates), config.log_interval)
         self.epoch, self.step, self._best = 0, 0, -1.0
         self.metrics: Metrics | None = None
@@ -165,6 +164,22 @@ def _training_set(config: TrainConfig) -> Dataset:
     return dataset
 
 
+def _test_set(config: TrainConfig, training_set: Dataset) -> Dataset:
+    data_dir = config.eval_data_dir or config.data_dir
+    dataset = open_dataset(data_dir, "test")
+    if dataset.source == training_set.source:
+        raise DatasetError(
+            f"the test images would be the training images, all of {dataset.source}; say where "
+            f"others are, --eval_data_dir, or --run_eval 0 to train without evaluation"
+        )
+    if dataset.class_names != training_set.class_names:
+        raise DatasetError(
+            f"the test images in {data_dir} have the classes {', '.join(dataset.class_names)}, "
+            f"the training images {', '.join(training_set.class_names)}"
+        )
+    return dataset
+
+
 def _network(config: TrainConfig) -> nn.Cell:
     net = build(config.architecture, config.num_classes)
     if config.pretrained is not None:
@@ -172,17 +187,10 @@ def _network(config: TrainConfig) -> nn.Cell:
     return net
 
 
-def _evaluator(net: nn.Cell, config: TrainConfig, class_names: list[str]) -> Evaluator:
-    data_dir = config.eval_data_dir or config.data_dir
-    dataset = open_dataset(data_dir, "test")
-    if dataset.class_names != class_names:
-        raise DatasetError(
-            f"the test images in {data_dir} have the classes {', '.join(dataset.class_names)}, "
-            f"the training images {', '.join(class_names)}"
-        )
+def _evaluator(net: nn.Cell, test_set: Dataset, config: TrainConfig) -> Evaluator:
     return Evaluator(
         net,
-        dataset,
+        test_set,
         config.transform,
         config.normalization,
         config.eval_per_batch_size,

@@ -26,6 +26,11 @@ class Subset:
     indices: NDArray[np.intp]
 
     @property
+    def source(self) -> Path:
+        """Where the whole dataset lies."""
+        return self.dataset.source
+
+    @property
     def class_names(self) -> list[str]:
         """Names in the order of the labels."""
         return self.dataset.class_names
@@ -69,7 +74,8 @@ def split(folder: Path, evaluation: EvaluationSet) -> tuple[HeldImages, HeldImag
         TrainingError: it holds no images at all.
     """
     dataset = open_dataset(folder, "train")
-    if dataset.class_names != evaluation.dataset.class_names or _same(dataset, evaluation.dataset):
+    judges = evaluation.dataset
+    if dataset.class_names != judges.class_names or dataset.source == judges.source:
         raise ExportError(
             f"int8 is calibrated on training images, never on those that judge it; --images "
             f"{folder} holds none of these classes: it needs {folder}/train, one folder per class, "
@@ -90,8 +96,3 @@ def _decoded(dataset: Dataset, transform: Transform, indices: NDArray[np.intp]) 
     images = EvaluationSet("the training images", Subset(dataset, indices), transform)
     [pixels] = images.batches(len(images))
     return HeldImages(pixels, images.labels)
-
-
-def _same(one: Dataset, other: Dataset) -> bool:
-    """Tell whether a folder without splits was opened as both of them."""
-    return len(one) == len(other) and one.encoded(0) == other.encoded(0)

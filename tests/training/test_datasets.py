@@ -76,6 +76,18 @@ def test_train_and_val_are_found_below_a_common_folder(tmp_path: Path) -> None:
     assert len(open_dataset(tmp_path, "test")) == 6
 
 
+def test_one_source_tells_that_the_images_are_the_same(tmp_path: Path) -> None:
+    image_folder(tmp_path / "train", ["ant", "bee"])
+    (tmp_path / "link").symlink_to("train")
+    whole = open_dataset(tmp_path / "train", "train").source
+    for folder in ("train", "link", "train/../train"):
+        assert open_dataset(tmp_path / folder, "test").source == whole
+    image_folder(tmp_path / "val", ["ant", "bee"])
+    assert open_dataset(tmp_path, "train").source == whole
+    assert open_dataset(tmp_path, "test").source != whole
+    assert open_dataset(FASHION_MNIST, "train").source != open_dataset(FASHION_MNIST, "test").source
+
+
 def test_what_was_looked_for_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"t10k-images-idx3-ubyte.*dataset-fashion-mnist"):
         open_dataset(tmp_path, "test")

@@ -135,6 +135,17 @@ def test_a_missing_device_is_an_error_and_not_a_fall_back(tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
+def test_training_images_never_stand_in_for_test_images(tmp_path: Path) -> None:
+    images = image_folder(tmp_path / "imagenet/train", ["ant", "bee", "cat"])
+    own = ("--num_classes", "3", "--per_batch_size", "3", "--train_images", "3")
+    arguments = ("--recipe", "smoke", *own, "--data_dir", images, "--ckpt_path", tmp_path / "out")
+    output = finish(start("training.train", *arguments), code=1)
+    assert "the test images would be the training images" in output
+    assert "--eval_data_dir, or --run_eval 0" in output
+    finish(start("training.train", *arguments, "--run_eval", "0"))
+    assert not list(tmp_path.glob("out/*/best_acc.ckpt"))
+
+
 def test_your_own_folders_train(tmp_path: Path) -> None:
     for split in ("train", "val"):
         image_folder(tmp_path / "mine" / split, ["ant", "bee", "cat"])
