@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.contract.golden import GOLDEN, FileAnswers, read_golden
+from export.contract.golden import GOLDEN, FileAnswers, own_tolerance, read_golden
 from export.contract.manifest import Manifest, ModelFile
 from export.contract.transform import Pixels
 from export.conversion import Converted
@@ -57,7 +57,7 @@ def prove(
         proof = Proof(file, parity)
         if item.reduced:
             answers = runner.predict(reference.golden_pixels)
-            proof = _reduced(item, parity, answers, _golden(root))
+            proof = _reduced(item, parity, answers, read_golden(root).probabilities())
         require(proof.parity)
         proofs.append(proof)
     return proofs
@@ -79,7 +79,7 @@ def _reduced(
     own = FileAnswers(
         format=file.format,
         precision=file.precision,
-        tolerance=tolerance.from_own(distance),
+        tolerance=own_tolerance(distance),
         probabilities=answers.tolist(),
     )
     return Proof(
@@ -88,7 +88,3 @@ def _reduced(
         # Real float16 arithmetic differs from this processor's as much as from float32.
         own if file.precision == "int8" else None,
     )
-
-
-def _golden(root: Path) -> Probabilities:
-    return np.array([image.probabilities for image in read_golden(root).images], np.float32)

@@ -1,8 +1,9 @@
-"""How far a reduced file may be from the original, and from its own answers, as measured."""
+"""How far a reduced file may be from the original, as measured."""
 
 from decimal import ROUND_CEILING, Context
 
-from export.contract.manifest import Precision
+from export.contract.golden import FLOAT32_NOISE
+from export.contract.manifest import LARGEST_TOLERANCE, Precision
 from export.errors import PrecisionError
 
 # The arithmetic of another processor: that of real float16, say, where this one has none.
@@ -10,30 +11,27 @@ MARGIN: dict[Precision, float] = {"fp16": 2.0, "int8": 1.5}
 # float16 rounds to 11 bits; a network that turns this into more is not fit for it. What int8 may
 # cost is asked for as accuracy.
 LARGEST_FP16 = 0.02
-FLOAT32_NOISE = 1e-5
 
 
 def from_original(path: str, precision: Precision, largest: float) -> float:
     """Return the allowed difference of a probability, given the largest that was measured.
 
     Raises:
-        PrecisionError: it is more than float16 can account for.
+        PrecisionError: it is more than the precision can account for.
     """
+    cap = LARGEST_TOLERANCE[precision]
     if precision == "fp16" and largest > LARGEST_FP16:
         raise PrecisionError(
             f"{path}: a probability differs by {largest:.3g} from the original's; float16 may cost "
             f"{LARGEST_FP16:g}, so nothing was exported. Leave fp16 out of --precision"
         )
-    return _up(max(MARGIN[precision] * largest, FLOAT32_NOISE))
-
-
-def from_own(distance: float) -> float:
-    """Return the allowed difference from the file's own recorded golden probabilities.
-
-    Half their distance from the original's: the original is never taken for the file, and other
-    kernels, which round here and there to the next of 256 levels, have room.
-    """
-    return max(distance / 2, FLOAT32_NOISE)
+    if not largest <= cap:
+        raise PrecisionError(
+            f"{path}: a probability differs by {largest:.3g} from the original's; a bundle may "
+            f"allow {precision} {cap:g}, so nothing was exported. Leave {precision} out of "
+            f"--precision"
+        )
+    return min(_up(max(MARGIN[precision] * largest, FLOAT32_NOISE)), cap)
 
 
 def _up(value: float) -> float:

@@ -4,6 +4,7 @@ Each is tried plain, and resealed: with every digest made right again.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -37,13 +38,25 @@ def start(path: Path) -> None:
             prove(bundle, file, backends, file.buckets)
 
 
-def in_manifest(change: Callable[[dict[str, Any]], None]) -> Spoil:
+def in_json(name: str, change: Callable[[dict[str, Any]], None]) -> Spoil:
     def spoil(path: Path) -> None:
-        stated = json.loads((path / MANIFEST).read_text())
+        stated = json.loads((path / name).read_text())
         change(stated)
-        (path / MANIFEST).write_text(json.dumps(stated))
+        (path / name).write_text(json.dumps(stated))
 
     return spoil
+
+
+def in_manifest(change: Callable[[dict[str, Any]], None]) -> Spoil:
+    return in_json(MANIFEST, change)
+
+
+def in_golden(change: Callable[[dict[str, Any]], None]) -> Spoil:
+    return in_json("golden/golden.json", change)
+
+
+def tolerate(number: int, tolerance: float) -> Spoil:
+    return in_manifest(lambda manifest: manifest["files"][number].update(tolerance=tolerance))
 
 
 def transform(**changes: object) -> Spoil:
@@ -121,6 +134,41 @@ CASES: dict[str, tuple[Spoil, str, str]] = {
         flip("golden/golden.json", b'"probabilities": [\n        0.'),
         r"changed since it was sealed: golden/golden\.json",
         r"probabilities of golden image golden/ant_0\.png differ by",
+    ),
+    "golden probabilities that are no numbers": (
+        in_golden(lambda golden: golden["images"][0].update(probabilities=[math.nan] * 3)),
+        r"changed since it was sealed: golden/golden\.json",
+        r"images\.0\.probabilities\.0\s+Input should be a finite number",
+    ),
+    "answers of int8 that are no numbers": (
+        in_golden(lambda golden: golden["files"][0]["probabilities"][0].__setitem__(0, math.nan)),
+        r"changed since it was sealed: golden/golden\.json",
+        r"files\.0\.probabilities\.0\.0\s+Input should be a finite number",
+    ),
+    "answers of int8 that any file gives": (
+        in_golden(lambda golden: golden["files"][0].update(tolerance=0.9)),
+        r"changed since it was sealed: golden/golden\.json",
+        "the int8 answers have a tolerance of 0.9; more than",
+    ),
+    "no answers of int8": (
+        in_golden(lambda golden: golden.update(files=[])),
+        r"changed since it was sealed: golden/golden\.json",
+        r"model_int8\.onnx: .* own golden probabilities are not recorded may have 0\.02",
+    ),
+    "a tolerance of all": (
+        tolerate(0, 1.0),
+        r"changed since it was sealed: manifest\.json",
+        r"model_fp32\.onnx: the tolerance is 1; fp32 may be at most 1e-05",
+    ),
+    "a tolerance without end": (
+        tolerate(0, math.inf),
+        r"changed since it was sealed: manifest\.json",
+        r"files\.0\.tolerance: Input should be",
+    ),
+    "a tolerance of all for fp16": (
+        tolerate(1, 1.0),
+        r"changed since it was sealed: manifest\.json",
+        r"model_fp16\.onnx: the tolerance is 1; fp16 may be at most 0\.04",
     ),
     "a byte of a label": (
         flip(MANIFEST, b'"be'),

@@ -65,6 +65,10 @@ def test_what_makes_no_sense_is_refused(
         ("buckets", []),
         ("buckets", [0, 1]),
         ("tolerance", -1e-5),
+        ("tolerance", 1.1e-5),
+        ("tolerance", 1.0),
+        ("tolerance", float("inf")),
+        ("tolerance", float("nan")),
         ("sha256", "zz"),
     ],
 )
