@@ -1,4 +1,7 @@
-"""A checkpoint is <stem>.ckpt, the weights, and <stem>.json, everything else about them."""
+"""A checkpoint is <stem>.ckpt, the weights, and <stem>.json, what they are and expect.
+
+The .json holds the digest of the .ckpt, so that neither can stand beside another's.
+"""
 
 import tempfile
 from collections.abc import Mapping
@@ -12,7 +15,8 @@ from mindspore import Tensor, nn
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
-from export.contract.manifest import Normalization
+from export.contract.bundle import sha256
+from export.contract.manifest import Normalization, Sha256
 from export.contract.transform import Transform
 from training.errors import CheckpointError
 from training.metrics import Metrics
@@ -28,6 +32,9 @@ class CheckpointInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
     schema_version: Literal[1] = Field(1, alias="schema")
+    sha256: Sha256 | None = Field(
+        None, description="of the .ckpt; null in files of before the field"
+    )
     architecture: str
     num_classes: int
     labels: list[str]
@@ -54,6 +61,7 @@ def save(net: nn.Cell, info: CheckpointInfo, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
         weights, text = Path(folder, "new.ckpt"), Path(folder, "new.json")
         mindspore.save_checkpoint(net, str(weights))
+        info = info.model_copy(update={"sha256": sha256(weights)})
         text.write_text(info.model_dump_json(indent=2) + "\n")
         for file in (weights, text):
             file.chmod(FILE_MODE)
@@ -62,16 +70,25 @@ def save(net: nn.Cell, info: CheckpointInfo, path: Path) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint; raise CheckpointError where a file is missing or broken."""
+    """Read a checkpoint; raise CheckpointError where a file is missing, broken or another's."""
     for file in (path, path.with_suffix(".json")):
         if not file.is_file():
             raise CheckpointError(f"no file {file}; a checkpoint is <stem>.ckpt and <stem>.json")
     try:
         info = CheckpointInfo.model_validate_json(path.with_suffix(".json").read_bytes())
+        _check_digest(path, info)
         parameters = mindspore.load_checkpoint(str(path))
     except (ValidationError, ValueError) as error:
         raise CheckpointError(f"{path} is not a checkpoint: {error}") from error
     return Checkpoint({name: value.asnumpy() for name, value in parameters.items()}, info)
+
+
+def _check_digest(path: Path, info: CheckpointInfo) -> None:
+    if info.sha256 is not None and info.sha256 != (found := sha256(path)):
+        raise CheckpointError(
+            f"{path} is damaged, or belongs to another {path.with_suffix('.json').name}: "
+            f"its sha256 is {found}, the .json states {info.sha256}; copy both files anew"
+        )
 
 
 def restore(net: nn.Cell, parameters: Mapping[str, NDArray[Any]]) -> None:

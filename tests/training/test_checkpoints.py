@@ -9,6 +9,7 @@ import pytest
 from mindspore import Tensor
 
 from tests.support.checkpoints import stirred, write_checkpoint
+from tests.training.conftest import ROOT
 from training import checkpoints
 from training.errors import CheckpointError
 from training.resnext import build
@@ -66,8 +67,45 @@ def test_a_missing_file_is_named(written: Path, suffix: str) -> None:
         checkpoints.load(written)
 
 
+def test_a_flipped_bit_is_noticed(written: Path) -> None:
+    data = bytearray(written.read_bytes())
+    data[len(data) // 2] ^= 1
+    written.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"tiny.ckpt is damaged, or belongs to another"):
+        checkpoints.load(written)
+
+
+def test_files_of_two_checkpoints_are_no_checkpoint(written: Path, tmp_path: Path) -> None:
+    info = checkpoints.load(written).info
+    other = tmp_path / "other.ckpt"
+    checkpoints.save(build("tiny", 10), info, other)
+    other.with_suffix(".json").replace(written.with_suffix(".json"))
+    with pytest.raises(CheckpointError, match=rf"its sha256 is {info.sha256}, the .json states"):
+        checkpoints.load(written)
+
+
+def without_digest(written: Path) -> None:
+    text = written.with_suffix(".json")
+    text.write_text(json.dumps(json.loads(text.read_text()) | {"sha256": None}))
+
+
+def test_a_checkpoint_of_before_the_digest_still_loads(written: Path) -> None:
+    parameters = checkpoints.load(written).parameters
+    without_digest(written)
+    again = checkpoints.load(written)
+    assert again.info.sha256 is None
+    assert again.parameters.keys() == parameters.keys()
+
+
+def test_the_shipped_checkpoint_states_its_digest() -> None:
+    shipped = checkpoints.load(ROOT / "models/fashion_resnext/checkpoint/fashion_resnext.ckpt")
+    assert shipped.info.sha256 is not None
+    assert shipped.info.metrics is not None
+
+
 def test_damaged_weights_are_refused(written: Path) -> None:
     written.write_bytes(b"no weights")
+    without_digest(written)
     with pytest.raises(CheckpointError, match=r"tiny.ckpt is not a checkpoint"):
         checkpoints.load(written)
 
