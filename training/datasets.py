@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from export.contract.decoders import ImageError, decode
 from training.errors import DatasetError
 from training.idx import read_idx
 
@@ -104,11 +105,10 @@ class FolderDataset:
         return self.labels[index]
 
     def rgb(self, index: int) -> Pixels:
-        """Return the decoded image; raise DatasetError that names a broken file."""
+        """Return the image as serving decodes it; raise DatasetError that names a broken file."""
         try:
-            with Image.open(self.files[index]) as image:
-                return np.asarray(image.convert("RGB"))
-        except OSError as error:
+            return decode(self.encoded(index))
+        except (OSError, ImageError) as error:
             raise DatasetError(f"{self.files[index]} is not a readable image: {error}") from error
 
     def encoded(self, index: int) -> bytes:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export.contract.decoders import decode
 from training.config import FASHION_MNIST
 from training.datasets import Dataset, open_dataset
 from training.errors import DatasetError
@@ -93,6 +94,18 @@ def test_what_was_looked_for_is_named(tmp_path: Path) -> None:
         open_dataset(tmp_path, "test")
     with pytest.raises(DatasetError, match=r"no folder .*/nowhere"):
         open_dataset(tmp_path / "nowhere", "train")
+
+
+def test_files_are_decoded_as_serving_decodes_them(tmp_path: Path) -> None:
+    (tmp_path / "ant").mkdir()
+    turned = Image.Exif()
+    turned[0x0112] = 6  # orientation: the top is on the right
+    Image.new("RGB", (6, 4), "red").save(tmp_path / "ant/0.jpg", exif=turned)
+    Image.fromarray(np.full((4, 6), 0xABCD, np.uint16)).save(tmp_path / "ant/1.png")
+    dataset = open_dataset(tmp_path, "train")
+    assert dataset.rgb(0).shape == (6, 4, 3)
+    assert (dataset.rgb(1) == 0xAB).all()
+    np.testing.assert_array_equal(dataset.rgb(0), decode(dataset.encoded(0)))
 
 
 def test_a_broken_image_is_named(tmp_path: Path) -> None:
