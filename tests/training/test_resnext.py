@@ -1,5 +1,6 @@
 """The network family: upstream's names, shapes and sizes."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from mindspore import Tensor, nn
 from mindspore.nn.utils import no_init_parameters
 
-from training.resnext import build
+from training.resnext import Bottleneck, Head, build
 
 BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 Shape = tuple[int, ...]
@@ -79,6 +80,23 @@ def test_the_last_batch_norm_of_a_block_starts_at_zero() -> None:
     block = build("tiny", 10).backbone.layer1[0]
     assert not block.bn3.gamma.asnumpy().any()
     assert (block.bn2.gamma.asnumpy() == 1).all()
+
+
+@pytest.mark.parametrize(("name", "fan_out"), [("conv1", 2048), ("conv2", 2048 * 9)])
+def test_convolutions_start_he_normal_by_fan_out(name: str, fan_out: int) -> None:
+    """He et al. 2015: std = sqrt(2 / fan_out); the outputs of all groups count."""
+    network = Bottleneck(256, 2048, 64, groups=64)
+    weight = getattr(network, name).weight.asnumpy()
+    assert weight.std() == pytest.approx(math.sqrt(2 / fan_out), rel=0.02)
+    assert weight.mean() == pytest.approx(0, abs=0.02 * math.sqrt(2 / fan_out))
+
+
+def test_the_head_starts_uniform_within_the_root_of_its_inputs() -> None:
+    """He uniform with a = sqrt(5): sqrt(6 / (1 + 5) / inputs) bounds weights and biases."""
+    head, bound = Head(2048, 1000).fc, 1 / math.sqrt(2048)
+    for values in (head.weight.asnumpy(), head.bias.asnumpy()):
+        assert np.abs(values).max() <= bound
+        assert values.std() == pytest.approx(bound / math.sqrt(3), rel=0.05)
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
