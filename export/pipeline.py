@@ -112,6 +112,7 @@ def _manifest(
 ) -> Manifest:
     size = original.transform.crop
     return Manifest(
+        schema_version=1,
         name=target.parent.name,
         version=target.name,
         architecture=original.architecture,

@@ -39,6 +39,12 @@ def _stays_inside(path: str) -> str:
     return path
 
 
+def _rises(buckets: list[int]) -> list[int]:
+    if buckets != sorted(set(buckets)):
+        raise ValueError(f"buckets must strictly rise, and not be {buckets}")
+    return buckets
+
+
 BundlePath = Annotated[str, AfterValidator(_stays_inside)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Tolerance = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -86,7 +92,9 @@ class ModelFile(_Part):
     format: Format
     precision: Precision
     sha256: Sha256
-    buckets: list[PositiveInt] = Field(description="batch sizes to warm and run", min_length=1)
+    buckets: Annotated[list[PositiveInt], AfterValidator(_rises)] = Field(
+        description="batch sizes to warm and run, smallest first", min_length=1
+    )
     tolerance: Tolerance = Field(
         description="largest allowed difference of a probability from its golden value"
     )
@@ -104,7 +112,7 @@ class ModelFile(_Part):
 class Manifest(_Part):
     """`manifest.json`, schema version 1."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1]
     name: Name
     version: Name
     architecture: str = Field(description="member of the network family")

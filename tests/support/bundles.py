@@ -82,6 +82,7 @@ def manifest(path: Path, name: str, version: str) -> Manifest:
         tolerance=1e-5,
     )
     return Manifest(
+        schema_version=1,
         name=name,
         version=version,
         architecture="mean_and_matrix",

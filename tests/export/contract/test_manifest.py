@@ -64,6 +64,8 @@ def test_what_makes_no_sense_is_refused(
         ("precision", "fp8"),
         ("buckets", []),
         ("buckets", [0, 1]),
+        ("buckets", [1, 4, 2]),
+        ("buckets", [1, 2, 2]),
         ("tolerance", -1e-5),
         ("tolerance", 1.1e-5),
         ("tolerance", 1.0),
@@ -77,6 +79,12 @@ def test_a_file_that_makes_no_sense_is_refused(
 ) -> None:
     stated["files"][0][field] = value
     with pytest.raises(ValidationError, match=field):
+        Manifest.model_validate(stated)
+
+
+def test_a_manifest_that_states_no_schema_is_refused(stated: dict[str, Any]) -> None:
+    del stated["schema_version"]
+    with pytest.raises(ValidationError, match=r"schema_version\n  Field required"):
         Manifest.model_validate(stated)
 
 
