@@ -16,7 +16,8 @@ def use(platform: str, index: int = 0) -> None:
         mindspore.set_device(platform, index)
         present = mindspore.hal.is_available(platform)
     except (RuntimeError, ValueError) as error:
-        raise DeviceError(_message(platform)) from error
+        reason = str(error).partition("\n")[0]
+        raise DeviceError(f"{_message(platform)} ({reason})") from error
     if not present:
         raise DeviceError(_message(platform))
 

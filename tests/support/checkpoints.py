@@ -10,7 +10,10 @@ from mindspore import Tensor, nn
 from export.contract.manifest import Normalization
 from export.contract.transform import Size, Stretch, Transform
 from training.checkpoints import CheckpointInfo, save
+from training.device import use
 from training.resnext import build
+
+use("CPU")  # before the first kernel runs; MindSpore refuses it afterwards
 
 NORMALIZATION = Normalization(mean=(123.0, 116.0, 103.0), std=(58.0, 57.0, 56.0))
 DIGITS = [str(digit) for digit in range(10)]
