@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,11 +15,16 @@ READMES = ("README.md", "README_CN.md")
 RUN_BY_CI = {"make lint", "make test", "make setup"}  # running the suite from the suite never ends
 
 
+def blocks(readme: str, language: str) -> list[str]:
+    """Return the page's code blocks in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / readme).read_text(), re.DOTALL)
+
+
 def commands(readme: str) -> list[str]:
     """Return the lines of the page's `sh` blocks, comments stripped."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / readme).read_text(), re.DOTALL)
-    lines = (line.split("  #")[0].strip() for block in blocks for line in block.splitlines())
-    return [line for line in lines if line]
+    lines = (line for block in blocks(readme, "sh") for line in block.splitlines())
+    stripped = (line.split("  #")[0].strip() for line in lines)
+    return [line for line in stripped if line]
 
 
 def test_ci_runs_what_the_readme_tells_contributors_to_run() -> None:
@@ -28,6 +34,7 @@ def test_ci_runs_what_the_readme_tells_contributors_to_run() -> None:
 
 def test_both_readmes_show_the_same_commands() -> None:
     assert commands("README.md") == commands("README_CN.md")
+    assert blocks("README.md", "python") == blocks("README_CN.md", "python")
 
 
 @pytest.mark.timeout(900)
@@ -53,6 +60,9 @@ def test_every_command_runs(tmp_path: Path) -> None:
                 server = _serve(environment)
             else:
                 _run(command.replace("8080", str(http)), environment)
+        [program] = blocks("README.md", "python")
+        program = program.replace("50051", str(grpc))
+        _run(f".venv/bin/python -c {shlex.quote(program)}", environment)
     finally:
         _stop(server)
 
@@ -81,7 +91,7 @@ def _serve(environment: dict[str, str]) -> subprocess.Popen[str]:
 
 
 def _stop(server: subprocess.Popen[str] | None) -> None:
-    if server:
+    if server and server.poll() is None:
         os.killpg(server.pid, signal.SIGTERM)
         server.communicate(timeout=60)
 

@@ -1,6 +1,7 @@
 """The bundle that ships with the repository, through a real server process."""
 
 import re
+import subprocess
 
 import grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
@@ -49,6 +50,10 @@ def test_reflection_lists_the_service(shipped_server: Server) -> None:
     assert {"resnext.serving.v1.Classifier", "grpc.health.v1.Health"} <= set(services)
 
 
-def test_the_banner_tells_where_to_ask(shipped_server: Server) -> None:
+def test_the_banner_tells_where_to_ask_and_how(shipped_server: Server) -> None:
     assert shipped_server.grpc in shipped_server.banner
     assert shipped_server.http in shipped_server.banner
+    [command] = re.findall(r"^Try +(.*)$", shipped_server.banner, re.MULTILINE)
+    assert "t_shirt_top" in command
+    answer = subprocess.check_output(command, shell=True, cwd=ROOT, text=True)
+    assert re.search(r"t_shirt_top_0.png +T-shirt/top", answer)
