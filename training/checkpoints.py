@@ -4,14 +4,14 @@ The .json holds the digest of the .ckpt, so that neither can stand beside anothe
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import mindspore
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, nn
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
@@ -94,17 +94,24 @@ def _check_digest(path: Path, info: CheckpointInfo) -> None:
 def restore(net: nn.Cell, parameters: Mapping[str, NDArray[Any]]) -> None:
     """Set every parameter of the network; raise CheckpointError listing what does not fit."""
     wanted = {parameter.name: parameter for parameter in net.get_parameters()}
-    problems = [f"missing: {name}" for name in sorted(wanted.keys() - parameters.keys())]
-    problems += [f"left over: {name}" for name in sorted(parameters.keys() - wanted.keys())]
-    problems += [
-        f"{name} has shape {parameters[name].shape}, the network {wanted[name].shape}"
-        for name in sorted(wanted.keys() & parameters.keys())
-        if parameters[name].shape != tuple(wanted[name].shape)
-    ]
+    problems = list(_problems(wanted, parameters))
     if problems:
         raise CheckpointError("the checkpoint does not fit: " + "; ".join(problems))
     for name, parameter in wanted.items():
         parameter.set_data(Tensor(np.ascontiguousarray(parameters[name])))
+
+
+def _problems(
+    wanted: Mapping[str, Parameter], parameters: Mapping[str, NDArray[Any]]
+) -> Iterator[str]:
+    yield from (f"missing: {name}" for name in sorted(wanted.keys() - parameters.keys()))
+    yield from (f"left over: {name}" for name in sorted(parameters.keys() - wanted.keys()))
+    for name in sorted(wanted.keys() & parameters.keys()):
+        found, shape = parameters[name], tuple(wanted[name].shape)
+        if found.shape != shape:
+            yield f"{name} has shape {found.shape}, the network {shape}"
+        if not np.issubdtype(found.dtype, np.floating):
+            yield f"{name} holds {found.dtype}, not floating-point numbers"
 
 
 def load_network(path: Path) -> tuple[nn.Cell, CheckpointInfo]:

@@ -59,6 +59,23 @@ def test_missing_left_over_and_misshapen_names_are_listed(written: Path) -> None
         assert words in str(refused.value)
 
 
+def test_weights_that_are_no_floating_point_numbers_are_refused(written: Path) -> None:
+    parameters = checkpoints.load(written).parameters
+    parameters["head.fc.bias"] = np.zeros(10, np.int32)
+    with pytest.raises(CheckpointError, match=r"head.fc.bias holds int32, not floating-point"):
+        checkpoints.restore(build("tiny", 10), parameters)
+
+
+def test_float16_weights_are_widened(written: Path) -> None:
+    parameters = checkpoints.load(written).parameters
+    half = parameters["head.fc.weight"].astype(np.float16)
+    net = build("tiny", 10)
+    checkpoints.restore(net, parameters | {"head.fc.weight": half})
+    weight = net.head.fc.weight.asnumpy()
+    assert weight.dtype == np.float32
+    np.testing.assert_array_equal(weight, half)
+
+
 @pytest.mark.parametrize("suffix", [".ckpt", ".json"])
 def test_a_missing_file_is_named(written: Path, suffix: str) -> None:
     missing = written.with_suffix(suffix)
