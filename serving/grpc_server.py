@@ -1,17 +1,43 @@
 """grpc.aio with the Classifier, health and reflection services."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
 
 import grpc
-from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from protos import classifier_pb2
 from protos.classifier_pb2_grpc import ClassifierServicer, add_ClassifierServicer_to_server
 from serving.api.health import Health
 from serving.errors import StartupError
+from serving.readiness import Readiness
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+CALLS_ALONE = 5
+LONGEST_HOLD_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class _Arrivals(grpc.aio.ServerInterceptor):
+    """Counts the calls that reach a handler."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Count one."""
+        self.count += 1
+        return await continuation(handler_call_details)
+
 
 SERVICE = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
 
@@ -21,7 +47,7 @@ class GrpcServer:
 
     Args:
         classifier: the service.
-        draining: set when streams have to end.
+        readiness: the server's state.
         host: address to listen on.
         port: its port; 0 takes a free one, then in `port`.
         max_message_bytes: largest message in either direction.
@@ -30,25 +56,29 @@ class GrpcServer:
     def __init__(
         self,
         classifier: ClassifierServicer,
-        draining: asyncio.Event,
+        readiness: Readiness,
         *,
         host: str,
         port: int,
         max_message_bytes: int,
     ) -> None:
+        self._arrivals = _Arrivals()
         self._server = grpc.aio.server(
+            interceptors=[self._arrivals],
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
                 ("grpc.so_reuseport", 0),  # else a second server would share the port unnoticed
-            ]
+            ],
         )
-        self.health = Health((SERVICE,), draining)
+        self._readiness = readiness
+        self.health = Health((SERVICE,), readiness.draining)
         add_ClassifierServicer_to_server(classifier, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(services, self._server)
         self.port = _bind(self._server, host, port)
+        self._address = _address(host, self.port)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -62,11 +92,38 @@ class GrpcServer:
 
     async def stop(self, grace_period_s: float) -> None:
         """Accept no more calls; return when all are over, or cut off after the grace period."""
-        await self._server.stop(grace_period_s)
+        await self._let_in_who_waits(min(grace_period_s, LONGEST_HOLD_S))
+        stopping = asyncio.create_task(self._server.stop(grace_period_s))
+        # Runs after the first step of the task, which tells every client to go elsewhere.
+        asyncio.get_running_loop().call_soon(self._readiness.farewell.set)
+        await stopping
+
+    async def _let_in_who_waits(self, timeout_s: float) -> None:
+        """Return when the calls that have arrived have reached their handlers.
+
+        gRPC cancels the others when it stops, and does not tell how many they are. None is left
+        when calls of our own come through one after the other, and no one else's between them.
+        """
+        options = [("grpc.enable_http_proxy", 0)]
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                grpc.aio.insecure_channel(self._address, options=options) as channel,
+            ):
+                await self._until_alone(health_pb2_grpc.HealthStub(channel))
+        except (TimeoutError, grpc.aio.AioRpcError) as error:
+            logger.warning("calls that wait may be cut off: %r", error)
+
+    async def _until_alone(self, stub: health_pb2_grpc.HealthStub) -> None:
+        alone = 0
+        while alone < CALLS_ALONE:
+            before = self._arrivals.count
+            await stub.Check(health_pb2.HealthCheckRequest())
+            alone = alone + 1 if self._arrivals.count == before + 1 else 0
 
 
 def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = _address(host, port)
     try:
         return server.add_insecure_port(address)
     except RuntimeError as error:
@@ -74,3 +131,7 @@ def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
             f"cannot listen on {address} for gRPC: the port is taken, or the address is none of "
             f"this machine; choose others with --grpc-port and --host"
         ) from error
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -17,12 +17,15 @@ class State(StrEnum):
 
 
 class Readiness:
-    """The server's state, copied to the gauge that says so; `draining` ends what never would."""
+    """The server's state, copied to the gauge that says so.
+
+    `draining` ends what never would; `farewell` is set when clients know that they must leave.
+    """
 
     def __init__(self, gauge: Gauge) -> None:
         self._gauge = gauge
         self.state = State.LOADING
-        self.draining = asyncio.Event()
+        self.draining, self.farewell = asyncio.Event(), asyncio.Event()
 
     def enter(self, state: State) -> None:
         """Change the state."""
@@ -30,6 +33,14 @@ class Readiness:
         self._gauge.set(state is State.SERVING)
         if state is State.DRAINING:
             self.draining.set()
+
+    async def may_answer(self) -> None:
+        """Return at once, or, from the start of draining on, when clients know of it.
+
+        A caller that loops would else send its next call into the closing server.
+        """
+        if self.draining.is_set():
+            await self.farewell.wait()
 
     def check(self) -> None:
         """Raise `UnavailableError` unless the server serves."""

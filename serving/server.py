@@ -50,9 +50,9 @@ class Server:
     def __init__(self, config: ServingConfig) -> None:
         self._config = config
         self._metrics = Metrics(CollectorRegistry())
-        self._readiness = Readiness(self._metrics.ready)
+        self.readiness = Readiness(self._metrics.ready)
         self.repository = ModelRepository()
-        app = create_app(self._metrics.registry, self._readiness)
+        app = create_app(self._metrics.registry, self.readiness)
         self.http = HttpServer(app, config.host, config.http_port)
         self.grpc = self._create_grpc()
 
@@ -74,7 +74,7 @@ class Server:
 
     async def start(self) -> None:
         """Say, to probes and to the operator, that the server answers."""
-        self._readiness.enter(State.SERVING)
+        self.readiness.enter(State.SERVING)
         await self.grpc.health.say(serving=True)
         bundle = self.repository.all()[0].bundle
         lines = banner(bundle, self._config.host, self.grpc.port, self.http.port)
@@ -83,19 +83,19 @@ class Server:
     async def drain(self) -> None:
         """Say that it does not, accept no more, finish what is in flight."""
         await self.grpc.health.say(serving=False)
-        self._readiness.enter(State.DRAINING)
+        self.readiness.enter(State.DRAINING)
         await self.grpc.stop(self._config.grace_period_s)
 
     def _create_grpc(self) -> GrpcServer:
         classifier = Classifier(
             self.repository,
-            self._readiness,
+            self.readiness,
             max_images_per_request=self._config.max_images_per_request,
             default_timeout_s=self._config.default_timeout_ms / 1000,
         )
         return GrpcServer(
             classifier,
-            self._readiness.draining,
+            self.readiness,
             host=self._config.host,
             port=self._config.grpc_port,
             max_message_bytes=self._config.max_message_bytes,

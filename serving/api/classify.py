@@ -51,9 +51,12 @@ class Classifier(ClassifierServicer):
     ) -> pb.ClassifyResponse:
         """Classify the images of one request."""
         try:
-            return await self._classify(request, context)
+            response = await self._classify(request, context)
         except Exception as error:  # noqa: BLE001 - told to the caller
+            await self._readiness.may_answer()
             await _abort(context, error)
+        await self._readiness.may_answer()
+        return response
 
     async def ClassifyStream(  # type: ignore[override]  # noqa: N802 - the form that writes itself
         self, request_iterator: AsyncIterator[pb.ClassifyRequest], context: Context

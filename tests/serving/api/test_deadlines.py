@@ -75,6 +75,7 @@ async def test_draining_answers_all_that_is_in_flight(tiny: Path) -> None:
         calls = [stub.Classify(request(value)) for value in range(32)]
         await until(lambda: rig.sample("inflight_images") == 32)
         draining = asyncio.create_task(server.drain())
+        await server.readiness.farewell.wait()
         async with calling(server) as late:
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await late.Classify(request(1))
