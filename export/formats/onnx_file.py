@@ -7,14 +7,12 @@ from pathlib import Path
 
 import mindspore.onnx
 import onnx
-from onnx import GraphProto, ModelProto, helper, version_converter
+from onnx import GraphProto
 
 from export.formats import INPUT, OUTPUT
 from export.formats.batch_norm import fold_batch_norm
+from export.formats.opset import lift
 from export.graph import Deployment
-
-# The newest that MindSpore Lite 2.0.0's converter reads: 18 turns reduction axes into inputs.
-OPSET = 17
 
 
 def write(deployment: Deployment, path: Path) -> None:
@@ -37,20 +35,6 @@ def write(deployment: Deployment, path: Path) -> None:
     _make_regular(model.graph)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
-
-
-def lift(model: ModelProto) -> ModelProto:
-    """Return the model in opset 17; the weights go round the converter, which copies them."""
-    weights = list(model.graph.initializer)
-    shapes = [helper.make_tensor_value_info(w.name, w.data_type, w.dims) for w in weights]
-    del model.graph.initializer[:]
-    model.graph.input.extend(shapes)
-    lifted = version_converter.convert_version(model, OPSET)
-    for shape in shapes:
-        lifted.graph.input.remove(shape)
-    lifted.graph.initializer.extend(weights)
-    lifted.ir_version = helper.find_min_ir_version_for(lifted.opset_import)
-    return lifted
 
 
 def _make_regular(graph: GraphProto) -> None:

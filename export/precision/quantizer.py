@@ -17,6 +17,7 @@ from onnxruntime.quantization import (
 
 from export.contract.transform import Pixels
 from export.errors import PrecisionError
+from export.formats.opset import OPSET, lift, opset
 from export.precision.calibration import METHODS, calibrate
 from export.precision.names import name_nodes
 from export.precision.report import Method
@@ -29,10 +30,14 @@ OPERATORS = [*LAYERS, "Add", "AveragePool", "Clip", "Concat", "Flatten", "Global
     "MaxPool", "Relu", "Reshape"]  # fmt: skip
 
 
+# DequantizeLinear takes a scale per channel from here on.
+LEAST_OPSET = 13
+
+
 class Quantizer:
     """A float32 file that can be written in int8, as a whole or in part.
 
-    Raises `PrecisionError` where it has no layer to quantise.
+    Raises `PrecisionError` where it has no layer to quantise, or its opset is too old.
 
     Args:
         source: the float32 deployment graph.
@@ -44,7 +49,7 @@ class Quantizer:
     def __init__(self, source: Path, scratch: Path, images: HeldImages, batch: int) -> None:
         self._scratch, self._images, self._batch = scratch, images, batch
         self._model = scratch / "preprocessed.onnx"
-        named = onnx.load(source)
+        named = _recent(onnx.load(source))
         name_nodes(named.graph)
         onnx.save(named, self._model)
         # Symbolic shapes matter to transformers alone, and want sympy.
@@ -82,6 +87,19 @@ class Quantizer:
     def _batches(self) -> Iterator[Pixels]:
         batches = self._images.batches(self._batch)
         return (pixels for pixels in batches if len(pixels) == self._batch)
+
+
+def _recent(model: onnx.ModelProto) -> onnx.ModelProto:
+    found = opset(model)
+    if found >= LEAST_OPSET:
+        return model
+    try:
+        return lift(model)
+    except (RuntimeError, onnx.version_converter.ConvertError) as error:
+        raise PrecisionError(
+            f"int8 needs opset {LEAST_OPSET} or newer, and this model of opset {found} cannot be "
+            f"lifted to {OPSET}; export it anew, or leave int8 out of --precision: {error}"
+        ) from error
 
 
 def _layers(model: onnx.ModelProto) -> list[str]:

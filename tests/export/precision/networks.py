@@ -18,7 +18,7 @@ SHARPNESS = 6.0
 Array = NDArray[np.float32]
 
 
-def write_network(path: Path, images: EvaluationSet, outliers: int = 0) -> Path:
+def write_network(path: Path, images: EvaluationSet, outliers: int = 0, opset: int = 17) -> Path:
     """Write a network fitted to the images; `outliers` of its layers do not survive int8.
 
     Such a layer copies its input, but each of its channels also takes a dead one, which is always
@@ -52,7 +52,7 @@ def write_network(path: Path, images: EvaluationSet, outliers: int = 0) -> Path:
         helper.make_node("Gemm", head, ["logits"], name="head"),
         helper.make_node("Softmax", ["logits"], [OUTPUT], axis=1),
     ]
-    model = _model(nodes, weights, OUTPUT, 10)
+    model = _model(nodes, weights, OUTPUT, 10, opset)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
     return path
@@ -94,7 +94,7 @@ def _run(model: onnx.ModelProto, images: EvaluationSet) -> Array:
 
 
 def _model(
-    nodes: list[NodeProto], weights: dict[str, Array], output: str, size: int
+    nodes: list[NodeProto], weights: dict[str, Array], output: str, size: int, opset: int = 17
 ) -> onnx.ModelProto:
     images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", 28, 28, 3])
     answer = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", None])
@@ -102,4 +102,4 @@ def _model(
         answer = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", size])
     tensors = [numpy_helper.from_array(value, name) for name, value in weights.items()]
     graph = helper.make_graph(nodes, "fashion", [images], [answer], tensors)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)

@@ -84,6 +84,17 @@ def test_a_layer_that_does_not_survive_stays_in_float(
     assert "body.weight_quantized" in tensors
 
 
+@pytest.mark.parametrize("opset", [11, 12])
+def test_an_old_opset_is_lifted(
+    opset: int, images: Path, evaluation: EvaluationSet, fitting: EvaluationSet, tmp_path: Path
+) -> None:
+    source = write_network(tmp_path / "fp32.onnx", fitting, opset=opset)
+    report = write_int8(source, tmp_path / "int8.onnx", task(source, images, evaluation))
+    assert (report.layers, report.kept_in_float) == (3, [])
+    [stated] = onnx.load(source).opset_import
+    assert stated.version == opset
+
+
 def test_training_images_are_never_those_that_judge(
     images: Path, evaluation: EvaluationSet
 ) -> None:
