@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.conftest import start
+from tests.training.conftest import ROOT, start
 from tests.training.test_datasets import image_folder
 from training import checkpoints
 from training.config import FASHION_MNIST
@@ -146,17 +146,17 @@ def test_training_images_never_stand_in_for_test_images(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("out/*/best_acc.ckpt"))
 
 
-def test_your_own_folders_train(tmp_path: Path) -> None:
+def test_your_own_folders_train_as_the_page_shows(tmp_path: Path) -> None:
     for split in ("train", "val"):
-        image_folder(tmp_path / "mine" / split, ["ant", "bee", "cat"])
+        image_folder(tmp_path / "mine" / split, ["ant", "bee", "cat", "dog", "eel", "fly"])
+    [example] = re.findall(r"```yaml\n(.*?)```", (ROOT / "training/README.md").read_text(), re.S)
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text(
-        "architecture: tiny\nnum_classes: 3\nimage_size: [32, 32]\nper_batch_size: 3\n"
-        f"max_epoch: 2\ndata_dir: {tmp_path / 'mine'}\n"
-    )
-    finish(start("training.train", "--recipe", recipe, "--ckpt_path", tmp_path / "outputs"))
+    recipe.write_text(example)
+    here = ("--data_dir", tmp_path / "mine", "--ckpt_path", tmp_path / "outputs")
+    short = ("--num_classes", "6", "--max_epoch", "2")
+    finish(start("training.train", "--recipe", recipe, *here, *short))
     info = checkpoints.load(tmp_path / "outputs/latest/best_acc.ckpt").info
-    assert info.labels == ["ant", "bee", "cat"]
-    assert info.transform.resize.resized(500, 400) == (36, 36)
+    assert info.labels == ["ant", "bee", "cat", "dog", "eel", "fly"]
+    assert info.transform.resize.resized(500, 400) == (73, 73)
     assert info.metrics is not None
-    assert info.metrics.images == 6
+    assert info.metrics.images == 21
