@@ -30,12 +30,12 @@ class OriginalRunner:
             self._session = onnxruntime.InferenceSession(path, _quiet())
         except Exception as error:
             raise ExportError(f"{path}: ONNX Runtime cannot load it: {error}") from error
-        self._signature, self._kind = signature, output_kind
+        self._path, self._signature, self._kind = path, signature, output_kind
         self._mean = np.array(normalization.mean, np.float32)
         self._std = np.array(normalization.std, np.float32)
 
     def answers(self, pixels: Pixels) -> NDArray[np.float64]:
-        """Return what the file gives, whatever it is, as (n, classes)."""
+        """Return what the file gives, whatever it is, as (n, classes); raise `ExportError`."""
         batch = self._signature.batch or len(pixels)
         parts = [self._run(pixels[i : i + batch], batch) for i in range(0, len(pixels), batch)]
         return np.concatenate(parts).astype(np.float64)
@@ -52,8 +52,22 @@ class OriginalRunner:
         padded = np.zeros((batch, *pixels.shape[1:]), np.uint8)
         padded[: len(pixels)] = pixels
         feed = {self._signature.input: self._prepared(padded)}
-        answers: NDArray[Any] = self._session.run([self._signature.output], feed)[0]
+        try:
+            answers: NDArray[Any] = self._session.run([self._signature.output], feed)[0]
+        except Exception as error:  # ONNX Runtime's errors share no base
+            raise ExportError(f"{self._told(batch)}: {error}") from error
+        if answers.shape[:1] != (batch,):
+            raise ExportError(f"{self._told(batch)}: the output has shape {answers.shape}")
         return answers.reshape(batch, -1)[: len(pixels)]
+
+    def _told(self, batch: int) -> str:
+        fixed = self._signature.batch is not None
+        return (
+            f"{self._path} states that input {self._signature.input} takes "
+            f"{f'{batch} images' if fixed else 'any batch'}, but {batch} images do not give "
+            f"{batch} answers; export it anew with {'another' if fixed else 'a fixed'} batch, or "
+            f"so that the batch is kept throughout (reshape to -1)"
+        )
 
     def _prepared(self, pixels: Pixels) -> NDArray[Any]:
         images: NDArray[Any] = pixels
@@ -68,14 +82,14 @@ def runs_any_batch(
     model: ModelProto, pixels: Pixels, expected: NDArray[np.float32], tolerance: float
 ) -> bool:
     """Return whether a wrapped model gives the expected probabilities in batches of any size."""
-    session = onnxruntime.InferenceSession(model.SerializeToString(), _quiet())
-    for batch in (1, 3, len(pixels)):
-        try:
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), _quiet())
+        for batch in (1, 3, len(pixels)):
             [answers] = session.run(None, {INPUT: pixels[:batch]})
-        except Exception:  # noqa: BLE001  # ONNX Runtime's errors share no base; any says no
-            return False
-        if not np.allclose(answers, expected[:batch], rtol=0, atol=tolerance):
-            return False
+            if not np.allclose(answers, expected[:batch], rtol=0, atol=tolerance):
+                return False
+    except Exception:  # noqa: BLE001  # ONNX Runtime's errors share no base; any says no
+        return False
     return True
 
 

@@ -20,12 +20,15 @@ from export.foreign.runner import OriginalRunner, runs_any_batch
 from export.foreign.signature import Signature, read_signature
 from export.foreign.wrap import free_batch, wrap
 from export.formats import FileFormat
+from export.formats.opset import opset
 from export.golden_images import synthetic
 from export.labels import read_labels
 from export.original import TOLERANCES, Original
 
 IDENTITY = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 SUM_TOLERANCE = 1e-2
+# Before that Sub and Div do not broadcast, and ONNX Runtime has no kernels for them.
+LEAST_OPSET = 7
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +85,11 @@ def _load(path: Path) -> ModelProto:
         onnx.checker.check_model(model)
     except (OSError, DecodeError, onnx.checker.ValidationError) as error:
         raise ExportError(f"{path} is not a readable ONNX file: {error}") from error
+    if (found := opset(model)) < LEAST_OPSET:
+        raise ExportError(
+            f"{path} is of opset {found}; the graph around it needs {LEAST_OPSET} or newer, so "
+            f"export the model anew, or lift it with onnx.version_converter"
+        )
     return model
 
 

@@ -8,7 +8,8 @@ OPSET = 17
 
 def opset(model: ModelProto) -> int:
     """Return the version of ONNX's own operators that the model uses."""
-    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    versions = [e.version for e in model.opset_import if e.domain in ("", "ai.onnx")]
+    return max(versions, default=1)
 
 
 def lift(model: ModelProto) -> ModelProto:

@@ -105,6 +105,30 @@ def stuck_batch() -> ModelProto:
     return model(nodes, (TensorProto.FLOAT, [2, 3, SIDE, SIDE]), given)
 
 
+def half_dynamic() -> ModelProto:
+    """NCHW float32 that states any batch, and keeps inside the one that it was traced with."""
+    shape: Shape = ["n", 3, SIDE, SIDE]
+    given = ("logits", TensorProto.FLOAT, ["n", CLASSES])
+    return model(network("images", 1), (TensorProto.FLOAT, shape), given)
+
+
+def mixed_batch() -> ModelProto:
+    """NCHW float32, any batch, for all of which there is one answer."""
+    nodes = [
+        *network("images", "n"),
+        helper.make_node("ReduceMean", ["logits"], ["mean"], axes=[0]),
+    ]
+    shape: Shape = ["n", 3, SIDE, SIDE]
+    return model(nodes, (TensorProto.FLOAT, shape), ("mean", TensorProto.FLOAT, [1, CLASSES]))
+
+
+def old_opset() -> ModelProto:
+    """NCHW float32, opset 6."""
+    built = fixed_batch()
+    built.opset_import[0].version = 6
+    return built
+
+
 def save_with_external_data(built: ModelProto, path: Path) -> None:
     """Write the weights into a file beside the model."""
     onnx.save(built, path, save_as_external_data=True, location="weights.bin", size_threshold=0)

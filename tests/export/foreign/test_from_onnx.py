@@ -1,6 +1,7 @@
 """Foreign ONNX files become bundles that answer as the files did."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,21 @@ def test_the_wrong_kind_of_output_is_noticed(
     build, _, normalization = KINDS[name]
     assert Wrapping(tmp_path, build(), normalization).run(kind) == 1
     assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("build", "hint"),
+    [
+        (models.half_dynamic, "takes any batch, but 10 images do not give 10 answers; export it"),
+        (models.mixed_batch, r"10 images do not give 10 answers; .*has shape \(1, 4\)"),
+        (models.old_opset, "is of opset 6; the graph around it needs 7 or newer"),
+    ],
+)
+def test_a_model_that_cannot_run_is_told_what_would(
+    build: Callable[[], ModelProto], hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Wrapping(tmp_path, build(), COLOURED).run("logits") == 1
+    assert re.search(hint, " ".join(capsys.readouterr().err.split()))
 
 
 def test_another_image_size_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
