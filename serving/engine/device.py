@@ -1,5 +1,6 @@
 """One instance of a model: the thread that takes batches and runs them."""
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from serving.engine.batcher import Batcher, Clock
 from serving.engine.job import ImageJob, split
 from serving.engine.pixel_pool import PixelPool
 from serving.errors import InternalError, ServingError
+
+logger = logging.getLogger(__name__)
 
 
 class BatchRun(NamedTuple):
@@ -85,6 +88,7 @@ class Device:
         if error and len(batch) == 1:
             self._sink.fail(batch, InternalError.logged(error))
         elif error:
+            logger.warning("a batch of %d failed: running halves", len(batch), exc_info=error)
             middle = len(batch) // 2
             self._run_half(batch[:middle])
             self._run_half(batch[middle:])

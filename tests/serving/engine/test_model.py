@@ -170,7 +170,9 @@ async def test_a_bug_while_decoding_is_logged_and_told_as_an_id(
     assert rig.images("failed") == 1
 
 
-async def test_of_a_failing_batch_the_good_half_is_answered(tiny: Path) -> None:
+async def test_of_a_failing_batch_the_good_half_is_answered(
+    tiny: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with Rig(tiny).running() as rig:
         first = await rig.busy()
         good, bad = rig.classify(1, 2), rig.classify(Gate.POISON, 4)
@@ -182,6 +184,10 @@ async def test_of_a_failing_batch_the_good_half_is_answered(tiny: Path) -> None:
         assert classes(await rig.classify(5)) == [5]
     assert rig.backends[0].batches == [(1, 1), (4, 4), (2, 2), (2, 2), (1, 1)]
     assert rig.images("failed") == 2
+    [batch, half] = caplog.records
+    assert batch.getMessage() == "a batch of 4 failed: running halves"
+    assert batch.exc_info
+    assert half.levelname == "ERROR"
 
 
 async def test_a_failing_single_image_runs_once(tiny: Path) -> None:
