@@ -3,7 +3,12 @@
 import re
 
 from serving.engine.model import Model
-from serving.errors import InvalidRequestError, ModelNotFoundError, UnavailableError
+from serving.errors import (
+    InvalidRequestError,
+    ModelNotFoundError,
+    StartupError,
+    UnavailableError,
+)
 
 
 class ModelRepository:
@@ -13,8 +18,14 @@ class ModelRepository:
         self._models: dict[str, dict[str, Model]] = {}
 
     def add(self, model: Model) -> None:
-        """Add a model that answers."""
-        self._models.setdefault(model.name, {})[model.version] = model
+        """Add a model that answers; raise `StartupError` where its name and version are taken."""
+        versions = self._models.setdefault(model.name, {})
+        if held := versions.get(model.version):
+            raise StartupError(
+                f"{held.bundle.path} and {model.bundle.path} are both {model.name}/{model.version};"
+                f" name one of them, or export one under another version"
+            )
+        versions[model.version] = model
 
     def all(self) -> list[Model]:
         """Return every model, sorted by name, then version."""

@@ -5,7 +5,12 @@ import pytest
 
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
-from serving.errors import InvalidRequestError, ModelNotFoundError, UnavailableError
+from serving.errors import (
+    InvalidRequestError,
+    ModelNotFoundError,
+    StartupError,
+    UnavailableError,
+)
 
 
 def holding(*models: tuple[str, str]) -> ModelRepository:
@@ -49,6 +54,17 @@ def test_an_unknown_version_is_told_what_is_there() -> None:
 def test_nothing_loaded_yet_is_unavailable() -> None:
     with pytest.raises(UnavailableError, match="loading"):
         ModelRepository().get("net", "")
+
+
+def test_a_taken_name_and_version_is_refused_with_both_paths() -> None:
+    repository = ModelRepository()
+    first, second = (
+        SimpleNamespace(name="net", version="1", bundle=SimpleNamespace(path=path))
+        for path in ("models/a", "models/b")
+    )
+    repository.add(cast("Model", first))
+    with pytest.raises(StartupError, match="models/a and models/b are both net/1"):
+        repository.add(cast("Model", second))
 
 
 def test_all_is_sorted_by_name_then_version() -> None:
