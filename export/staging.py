@@ -21,14 +21,14 @@ def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
 
     Everyone may read the result. Raises `ExportError` where `target` exists already.
     """
-    if target.exists() and not overwrite:
-        raise ExportError(f"{target} exists; choose another --version, or replace it: --overwrite")
+    if not overwrite:
+        _must_be_free(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     directory = Path(mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         yield directory
         _let_everyone_read(directory)
-        _move(directory, target)
+        _move(directory, target, overwrite=overwrite)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -39,11 +39,27 @@ def _let_everyone_read(directory: Path) -> None:
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def _move(directory: Path, target: Path) -> None:
-    if not target.exists():
+def _move(directory: Path, target: Path, *, overwrite: bool) -> None:
+    if not overwrite:
+        _must_be_free(target)  # it may have appeared meanwhile
+    if target.exists():
+        _replace(target, directory)
+    else:
         directory.rename(target)
-        return
+
+
+def _must_be_free(target: Path) -> None:
+    if target.exists():
+        raise ExportError(f"{target} exists; choose another --version, or replace it: --overwrite")
+
+
+def _replace(target: Path, directory: Path) -> None:
     aside = Path(mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    target.rename(aside / target.name)
-    directory.rename(target)
+    old = target.rename(aside / target.name)
+    try:
+        directory.rename(target)
+    except BaseException:
+        old.rename(target)
+        aside.rmdir()
+        raise
     shutil.rmtree(aside)

@@ -62,6 +62,36 @@ def test_replaces_a_version_only_when_told_to(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
+def test_a_version_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    def export() -> None:
+        with staged(tmp_path / "1", overwrite=False) as directory:
+            (directory / "a.txt").write_text("mine")
+            write(tmp_path / "1", "another's")
+
+    with pytest.raises(ExportError, match="1 exists"):
+        export()
+    assert (tmp_path / "1/golden/a.txt").read_text() == "another's"
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_the_old_version_comes_back_where_the_new_one_cannot_appear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "1", "old")
+    rename = Path.rename
+
+    def full(self: Path, target: Path) -> Path:
+        if (self / "golden/a.txt").read_text() == "new":
+            raise OSError("no space left")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OSError, match="no space left"):
+        write(tmp_path / "1", "new", overwrite=True)
+    assert (tmp_path / "1/golden/a.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
 def test_the_next_version_is_the_one_after_the_highest(tmp_path: Path) -> None:
     assert next_version(tmp_path / "nothing") == "1"
     for name in ("1", "2", "10", "trial", ".3-x"):
