@@ -78,6 +78,12 @@ class Classifier(ClassifierServicer):
             async for request in requests:
                 await places.acquire()
                 answers.create_task(answer(request))
+            cut_off = self._readiness.draining.is_set()
+        if cut_off:
+            # There may be requests that were sent and not read: OK would claim that all have
+            # their answers.
+            await self._readiness.may_answer()
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
 
     async def GetModel(  # noqa: N802
         self, request: pb.GetModelRequest, context: Context

@@ -75,9 +75,24 @@ async def test_draining_ends_an_open_stream_after_its_answers(tiny: Path) -> Non
         await rig.gate.wait()
         draining = asyncio.create_task(server.drain())
         rig.gate.open()
-        answers = [answer.id async for answer in call]
+        assert (await call.read()).id == "4"
+        with pytest.raises(grpc.aio.AioRpcError, match="draining") as ended:
+            await call.read()
         await draining
-    assert answers == ["4"]
+    assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_draining_lets_a_stream_that_was_read_whole_end_well(tiny: Path) -> None:
+    rig = Rig(tiny)
+    async with gated_server(rig) as server, calling(server) as stub:
+        call = stub.ClassifyStream(iter([request(4)]))
+        await rig.gate.wait()
+        for _ in range(3):  # behind the end of the stream, on the same connection
+            await stub.GetModel(pb.GetModelRequest())
+        draining = asyncio.create_task(server.drain())
+        rig.gate.open()
+        assert [answer.id async for answer in call] == ["4"]
+        await draining
 
 
 async def test_a_stream_that_is_done_ends_well(stub: "Stub") -> None:
