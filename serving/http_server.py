@@ -10,6 +10,9 @@ from starlette.applications import Starlette
 
 from serving.errors import StartupError
 
+# For a client that does not read its answer; probes and metrics take milliseconds.
+GRACE_PERIOD_S = 2
+
 
 class _Uvicorn(uvicorn.Server):
     @contextmanager
@@ -25,7 +28,12 @@ class HttpServer:
         self._listener = _listen(host, port)
         self.port: int = self._listener.getsockname()[1]
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", log_level="warning"
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            log_level="warning",
+            timeout_graceful_shutdown=GRACE_PERIOD_S,
         )
         self._server = _Uvicorn(config)
 

@@ -67,6 +67,22 @@ def test_a_device_that_is_not_there_is_refused(tiny: Path) -> None:
     assert "onnxruntime-gpu" in refusal(tiny, "--device", "cuda")
 
 
+def test_a_client_that_does_not_read_does_not_keep_it_alive(tiny: Path) -> None:
+    process = start(tiny)
+    assert process.stdout
+    lines = [process.stdout.readline() for _ in range(3)]
+    port = int(lines[1].split(":")[2].split("/")[0])
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.settimeout(1)
+        with pytest.raises(TimeoutError):
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000_000)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
 HELD = """
 import asyncio, runpy, threading
 import serving.server as server
