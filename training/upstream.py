@@ -53,19 +53,34 @@ def one_layout(found: Parameters) -> Parameters:
     """Return the weights under our names, the parts of a grouped convolution joined.
 
     Raises:
-        CheckpointError: a part of a grouped convolution is missing.
+        CheckpointError: a part of a grouped convolution is missing, or a weight is there twice.
     """
     parameters: Parameters = {}
     groups: defaultdict[str, Parameters] = defaultdict(dict)
-    for name, value in found.items():
-        plain = name.removeprefix(PREFIX)
-        if OPTIMISER.fullmatch(plain):
-            continue
-        if part := SPLIT.fullmatch(plain):
+    for name, value in _plain(found).items():
+        if part := SPLIT.fullmatch(name):
             groups[f"{part['convolution']}.weight"][part["group"]] = value
         else:
-            parameters[plain] = value
+            parameters[name] = value
+    for name in groups.keys() & parameters.keys():
+        raise _twice(name, name.removesuffix("weight") + "convs.*.weight")
     return parameters | {name: _joined(name, parts) for name, parts in groups.items()}
+
+
+def _plain(found: Parameters) -> Parameters:
+    """Return the weights without the prefix, and without the optimiser's entries."""
+    parameters: Parameters = {}
+    for name, value in found.items():
+        plain = name.removeprefix(PREFIX)
+        if plain in parameters:
+            raise _twice(PREFIX + plain, plain)
+        if not OPTIMISER.fullmatch(plain):
+            parameters[plain] = value
+    return parameters
+
+
+def _twice(one: str, other: str) -> CheckpointError:
+    return CheckpointError(f"{one} and {other} are the same weight; a checkpoint may hold only one")
 
 
 def _joined(name: str, parts: Parameters) -> np.ndarray:

@@ -57,6 +57,14 @@ def test_the_full_network_is_split_into_64(tmp_path):
             "conv2.weight: parts missing: 0",
         ),
         (lambda p: p.pop("backbone.layer1.0.conv2.convs.1.weight"), "conv2.weight has shape"),
+        (
+            lambda p: p.update({"network.backbone.bn.gamma": np.ones(3)}),
+            "network.backbone.bn.gamma and backbone.bn.gamma are the same weight",
+        ),
+        (
+            lambda p: p.update({"backbone.layer1.0.conv2.weight": np.ones(3)}),
+            r"layer1.0.conv2.weight and backbone.layer1.0.conv2.convs.\*.weight are the same",
+        ),
         (lambda p: p.pop("head.fc.bias"), "holds no head.fc.bias"),
     ],
 )
