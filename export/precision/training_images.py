@@ -1,4 +1,4 @@
-"""Training images for int8, in two parts; the evaluation set only judges what came out."""
+"""Training images for int8, in two parts; none of them is in the evaluation set."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
