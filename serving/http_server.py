@@ -52,7 +52,8 @@ class HttpServer:
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        # As gRPC does: `::` is every interface, those of IPv4 too.
+        return socket.create_server((host, port), family=family, dualstack_ipv6=host == "::")
     except OSError as error:
         raise StartupError(
             f"cannot listen on {host}:{port} for HTTP: {error.strerror}; "
