@@ -7,6 +7,7 @@ import pytest
 
 from export.contract.transform import Pixels, Transform
 from serving.engine.job import Prediction
+from serving.engine.model import EARLY_S
 from serving.engine.sources import Encoded
 from serving.errors import (
     DeadlineExceededError,
@@ -97,6 +98,22 @@ async def test_expired_while_it_runs_is_told_at_the_deadline(tiny: Path) -> None
         [answer] = await rig.classify(1, timeout_s=0.1)
         assert isinstance(answer, DeadlineExceededError)
     assert rig.images("expired") == 1
+
+
+@pytest.mark.parametrize(
+    ("remaining_s", "outcome"), [(EARLY_S, "expired"), (1.0, "expired"), (1.1, "cancelled")]
+)
+async def test_cancelled_just_before_the_deadline_counts_as_expired(
+    tiny: Path, remaining_s: float, outcome: str
+) -> None:
+    async with Rig(tiny).running() as rig:
+        deadline = rig.model.clock() + 100
+        request = rig.classify(1, timeout_s=100)
+        await rig.gate.wait()
+        rig.model.clock = lambda: deadline - remaining_s
+        request.cancel()
+        await asyncio.wait([request])
+        assert rig.images(outcome) == 1
 
 
 async def test_a_deadline_that_has_passed_is_refused(tiny: Path) -> None:
@@ -190,6 +207,42 @@ async def test_of_a_failing_batch_the_good_half_is_answered(
     assert half.levelname == "ERROR"
 
 
+async def test_who_leaves_a_failing_batch_is_not_in_its_halves(tiny: Path) -> None:
+    async with Rig(tiny).running() as rig:
+        first = await rig.busy()
+        requests = [rig.classify(value) for value in (1, 2, Gate.POISON, 4)]
+        await rig.queued(4)
+        rig.gate.open(1)
+        await rig.gate.wait()
+        requests[0].cancel()
+        await asyncio.wait([requests[0]])
+        rig.gate.open()
+        await first
+        assert classes(await requests[1]) == [2]
+        for request in requests[2:]:
+            assert isinstance((await request)[0], InternalError)
+    assert rig.backends[0].batches == [(1, 1), (4, 4), (1, 1), (2, 2)]
+    assert rig.images("cancelled") == 1
+
+
+async def test_who_leaves_a_failing_half_harms_nobody(tiny: Path) -> None:
+    async with Rig(tiny).running() as rig:
+        first = await rig.busy()
+        requests = [rig.classify(value) for value in (Gate.POISON, 2, 3, 4)]
+        await rig.queued(4)
+        rig.gate.open(2)
+        for _ in range(2):  # the batch, then its first half
+            await rig.gate.wait()
+        requests[0].cancel()
+        await asyncio.wait([requests[0]])
+        rig.gate.open()
+        await first
+        assert isinstance((await requests[1])[0], InternalError)
+        assert [classes(await request) for request in requests[2:]] == [[3], [4]]
+    assert rig.images("cancelled") == 1
+    assert rig.images("failed") == 1
+
+
 async def test_a_failing_single_image_runs_once(tiny: Path) -> None:
     async with Rig(tiny, gate=Gate(is_open=True)).running() as rig:
         [answer] = await rig.classify(Gate.POISON)
@@ -221,7 +274,7 @@ async def test_the_slots_of_the_cancelled_are_free_for_others(tiny: Path) -> Non
         leaving.cancel()
         await asyncio.wait([leaving])
         staying = rig.classify(2)
-        await rig.queued(1)
+        await asyncio.sleep(0)  # it is admitted now, while the device is still busy
         rig.gate.open()
         assert classes(await staying) == [2]
 
