@@ -8,7 +8,6 @@ import sys
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from export.contract.bundle import BundleError
 from serving.config import ServingConfig
 from serving.errors import StartupError
 
@@ -22,7 +21,8 @@ def main() -> int:
     logging.basicConfig(
         level=config.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
-    # Here, so that --help need not wait for gRPC and the runtimes.
+    # Here, so that --help need not wait for gRPC, the runtimes and the image libraries.
+    from export.contract.bundle import BundleError
     from serving.server import serve
 
     try:

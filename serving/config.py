@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from export.contract.manifest import Precision
+from export.contract.kinds import Precision
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 

@@ -14,12 +14,11 @@ from pydantic import (
     model_validator,
 )
 
+from export.contract.kinds import Format as Format
+from export.contract.kinds import Precision as Precision
 from export.contract.transform import Transform
 
 MANIFEST = "manifest.json"
-
-Format = Literal["onnx", "mindir", "mindir-lite", "air"]
-Precision = Literal["fp32", "fp16", "int8"]
 
 # A bundle that allows more proves nothing. What int8 does to one unlucky image of many has hardly a
 # bound, so such a file is held to its own recorded answers besides.
