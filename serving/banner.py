@@ -1,5 +1,6 @@
 """What a server that is ready prints: where it listens, and a command to try it."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,8 +12,8 @@ LOCAL = {"127.0.0.1", "0.0.0.0", "::1", "::", "localhost"}  # noqa: S104 - compa
 
 def banner(bundle: Bundle, host: str, grpc_port: int, http_port: int) -> str:
     """Return the lines for a server that answers with (among others) the model of `bundle`."""
-    name = "localhost" if host in LOCAL else host
-    python, image = _short(Path(sys.executable)), _short(_sample(bundle))
+    name = "localhost" if host in LOCAL else f"[{host}]" if ":" in host else host
+    python, image = _quoted(Path(sys.executable)), _quoted(_sample(bundle))
     return (
         f"gRPC  {name}:{grpc_port}\n"
         f"HTTP  http://{name}:{http_port}/metrics\n"
@@ -25,6 +26,6 @@ def _sample(bundle: Bundle) -> Path:
     return bundle.path / golden.images[0].path
 
 
-def _short(path: Path) -> Path:
+def _quoted(path: Path) -> str:
     here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
