@@ -7,20 +7,14 @@ from pydantic import ValidationError
 from export.config import ExportConfig
 from export.contract.bundle import sha256
 from export.contract.manifest import Normalization
-from export.contract.transform import Size, Stretch, Transform
+from export.contract.transform import Size, Transform
 from export.errors import ExportError
 from export.formats import writer
 from export.graph import Deployment, predictor
 from export.labels import read_labels
 from export.original import IMAGES_AT_ONCE, Original
 from training import checkpoints, upstream
-from training.config import IMAGENET_MEAN, IMAGENET_STD
 from training.device import use
-
-# As the upstream evaluates: Resize((256, 256)) in MindSpore, then a centre crop.
-UPSTREAM_RESIZE = Stretch(height=256, width=256)
-UPSTREAM_CROP = 224
-UPSTREAM_NORMALIZATION = Normalization(mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
 class Loaded(NamedTuple):
@@ -86,9 +80,9 @@ def _bare(config: ExportConfig) -> Loaded:
     labels = read_labels(config.labels) if config.labels else [str(i) for i in range(classes)]
     if len(labels) != classes:
         raise ExportError(f"the checkpoint has {classes} classes, --labels names {len(labels)}")
-    crop = Size(height=config.height or UPSTREAM_CROP, width=config.width or UPSTREAM_CROP)
+    crop = Size(height=config.height or upstream.CROP, width=config.width or upstream.CROP)
     try:
-        transform = Transform(resize=UPSTREAM_RESIZE, crop=crop, antialias=False)
+        transform = Transform(resize=upstream.RESIZE, crop=crop, antialias=False)
     except ValidationError as error:
         raise ExportError(f"--height, --width: {error.errors()[0]['msg']}") from error
-    return Loaded(network, config.architecture, labels, transform, UPSTREAM_NORMALIZATION)
+    return Loaded(network, config.architecture, labels, transform, upstream.NORMALIZATION)

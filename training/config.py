@@ -200,4 +200,7 @@ class EvalConfig(CommonConfig):
     model_config = SettingsConfigDict(cli_prog_name="python -m training.eval")
 
     pretrained: Path = Field(description="checkpoint (.ckpt), or a folder of them")
+    architecture: str | None = Field(
+        None, description="of checkpoints without a .json, as the upstream scripts write them"
+    )
     eval_images: PositiveInt | None = Field(None, description="use only the first N; unset: all")

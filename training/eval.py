@@ -20,30 +20,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(config: EvalConfig) -> None:
     # Here, so that --help need not wait for mindspore.
     from training import device
-    from training.checkpoints import load_network
     from training.datasets import open_dataset
     from training.evaluation import Evaluator
+    from training.subject import open_subject
 
     device.use(config.platform)
     dataset = open_dataset(config.data_dir, "test")
     for path in _checkpoints(config.pretrained):
-        net, info = load_network(path)
-        if dataset.class_names != info.labels:
-            raise CheckpointError(
-                f"{path} knows the classes {', '.join(info.labels)}; "
-                f"{config.data_dir} has {', '.join(dataset.class_names)}"
-            )
+        net, classes, labels, transform, normalization = open_subject(path, config.architecture)
+        _check_classes(path, config.data_dir, dataset.class_names, labels or classes)
         log.info(f"load model {path} success")
         metrics = Evaluator(
-            net,
-            dataset,
-            info.transform,
-            info.normalization,
-            config.per_batch_size,
-            config.eval_images,
+            net, dataset, transform, normalization, config.per_batch_size, config.eval_images
         ).evaluate()
         for line in metrics.lines():
             log.info(line)
+
+
+def _check_classes(path: Path, data_dir: Path, names: list[str], known: list[str] | int) -> None:
+    """Compare names where the checkpoint has them, else their number."""
+    if isinstance(known, int) and len(names) != known:
+        raise CheckpointError(f"{path} knows {known} classes; {data_dir} has {len(names)}")
+    if isinstance(known, list) and names != known:
+        raise CheckpointError(
+            f"{path} knows the classes {', '.join(known)}; {data_dir} has {', '.join(names)}"
+        )
 
 
 def _checkpoints(path: Path) -> list[Path]:

@@ -13,9 +13,17 @@ import mindspore
 import numpy as np
 from mindspore import nn
 
+from export.contract.manifest import Normalization
+from export.contract.transform import Stretch
 from training.checkpoints import Parameters, restore
+from training.config import IMAGENET_MEAN, IMAGENET_STD
 from training.errors import CheckpointError
 from training.resnext import build
+
+# As the upstream evaluates: Resize((256, 256)) in MindSpore, then a centre crop.
+RESIZE = Stretch(height=256, width=256)
+CROP = 224
+NORMALIZATION = Normalization(mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 PREFIX = "network."
 SPLIT = re.compile(r"(?P<convolution>.+)\.convs\.(?P<group>\d+)\.weight")

@@ -1,0 +1,83 @@
+"""Checkpoints that describe themselves, those of the upstream, and the way to evaluate both."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mindspore import Tensor, save_checkpoint
+
+from export.contract.transform import Size, Stretch
+from tests.support.checkpoints import NORMALIZATION, stirred, write_checkpoint
+from tests.support.upstream import split, with_optimiser
+from tests.training.conftest import start
+from training import upstream
+from training.config import FASHION_MNIST
+from training.datasets import Dataset
+from training.errors import CheckpointError
+from training.evaluation import Evaluator
+from training.subject import open_subject
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint as the upstream leaves it, of `tiny` with ten classes."""
+    return write_bare(tmp_path_factory.mktemp("upstream") / "bare.ckpt", 10)
+
+
+def write_bare(path: Path, classes: int) -> Path:
+    saved = with_optimiser(split(stirred("tiny", classes)))
+    save_checkpoint([{"name": n, "data": Tensor(v)} for n, v in saved.items()], str(path))
+    return path
+
+
+def test_ours_describes_itself(tmp_path: Path) -> None:
+    written = write_checkpoint(tmp_path / "ours.ckpt")
+    subject = open_subject(written, None)
+    assert subject == open_subject(written, "tiny")._replace(net=subject.net)
+    assert (subject.labels, subject.num_classes) == ([str(digit) for digit in range(10)], 10)
+    assert (subject.transform.crop, subject.normalization) == (
+        Size(height=28, width=28),
+        NORMALIZATION,
+    )
+
+
+def test_ours_cannot_be_said_to_be_another(tmp_path: Path) -> None:
+    written = write_checkpoint(tmp_path / "ours.ckpt")
+    with pytest.raises(CheckpointError, match=r"says resnext14_8x4d, but .* is tiny; leave it out"):
+        open_subject(written, "resnext14_8x4d")
+
+
+def test_the_upstreams_is_evaluated_as_the_upstream_does(bare: Path) -> None:
+    subject = open_subject(bare, "tiny")
+    assert (subject.labels, subject.num_classes) == (None, 10)
+    assert subject.transform.resize == Stretch(height=256, width=256)
+    assert (subject.transform.crop, subject.transform.antialias) == (
+        Size(height=224, width=224),
+        False,
+    )
+    np.testing.assert_allclose(subject.normalization.std, np.array([0.229, 0.224, 0.225]) * 255)
+
+
+def test_the_upstreams_needs_its_architecture(bare: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no bare.json .*--architecture resnext152_64x4d"):
+        open_subject(bare, None)
+
+
+def test_the_command_evaluates_the_upstreams(bare: Path, test_set: Dataset) -> None:
+    arguments = ("--pretrained", bare, "--data_dir", FASHION_MNIST, "--eval_images", "40")
+    process = start("training.eval", *arguments, "--architecture", "tiny", "--per_batch_size", "8")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    transform = open_subject(bare, "tiny").transform
+    net = stirred("tiny", 10)
+    metrics = Evaluator(net, test_set, transform, upstream.NORMALIZATION, 8, 40).evaluate()
+    for line in metrics.lines()[1:]:
+        assert line in output
+
+
+def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
+    path = write_bare(tmp_path / "three.ckpt", 3)
+    process = start("training.eval", "--pretrained", path, "--architecture", "tiny")
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    assert f"{path} knows 3 classes; {FASHION_MNIST} has 10" in output
