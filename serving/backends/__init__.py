@@ -93,7 +93,7 @@ def load(
         manifest: its manifest.
         file: one of the manifest's files.
         device: where to run.
-        instances: how many backends to return; on a CPU they share the weights.
+        instances: how many backends to return; they share the weights, but for CPU threads > 1.
         threads: CPU threads that one run may use.
 
     Raises:
@@ -102,10 +102,19 @@ def load(
     """
     from serving.backends import ort
 
-    session = ort.open_session(root / file.path, manifest, device, threads)
-    metadata = session.get_modelmeta().custom_metadata_map
+    # Runs of one session share its threads: two of them on two threads would use two, not four.
+    shares = 1 if device.kind == "cpu" and threads > 1 else instances
+    sessions = [
+        ort.open_session(root / file.path, manifest, device, threads)
+        for _ in range(instances // shares)
+    ]
+    metadata = sessions[0].get_modelmeta().custom_metadata_map
     check_stamp(root / file.path, manifest, file, metadata)
-    return [ort.OrtBackend(session, manifest, device, file.precision) for _ in range(instances)]
+    return [
+        ort.OrtBackend(session, manifest, device, file.precision)
+        for session in sessions
+        for _ in range(shares)
+    ]
 
 
 def predict(backend: Backend, buckets: Sequence[int], pixels: Pixels) -> Probabilities:

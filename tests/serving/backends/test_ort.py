@@ -1,10 +1,11 @@
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from export.contract.manifest import MANIFEST, Manifest
-from serving.backends import Device, choose_file, fit, load, predict
+from serving.backends import Device, choose_file, fit, load, ort, predict
 from serving.errors import StartupError
 from tests.support.bundles import BUCKETS, SIDE, probabilities
 
@@ -27,6 +28,22 @@ def test_gives_the_probabilities_that_numpy_gives(tiny: Path) -> None:
         )
         assert backend.describe() == ("onnxruntime", "cpu", "fp32")
         backend.close()
+
+
+@pytest.mark.parametrize(("threads", "sessions"), [(1, 1), (2, 3)])
+def test_instances_of_several_threads_have_sessions_of_their_own(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, threads: int, sessions: int
+) -> None:
+    opened = Mock(side_effect=ort.open_session)
+    monkeypatch.setattr(ort, "open_session", opened)
+    stated = manifest(tiny)
+    file = stated.files[0]
+    backends = load(tiny, stated, file, device=Device("cpu"), instances=3, threads=threads)
+    assert opened.call_count == sessions
+    for backend in backends:
+        np.testing.assert_allclose(
+            predict(backend, BUCKETS, pixels(1)), probabilities(pixels(1)), atol=1e-6
+        )
 
 
 def test_padding_is_not_answered(tiny: Path) -> None:
