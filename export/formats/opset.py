@@ -22,5 +22,5 @@ def lift(model: ModelProto) -> ModelProto:
     for shape in shapes:
         lifted.graph.input.remove(shape)
     lifted.graph.initializer.extend(weights)
-    lifted.ir_version = helper.find_min_ir_version_for(lifted.opset_import)
+    lifted.ir_version = helper.find_min_ir_version_for(lifted.opset_import, ignore_unknown=True)
     return lifted
