@@ -20,6 +20,8 @@ from serving.readiness import Readiness, State
 
 Context = grpc.aio.ServicerContext[Any, Any]
 REQUESTS_PER_STREAM = 32
+# A response of more classes is built outside the event loop: each takes some microseconds.
+MANY_CLASSES = 2000
 
 
 class Classifier(ClassifierServicer):
@@ -113,6 +115,8 @@ class Classifier(ClassifierServicer):
         answers = await model.classify(sources, self._deadline(context))
         if len(answers) == 1 and isinstance(answers[0], ServingError):
             raise answers[0]
+        if len(answers) * (request.top_k or len(model.bundle.manifest.labels)) > MANY_CLASSES:
+            return await asyncio.to_thread(to_response, request, model, answers)
         return to_response(request, model, answers)
 
     async def _answer(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:

@@ -1,9 +1,12 @@
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
 from protos import classifier_pb2 as pb
+from serving.api import classify
+from serving.api.messages import to_response
 from serving.server import Server
 from tests.serving.api.messages import expected, png, raw
 from tests.support.bundles import LABELS, SIDE, TRANSFORM
@@ -38,6 +41,23 @@ async def test_one_image(stub: "Stub", server: Server) -> None:
     digest = server.repository.get("", "").bundle.digest
     assert (response.model, response.version, response.digest) == ("tiny", "1", digest)
     assert response.id == "seven"
+
+
+@pytest.mark.parametrize(("top_k", "in_loop"), [(1, True), (0, False)])
+async def test_a_response_of_many_classes_is_built_outside_the_event_loop(
+    stub: "Stub", monkeypatch: pytest.MonkeyPatch, top_k: int, in_loop: bool
+) -> None:
+    threads = []
+
+    def build(*arguments: Any) -> pb.ClassifyResponse:
+        threads.append(threading.current_thread())
+        return to_response(*arguments)
+
+    monkeypatch.setattr(classify, "MANY_CLASSES", 2)
+    monkeypatch.setattr(classify, "to_response", build)
+    response = await stub.Classify(pb.ClassifyRequest(images=[png(1), png(2)], top_k=top_k))
+    assert all(same(result, seed) for result, seed in zip(response.results, (1, 2), strict=True))
+    assert [thread is threading.main_thread() for thread in threads] == [in_loop]
 
 
 async def test_its_timing_adds_up(stub: "Stub") -> None:
