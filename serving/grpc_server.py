@@ -1,43 +1,22 @@
 """grpc.aio with the Classifier, health and reflection services."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from protos import classifier_pb2
 from protos.classifier_pb2_grpc import ClassifierServicer, add_ClassifierServicer_to_server
 from serving.api.health import Health
+from serving.arrivals import Arrivals
 from serving.errors import StartupError
 from serving.readiness import Readiness
 
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
-CALLS_ALONE = 5
+# How long answers may be held back; see `Readiness.may_answer`.
 LONGEST_HOLD_S = 1.0
-
-logger = logging.getLogger(__name__)
-
-
-class _Arrivals(grpc.aio.ServerInterceptor):
-    """Counts the calls that reach a handler."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Count one."""
-        self.count += 1
-        return await continuation(handler_call_details)
-
 
 SERVICE = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
 
@@ -62,7 +41,7 @@ class GrpcServer:
         port: int,
         max_message_bytes: int,
     ) -> None:
-        self._arrivals = _Arrivals()
+        self._arrivals = Arrivals()
         self._server = grpc.aio.server(
             interceptors=[self._arrivals],
             options=[
@@ -92,34 +71,11 @@ class GrpcServer:
 
     async def stop(self, grace_period_s: float) -> None:
         """Accept no more calls; return when all are over, or cut off after the grace period."""
-        await self._let_in_who_waits(min(grace_period_s, LONGEST_HOLD_S))
+        await self._arrivals.settled(self._address, min(grace_period_s, LONGEST_HOLD_S))
         stopping = asyncio.create_task(self._server.stop(grace_period_s))
         # Runs after the first step of the task, which tells every client to go elsewhere.
         asyncio.get_running_loop().call_soon(self._readiness.farewell.set)
         await stopping
-
-    async def _let_in_who_waits(self, timeout_s: float) -> None:
-        """Return when the calls that have arrived have reached their handlers.
-
-        gRPC cancels the others when it stops, and does not tell how many they are. None is left
-        when calls of our own come through one after the other, and no one else's between them.
-        """
-        options = [("grpc.enable_http_proxy", 0)]
-        try:
-            async with (
-                asyncio.timeout(timeout_s),
-                grpc.aio.insecure_channel(self._address, options=options) as channel,
-            ):
-                await self._until_alone(health_pb2_grpc.HealthStub(channel))
-        except (TimeoutError, grpc.aio.AioRpcError) as error:
-            logger.warning("calls that wait may be cut off: %r", error)
-
-    async def _until_alone(self, stub: health_pb2_grpc.HealthStub) -> None:
-        alone = 0
-        while alone < CALLS_ALONE:
-            before = self._arrivals.count
-            await stub.Check(health_pb2.HealthCheckRequest())
-            alone = alone + 1 if self._arrivals.count == before + 1 else 0
 
 
 def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
