@@ -7,6 +7,8 @@ ServingError
 ├── OverloadedError         every slot for images in flight is taken; carries a retry hint
 ├── DeadlineExceededError   the deadline of the caller has passed
 ├── UnavailableError        loading or draining
+├── DeviceLostError         a backend's device or worker is gone; it must be opened anew
+├── OutOfDeviceMemoryError  a batch did not fit into the device's memory; a smaller one may
 ├── InternalError           anything else: logged whole, told as an id
 └── StartupError            the server cannot start: a taken port, a device that is not there
 """
@@ -60,6 +62,14 @@ class UnavailableError(ServingError):
     """The server is loading or draining; another one may answer now."""
 
     outcome = "rejected"
+
+
+class DeviceLostError(ServingError):
+    """A backend's device or worker died or hangs; nothing runs on it until it is opened anew."""
+
+
+class OutOfDeviceMemoryError(ServingError):
+    """A batch did not fit into the memory of its device; a smaller bucket may."""
 
 
 class InternalError(ServingError):

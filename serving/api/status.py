@@ -7,10 +7,12 @@ from google.rpc.status_pb2 import Status
 
 from serving.errors import (
     DeadlineExceededError,
+    DeviceLostError,
     InternalError,
     InvalidImageError,
     InvalidRequestError,
     ModelNotFoundError,
+    OutOfDeviceMemoryError,
     OverloadedError,
     ServingError,
     StartupError,
@@ -32,6 +34,8 @@ CODES: dict[type[ServingError], Code] = {
     OverloadedError: Code(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     DeadlineExceededError: Code(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     UnavailableError: Code(grpc.StatusCode.UNAVAILABLE, 503),
+    DeviceLostError: Code(grpc.StatusCode.UNAVAILABLE, 503),
+    OutOfDeviceMemoryError: Code(grpc.StatusCode.INTERNAL, 500),
     InternalError: Code(grpc.StatusCode.INTERNAL, 500),
     StartupError: Code(grpc.StatusCode.INTERNAL, 500),
 }
