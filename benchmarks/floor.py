@@ -14,7 +14,8 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 from clients.files import find_images
 from export.contract.bundle import Bundle
 from export.contract.transform import Transform
-from serving.backends import Backend, Device, choose_file, load
+from serving.backends import Backend, Device, load
+from serving.backends.selection import choose_file
 from serving.config import ServingConfig
 from serving.loading import count_instances
 
@@ -113,7 +114,7 @@ def _load(bundle: Bundle, instances: int | None) -> list[Backend]:
         choose_file(bundle.manifest, device, config.precision),
         device=device,
         instances=instances or count_instances(config, device),
-        threads=config.threads,
+        settings=config.runtime_settings,
     )
 
 

@@ -40,7 +40,8 @@ def open_runner(root: Path, manifest: Manifest, file: ModelFile, device: str) ->
         return _open_mindir(root / file.path, max(file.buckets))
     try:
         place = backends.Device.parse(device)
-        [backend] = backends.load(root, manifest, file, device=place, threads=_cores())
+        settings = backends.RuntimeSettings(threads=_cores())
+        [backend] = backends.load(root, manifest, file, device=place, settings=settings)
     except StartupError as error:
         raise ExportError(f"{file.path} cannot be proved on {device}: {error}") from error
     predict = partial(backends.predict, backend, file.buckets)

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from export.contract.kinds import Precision
+from serving.runtime import DEFAULTS, Runtime, RuntimeSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -31,16 +32,40 @@ class ServingConfig(BaseSettings):
     model: Annotated[list[Path], NoDecode] = Field(
         min_length=1, description="bundle directory; repeat it, or separate by commas, for several"
     )
-    device: str = Field("cpu", description="where models run: cpu, cuda or cuda:<index>")
-    precision: Precision | None = Field(
-        None, description="unset: fp32 on a CPU; on a GPU fp16 where the bundle holds it, else fp32"
+    device: str = Field(
+        "cpu",
+        description="where models run: cpu, cuda, tensorrt or ascend, the last three with an index "
+        "or a range, several by commas (cuda:0, ascend:0-7); a model spans all of them",
     )
-    threads: PositiveInt = Field(1, description="CPU threads that one batch may use")
+    runtime: Runtime | Literal["auto"] = Field(
+        "auto", description="auto: what the bundle holds a file for and this machine can run"
+    )
+    precision: Precision | None = Field(
+        None,
+        description="unset: fp32 on a CPU; elsewhere fp16 where the bundle holds it, else fp32",
+    )
+    threads: PositiveInt = Field(DEFAULTS.threads, description="CPU threads a batch may use")
     instances: PositiveInt | None = Field(
-        None, description="batches that run at once; unset: CPU cores / threads, on a GPU 1"
+        None,
+        description="batches that run at once per device; unset: CPU cores / threads, elsewhere 1",
     )
     buckets: Annotated[tuple[PositiveInt, ...] | None, NoDecode] = Field(
         None, description="batch sizes to warm and run, by commas; unset: as the bundle says"
+    )
+    device_memory_mib: PositiveInt | None = Field(
+        DEFAULTS.device_memory_mib,
+        description="memory that a model may take per instance on a GPU or NPU, in MiB",
+    )
+    cache_dir: Path = Field(
+        DEFAULTS.cache_dir, description="folder for what runtimes build from a model, by its digest"
+    )
+    lite_python: Path | None = Field(
+        DEFAULTS.lite_python,
+        description="Python interpreter that has mindspore_lite; unset: the server's own",
+    )
+    batch_timeout_s: PositiveFloat = Field(
+        DEFAULTS.batch_timeout_s,
+        description="time after which a MindSpore Lite worker with a batch is lost, in seconds",
     )
     decode_threads: PositiveInt = Field(
         len(os.sched_getaffinity(0)), description="threads that decode images, per model"
@@ -68,6 +93,13 @@ class ServingConfig(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="least severe message that is logged, to stderr"
     )
+
+    @property
+    def runtime_settings(self) -> RuntimeSettings:
+        """What the runtimes are told."""
+        return RuntimeSettings(
+            **{name: getattr(self, name) for name in RuntimeSettings._fields},
+        )
 
     @field_validator("model", "buckets", mode="before")
     @classmethod

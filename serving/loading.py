@@ -3,16 +3,57 @@
 import logging
 import os
 import time
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from export.contract.bundle import Bundle
-from serving.backends import Device, choose_file, load
+from export.contract.manifest import ModelFile
+from serving.backends import Backend, Device, Instance, load, parse_devices
+from serving.backends.selection import choose_file
 from serving.config import ServingConfig
 from serving.engine.model import Model
 from serving.metrics import Metrics
+from serving.runtime import RuntimeSettings
 from serving.selftest import prove
 
 logger = logging.getLogger(__name__)
+
+
+class Loader(NamedTuple):
+    """One file of a bundle and how it runs: opens backends that have proved themselves."""
+
+    bundle: Bundle
+    file: ModelFile
+    buckets: list[int]
+    settings: RuntimeSettings
+
+    def open(self, device: Device, instances: int) -> list[Instance]:
+        """Return so many instances on a device; raise `StartupError`, `BundleError`."""
+        reopen = partial(self._open_one, device)
+        return [Instance(backend, reopen) for backend in self._open(device, instances)]
+
+    def _open_one(self, device: Device) -> Backend:
+        [backend] = self._open(device, 1)
+        return backend
+
+    def _open(self, device: Device, instances: int) -> list[Backend]:
+        backends = load(
+            self.bundle.path,
+            self.bundle.manifest,
+            self.file,
+            device=device,
+            instances=instances,
+            buckets=self.buckets,
+            settings=self.settings,
+        )
+        try:
+            prove(self.bundle, self.file, backends, self.buckets)
+        except BaseException:
+            for backend in backends:
+                backend.close()
+            raise
+        return backends
 
 
 def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
@@ -20,25 +61,24 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
 
     Raises:
         BundleError: the bundle is damaged, or does not answer as it was recorded.
-        StartupError: it cannot run on this device in this precision.
+        StartupError: it cannot run on these devices in this precision.
     """
     started = time.monotonic()
     bundle = Bundle.open(path)
-    device = Device.parse(config.device)
-    file = choose_file(bundle.manifest, device, config.precision)
-    backends = load(
-        bundle.path,
-        bundle.manifest,
-        file,
-        device=device,
-        instances=count_instances(config, device),
-        threads=config.threads,
+    devices = parse_devices(config.device)
+    file = choose_file(
+        bundle.manifest, devices[0], config.precision, config.runtime, config.lite_python
     )
-    buckets = config.buckets or sorted(file.buckets)
-    prove(bundle, file, backends, buckets)
+    buckets = list(config.buckets or file.buckets)
+    loader = Loader(bundle, file, buckets, config.runtime_settings)
+    instances = [
+        instance
+        for device in devices
+        for instance in loader.open(device, count_instances(config, device))
+    ]
     model = Model(
         bundle,
-        backends,
+        [instance.backend for instance in instances],
         buckets=buckets,
         decode_threads=config.decode_threads,
         max_inflight_images=config.max_inflight_images,
@@ -46,8 +86,7 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
         metrics=metrics,
     )
     model.warm_up()
-    seconds = time.monotonic() - started
-    _log(model, len(backends), config.threads, seconds)
+    _log(model, len(instances), config.threads, time.monotonic() - started)
     return model
 
 

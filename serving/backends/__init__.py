@@ -1,17 +1,19 @@
 """Runtimes behind one small Protocol; each runtime's package is imported in its module alone."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.contract.manifest import Format, Manifest, ModelFile, Precision
-from export.contract.stamp import check_stamp
+from export.contract.manifest import Manifest, ModelFile, Precision
 from export.contract.transform import Pixels
+from serving.backends.devices import Device as Device
+from serving.backends.devices import parse_devices as parse_devices
 from serving.errors import StartupError
+from serving.runtime import DEFAULTS
+from serving.runtime import RuntimeSettings as RuntimeSettings
 
 Probabilities = NDArray[np.float32]
 
@@ -40,41 +42,11 @@ class Backend(Protocol):
         """Free the device's memory; nothing may be run afterwards."""
 
 
-class Device(NamedTuple):
-    """A device as the operator names it: `cpu`, `cuda`, `cuda:1`."""
+class Instance(NamedTuple):
+    """A backend, and the way to a new one in its place, proven like the first."""
 
-    kind: Literal["cpu", "cuda"]
-    ordinal: int = 0
-
-    def __str__(self) -> str:
-        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.ordinal}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Device":
-        """Return the device named by `text`; raise `StartupError`."""
-        if text == "cpu":
-            return cls("cpu")
-        if match := re.fullmatch(r"cuda(?::(\d+))?", text):
-            return cls("cuda", int(match[1] or 0))
-        raise StartupError(f"no runtime for device {text!r}; there are: cpu, cuda, cuda:<index>")
-
-
-def choose_file(manifest: Manifest, device: Device, precision: Precision | None) -> ModelFile:
-    """Return the model file to run; without a precision the best that the device runs exactly.
-
-    That is fp32 on a CPU, and on a GPU fp16 where the bundle holds it. Raises `StartupError`.
-    """
-    held: dict[tuple[Format, Precision], ModelFile] = {
-        (file.format, file.precision): file for file in manifest.files
-    }
-    usual: tuple[Precision, ...] = ("fp32",) if device.kind == "cpu" else ("fp16", "fp32")
-    for wanted in (precision,) if precision else usual:
-        if file := held.get(("onnx", wanted)):
-            return file
-    raise StartupError(
-        f"{manifest.name}/{manifest.version} holds no ONNX file in {precision or usual[-1]}; "
-        f"it holds: {', '.join(' '.join(kind) for kind in sorted(held))}"
-    )
+    backend: Backend
+    reopen: Callable[[], Backend]
 
 
 def load(
@@ -84,37 +56,43 @@ def load(
     *,
     device: Device,
     instances: int = 1,
-    threads: int = 1,
+    buckets: Sequence[int] | None = None,
+    settings: RuntimeSettings = DEFAULTS,
 ) -> list[Backend]:
-    """Load a model file of the bundle at `root`.
+    """Load a model file of the bundle at `root` in the runtime of its format.
 
     Args:
         root: the bundle's directory.
         manifest: its manifest.
         file: one of the manifest's files.
         device: where to run.
-        instances: how many backends to return; they share the weights, but for CPU threads > 1.
-        threads: CPU threads that one run may use.
+        instances: how many backends to return.
+        buckets: the batch sizes that will run, rising; None for those of the file.
+        settings: of the runtimes.
 
     Raises:
         StartupError: it cannot be loaded there.
         BundleError: it is not the file that the manifest states.
     """
-    from serving.backends import ort
+    if file.format == "onnx":
+        from serving.backends import ort
 
-    # Runs of one session share its threads: two of them on two threads would use two, not four.
-    shares = 1 if device.kind == "cpu" and threads > 1 else instances
-    sessions = [
-        ort.open_session(root / file.path, manifest, device, threads)
-        for _ in range(instances // shares)
-    ]
-    metadata = sessions[0].get_modelmeta().custom_metadata_map
-    check_stamp(root / file.path, manifest, file, metadata)
-    return [
-        ort.OrtBackend(session, manifest, device, file.precision)
-        for session in sessions
-        for _ in range(shares)
-    ]
+        return ort.open_backends(root, manifest, file, device, instances, settings)
+    if file.format == "mindir-lite":
+        from serving.backends import lite
+
+        return lite.open_backends(
+            root,
+            manifest,
+            file,
+            device=device,
+            instances=instances,
+            threads=settings.threads,
+            buckets=list(buckets or file.buckets),
+            python=settings.lite_python,
+            batch_timeout_s=settings.batch_timeout_s,
+        )
+    raise StartupError(f"{file.path}: no runtime here serves {file.format} files")
 
 
 def predict(backend: Backend, buckets: Sequence[int], pixels: Pixels) -> Probabilities:

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from export.contract.manifest import Manifest, Precision, Tensor
+from export.contract.manifest import Manifest, ModelFile, Precision, Tensor
+from export.contract.stamp import check_stamp
 from export.contract.transform import Pixels
-from serving.backends import Device, Placement, Probabilities
+from serving.backends import Backend, Device, Placement, Probabilities
+from serving.backends.machine import PROVIDERS, missing
 from serving.errors import StartupError
+from serving.runtime import RuntimeSettings
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 ERRORS_ONLY = 3
 
@@ -48,22 +50,46 @@ class OrtBackend:
         del self._session
 
 
+def open_backends(
+    root: Path,
+    manifest: Manifest,
+    file: ModelFile,
+    device: Device,
+    instances: int,
+    settings: RuntimeSettings,
+) -> list[Backend]:
+    """Open backends of a file of the bundle at `root`; raise as `serving.backends.load` does.
+
+    On a CPU instances of one thread share a session, and with it the weights.
+    """
+    # Runs of one session share its threads: two of them on two threads would use two, not four.
+    shares = instances if device.kind == "cpu" and settings.threads == 1 else 1
+    sessions = [
+        open_session(root / file.path, manifest, device, settings)
+        for _ in range(instances // shares)
+    ]
+    metadata = sessions[0].get_modelmeta().custom_metadata_map
+    check_stamp(root / file.path, manifest, file, metadata)
+    return [
+        OrtBackend(session, manifest, device, file.precision)
+        for session in sessions
+        for _ in range(shares)
+    ]
+
+
 def open_session(
-    path: Path, manifest: Manifest, device: Device, threads: int
+    path: Path, manifest: Manifest, device: Device, settings: RuntimeSettings
 ) -> onnxruntime.InferenceSession:
     """Open a session that runs on `device` and nowhere else; raise `StartupError`."""
+    if reason := missing("onnxruntime", device):
+        raise StartupError(f"device {device}: {reason}")
     provider = PROVIDERS[device.kind]
-    if provider not in onnxruntime.get_available_providers():
-        raise StartupError(
-            f"device {device}: this environment's onnxruntime has no {provider}; "
-            f"install the package onnxruntime-gpu in place of onnxruntime (extra `cuda`)"
-        )
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = settings.threads
     options.log_severity_level = ERRORS_ONLY
-    settings = {} if device.kind == "cpu" else {"device_id": device.ordinal}
+    stated = {} if device.kind == "cpu" else {"device_id": device.ordinal}
     try:
-        session = onnxruntime.InferenceSession(path, options, [(provider, settings)])
+        session = onnxruntime.InferenceSession(path, options, [(provider, stated)])
     except Exception as error:
         raise StartupError(f"{path}: ONNX Runtime cannot load it on {device}: {error}") from error
     _check_provider(session, provider, device)

@@ -99,7 +99,7 @@ def test_buckets_may_be_overridden(copy: Path) -> None:
 
 
 def test_a_precision_that_is_not_there_is_refused(copy: Path) -> None:
-    with pytest.raises(StartupError, match="no ONNX file in fp16"):
+    with pytest.raises(StartupError, match="no onnx file in fp16"):
         start(copy, precision="fp16")
 
 

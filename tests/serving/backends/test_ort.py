@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from export.contract.manifest import MANIFEST, Manifest
-from serving.backends import Device, choose_file, fit, load, ort, predict
+from serving.backends import Device, fit, load, ort, predict
 from serving.errors import StartupError
+from serving.runtime import RuntimeSettings
 from tests.support.bundles import BUCKETS, SIDE, probabilities
 
 
@@ -38,7 +39,8 @@ def test_instances_of_several_threads_have_sessions_of_their_own(
     monkeypatch.setattr(ort, "open_session", opened)
     stated = manifest(tiny)
     file = stated.files[0]
-    backends = load(tiny, stated, file, device=Device("cpu"), instances=3, threads=threads)
+    settings = RuntimeSettings(threads=threads)
+    backends = load(tiny, stated, file, device=Device("cpu"), instances=3, settings=settings)
     assert opened.call_count == sessions
     for backend in backends:
         np.testing.assert_allclose(
@@ -58,34 +60,6 @@ def test_a_device_whose_package_is_missing_is_named(tiny: Path) -> None:
     stated = manifest(tiny)
     with pytest.raises(StartupError, match=r"cuda:1.*onnxruntime-gpu"):
         load(tiny, stated, stated.files[0], device=Device("cuda", 1))
-
-
-@pytest.mark.parametrize("text", ["gpu", "cuda:x", "cpu:0", "", "ascend:0"])
-def test_an_unknown_device_is_told_what_there_is(text: str) -> None:
-    with pytest.raises(StartupError, match="cpu, cuda, cuda:<index>"):
-        Device.parse(text)
-
-
-def test_devices_print_as_they_are_named() -> None:
-    assert [str(Device.parse(text)) for text in ("cpu", "cuda", "cuda:3")] == [
-        "cpu",
-        "cuda:0",
-        "cuda:3",
-    ]
-
-
-def test_a_precision_that_is_not_there_is_told_what_is(tiny: Path) -> None:
-    with pytest.raises(StartupError, match="no ONNX file in int8; it holds: onnx fp32"):
-        choose_file(manifest(tiny), Device("cpu"), "int8")
-
-
-def test_fp16_is_used_unasked_only_on_a_gpu(tiny: Path) -> None:
-    stated = manifest(tiny)
-    half = stated.files[0].model_copy(update={"precision": "fp16", "path": "half.onnx"})
-    stated = stated.model_copy(update={"files": [half, *stated.files]})
-    assert choose_file(stated, Device("cpu"), None).precision == "fp32"
-    assert choose_file(stated, Device("cuda"), None).precision == "fp16"
-    assert choose_file(stated, Device("cpu"), "fp16").precision == "fp16"
 
 
 def test_a_file_that_is_no_model_is_refused(tiny: Path, tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""Which runtime runs a bundle, and which of its files: stated, or chosen and said."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from export.contract.manifest import Format, Manifest, ModelFile, Precision
+from serving.backends.devices import Device, Kind
+from serving.backends.machine import missing
+from serving.errors import StartupError
+from serving.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+FORMATS: dict[Runtime, Format] = {"onnxruntime": "onnx", "mindspore-lite": "mindir-lite"}
+# The first one that the bundle holds a file for, and the machine can run, is taken.
+RUNTIMES: dict[Kind, tuple[Runtime, ...]] = {
+    "cpu": ("onnxruntime", "mindspore-lite"),
+    "cuda": ("onnxruntime",),
+    "tensorrt": ("onnxruntime",),
+    "ascend": ("mindspore-lite", "onnxruntime"),
+}
+REDUCED: tuple[Precision, ...] = ("fp16", "fp32")
+PRECISIONS: dict[Kind, tuple[Precision, ...]] = {
+    "cpu": ("fp32",),
+    "cuda": REDUCED,
+    "tensorrt": REDUCED,
+    "ascend": REDUCED,
+}
+
+
+def choose_file(
+    manifest: Manifest,
+    device: Device,
+    precision: Precision | None = None,
+    runtime: Runtime | Literal["auto"] = "auto",
+    lite_python: Path | None = None,
+) -> ModelFile:
+    """Return the model file to run; its format decides the runtime.
+
+    Args:
+        manifest: the bundle's manifest.
+        device: where to run.
+        precision: None for the best that the device runs exactly: fp32 on a CPU, elsewhere fp16
+            where the bundle holds it.
+        runtime: "auto" for the first of `RUNTIMES` that can run something of the bundle.
+        lite_python: the interpreter that has mindspore_lite; None for this one.
+
+    Raises:
+        StartupError: there is no such file, or nothing that could run it here; says all reasons.
+    """
+    reasons: list[str] = []
+    for candidate in _candidates(device, runtime):
+        file = _held(manifest, candidate, device, precision)
+        reason = missing(candidate, device, lite_python) if file else _lacks(candidate, precision)
+        if file and not reason:
+            if runtime == "auto":
+                logger.info("%s: %s on %s is chosen", manifest.name, candidate, device)
+            return file
+        reasons.append(f"{candidate}: {reason}")
+    held = ", ".join(f"{f.format} {f.precision}" for f in manifest.files)
+    raise StartupError(
+        f"{manifest.name}/{manifest.version} (holds: {held}) cannot run on {device}: "
+        f"{'; '.join(reasons)}"
+    )
+
+
+def _candidates(device: Device, runtime: Runtime | Literal["auto"]) -> Iterator[Runtime]:
+    able = RUNTIMES[device.kind]
+    if runtime == "auto":
+        yield from able
+    elif runtime in able:
+        yield runtime
+    else:
+        raise StartupError(f"{runtime} does not run on {device}; say --runtime {able[0]}")
+
+
+def _held(
+    manifest: Manifest, runtime: Runtime, device: Device, precision: Precision | None
+) -> ModelFile | None:
+    held = {f.precision: f for f in manifest.files if f.format == FORMATS[runtime]}
+    wanted = (precision,) if precision else PRECISIONS[device.kind]
+    return next((held[p] for p in wanted if p in held), None)
+
+
+def _lacks(runtime: Runtime, precision: Precision | None) -> str:
+    return f"the bundle holds no {FORMATS[runtime]} file" + (f" in {precision}" * bool(precision))

@@ -1,0 +1,92 @@
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+
+from export.contract.kinds import Format, Precision
+from export.contract.manifest import MANIFEST, Manifest
+from serving.backends import Device, selection
+from serving.backends.selection import choose_file
+from serving.errors import StartupError
+from serving.runtime import Runtime
+
+Kind = tuple[Format, Precision]
+ONNX: Kind = ("onnx", "fp32")
+LITE: Kind = ("mindir-lite", "fp32")
+CPU, CUDA, ASCEND = Device("cpu"), Device("cuda"), Device("ascend")
+
+
+def holding(path: Path, *kinds: Kind) -> Manifest:
+    """Return the tiny bundle's manifest with other files."""
+    stated = Manifest.model_validate_json((path / MANIFEST).read_bytes())
+    update = [{"format": f, "precision": p, "path": f"{f}.{p}"} for f, p in kinds]
+    files = [stated.files[0].model_copy(update=changed) for changed in update]
+    return stated.model_copy(update={"files": files})
+
+
+@pytest.fixture
+def everything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "missing", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("held", "device", "runtime", "chosen"),
+    [
+        ([ONNX, LITE], CPU, "auto", ONNX),
+        ([LITE], CPU, "auto", LITE),
+        ([ONNX, LITE], CPU, "mindspore-lite", LITE),
+        ([ONNX, LITE], ASCEND, "auto", LITE),
+        ([ONNX], ASCEND, "auto", ONNX),
+        ([ONNX, LITE], ASCEND, "onnxruntime", ONNX),
+        ([LITE, ONNX], CUDA, "auto", ONNX),
+        ([("onnx", "fp16"), ONNX], CPU, "auto", ONNX),
+        ([ONNX, ("onnx", "fp16")], CUDA, "auto", ("onnx", "fp16")),
+        ([ONNX, ("onnx", "int8")], CUDA, "auto", ONNX),
+    ],
+)
+@pytest.mark.usefixtures("everything_runs")
+def test_the_file_follows_from_bundle_device_and_runtime(
+    tiny: Path, held: list[Kind], device: Device, runtime: Runtime, chosen: Kind
+) -> None:
+    file = choose_file(holding(tiny, *held), device, runtime=runtime)
+    assert (file.format, file.precision) == chosen
+
+
+@pytest.mark.usefixtures("everything_runs")
+def test_a_stated_precision_wins(tiny: Path) -> None:
+    stated = holding(tiny, ONNX, ("onnx", "fp16"), ("onnx", "int8"))
+    assert choose_file(stated, CPU, "int8").precision == "int8"
+    assert choose_file(stated, CPU, "fp16").precision == "fp16"
+
+
+@pytest.mark.usefixtures("everything_runs")
+def test_a_choice_is_said(tiny: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    choose_file(holding(tiny, ONNX), CPU)
+    assert "tiny: onnxruntime on cpu is chosen" in caplog.text
+
+
+def test_the_bundle_that_lacks_a_file_says_what_it_holds(tiny: Path) -> None:
+    with pytest.raises(StartupError, match=r"holds: onnx fp32.*no onnx file in int8"):
+        choose_file(holding(tiny, ONNX), CPU, "int8", "onnxruntime")
+
+
+def test_a_runtime_is_not_asked_for_a_device_that_it_does_not_know(tiny: Path) -> None:
+    with pytest.raises(StartupError, match="mindspore-lite does not run on cuda:0; say --runtime"):
+        choose_file(holding(tiny, LITE), CUDA, runtime="mindspore-lite")
+
+
+@pytest.mark.parametrize(
+    ("device", "package"), [(CUDA, "onnxruntime-gpu"), (ASCEND, "onnxruntime-cann")]
+)
+def test_a_package_that_is_missing_is_named(tiny: Path, device: Device, package: str) -> None:
+    with pytest.raises(StartupError, match=rf"cannot run on {device}: .*install {package}"):
+        choose_file(holding(tiny, ONNX), device)
+
+
+def test_an_interpreter_without_lite_is_named(tiny: Path) -> None:
+    with pytest.raises(StartupError, match=r"has no mindspore_lite.*--lite-python"):
+        choose_file(holding(tiny, LITE), CPU, lite_python=Path(sys.executable))
+    with pytest.raises(StartupError, match="/nowhere/python cannot be run"):
+        choose_file(holding(tiny, LITE), CPU, lite_python=Path("/nowhere/python"))
