@@ -24,10 +24,11 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from export.contract.jpeg_header import plain_jpeg_size
+
 Pixels = NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-UPRIGHT = 1
 SWAPS_AXES = frozenset({5, 6, 7, 8})
 ORIENTATION_TAG = 0x0112
 
@@ -59,6 +60,8 @@ class Header(NamedTuple):
 
 def read_header(data: bytes) -> Header:
     """Return format and size (after EXIF orientation) without decoding; raise `ImageError`."""
+    if size := plain_jpeg_size(data):
+        return Header("JPEG", *size)
     with _open(data) as image:
         try:
             turned = _orientation(image) in SWAPS_AXES
@@ -70,22 +73,21 @@ def read_header(data: bytes) -> Header:
 
 def decode(data: bytes) -> Pixels:
     """Return uint8 RGB (height, width, 3) of an encoded image; raise `ImageError`."""
+    if (pixels := _plain_jpeg(data)) is not None:
+        return pixels
     with _open(data) as image:
         try:
-            if (pixels := _plain_jpeg(image, data)) is None:
-                pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
         except _DECODER_ERRORS as error:
             raise ImageError(f"the image cannot be decoded: {error}") from error
-    return pixels
 
 
-def _plain_jpeg(image: Image.Image, data: bytes) -> Pixels | None:
+def _plain_jpeg(data: bytes) -> Pixels | None:
     """Return the pixels of a sound, upright JPEG in RGB or grey; None for any other image.
 
     simplejpeg and Pillow run the same decoder; simplejpeg lets it write straight into an array.
     """
-    plain = image.format == "JPEG" and image.mode in ("RGB", "L")
-    if not plain or _orientation(image) not in (None, UPRIGHT):
+    if plain_jpeg_size(data) is None:
         return None
     try:
         return np.asarray(simplejpeg.decode_jpeg(data, fastdct=False, fastupsample=False))
