@@ -77,7 +77,15 @@ def load(
     if file.format == "onnx":
         from serving.backends import ort
 
-        return ort.open_backends(root, manifest, file, device, instances, settings)
+        return ort.open_backends(
+            root,
+            manifest,
+            file,
+            device=device,
+            instances=instances,
+            buckets=list(buckets or file.buckets),
+            settings=settings,
+        )
     if file.format == "mindir-lite":
         from serving.backends import lite
 

@@ -6,21 +6,28 @@ import sys
 from pathlib import Path
 
 from serving.backends.devices import Device, Kind
+from serving.backends.ort_options import PROVIDERS
 from serving.runtime import Runtime
 
-PROVIDERS: dict[Kind, str] = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "ascend": "CANNExecutionProvider",
-}
 PACKAGES: dict[Kind, str] = {
     "cpu": "onnxruntime (extra `serving`)",
     "cuda": "onnxruntime-gpu in place of onnxruntime (extra `cuda`)",
     "tensorrt": "onnxruntime-gpu in place of onnxruntime (extra `cuda`)",
     "ascend": "onnxruntime-cann in place of onnxruntime (extra `cann`)",
 }
-LITE_TIMEOUT_S = 60
+TIMEOUT_S = 60
+# In a process of its own: a provider that is loaded before ONNX Runtime asks for it never works.
+LOAD_PROVIDER = """
+import ctypes, pathlib, sys
+import onnxruntime
+if hasattr(onnxruntime, "preload_dlls"):
+    onnxruntime.preload_dlls()
+folder = pathlib.Path(onnxruntime.__file__).parent / "capi"
+for name in ("shared", sys.argv[1]):
+    path = folder / f"libonnxruntime_providers_{name}.so"
+    ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+"""
+LIBRARIES: dict[Kind, str] = {"cuda": "cuda", "tensorrt": "tensorrt", "ascend": "cann"}
 
 
 def missing(runtime: Runtime, device: Device, lite_python: Path | None = None) -> str | None:
@@ -28,36 +35,48 @@ def missing(runtime: Runtime, device: Device, lite_python: Path | None = None) -
 
     What it does not see (a library too old, memory too small) shows when a model is loaded.
     """
-    package = _onnxruntime(device.kind) if runtime == "onnxruntime" else _lite(lite_python)
-    return package or _hardware(device)
+    if runtime == "mindspore-lite":
+        return _lite(lite_python or Path(sys.executable)) or _hardware(device)
+    return _package(device.kind) or _hardware(device) or _libraries(device.kind)
 
 
-def _onnxruntime(kind: Kind) -> str | None:
+def _package(kind: Kind) -> str | None:
     try:
         from onnxruntime import get_available_providers
-    except ImportError:
-        return f"onnxruntime is not installed here; install {PACKAGES[kind]}"
+    except ImportError as error:
+        return f"onnxruntime cannot be imported ({error}); install {PACKAGES[kind]}"
     if PROVIDERS[kind] in get_available_providers():
         return None
     return f"onnxruntime has no {PROVIDERS[kind]} here; install {PACKAGES[kind]}"
 
 
-def _lite(python: Path | None) -> str | None:
-    interpreter = python or Path(sys.executable)
+def _libraries(kind: Kind) -> str | None:
+    if kind not in LIBRARIES:
+        return None
+    trouble = _trouble(Path(sys.executable), LOAD_PROVIDER, LIBRARIES[kind])
+    return f"{PROVIDERS[kind]} cannot be loaded: {trouble}" if trouble else None
+
+
+def _lite(python: Path) -> str | None:
+    trouble = _trouble(python, "import mindspore_lite")
+    if not trouble:
+        return None
+    return f"{python} cannot import mindspore_lite ({trouble}); name one that can: --lite-python"
+
+
+def _trouble(python: Path, program: str, *arguments: str) -> str | None:
+    """Return the last line of what a program says when it fails, None where it does not."""
     try:
         done = subprocess.run(  # noqa: S603 - the interpreter that the operator names
-            [interpreter, "-c", "import mindspore_lite"],
+            [python, "-c", program, *arguments],
             capture_output=True,
             text=True,
-            timeout=LITE_TIMEOUT_S,
+            timeout=TIMEOUT_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{interpreter} cannot be run: {error}; name another with --lite-python"
-    if done.returncode == 0:
-        return None
-    last = done.stderr.strip().rpartition("\n")[2]
-    return f"{interpreter} has no mindspore_lite ({last}); name one that has with --lite-python"
+        return str(error)
+    return done.stderr.strip().rpartition("\n")[2] if done.returncode else None
 
 
 def _hardware(device: Device) -> str | None:

@@ -86,7 +86,9 @@ def test_a_package_that_is_missing_is_named(tiny: Path, device: Device, package:
 
 
 def test_an_interpreter_without_lite_is_named(tiny: Path) -> None:
-    with pytest.raises(StartupError, match=r"has no mindspore_lite.*--lite-python"):
+    with pytest.raises(
+        StartupError, match=r"cannot import mindspore_lite \(ModuleNotFoundError.*--lite-python"
+    ):
         choose_file(holding(tiny, LITE), CPU, lite_python=Path(sys.executable))
-    with pytest.raises(StartupError, match="/nowhere/python cannot be run"):
+    with pytest.raises(StartupError, match=r"No such file or directory: .*/nowhere/python"):
         choose_file(holding(tiny, LITE), CPU, lite_python=Path("/nowhere/python"))

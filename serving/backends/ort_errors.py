@@ -1,0 +1,34 @@
+"""What ONNX Runtime says when a device fails, in the words of `serving.errors`."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from onnxruntime.capi import onnxruntime_pybind11_state as ort
+
+from serving.errors import DeviceLostError, OutOfDeviceMemoryError
+
+EXCEPTIONS = (ort.Fail, ort.RuntimeException, ort.EPFail, ort.EngineError, ort.DeviceReset)
+# The arena's words, CUDA's and its libraries', CANN's ACL_ERROR_RT_MEMORY_ALLOCATION.
+MEMORY = re.compile(
+    r"failed to allocate memory|is smaller than requested bytes|out of memory|bad allocation"
+    r"|std::bad_alloc|_STATUS_ALLOC_FAILED|\b207001\b",
+    re.IGNORECASE,
+)
+# After an error of CUDA every further call of the process may fail: the context is gone.
+LOST = re.compile(
+    r"\b(CUDA|CUDNN|CUBLAS|CANN|ACL) (failure|error)\b|TensorRT EP.*fail", re.IGNORECASE
+)
+
+
+@contextmanager
+def translated(device: str) -> Iterator[None]:
+    """Raise `OutOfDeviceMemoryError` or `DeviceLostError` in place of what means them."""
+    try:
+        yield
+    except EXCEPTIONS as error:
+        if MEMORY.search(str(error)):
+            raise OutOfDeviceMemoryError(f"{device}: the batch does not fit: {error}") from error
+        if isinstance(error, ort.DeviceReset) or LOST.search(str(error)):
+            raise DeviceLostError(f"{device} failed and must be opened anew: {error}") from error
+        raise

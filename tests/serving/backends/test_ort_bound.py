@@ -1,0 +1,117 @@
+"""The backend of GPUs, with ONNX Runtime's CPU memory in the device's place."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
+
+from export.contract.manifest import MANIFEST, Manifest
+from serving.backends import Device, Placement, predict
+from serving.backends.ort_bound import BoundBackend
+from serving.backends.ort_errors import translated
+from serving.backends.ort_session import open_session
+from serving.backends.pinned import PinnedMemory, PlainMemory
+from serving.errors import DeviceLostError, OutOfDeviceMemoryError, StartupError
+from serving.runtime import DEFAULTS
+from tests.support.bundles import BUCKETS, SIDE, probabilities
+
+PLACEMENT = Placement("onnxruntime", "cuda:0", "fp32")
+
+
+@pytest.fixture
+def backend(tiny: Path) -> Iterator[BoundBackend]:
+    stated = Manifest.model_validate_json((tiny / MANIFEST).read_bytes())
+    session = open_session(tiny, stated, stated.files[0], Device("cpu"), BUCKETS, DEFAULTS)
+    bound = BoundBackend(session, stated, PLACEMENT, PlainMemory(), ("cpu", 0))
+    yield bound
+    bound.close()
+
+
+def images(number: int, seed: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(seed).integers(0, 256, (number, SIDE, SIDE, 3), np.uint8)
+
+
+def test_gives_the_probabilities_that_numpy_gives(backend: BoundBackend) -> None:
+    pixels = images(13)
+    np.testing.assert_allclose(predict(backend, BUCKETS, pixels), probabilities(pixels), atol=1e-6)
+    assert backend.describe() is PLACEMENT
+
+
+def test_a_bucket_keeps_its_place_and_an_answer_outlives_the_next_run(
+    backend: BoundBackend,
+) -> None:
+    buffer = backend.allocate(4)
+    assert backend.allocate(4) is buffer
+    buffer[:3] = first = images(3, seed=1)
+    answers = backend.run(buffer, 3)
+    buffer[:] = 0
+    backend.run(buffer, 4)
+    np.testing.assert_allclose(answers, probabilities(first), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA failure 2: out of memory ; GPU=0 ; expr=cudaMalloc((void**)&p, size);",
+        "Failed to allocate memory for requested buffer of size 1048576",
+        "Available memory of 100 is smaller than requested bytes of 200",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0",
+        "Exception during initialization: std::bad_alloc",
+    ],
+)
+@pytest.mark.parametrize("exception", [Fail, RuntimeException])
+def test_memory_that_runs_out_is_said_so(message: str, exception: type[Exception]) -> None:
+    with (
+        pytest.raises(OutOfDeviceMemoryError, match="cuda:0: the batch does not fit"),
+        translated("cuda:0"),
+    ):
+        raise exception(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA failure 700: an illegal memory access was encountered ; GPU=0",
+        "CUDA error cudaErrorUnknown:unknown error",
+        "CUDNN failure 5003: CUDNN_STATUS_EXECUTION_FAILED ; GPU=0",
+        "CANN failure 507018: ; NPU=0",
+        "TensorRT EP execution context enqueue failed.",
+    ],
+)
+def test_a_device_that_fails_is_lost(message: str) -> None:
+    with (
+        pytest.raises(DeviceLostError, match="cuda:0 failed and must be opened anew"),
+        translated("cuda:0"),
+    ):
+        raise Fail(message)
+
+
+@pytest.mark.parametrize("error", [InvalidArgument("Got invalid dimensions"), Fail("no kernel")])
+def test_what_no_device_is_to_blame_for_stays_as_it_is(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, translated("cuda:0"):
+        raise error
+    assert caught.value is error
+
+
+def test_locked_memory_is_unlocked_at_the_end() -> None:
+    cudart = Mock()
+    cudart.cudaHostRegister.return_value = 0
+    memory = PinnedMemory(cudart)
+    array = memory.allocate((2, 8, 8, 3))
+    assert array.shape == (2, 8, 8, 3)
+    assert array.ctypes.data % 4096 == 0
+    address, size, flags = cudart.cudaHostRegister.call_args.args
+    assert (address.value, size.value, flags) == (array.ctypes.data, 384, 1)
+    memory.close()
+    [unlocked] = cudart.cudaHostUnregister.call_args.args
+    assert unlocked.value == array.ctypes.data
+
+
+def test_memory_that_cannot_be_locked_is_an_error() -> None:
+    cudart = Mock()
+    cudart.cudaHostRegister.return_value = 2
+    with pytest.raises(StartupError, match="384 bytes cannot be page-locked: CUDA error 2"):
+        PinnedMemory(cudart).allocate((2, 8, 8, 3))

@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pytest
+
+from export.contract.kinds import Precision
+from export.contract.manifest import MANIFEST, Manifest, ModelFile
+from serving.backends import Device
+from serving.backends.ort_options import Provider, engine_cache, providers
+from serving.runtime import DEFAULTS, RuntimeSettings
+
+BUCKETS = [1, 4, 8]
+
+
+def stated(tiny: Path, precision: Precision = "fp32") -> tuple[Manifest, ModelFile]:
+    manifest = Manifest.model_validate_json((tiny / MANIFEST).read_bytes())
+    return manifest, manifest.files[0].model_copy(update={"precision": precision})
+
+
+def asked(
+    tiny: Path,
+    device: str,
+    precision: Precision = "fp32",
+    settings: RuntimeSettings = DEFAULTS,
+) -> list[Provider]:
+    return providers(*stated(tiny, precision), Device.parse(device), BUCKETS, settings)
+
+
+def test_the_cpu_has_no_options(tiny: Path) -> None:
+    assert asked(tiny, "cpu") == [("CPUExecutionProvider", {})]
+
+
+def test_cuda_searches_by_heuristic_records_graphs_and_keeps_fp32(tiny: Path) -> None:
+    [(name, options)] = asked(tiny, "cuda:3")
+    assert name == "CUDAExecutionProvider"
+    assert options == {
+        "device_id": "3",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+        "prefer_nhwc": "0",
+        "use_tf32": "0",
+        "enable_cuda_graph": "1",
+    }
+
+
+@pytest.mark.parametrize(("precision", "nhwc"), [("fp32", "0"), ("fp16", "1"), ("int8", "0")])
+def test_only_fp16_runs_channels_last(tiny: Path, precision: Precision, nhwc: str) -> None:
+    [(_, options)] = asked(tiny, "cuda", precision)
+    assert options["prefer_nhwc"] == nhwc
+
+
+@pytest.mark.parametrize(
+    ("device", "option"),
+    [
+        ("cuda", "gpu_mem_limit"),
+        ("tensorrt", "trt_max_workspace_size"),
+        ("ascend", "npu_mem_limit"),
+    ],
+)
+def test_memory_is_bounded_where_asked(tiny: Path, device: str, option: str) -> None:
+    assert option not in asked(tiny, device)[0][1]
+    limited = asked(tiny, device, settings=RuntimeSettings(device_memory_mib=512))
+    assert limited[0][1][option] == str(512 * 1024 * 1024)
+
+
+def test_tensorrt_builds_one_engine_for_all_buckets_and_keeps_it(tiny: Path) -> None:
+    settings = RuntimeSettings(cache_dir=Path("/cache"))
+    (name, options), (beside, cuda) = asked(tiny, "tensorrt:1", "fp16", settings)
+    assert (name, beside) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+    assert options["trt_profile_min_shapes"] == "images:1x16x16x3"
+    assert options["trt_profile_opt_shapes"] == "images:8x16x16x3"
+    assert options["trt_profile_max_shapes"] == "images:8x16x16x3"
+    assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("1", "0")
+    assert (options["device_id"], cuda["device_id"]) == ("1", "1")
+    assert "enable_cuda_graph" not in cuda
+    _, file = stated(tiny)
+    assert options["trt_engine_cache_path"] == f"/cache/tensorrt/{file.sha256}"
+    assert engine_cache(file, settings) == Path(options["trt_timing_cache_path"])
+
+
+def test_ascend_keeps_the_working_directory_clean(tiny: Path) -> None:
+    [(name, options)] = asked(tiny, "ascend:5")
+    assert name == "CANNExecutionProvider"
+    assert (options["device_id"], options["dump_om_model"]) == ("5", "0")

@@ -1,0 +1,67 @@
+from pathlib import Path
+from unittest.mock import Mock
+
+import onnxruntime
+import pytest
+
+from export.contract.manifest import MANIFEST, Manifest
+from serving.backends import Device
+from serving.backends.ort_session import check_placement, open_session
+from serving.errors import StartupError
+from serving.runtime import DEFAULTS
+from tests.support.bundles import BUCKETS
+
+CUDA = Device("cuda")
+NAME = "CUDAExecutionProvider"
+
+
+def session(tiny: Path) -> onnxruntime.InferenceSession:
+    stated = Manifest.model_validate_json((tiny / MANIFEST).read_bytes())
+    return open_session(tiny, stated, stated.files[0], Device("cpu"), BUCKETS, DEFAULTS)
+
+
+def cuda_session(options: dict[str, str], parts: list[tuple[str, str]]) -> Mock:
+    """Return what a session on a GPU would say of itself."""
+    assigned = []
+    for provider, operator in parts:
+        part = Mock(ep_name=provider)
+        part.get_nodes.return_value = [Mock(op_type=operator)]
+        assigned.append(part)
+    said = Mock()
+    said.get_providers.return_value = [NAME, "CPUExecutionProvider"]
+    said.get_provider_options.return_value = {NAME: options, "CPUExecutionProvider": {}}
+    said.get_provider_graph_assignment_info.return_value = assigned
+    return said
+
+
+def test_a_session_that_fell_back_to_the_cpu_is_refused(tiny: Path) -> None:
+    with pytest.raises(StartupError, match=r"cuda:0 was asked for, but .*\['CPUExecutionProvider'"):
+        check_placement(session(tiny), CUDA, (NAME, {}))
+
+
+def test_an_option_that_is_not_in_use_is_refused() -> None:
+    said = cuda_session({"device_id": "1", "use_tf32": "1"}, [])
+    asked = {"device_id": "0", "use_tf32": "0", "unreported": "1"}
+    with pytest.raises(StartupError, match="device_id is 1, not 0, use_tf32 is 1, not 0"):
+        check_placement(said, CUDA, (NAME, asked))
+
+
+def test_work_on_the_cpu_is_refused() -> None:
+    cpu = "CPUExecutionProvider"
+    said = cuda_session({}, [(NAME, "Conv"), (cpu, "FusedConv"), (cpu, "Shape"), (cpu, "Gemm")])
+    with pytest.raises(StartupError, match="1 FusedConv on CPUExecutionProvider, 1 Gemm on"):
+        check_placement(said, CUDA, (NAME, {}))
+
+
+def test_arithmetic_on_shapes_may_stay_on_the_cpu() -> None:
+    parts = [(NAME, "Conv"), ("CPUExecutionProvider", "Shape")]
+    check_placement(cuda_session({"device_id": "0"}, parts), CUDA, (NAME, {"device_id": "0"}))
+
+
+def test_where_the_operators_run_is_read_from_the_real_runtime(tiny: Path) -> None:
+    """A graph on the CPU, asked whether it runs elsewhere: its product is found on the CPU."""
+    real = session(tiny)
+    said = cuda_session({}, [])
+    said.get_provider_graph_assignment_info = real.get_provider_graph_assignment_info
+    with pytest.raises(StartupError, match=r"1 (Gemm|MatMul) on CPUExecutionProvider"):
+        check_placement(said, CUDA, (NAME, {}))
