@@ -1,6 +1,7 @@
 """Messages of the wire contract <-> what the engine takes and gives."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from protos import classifier_pb2 as pb
 from serving.api.status import to_status
@@ -69,7 +70,7 @@ def _to_result(request: pb.ClassifyRequest, model: Model, index: int, answer: An
     if not isinstance(answer, Prediction):
         return pb.Result(status=to_status(answer, f"image {index}: "))
     result = pb.Result(
-        classes=_top(answer.probabilities, request.top_k, model.bundle.manifest.labels),
+        classes=top_classes(answer.probabilities, request.top_k, model.bundle.manifest.labels),
         timing=_to_timing(answer.timing),
     )
     if request.full_probabilities:
@@ -77,13 +78,22 @@ def _to_result(request: pb.ClassifyRequest, model: Model, index: int, answer: An
     return result
 
 
-def _top(probabilities: Probabilities, top_k: int, labels: list[str]) -> list[pb.Class]:
+def top_classes(probabilities: Probabilities, top_k: int, labels: list[str]) -> list[pb.Class]:
     """Return the first `top_k` classes, 0 for all; equal probabilities keep label order."""
-    order = np.argsort(-probabilities, kind="stable")[: top_k or None]
+    first = _candidates(probabilities, top_k)
+    order = first[np.argsort(-probabilities[first], kind="stable")][: top_k or None]
     return [
         pb.Class(index=index, label=labels[index], probability=probability)
         for index, probability in zip(order.tolist(), probabilities[order].tolist(), strict=True)
     ]
+
+
+def _candidates(probabilities: Probabilities, top_k: int) -> NDArray[np.intp]:
+    """Return, in label order, the classes that are no less probable than the `top_k`-th."""
+    if not 0 < top_k < len(probabilities):
+        return np.arange(len(probabilities))
+    least = np.partition(probabilities, -top_k)[-top_k]
+    return np.flatnonzero(~(probabilities < least))  # not >=: NaN must not vanish
 
 
 def _to_timing(timing: Timing) -> pb.Timing:
