@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -10,15 +11,19 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 Clock = Callable[[], float]
 Outcome = Literal["ok", "invalid", "expired", "cancelled", "rejected", "failed"]
 Stage = Literal["decode", "queue", "infer", "total"]
-Reason = Literal["queue_full", "deadline"]
+Refusal = Literal["queue_full", "bytes", "pixels", "deadline", "not_ready"]
+BatchReason = Literal["full", "device_free", "deadline"]
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 STAGES: tuple[Stage, ...] = get_args(Stage)
-REASONS: tuple[Reason, ...] = get_args(Reason)
+REFUSALS: tuple[Refusal, ...] = get_args(Refusal)
+BATCH_REASONS: tuple[BatchReason, ...] = get_args(BatchReason)
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
+RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 MODEL = ("model", "version")
+INFO = ("runtime", "device", "precision", "digest")
 
 
 class RateWindow:
@@ -48,16 +53,23 @@ class ModelMetrics:
     def __init__(self, metrics: "Metrics", name: str, version: str) -> None:
         bound = {"model": name, "version": version}
         self.images = {o: metrics.images.labels(**bound, outcome=o) for o in OUTCOMES}
-        self.rejections = {r: metrics.rejections.labels(**bound, reason=r) for r in REASONS}
+        self.rejections = {r: metrics.rejections.labels(**bound, reason=r) for r in REFUSALS}
+        self.batches = {r: metrics.batches.labels(**bound, reason=r) for r in BATCH_REASONS}
         self.stages = {s: metrics.stages.labels(**bound, stage=s) for s in STAGES}
         self.batch_images = metrics.batch_images.labels(**bound)
         self.padded_slots = metrics.padded_slots.labels(**bound)
+        self.cold_batches = metrics.cold_batches.labels(**bound)
+        self.goodput_images = metrics.goodput_images.labels(**bound)
+        self.wasted_images = metrics.wasted_images.labels(**bound)
+        self.prediction_error = metrics.prediction_error.labels(**bound)
         self.queue_images = metrics.queue_images.labels(**bound)
         self.inflight_images = metrics.inflight_images.labels(**bound)
+        self.inflight_bytes = metrics.inflight_bytes.labels(**bound)
+        self.device_ready = partial(metrics.device_ready.labels, name, version)
         self.answered = RateWindow()
         metrics.images_per_second.labels(**bound).set_function(self.answered.rate)
 
-    def reject(self, reason: Reason, images: int) -> None:
+    def reject(self, reason: Refusal, images: int) -> None:
         """Count images that were refused at admission."""
         self.rejections[reason].inc(images)
         self.images["rejected"].inc(images)
@@ -68,49 +80,47 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.images = Counter(
-            "serving_images_total",
-            "Images by how they ended",
-            (*MODEL, "outcome"),
-            registry=registry,
+        self.images = self._counter("images", "Images by how they ended", "outcome")
+        self.rejections = self._counter(
+            "rejections", "Images refused at admission, by reason", "reason"
         )
-        self.rejections = Counter(
-            "serving_rejections_total",
-            "Images refused at admission, by reason",
-            (*MODEL, "reason"),
-            registry=registry,
+        self.goodput_images = self._counter("goodput_images", "Images answered by their deadline")
+        self.wasted_images = self._counter("wasted_images", "Images that ran for nobody")
+        self.batches = self._counter("batches", "Batches by what decided their size", "reason")
+        self.cold_batches = self._counter("cold_batches", "Batches of a size that was not warmed")
+        self.padded_slots = self._counter("padded_slots", "Empty rows of batches")
+        self.stages = self._histogram(
+            "stage_seconds", "Time of an answered image per stage", SECONDS, "stage"
         )
-        self.stages = Histogram(
-            "serving_stage_seconds",
-            "Time of an answered image per stage",
-            (*MODEL, "stage"),
-            buckets=SECONDS,
-            registry=registry,
+        self.batch_images = self._histogram(
+            "batch_images", "Images per batch, padding excluded", IMAGES
         )
-        self.batch_images = Histogram(
-            "serving_batch_images",
-            "Images per batch, padding excluded",
-            MODEL,
-            buckets=IMAGES,
-            registry=registry,
-        )
-        self.padded_slots = Counter(
-            "serving_padded_slots_total", "Empty rows of batches", MODEL, registry=registry
+        self.prediction_error = self._histogram(
+            "latency_prediction_error_ratio", "|predicted - actual| / actual of a batch", RATIOS
         )
         self.images_per_second = self._gauge("images_per_second", "Images answered, over 10 s")
         self.queue_images = self._gauge("queue_images", "Decoded images that wait for a device")
         self.inflight_images = self._gauge("inflight_images", "Images admitted and not ended")
-        self.model_info = Gauge(
-            "serving_model_info",
-            "1; the labels tell what is in use",
-            (*MODEL, "runtime", "device", "precision", "digest"),
-            registry=registry,
+        self.inflight_bytes = self._gauge("inflight_bytes", "Their bytes as they arrived")
+        self.device_ready = self._gauge(
+            "device_ready", "0 while an instance is opened anew", "device"
         )
+        self.model_info = self._gauge("model_info", "1; the labels tell what is in use", *INFO)
         self.ready = Gauge("serving_ready", "1 while the server answers", registry=registry)
 
     def model(self, name: str, version: str) -> ModelMetrics:
         """Return the metrics of one model."""
         return ModelMetrics(self, name, version)
 
-    def _gauge(self, name: str, help_text: str) -> Gauge:
-        return Gauge(f"serving_{name}", help_text, MODEL, registry=self.registry)
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"serving_{name}_total", text, (*MODEL, *labels), registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"serving_{name}", text, (*MODEL, *labels), registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(
+            f"serving_{name}", text, (*MODEL, *labels), buckets=buckets, registry=self.registry
+        )

@@ -12,7 +12,13 @@ NAMES = (
     "padded_slots_total",
     "queue_images",
     "inflight_images",
+    "inflight_bytes",
     "rejections_total",
+    "batches_total",
+    "cold_batches_total",
+    "goodput_images_total",
+    "wasted_images_total",
+    "latency_prediction_error_ratio_bucket",
     "ready",
 )
 
