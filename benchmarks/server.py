@@ -48,7 +48,14 @@ class Server:
         with TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "clients", "bench", "--address", self._grpc]
             command += ["--concurrency", str(concurrency), "--duration", str(seconds)]
-            command += ["--timeout-s", str(TIMEOUT_S), "--images", images, "--output", folder]
+            command += [
+                "--timeout-ms",
+                str(TIMEOUT_S * 1000),
+                "--images",
+                images,
+                "--output",
+                folder,
+            ]
             before = self._usage()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
             after = self._usage()

@@ -3,14 +3,13 @@
 import json
 import os
 import platform
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from rich.console import Console
 
-from clients.bench.load import run
 from clients.bench.report import Report
 from clients.bench.runs import Closed, Load, Open, measure
 from clients.bench.table import print_reports
@@ -34,7 +33,9 @@ class Bench(BaseModel):
     warm_up_s: NonNegativeFloat = Field(
         1.0, alias="warm-up", description="load before each run that is not counted, in seconds"
     )
-    timeout_s: PositiveFloat = Field(1.0, description="deadline of each request, in seconds")
+    timeout_ms: PositiveFloat = Field(
+        1000.0, description="deadline of each request, in milliseconds"
+    )
     images: str = Field("examples/images", description="file, folder or glob; sent in turn")
     model: str = Field("", description="name of the model, where the server holds several")
     version: str = Field("", description="version of the model; the newest if empty")
@@ -51,7 +52,7 @@ class Bench(BaseModel):
         ]
         with ClassifierClient(self.address) as client:
             model = client.get_model(self.model, self.version)
-        reports = run(self._measure(requests))
+        reports = self._measure(requests)
         print_reports(reports)
         if self.output and plot:
             self.output.mkdir(parents=True, exist_ok=True)
@@ -64,17 +65,17 @@ class Bench(BaseModel):
             concurrency = [] if self.rate else [1, 8, 32, 128]
         return [*map(Closed, concurrency), *map(Open, self.rate)]
 
-    async def _measure(self, requests: Sequence[bytes]) -> list[Report]:
-        reports: AsyncIterator[Report] = measure(
+    def _measure(self, requests: Sequence[bytes]) -> list[Report]:
+        reports = measure(
             self.address,
             self._loads(),
             requests,
             seconds=self.duration_s,
             warm_up_s=self.warm_up_s,
-            timeout_s=self.timeout_s,
+            timeout_s=self.timeout_ms / 1e3,
         )
         with Console(stderr=True).status("Measuring"):
-            return [report async for report in reports]
+            return list(reports)
 
 
 def _plot() -> Callable[[Sequence[Report], str, Path], None]:
@@ -82,7 +83,7 @@ def _plot() -> Callable[[Sequence[Report], str, Path], None]:
     try:
         from clients.bench.plot import plot
     except ModuleNotFoundError as error:
-        raise UsageError(f"--output draws a picture: pip install {error.name}") from error
+        raise UsageError("--output draws a picture: pip install 'resnext-serving[plot]'") from error
     return plot
 
 

@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 
 from clients.bench.load import Sample
+from protos import classifier_pb2 as pb
 
 PERCENTILES = (50, 95, 99, 99.9)
 STAGES = ("admission", "decode", "queue", "infer", "total")
@@ -49,7 +50,7 @@ def summarize(
     answered = [sample for sample in samples if sample.code is grpc.StatusCode.OK]
     before_end = [sample for sample in answered if sample.done <= start + seconds]
     in_time = [sample for sample in before_end if sample.done - sample.due <= timeout_s]
-    timings = [sample.timing for sample in answered if sample.timing is not None]
+    timings = [_timing(sample.response) for sample in answered if sample.response is not None]
     return Report(
         load=load,
         seconds=seconds,
@@ -65,6 +66,10 @@ def summarize(
         errors=dict(Counter(s.code.name for s in samples if s.code is not grpc.StatusCode.OK)),
         client_cpu_ms=cpu_s * 1e3 / max(len(samples), 1),
     )
+
+
+def _timing(response: bytes) -> pb.Timing:
+    return pb.ClassifyResponse.FromString(response).results[0].timing
 
 
 def percentiles(values: Sequence[float]) -> Percentiles:

@@ -11,12 +11,13 @@ OK, LATE = grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def test_a_run_in_figures():
-    timing = pb.Timing(infer_ms=2, total_ms=3, batch_images=4)
+    result = pb.Result(timing=pb.Timing(infer_ms=2, total_ms=3, batch_images=4))
+    response = pb.ClassifyResponse(results=[result]).SerializeToString()
     samples = [
-        Sample(due=100.0, done=100.5, code=OK, timing=timing),
-        Sample(due=100.0, done=101.5, code=OK, timing=timing),  # answered, but not in time
-        Sample(due=101.9, done=102.1, code=OK, timing=timing),  # after the end
-        Sample(due=101.0, done=102.0, code=LATE, timing=None),
+        Sample(due=100.0, done=100.5, code=OK, response=response),
+        Sample(due=100.0, done=101.5, code=OK, response=response),  # answered, but not in time
+        Sample(due=101.9, done=102.1, code=OK, response=response),  # after the end
+        Sample(due=101.0, done=102.0, code=LATE, response=None),
     ]
     report = summarize("x", samples, start=100.0, seconds=2.0, timeout_s=1.0, cpu_s=0.002)
     assert (report.requests, report.images_per_second, report.goodput) == (4, 1.0, 0.5)
@@ -28,7 +29,7 @@ def test_a_run_in_figures():
 
 
 def test_a_run_without_answers_has_no_latencies():
-    samples = [Sample(due=0.0, done=1.0, code=LATE, timing=None)]
+    samples = [Sample(due=0.0, done=1.0, code=LATE, response=None)]
     report = summarize("x", samples, start=0.0, seconds=1.0, timeout_s=1.0, cpu_s=0.0)
     assert (report.images_per_second, report.latency_ms, report.server_ms["infer"]) == (0, {}, {})
 
