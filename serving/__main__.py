@@ -1,4 +1,4 @@
-"""`python -m serving`: serve the bundles named by --model until a signal."""
+"""`python -m serving`: serve the bundles named by --model until a signal, or list `devices`."""
 
 import logging
 import os
@@ -7,22 +7,36 @@ import sys
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from serving.config import ServingConfig
+from serving.config import DevicesConfig, ServingConfig
 from serving.errors import StartupError
 
 
 def main() -> int:
-    """Run the server; return its exit code: 0 after a signal, 1 where it cannot start, 2 usage."""
+    """Return the exit code: 0 after a signal or a list, 1 where it cannot start, 2 usage."""
+    words = sys.argv[1:]
     try:
+        if words[:1] == ["devices"]:
+            return _list_devices(CliApp.run(DevicesConfig, cli_args=words[1:]))
         config = CliApp.run(ServingConfig)
     except (ValidationError, SettingsError) as error:
         return _fail(_explain(error), 2)
+    return _serve(config)
+
+
+# The imports are inside, so that --help need not wait for gRPC, runtimes and image libraries.
+def _list_devices(config: DevicesConfig) -> int:
+    from serving.devices import show
+
+    show(config)
+    return 0
+
+
+def _serve(config: ServingConfig) -> int:
     logging.basicConfig(
         level=config.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
     # One hand-over between threads less per call; gRPC reads this when it is imported.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
-    # Here, so that --help need not wait for gRPC, the runtimes and the image libraries.
     import uvloop
 
     from export.contract.bundle import BundleError

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliToggleFlag, NoDecode, SettingsConfigDict
 
 from export.contract.kinds import Precision
 from serving.runtime import DEFAULTS, Runtime, RuntimeSettings
@@ -13,10 +13,33 @@ from serving.runtime import DEFAULTS, Runtime, RuntimeSettings
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
+LitePython = Annotated[
+    Path | None,
+    Field(description="Python interpreter that has mindspore_lite; unset: the server's own"),
+]
+
+
+class DevicesConfig(BaseSettings):
+    """List what this machine can run models on and, for the rest, what is missing."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SERVING_",
+        cli_kebab_case=True,
+        cli_prog_name="python -m serving devices",
+        cli_hide_none_type=True,
+    )
+
+    lite_python: LitePython = DEFAULTS.lite_python
+    as_json: CliToggleFlag[bool] = Field(
+        default=False, alias="json", description="print JSON instead of a table"
+    )
+
+
 class ServingConfig(BaseSettings):
     """Serve image classifiers over gRPC, with health and metrics over HTTP.
 
     Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.
+    `python -m serving devices` lists what this machine can run models on.
     """
 
     model_config = SettingsConfigDict(
@@ -59,10 +82,7 @@ class ServingConfig(BaseSettings):
     cache_dir: Path = Field(
         DEFAULTS.cache_dir, description="folder for what runtimes build from a model, by its digest"
     )
-    lite_python: Path | None = Field(
-        DEFAULTS.lite_python,
-        description="Python interpreter that has mindspore_lite; unset: the server's own",
-    )
+    lite_python: LitePython = DEFAULTS.lite_python
     batch_timeout_s: PositiveFloat = Field(
         DEFAULTS.batch_timeout_s,
         description="time after which a MindSpore Lite worker with a batch is lost, in seconds",

@@ -79,23 +79,32 @@ def _trouble(python: Path, program: str, *arguments: str) -> str | None:
     return done.stderr.strip().rpartition("\n")[2] if done.returncode else None
 
 
+def present(kind: Kind) -> int:
+    """Return how many devices of a kind the machine shows."""
+    if kind == "ascend":
+        return len(list(Path("/dev").glob("davinci[0-9]*")))
+    return 1 if kind == "cpu" else _count_gpus()[0]
+
+
 def _hardware(device: Device) -> str | None:
     if device.kind == "cpu":
         return None
     if device.kind == "ascend":
         path = Path(f"/dev/davinci{device.ordinal}")
         return None if path.exists() else f"no NPU {device.ordinal}: there is no {path}"
-    return _gpu(device.ordinal)
+    gpus, trouble = _count_gpus()
+    if trouble or device.ordinal < gpus:
+        return trouble
+    return f"no GPU {device.ordinal}: the driver shows {gpus}, counted from 0"
 
 
-def _gpu(ordinal: int) -> str | None:
+def _count_gpus() -> tuple[int, str | None]:
+    """Return how many GPUs the driver shows, and why none where that has a reason."""
     count = ctypes.c_int()
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
-        return f"no NVIDIA driver: {error}"
-    if failed := driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-        return f"the NVIDIA driver reports CUDA error {failed}: no GPU, or none that may be used"
-    if ordinal >= count.value:
-        return f"no GPU {ordinal}: the driver shows {count.value}, counted from 0"
-    return None
+        return 0, f"no NVIDIA driver: {error}"
+    if code := driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return 0, f"the NVIDIA driver reports CUDA error {code}: no GPU, or none that may be used"
+    return count.value, None
