@@ -1,0 +1,111 @@
+"""The server's side of a MindSpore Lite worker: its process and its pipe."""
+
+import json
+import logging
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Mapping
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+from serving.backends.lite_worker import PROTOCOL
+from serving.errors import DeviceLostError, OutOfDeviceMemoryError, StartupError
+
+logger = logging.getLogger(__name__)
+
+WORKER = Path(__file__).with_name("lite_worker.py")
+START_TIMEOUT_S = 600.0
+
+
+class Worker:
+    """A worker process; whatever happens to it, `close` ends it.
+
+    Args:
+        python: the interpreter that has mindspore_lite.
+        memory: descriptor of what both sides map.
+    """
+
+    def __init__(self, python: Path, memory: int) -> None:
+        self._python = python
+        self._pipe, theirs = Pipe()
+        descriptors = theirs.fileno(), memory
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - the interpreter that the operator names
+                [python, WORKER, *map(str, descriptors)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=descriptors,
+            )
+        except OSError as error:
+            raise StartupError(f"{python} cannot be run: {error}; see --lite-python") from error
+        finally:
+            theirs.close()
+        self.pid = self._process.pid
+        self._said: deque[str] = deque(maxlen=5)
+        self._reader = threading.Thread(target=self._log, name=f"lite-log-{self.pid}", daemon=True)
+        self._reader.start()
+
+    def load(self, settings: Mapping[str, object]) -> dict[str, Any]:
+        """Load a model; return what is in use, or raise `StartupError`."""
+        try:
+            state = self._ask({"protocol": PROTOCOL, **settings}, START_TIMEOUT_S)
+        except DeviceLostError as error:
+            raise StartupError(
+                f"{self._python} cannot load {settings['model']}: {error}"
+            ) from error
+        if "error" in state:
+            raise StartupError(
+                f"{self._python} cannot load {settings['model']}: {state['error']}"
+                f"{self._last_words()}"
+            )
+        return state
+
+    def run(self, bucket: int, timeout_s: float) -> float:
+        """Run the batch of that size in the memory; return the seconds that the worker took.
+
+        Raises:
+            DeviceLostError: it died, or did not answer in time and was killed.
+            OutOfDeviceMemoryError, RuntimeError: it could not run this batch.
+        """
+        answer = self._ask(bucket, timeout_s)
+        if "error" in answer:
+            kind = OutOfDeviceMemoryError if answer["memory"] else RuntimeError
+            raise kind(f"MindSpore Lite worker {self.pid}: {answer['error']}")
+        return float(answer["seconds"])
+
+    def close(self) -> None:
+        """Kill the worker and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        self._pipe.close()
+
+    def _ask(self, message: object, timeout_s: float) -> dict[str, Any]:
+        try:
+            self._pipe.send_bytes(json.dumps(message).encode())
+            if self._pipe.poll(timeout_s):
+                answer: dict[str, Any] = json.loads(self._pipe.recv_bytes())
+                return answer
+        except (EOFError, OSError) as error:
+            raise DeviceLostError(
+                f"MindSpore Lite worker {self.pid} ended with {self._process.wait()}"
+                f"{self._last_words()}"
+            ) from error
+        self._process.kill()
+        raise DeviceLostError(
+            f"MindSpore Lite worker {self.pid} did not answer within {timeout_s:g} s and was killed"
+        )
+
+    def _log(self) -> None:
+        assert self._process.stdout
+        with self._process.stdout as lines:
+            for line in lines:
+                self._said.append(line.decode(errors="replace").rstrip())
+                logger.info("worker %d: %s", self.pid, self._said[-1])
+
+    def _last_words(self) -> str:
+        self._reader.join(timeout=1)
+        return "; it said last: " + " | ".join(self._said) if self._said else ""
