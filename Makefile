@@ -21,6 +21,9 @@ IMAGE ?= examples/images
 
 VENV := .venv
 PY := $(VENV)/bin/python
+# onnxruntime-gpu and onnxruntime exclude each other.
+CUDA := .venv-cuda
+SERVING := $(if $(filter cuda% tensorrt%,$(DEVICE)),$(CUDA)/.cuda,$(VENV)/.serving)
 .PHONY: help setup train eval export serve classify test lint format protos schemas lock bench clean
 
 help: ## Print these lines
@@ -38,8 +41,8 @@ export: $(VENV)/.export $(filter $(FASHION_MNIST),$(DATA)) ## Turn a checkpoint 
 	$(PY) -m export --ckpt_file $(CHECKPOINT) --file_format $(FORMATS) --precision $(PRECISION) \
 	  --device_target $(PLATFORM) $(if $(DATA),--images $(DATA)) --output $(OUTPUT) $(if $(NAME),--name $(NAME))
 
-serve: $(VENV)/.serving ## Serve a bundle (MODEL=, DEVICE=, GRPC_PORT=, HTTP_PORT=)
-	$(PY) -m serving --model $(MODEL) --device $(DEVICE) --grpc-port $(GRPC_PORT) --http-port $(HTTP_PORT)
+serve: $(SERVING) ## Serve a bundle (MODEL=, DEVICE=, GRPC_PORT=, HTTP_PORT=)
+	$(dir $<)bin/python -m serving --model $(MODEL) --device $(DEVICE) --grpc-port $(GRPC_PORT) --http-port $(HTTP_PORT)
 
 classify: $(VENV)/.serving ## Classify images with the running server (IMAGE=, GRPC_PORT=)
 	$(PY) -m clients classify $(IMAGE) --address localhost:$(GRPC_PORT)
@@ -75,7 +78,7 @@ schemas: $(VENV)/.export ## Generate the JSON Schemas in docs/ from the models o
 	$(PY) -m export.schemas docs
 
 lock: ## Pin the dependencies of pyproject.toml in requirements/ (needs uv)
-	for extra in dev export training serving; do \
+	for extra in dev export training serving cuda-dev cuda; do \
 	  uv pip compile pyproject.toml --extra $$extra --constraints requirements/dev.txt \
 	    --python-version 3.11 --universal --no-emit-index-url --no-header --no-annotate --quiet \
 	    --output-file requirements/$$extra.txt; done
@@ -88,17 +91,25 @@ bench: $(VENV)/.dev ## Measure the server against a bare loop, and JPEG decoders
 	$(PY) -m benchmarks.decoders
 
 clean: ## Remove the environment, caches and outputs
-	rm -rf $(VENV) outputs bundles build *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) $(CUDA) outputs bundles build *.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	  .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+$(VENV)/bin/python $(CUDA)/bin/python:
+	$(PYTHON) -m venv $(@:/bin/python=)
 
 $(VENV)/.%: requirements/%.txt pyproject.toml | $(VENV)/bin/python
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile -r $<
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(call install,$(PY),$<)
 	touch $@
+
+$(CUDA)/.%: requirements/%.txt pyproject.toml | $(CUDA)/bin/python
+	$(call install,$(CUDA)/bin/python,$<)
+	touch $@
+
+define install
+$(1) -m pip install --quiet --disable-pip-version-check --no-compile -r $(2)
+	$(1) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+endef
 
 $(FASHION_MNIST):
 	@if [ $$(id -u) != 0 ]; then echo "run: sudo apt-get install dataset-fashion-mnist"; exit 1; fi
