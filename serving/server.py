@@ -11,10 +11,12 @@ from prometheus_client import CollectorRegistry
 from serving.api.classify import Classifier
 from serving.api.rest import create_app
 from serving.api.streams import unless
+from serving.backends import parse_devices
 from serving.banner import banner
 from serving.config import ServingConfig
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
+from serving.gpu_memory import watch_gpu_memory
 from serving.grpc_server import GrpcServer
 from serving.http_server import HttpServer
 from serving.loading import load_model
@@ -102,7 +104,10 @@ class Server:
         )
 
     def _load_models(self) -> list[Model]:
-        return [load_model(path, self._config, self._metrics) for path in self._config.model]
+        models = [load_model(path, self._config, self._metrics) for path in self._config.model]
+        # Not before: what a device lacks is told better by the attempt to load.
+        watch_gpu_memory(self._metrics.registry, parse_devices(self._config.device))
+        return models
 
     def _close_models(self) -> None:
         for model in self.repository.all():
