@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, CliApp, SettingsError
+from pydantic_settings import CliApp, SettingsError
 
+from training import launch
+from training.config import CommonConfig
 from training.errors import RecipeError, TrainingError
 from training.terminal import log_to_stdout
 
-Config = TypeVar("Config", bound=BaseSettings)
+Config = TypeVar("Config", bound=CommonConfig)
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -18,16 +20,24 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 def run(
     settings: type[Config], program: Callable[[Config], None], arguments: Sequence[str] | None
 ) -> int:
-    """Run the program with its settings; return 0, 1 failed, 2 usage, 130 after Ctrl-C."""
+    """Run the program with its settings, in several processes where it is to be distributed.
+
+    Returns the exit code: 0, 1 failed, 2 usage, 130 after Ctrl-C.
+    """
     log_to_stdout()
+    arguments = list(arguments or sys.argv[1:])
     try:
-        config = CliApp.run(settings, cli_args=list(arguments or sys.argv[1:]))
+        config = CliApp.run(settings, cli_args=arguments)
     except ValidationError as error:
         return _fail("\n".join(_explain(e["loc"], e["msg"]) for e in error.errors()), USAGE)
     except (SettingsError, RecipeError) as error:
         return _fail(str(error), USAGE)
     try:
-        program(config)
+        if launch.needed(config):
+            program_name = settings.model_config["cli_prog_name"] or ""
+            launch.launch(config, [*program_name.split(), *arguments])
+        else:
+            program(config)
     except TrainingError as error:
         return _fail(str(error), FAILED)
     except KeyboardInterrupt:

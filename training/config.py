@@ -5,7 +5,7 @@ Names and defaults are those of the upstream resnext152_64x4d scripts, where it 
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import (
@@ -34,6 +34,7 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 Platform = Literal["Ascend", "GPU", "CPU"]
+AmpLevel = Literal["O0", "O1", "O2", "O3"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Size = Annotated[tuple[PositiveInt, PositiveInt], NoDecode]
 Means = Annotated[tuple[float, float, float], NoDecode]
@@ -42,12 +43,13 @@ Epochs = Annotated[tuple[PositiveInt, ...], NoDecode]
 
 # What upstream's flags could ask for and this trainer does not do as yet: all it accepts.
 ONLY_VALUES = {
-    "is_distributed": False,
-    "group_size": 1,
-    "rank": 0,
-    "is_dynamic_loss_scale": False,
     "data_sink_mode": False,
 }
+
+
+def _usual_amp_level(known: dict[str, Any]) -> AmpLevel:
+    """As the upstream: O3 on Ascend and GPU. A CPU computes float32 fastest."""
+    return "O0" if known.get("platform") == "CPU" else "O3"
 
 
 class CommonConfig(BaseSettings):
@@ -67,10 +69,44 @@ class CommonConfig(BaseSettings):
     )
     per_batch_size: PositiveInt = Field(128, description="images per step")
     pretrained: Path | None = Field(None, description="checkpoint (.ckpt) to start from")
-    is_distributed: bool = Field(default=False, description="run on several devices; only 0 as yet")
+    is_distributed: bool = Field(
+        default=False, description="run in several processes, each on a device of its own"
+    )
+    group_size: PositiveInt = Field(1, description="processes of a distributed run")
+    rank: NonNegativeInt = Field(0, description="of this process; a distributed run sets it")
+    rank_table: Path | None = Field(
+        None, description="Ascend's rank table (.json) for a distributed run; unset: none is needed"
+    )
+    on_broken_image: Literal["error", "skip"] = Field(
+        "error", description="end at a file that is no image, or name it in the log and go on"
+    )
+    eval_images: PositiveInt | None = Field(
+        None, description="evaluate only the first N; unset: all"
+    )
+    num_workers: PositiveInt | None = Field(
+        None, description="threads that decode and augment; unset: one per core"
+    )
+
+    @property
+    def is_master(self) -> bool:
+        """Whether this process writes what there is only one of: reports, logs, best_acc.ckpt."""
+        return self.rank == 0
+
+    @property
+    def output_path(self) -> Path:
+        """Where logs of the processes go."""
+        raise NotImplementedError
 
     @model_validator(mode="after")
-    def _one_device(self) -> Self:
+    def _is_a_group(self) -> Self:
+        if self.group_size > 1 and not self.is_distributed:
+            raise ValueError(f"group_size={self.group_size} needs is_distributed=1, not 0")
+        if self.rank >= self.group_size:
+            raise ValueError(f"rank={self.rank} must be less than group_size={self.group_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _is_supported(self) -> Self:
         for name, only in ONLY_VALUES.items():
             value = getattr(self, name, only)
             if value != only:
@@ -105,7 +141,6 @@ class TrainConfig(CommonConfig):
         0.4, description="brightness, contrast and saturation vary by this fraction"
     )
     train_images: PositiveInt | None = Field(None, description="use only the first N; unset: all")
-    eval_images: PositiveInt | None = Field(None, description="use only the first N; unset: all")
 
     max_epoch: PositiveInt = Field(150, description="epochs to train")
     lr: PositiveFloat = Field(0.05, description="base learning rate")
@@ -123,9 +158,19 @@ class TrainConfig(CommonConfig):
     )
     label_smooth: bool = Field(default=True, description="smooth the labels")
     label_smooth_factor: Fraction = Field(0.1, description="probability spread over the others")
-    is_dynamic_loss_scale: bool = Field(default=False, description="only 0: training is in float32")
-    loss_scale: PositiveFloat = Field(
-        1024.0, description="static factor on the loss; gradients are divided by it"
+    is_dynamic_loss_scale: bool = Field(
+        default=False,
+        description="loss scale from 65536: doubled after 2000 good steps, halved at an overflow",
+    )
+    loss_scale: float = Field(
+        1024.0, ge=1, description="static factor on the loss; gradients are divided by it"
+    )
+    amp_level: AmpLevel = Field(
+        default_factory=_usual_amp_level,
+        description="mixed precision, O0 (float32) to O3 (float16); unset: O0 on CPU, else O3",
+    )
+    clip_global_norm: PositiveFloat | None = Field(
+        None, description="largest norm of all gradients together; unset: not clipped"
     )
 
     run_eval: bool = Field(default=True, description="evaluate while training and at the end")
@@ -139,8 +184,6 @@ class TrainConfig(CommonConfig):
     log_interval: PositiveInt = Field(100, description="steps between lines of the log")
 
     is_save_on_master: bool = Field(default=True, description="write files on rank 0 only")
-    rank: NonNegativeInt = Field(0, description="of this process; only 0 as yet")
-    group_size: PositiveInt = Field(1, description="processes; only 1 as yet")
     data_sink_mode: bool = Field(default=False, description="only 0: batches are fed step by step")
 
     @field_validator("image_size", "eval_resize", "mean", "std", "lr_epochs", mode="before")
@@ -153,6 +196,13 @@ class TrainConfig(CommonConfig):
         if self.warmup_epochs >= self.max_epoch:
             raise ValueError(
                 f"warmup_epochs={self.warmup_epochs} must be less than max_epoch={self.max_epoch}"
+            )
+        if self.eta_min > self.lr:
+            raise ValueError(f"eta_min={self.eta_min} must not be more than lr={self.lr}")
+        if self.num_classes == 1 and self.smoothing:
+            raise ValueError(
+                f"label_smooth_factor={self.label_smooth_factor} is spread over the other classes, "
+                f"but num_classes={self.num_classes}; say --label_smooth 0"
             )
         if self.eval_resize and any(np.less(self.eval_resize, self.image_size)):
             raise ValueError(
@@ -189,6 +239,16 @@ class TrainConfig(CommonConfig):
         return Normalization(mean=self.mean, std=self.std)
 
     @property
+    def output_path(self) -> Path:
+        """Where logs of the processes go."""
+        return self.ckpt_path
+
+    @property
+    def saves_checkpoints(self) -> bool:
+        """Whether this process writes its own: the master always does."""
+        return self.is_master or not self.is_save_on_master
+
+    @property
     def smoothing(self) -> float:
         """Label smoothing in force, a probability."""
         return self.label_smooth_factor if self.label_smooth else 0.0
@@ -203,4 +263,11 @@ class EvalConfig(CommonConfig):
     architecture: str | None = Field(
         None, description="of checkpoints without a .json, as the upstream scripts write them"
     )
-    eval_images: PositiveInt | None = Field(None, description="use only the first N; unset: all")
+    report_path: Path = Field(
+        Path("outputs/evaluations"), description="folder for each class's accuracy, .json and .png"
+    )
+
+    @property
+    def output_path(self) -> Path:
+        """Where logs of the processes go."""
+        return self.report_path

@@ -17,27 +17,33 @@ Labels = NDArray[np.int32]
 
 
 class TrainingData:
-    """Epochs of augmented, normalised batches; a last partial batch is left out."""
+    """This process's share of each epoch's augmented, normalised batches.
+
+    A step takes `per_batch_size` images for each process of the group; what is left at the end of
+    an epoch, less than a step, is left out.
+    """
 
     def __init__(self, dataset: Dataset, config: TrainConfig) -> None:
         self._config = config
         self._count = min(len(dataset), config.train_images or len(dataset))
-        self.steps_per_epoch = self._count // config.per_batch_size
+        self.steps_per_epoch = self._count // (config.per_batch_size * config.group_size)
         if not self.steps_per_epoch:
-            raise DatasetError(
-                f"{self._count} images do not fill one batch of {config.per_batch_size}"
-            )
+            batch = f"{config.per_batch_size} images in each of {config.group_size} processes"
+            raise DatasetError(f"{self._count} images do not fill one batch of {batch}")
         self._labels = labels(dataset, self._count)
         self._images = training_images(dataset, config)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Images, Labels]]:
-        """Yield the batches of an epoch (from 0): float32 (N, 3, H, W) and int32 (N,)."""
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Images, Labels]]:
+        """Yield an epoch's batches from a step on, both from 0: float32 (N, 3, H, W), int32 (N,).
+
+        Steps that are left out are not decoded. Raises BrokenImageError if the settings say so.
+        """
         order = np.random.default_rng((self._config.seed, epoch, ORDER)).permutation(self._count)
-        size = self._config.per_batch_size
-        for step in range(self.steps_per_epoch):
-            indices = order[step * size : (step + 1) * size]
-            pixels = self._images.batch(epoch, indices)
-            yield normalize(pixels, self._config.normalization), self._labels[indices]
+        size, group = self._config.per_batch_size, self._config.group_size
+        for step in range(first_step, self.steps_per_epoch):
+            batch = step * group + self._config.rank
+            pixels, found = self._images.batch(epoch, order[batch * size : (batch + 1) * size])
+            yield normalize(pixels, self._config.normalization), self._labels[found]
 
 
 def labels(dataset: Dataset, count: int) -> Labels:

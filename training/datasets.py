@@ -1,6 +1,8 @@
 """Labelled images on disk, without any framework: IDX files, or one folder per class."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.contract.decoders import ImageError, decode
-from training.errors import DatasetError
+from training.errors import BrokenImageError, DatasetError
 from training.idx import read_idx
 
 Pixels = NDArray[np.uint8]
@@ -37,6 +39,9 @@ class Dataset(Protocol):
         """Names in the order of the labels."""
 
     def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """Return what tells a reader which image it is: its file, or its place in one."""
 
     def label(self, index: int) -> int:
         """Return the class of an image, an index into class_names."""
@@ -73,6 +78,10 @@ class IdxDataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    def name(self, index: int) -> str:
+        """Return the file and the place in it, from 0."""
+        return f"{self.source}, image {index}"
+
     def label(self, index: int) -> int:
         """Return the class of an image."""
         return int(self.labels[index])
@@ -100,20 +109,31 @@ class FolderDataset:
     def __len__(self) -> int:
         return len(self.files)
 
+    def name(self, index: int) -> str:
+        """Return the path."""
+        return str(self.files[index])
+
     def label(self, index: int) -> int:
         """Return the class of an image."""
         return self.labels[index]
 
     def rgb(self, index: int) -> Pixels:
-        """Return the image as serving decodes it; raise DatasetError that names a broken file."""
-        try:
+        """Return the image as serving decodes it; raise BrokenImageError that names the file."""
+        with naming_broken(self, index):
             return decode(self.encoded(index))
-        except (OSError, ImageError) as error:
-            raise DatasetError(f"{self.files[index]} is not a readable image: {error}") from error
 
     def encoded(self, index: int) -> bytes:
         """Return the file's bytes."""
         return self.files[index].read_bytes()
+
+
+@contextmanager
+def naming_broken(dataset: Dataset, index: int) -> Iterator[None]:
+    """Turn what goes wrong with an image into a BrokenImageError that says which one it is."""
+    try:
+        yield
+    except (OSError, ImageError) as error:
+        raise BrokenImageError(f"{dataset.name(index)} is not a readable image: {error}") from error
 
 
 def _open_idx(data_dir: Path, images: Path, split: Split) -> IdxDataset:

@@ -5,6 +5,7 @@ ValueError
       +-- RecipeError        there is no such recipe, or it holds what is no setting
       +-- ArchitectureError  the family has no such member
       +-- DatasetError       no usable dataset where one was asked for
+      |    +-- BrokenImageError  a file of it is no readable image
       +-- CheckpointError    missing, damaged, or it does not fit the network
       +-- DeviceError        the platform asked for is not on this machine
       +-- DivergedError      the loss is no longer a number
@@ -25,6 +26,10 @@ class ArchitectureError(TrainingError):
 
 class DatasetError(TrainingError):
     """There is no usable dataset where one was asked for."""
+
+
+class BrokenImageError(DatasetError):
+    """A file of the dataset is no readable image."""
 
 
 class CheckpointError(TrainingError):

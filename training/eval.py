@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from training.command_line import run
@@ -19,22 +20,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _evaluate(config: EvalConfig) -> None:
     # Here, so that --help need not wait for mindspore.
-    from training import device
+    from training import device, distributed
     from training.datasets import open_dataset
+    from training.eval_report import EvaluationReport
     from training.evaluation import Evaluator
     from training.subject import open_subject
 
-    device.use(config.platform)
+    device.use(config.platform, distributed.device_index())
+    config = distributed.join(config)
     dataset = open_dataset(config.data_dir, "test")
+    folder = config.report_path / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     for path in _checkpoints(config.pretrained):
         net, classes, labels, transform, normalization = open_subject(path, config.architecture)
         _check_classes(path, config.data_dir, dataset.class_names, labels or classes)
         log.info(f"load model {path} success")
-        metrics = Evaluator(
-            net, dataset, transform, normalization, config.per_batch_size, config.eval_images
+        evaluation = Evaluator(
+            net, dataset, transform, normalization, config.per_batch_size, config
         ).evaluate()
-        for line in metrics.lines():
+        for line in evaluation.lines():
             log.info(line)
+        if config.is_master:
+            report = EvaluationReport.of(path, dataset, evaluation)
+            log.info(f"each class and what it was taken for: {report.write(folder, path.stem)}")
 
 
 def _check_classes(path: Path, data_dir: Path, names: list[str], known: list[str] | int) -> None:

@@ -9,15 +9,22 @@ from mindspore import Tensor, nn
 
 from export.contract.manifest import Normalization
 from export.contract.transform import Transform
-from training.data import Images, Labels, labels, normalize
+from training import distributed
+from training.config import CommonConfig
+from training.data import Images, labels, normalize
 from training.datasets import Dataset
-from training.metrics import Metrics, hits
+from training.errors import DatasetError
+from training.metrics import Evaluation, Tally
 from training.prefetch import Prefetcher
-from training.sources import TransformedImages
+from training.sources import Mask, TransformedImages
+from training.workers import Indices
 
 
 class Evaluator:
-    """Evaluates one network on one dataset, as often as asked for; every image counts once."""
+    """Evaluates one network on one dataset, as often as asked for; every image counts once.
+
+    The processes of a group share the images, and all of them run the parameters of the master.
+    """
 
     def __init__(
         self,
@@ -26,11 +33,12 @@ class Evaluator:
         transform: Transform,
         normalization: Normalization,
         batch_size: int,
-        limit: int | None = None,
+        config: CommonConfig,
     ) -> None:
         self._net, self._normalization, self._batch_size = net, normalization, batch_size
-        self._images = TransformedImages(dataset, transform)
-        self._labels = labels(dataset, min(len(dataset), limit or len(dataset)))
+        self._config, self._classes = config, len(dataset.class_names)
+        self._images = TransformedImages(dataset, transform, config)
+        self._labels = labels(dataset, min(len(dataset), config.eval_images or len(dataset)))
 
         @mindspore.jit  # type: ignore[untyped-decorator]  # mindspore is untyped
         def forward(images: Tensor) -> Tensor:
@@ -38,34 +46,41 @@ class Evaluator:
 
         self._forward = forward
 
-    def evaluate(self) -> Metrics:
-        """Return accuracy and speed; the network is left in the mode it came in."""
+    def evaluate(self) -> Evaluation:
+        """Return what was counted; the network is left in the mode it came in.
+
+        Raises BrokenImageError if the settings say so, DatasetError where no image is readable.
+        """
+        distributed.share(self._net, self._config)
         training = self._net.training
         self._net.set_train(False)
-        correct, seconds = np.zeros(2, np.int64), []
-        for images, known in Prefetcher(self._batches()):
+        own, seconds = Tally.of(np.empty((0, self._classes)), self._labels[:0], self._classes), []
+        for images, indices, readable in Prefetcher(self._batches()):
             start = time.monotonic()
             logits = self._forward(Tensor(images)).asnumpy()
             seconds.append(time.monotonic() - start)
-            correct += hits(logits[: len(known)], known)
+            own += Tally.of(logits[readable], self._labels[indices[readable]], self._classes)
         self._net.set_train(training)
-        top1, top5 = correct / len(self._labels)
-        return Metrics(
-            top1=top1,
-            top5=top5,
-            images=len(self._labels),
-            images_per_second=self._speed(seconds),
-        )
+        return self._over_all_processes(own, self._speed(seconds))
 
-    def _batches(self) -> Iterator[tuple[Images, Labels]]:
-        """Yield full batches; the last one repeats its first image, and has fewer labels."""
-        for start in range(0, len(self._labels), self._batch_size):
-            known = self._labels[start : start + self._batch_size]
-            indices = np.full(self._batch_size, start)
-            indices[: len(known)] += np.arange(len(known))
-            yield normalize(self._images.batch(indices), self._normalization), known
+    def _batches(self) -> Iterator[tuple[Images, Indices, Mask]]:
+        """Yield full batches; the last one repeats its first image, which is masked there."""
+        share = np.arange(len(self._labels))[self._config.rank :: self._config.group_size]
+        for start in range(0, len(share), self._batch_size):
+            known = share[start : start + self._batch_size]
+            indices = np.pad(known, (0, self._batch_size - len(known)), constant_values=known[0])
+            pixels, readable = self._images.batch(indices)
+            readable[len(known) :] = False
+            yield normalize(pixels, self._normalization), indices, readable
+
+    def _over_all_processes(self, own: Tally, speed: float) -> Evaluation:
+        confusion, top5 = (distributed.total(c, self._config) for c in (own.confusion, own.top5))
+        if not confusion.any():
+            raise DatasetError(f"none of the {len(self._labels)} test images is readable")
+        speeds = distributed.total(np.array([speed]), self._config)
+        return Evaluation(own, Tally(confusion, top5), float(speeds[0]))
 
     def _speed(self, seconds: list[float]) -> float:
         """Images per second; the first batch, which compiles, counts only if it is alone."""
         measured = seconds[1:] or seconds
-        return len(measured) * self._batch_size / sum(measured)
+        return len(measured) * self._batch_size / sum(measured) if measured else 0.0

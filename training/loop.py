@@ -9,7 +9,7 @@ import mindspore
 import numpy as np
 from mindspore import Tensor, nn
 
-from training import checkpoints
+from training import checkpoints, distributed
 from training.checkpoints import CheckpointInfo
 from training.config import TrainConfig
 from training.data import TrainingData
@@ -57,6 +57,7 @@ class Trainer:
         self._data = TrainingData(dataset, config)
         self._class_names, self._versions = dataset.class_names, versions()
         self._net = _network(config).set_train()
+        distributed.share(self._net, config)
         self._rates = learning_rates(config, self._data.steps_per_epoch)
         self._step = training_step(self._net, self._rates, config)
         self._evaluator = None if test_set is None else _evaluator(self._net, test_set, config)
@@ -82,7 +83,8 @@ class Trainer:
 
     def save_step(self) -> None:
         """Write the checkpoint that bears the current epoch and step in its name."""
-        self._save(self._folder.step_checkpoint(self.epoch, self.step))
+        if self._config.saves_checkpoints:
+            self._save(self._folder.step_checkpoint(self.epoch, self.step))
 
     def _train_step(self, images: Tensor, labels: Tensor) -> Tensor:
         loss = self._step(images, labels)
@@ -104,12 +106,13 @@ class Trainer:
     def _evaluate(self) -> None:
         if self._evaluator is None or not self._evaluation_due():
             return
-        self.metrics = self._evaluator.evaluate()
+        self.metrics = self._evaluator.evaluate().metrics
         log.info(f"epoch {self.epoch}: {self.metrics.lines()[1]}")
         if self._config.save_best_ckpt and self.metrics.top1 > self._best:
             self._best = self.metrics.top1
-            self._save(self._folder.best)
-            self._folder.publish()
+            if self._config.is_master:
+                self._save(self._folder.best)
+                self._folder.publish()
 
     def _evaluation_due(self) -> bool:
         since = self.epoch - self._config.eval_start_epoch
@@ -117,7 +120,9 @@ class Trainer:
         return regular or self.epoch == self._config.max_epoch
 
     def _add_record(self, loss: float, seconds: float, data_wait_share: float) -> None:
-        images = self._data.steps_per_epoch * self._config.per_batch_size
+        if not self._config.is_master:
+            return
+        images = self._data.steps_per_epoch * self._config.per_batch_size * self._config.group_size
         record = EpochRecord(
             epoch=self.epoch,
             step=self.step,
@@ -194,5 +199,5 @@ def _evaluator(net: nn.Cell, test_set: Dataset, config: TrainConfig) -> Evaluato
         config.transform,
         config.normalization,
         config.eval_per_batch_size,
-        config.eval_images,
+        config,
     )

@@ -1,5 +1,6 @@
 """What an evaluation counted."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 
 TOP_K = 5
+Counts = NDArray[np.int64]
 
 
 class Metrics(BaseModel):
@@ -22,17 +24,63 @@ class Metrics(BaseModel):
     )
 
     def lines(self) -> list[str]:
-        """Return the lines that the upstream's eval.py logs."""
+        """Return the lines that the upstream's eval.py logs: speed, top-1, top-5."""
         correct1, correct5 = round(self.top1 * self.images), round(self.top5 * self.images)
+        start, tot = "after allreduce eval:", f"tot={self.images}"
         return [
             f"Inference Performance: {self.images_per_second:.2f} img/sec",
-            f"top1_correct={correct1}, tot={self.images},acc={self.top1:.2%}(TOP1)",
-            f"top5_correct={correct5}, tot={self.images},acc={self.top5:.2%}(TOP5)",
+            f"{start} top1_correct={correct1}, {tot},acc={self.top1:.2%}(TOP1)",
+            f"{start} top5_correct={correct5}, {tot},acc={self.top5:.2%}(TOP5)",
         ]
 
 
-def hits(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:
-    """Return how many of (N, K) logits have their label (N,) first, and among the first five."""
-    best = np.argsort(-logits, axis=1, kind="stable")[:, :TOP_K]
-    found = best == labels[:, None]
-    return np.array([found[:, 0].sum(), found.any(axis=1).sum()])
+@dataclass(frozen=True)
+class Tally:
+    """Answers per class: int64 `confusion` (K, K), true class by answer; `top5` (K,)."""
+
+    confusion: Counts
+    top5: Counts
+
+    @classmethod
+    def of(cls, logits: NDArray[Any], labels: NDArray[Any], classes: int) -> "Tally":
+        """Count logits (N, K) against their labels (N,)."""
+        best = np.argsort(-logits, axis=1, kind="stable")[:, :TOP_K]
+        confusion = np.zeros((classes, classes), np.int64)
+        np.add.at(confusion, (labels, best[:, 0]), 1)
+        found = (best == labels[:, None]).any(axis=1)
+        return cls(confusion, np.bincount(labels[found], minlength=classes))
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.confusion + other.confusion, self.top5 + other.top5)
+
+    @property
+    def results(self) -> tuple[int, int, int]:
+        """How many were right, right among the first five, and seen."""
+        return int(self.confusion.trace()), int(self.top5.sum()), int(self.confusion.sum())
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one process counted, what all of them did, and the images per second of all."""
+
+    own: Tally
+    whole: Tally
+    images_per_second: float
+
+    @property
+    def metrics(self) -> Metrics:
+        """Accuracy over all processes."""
+        top1, top5, images = self.whole.results
+        return Metrics(
+            top1=top1 / images,
+            top5=top5 / images,
+            images=images,
+            images_per_second=self.images_per_second,
+        )
+
+    def lines(self) -> list[str]:
+        """Return all that the upstream's eval.py logs, in its words."""
+        speed, *accuracy = self.metrics.lines()
+        before = ", ".join(f"[{count}]" for count in self.own.results)
+        after = " ".join(f"[{count}]" for count in self.whole.results)
+        return [speed, f"before results=[{before}]", f"after results=[{after}]", *accuracy]

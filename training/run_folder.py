@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from training.config import TrainConfig
 from training.terminal import FORMAT
 
 LATEST = "latest"
@@ -14,16 +15,18 @@ LATEST = "latest"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """ckpt_0/0-<epoch>_<step>.ckpt, best_acc.ckpt, metrics.jsonl, training.png, train.log."""
+    """ckpt_<rank>/<rank>-<epoch>_<step>.ckpt; the master's best_acc.ckpt, report and log."""
 
     path: Path
+    rank: int = 0
 
     @classmethod
-    def create(cls, ckpt_path: Path) -> "RunFolder":
-        """Make the folder of a new run, named after the local time."""
-        path = ckpt_path / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-        path.mkdir(parents=True)
-        return cls(path)
+    def create(cls, config: TrainConfig, now: float) -> "RunFolder":
+        """Name the folder of a new run after the local time; the master makes it."""
+        path = config.ckpt_path / f"{datetime.fromtimestamp(now):%Y-%m-%d_%H-%M-%S}"
+        if config.is_master:
+            path.mkdir(parents=True)
+        return cls(path, config.rank)
 
     @property
     def best(self) -> Path:
@@ -32,7 +35,7 @@ class RunFolder:
 
     def step_checkpoint(self, epoch: int, step: int) -> Path:
         """The checkpoint after so many complete epochs and steps."""
-        return self.path / "ckpt_0" / f"0-{epoch}_{step}.ckpt"
+        return self.path / f"ckpt_{self.rank}" / f"{self.rank}-{epoch}_{step}.ckpt"
 
     @contextmanager
     def logging(self) -> Iterator[None]:

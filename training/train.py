@@ -2,7 +2,9 @@
 
 import logging
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from training.command_line import run
 from training.config import TrainConfig
@@ -17,13 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(config: TrainConfig) -> None:
     # Here, so that --help need not wait for mindspore.
-    from training import device
+    from training import device, distributed
     from training.loop import train
     from training.run_folder import RunFolder
 
-    device.use(config.platform)
-    folder = RunFolder.create(config.ckpt_path)
-    with folder.logging():
+    device.use(config.platform, distributed.device_index())
+    config = distributed.join(config)
+    folder = RunFolder.create(config, distributed.agree(int(time.time()), config))
+    with folder.logging() if config.is_master else nullcontext():
         log.info(f"run {folder.path} on {config.platform}: {config.model_dump_json()}")
         metrics = train(config, folder)
         for line in metrics.lines() if metrics else ():

@@ -12,7 +12,8 @@ from tests.e2e.conftest import FASHION_MNIST, ROOT, run, serve
 def test_a_trained_checkpoint_is_served(tmp_path: Path) -> None:
     run("training.train", "--recipe", "smoke", "--ckpt_path", tmp_path / "outputs")
     best = tmp_path / "outputs/latest/best_acc.ckpt"
-    evaluated = run("training.eval", "--pretrained", best, "--data_dir", FASHION_MNIST)
+    report = ("--report_path", tmp_path / "evaluations")
+    evaluated = run("training.eval", "--pretrained", best, "--data_dir", FASHION_MNIST, *report)
     assert "(TOP1)" in evaluated
     assert "Inference Performance:" in evaluated
     run(

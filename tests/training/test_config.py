@@ -81,8 +81,8 @@ def test_a_missing_recipe_is_answered_with_those_there_are() -> None:
     ("arguments", "message"),
     [
         (("--warmup_epochs", "5", "--max_epoch", "5"), "warmup_epochs=5 .* max_epoch=5"),
-        (("--is_distributed", "1"), "is_distributed=True is not supported"),
-        (("--group_size", "8"), "group_size=8 is not supported"),
+        (("--is_distributed", "1", "--rank", "1"), "rank=1 must be less than group_size=1"),
+        (("--group_size", "8"), "group_size=8 needs is_distributed=1, not 0"),
         (("--lr", "-1"), "greater than 0"),
         (
             ("--eval_resize", "20,20", "--image_size", "28,28"),

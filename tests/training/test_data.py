@@ -2,6 +2,7 @@
 
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tests.training.test_datasets import image_folder
 from training.config import TrainConfig
 from training.data import TrainingData, normalize
 from training.datasets import Dataset, open_dataset
-from training.errors import DatasetError
+from training.errors import BrokenImageError, DatasetError
 
 
 def config(**changes: object) -> TrainConfig:
@@ -64,15 +65,53 @@ def test_a_partial_batch_is_left_out_and_none_at_all_is_an_error(test_set: Datas
         TrainingData(test_set, config(per_batch_size=64))
 
 
-def test_photographs_do_not_depend_on_the_worker_threads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_photographs_do_not_depend_on_the_worker_threads(tmp_path: Path) -> None:
     dataset = open_dataset(image_folder(tmp_path, list("abcdefgh")), "train")
-    settings = config(augmentation="random_resized_crop", per_batch_size=12, train_images=36)
-    several = first_epoch(dataset, settings)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0})
-    np.testing.assert_array_equal(first_epoch(dataset, settings), several)
-    assert len(np.unique(several)) > len(dataset.class_names)
+    photographs = {"augmentation": "random_resized_crop", "per_batch_size": 12, "train_images": 36}
+    one, three = (first_epoch(dataset, config(**photographs, num_workers=n)) for n in (1, 3))
+    np.testing.assert_array_equal(one, three)
+    assert len(np.unique(three)) > len(dataset.class_names)
+
+
+def test_the_processes_of_a_group_share_each_step(test_set: Dataset) -> None:
+    alone = first_epoch(test_set, config(per_batch_size=20))
+    group = {"per_batch_size": 10, "is_distributed": True, "group_size": 2}
+    first, second = (first_epoch(test_set, config(**group, rank=rank)) for rank in (0, 1))
+    for step in range(3):
+        own = slice(step * 10, step * 10 + 10)
+        both = np.concatenate([first[own], second[own]])
+        np.testing.assert_array_equal(both, alone[step * 20 : step * 20 + 20])
+
+
+def test_an_epoch_goes_on_from_any_step(test_set: Dataset) -> None:
+    data = TrainingData(test_set, config(per_batch_size=20))
+    *_, last = data.epoch(1)
+    [resumed] = data.epoch(1, first_step=2)
+    np.testing.assert_array_equal(resumed[0], last[0])
+
+
+@pytest.mark.parametrize("augmentation", ["random_resized_crop", "shift"])
+def test_a_broken_image_ends_the_epoch_or_the_next_one_stands_in(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, augmentation: Literal["shift"]
+) -> None:
+    broken = image_folder(tmp_path, ["ant", "bee", "cat"]) / "bee/0.png"
+    broken.write_bytes(b"no image")
+    dataset = open_dataset(tmp_path, "train")
+    settings = config(augmentation=augmentation, per_batch_size=6, train_images=6)
+    with pytest.raises(BrokenImageError, match=r"bee/0.png is not a readable image"):
+        first_epoch(dataset, settings)
+    skipping = settings.model_copy(update={"on_broken_image": "skip"})
+    [(images, labels)] = TrainingData(dataset, skipping).epoch(0)
+    assert np.bincount(labels).tolist() == [1, 2, 3]
+    assert np.isfinite(images).all()
+    assert f"skipped: {broken} is not a readable image" in caplog.text
+
+
+def test_no_readable_image_at_all_is_an_error(tmp_path: Path) -> None:
+    (image_folder(tmp_path, ["ant"]) / "ant/0.png").write_bytes(b"no image")
+    settings = config(per_batch_size=1, train_images=1, on_broken_image="skip")
+    with pytest.raises(DatasetError, match="none of the 1 training images is readable"):
+        first_epoch(open_dataset(tmp_path, "train"), settings)
 
 
 def test_images_are_shuffled(test_set: Dataset) -> None:

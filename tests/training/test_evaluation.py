@@ -1,20 +1,35 @@
 """Evaluation counts every image, once, and leaves the network as it was."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from mindspore import Tensor
 
 from tests.support.checkpoints import NORMALIZATION, stirred
+from tests.training.test_datasets import image_folder
 from training.config import TrainConfig
 from training.data import normalize
-from training.datasets import Dataset
+from training.datasets import Dataset, open_dataset
+from training.errors import BrokenImageError
 from training.evaluation import Evaluator
-from training.metrics import Metrics, hits
+from training.metrics import Evaluation, Metrics, Tally
 
 
-def test_hits_among_the_first_and_the_first_five() -> None:
-    logits = np.array([[6, 5, 4, 3, 2, 1], [6, 5, 4, 3, 2, 1], [6, 5, 4, 3, 2, 1]])
-    assert hits(logits, np.array([0, 4, 5])).tolist() == [1, 2]
+def test_answers_are_counted_by_class_and_what_they_were_taken_for() -> None:
+    tally = Tally.of(np.array([[6, 5, 4, 3, 2, 1]] * 3), np.array([0, 4, 5]), 6)
+    assert tally.results == (1, 2, 3)
+    assert np.argwhere(tally.confusion).tolist() == [[0, 0], [4, 0], [5, 0]]
+    assert tally.top5.tolist() == [1, 0, 0, 0, 1, 0]
+    assert (tally + tally).results == (2, 4, 6)
+
+
+def test_what_each_process_counted_stands_before_what_all_did() -> None:
+    own = Tally(np.diag([39666, 10318]), np.array([39666, 6779]))
+    lines = Evaluation(own, own + own, 218.14).lines()
+    assert lines[1] == "before results=[[49984], [46445], [49984]]"
+    assert lines[2] == "after results=[[99968] [92890] [99968]]"
+    assert [line[:10] for line in lines[3:]] == ["after allr"] * 2
 
 
 def test_the_lines_are_the_upstreams() -> None:
@@ -23,8 +38,8 @@ def test_the_lines_are_the_upstreams() -> None:
     )
     assert metrics.lines() == [
         "Inference Performance: 218.14 img/sec",
-        "top1_correct=39666, tot=49984,acc=79.36%(TOP1)",
-        "top5_correct=46445, tot=49984,acc=92.92%(TOP5)",
+        "after allreduce eval: top1_correct=39666, tot=49984,acc=79.36%(TOP1)",
+        "after allreduce eval: top5_correct=46445, tot=49984,acc=92.92%(TOP5)",
     ]
 
 
@@ -33,11 +48,40 @@ def test_the_last_batch_counts_whole_and_only_once(
     test_set: Dataset, smoke: TrainConfig, batch_size: int
 ) -> None:
     net = stirred("tiny", 10).set_train()
-    metrics = Evaluator(net, test_set, smoke.transform, NORMALIZATION, batch_size, 10).evaluate()
+    config = smoke.model_copy(update={"eval_images": 10})
+    evaluation = Evaluator(net, test_set, config.transform, NORMALIZATION, batch_size, config)
+    metrics = evaluation.evaluate().metrics
     assert net.training
     pixels = np.stack([test_set.rgb(i) for i in range(10)])
     logits = net.set_train(False)(Tensor(normalize(pixels, NORMALIZATION))).asnumpy()
     labels = np.array([test_set.label(i) for i in range(10)])
     assert metrics.images == 10
-    assert [metrics.top1, metrics.top5] == (hits(logits, labels) / 10).tolist()
+    right = Tally.of(logits, labels, 10).results
+    assert [metrics.top1, metrics.top5] == [right[0] / 10, right[1] / 10]
     assert metrics.images_per_second > 0
+
+
+def test_a_broken_image_is_named_and_not_counted(
+    tmp_path: Path, smoke: TrainConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = image_folder(tmp_path, list("abcdefghij")) / "d/1.png"
+    broken.write_bytes(b"no image")
+    dataset = open_dataset(tmp_path, "test")
+    net, config = stirred("tiny", 10), smoke.model_copy(update={"eval_images": None})
+    parts = (net, dataset, smoke.transform, NORMALIZATION, 16)
+    with pytest.raises(BrokenImageError, match=r"d/1.png is not a readable image"):
+        Evaluator(*parts, config).evaluate()
+    skipping = config.model_copy(update={"on_broken_image": "skip"})
+    tally = Evaluator(*parts, skipping).evaluate().whole
+    assert tally.confusion.sum(axis=1).tolist() == [1, 2, 3, 3, 5, 6, 7, 8, 9, 10]
+    assert f"skipped: {broken}" in caplog.text
+
+
+def test_two_processes_count_each_image_once(test_set: Dataset, smoke: TrainConfig) -> None:
+    net, changes = stirred("tiny", 10), {"eval_images": 11, "is_distributed": True}
+    shares = []
+    for rank in (0, 1):
+        config = smoke.model_copy(update=changes | {"rank": rank, "group_size": 2})
+        evaluator = Evaluator(net, test_set, smoke.transform, NORMALIZATION, 4, config)
+        shares.append(np.concatenate([i[known] for _, i, known in evaluator._batches()]))
+    assert sorted(np.concatenate(shares).tolist()) == list(range(11))

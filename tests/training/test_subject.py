@@ -11,7 +11,7 @@ from tests.support.checkpoints import NORMALIZATION, stirred, write_checkpoint
 from tests.support.upstream import split, with_optimiser
 from tests.training.conftest import start
 from training import upstream
-from training.config import FASHION_MNIST
+from training.config import FASHION_MNIST, EvalConfig
 from training.datasets import Dataset
 from training.errors import CheckpointError
 from training.evaluation import Evaluator
@@ -63,15 +63,17 @@ def test_the_upstreams_needs_its_architecture(bare: Path) -> None:
         open_subject(bare, None)
 
 
-def test_the_command_evaluates_the_upstreams(bare: Path, test_set: Dataset) -> None:
+def test_the_command_evaluates_the_upstreams(bare: Path, test_set: Dataset, tmp_path: Path) -> None:
     arguments = ("--pretrained", bare, "--data_dir", FASHION_MNIST, "--eval_images", "40")
-    process = start("training.eval", *arguments, "--architecture", "tiny", "--per_batch_size", "8")
+    others = ("--architecture", "tiny", "--per_batch_size", "8", "--report_path", tmp_path)
+    process = start("training.eval", *arguments, *others)
     output, _ = process.communicate()
     assert process.returncode == 0, output
     transform = open_subject(bare, "tiny").transform
     net = stirred("tiny", 10)
-    metrics = Evaluator(net, test_set, transform, upstream.NORMALIZATION, 8, 40).evaluate()
-    for line in metrics.lines()[1:]:
+    config = EvalConfig(pretrained=bare, eval_images=40)
+    evaluation = Evaluator(net, test_set, transform, upstream.NORMALIZATION, 8, config).evaluate()
+    for line in evaluation.lines()[1:]:
         assert line in output
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -72,17 +73,29 @@ def test_the_upstreams_file_names(run: Finished) -> None:
     assert [path.name for path in (run.folder / "ckpt_0").glob("*.ckpt")] == ["0-2_200.ckpt"]
 
 
-def test_evaluation_finds_the_accuracy_again(run: Finished) -> None:
+def test_evaluation_finds_the_accuracy_again(run: Finished, tmp_path: Path) -> None:
     arguments = ("--pretrained", run.best, "--data_dir", FASHION_MNIST, "--eval_images", "1000")
-    output = finish(start("training.eval", *arguments))
+    output = finish(start("training.eval", *arguments, "--report_path", tmp_path))
     metrics = checkpoints.load(run.best).info.metrics
     assert metrics is not None
     assert f"acc={metrics.top1:.2%}(TOP1)" in output
+    assert re.search(r"before results=\[\[\d+\], \[\d+\], \[1000\]\]", output)
+    [report] = tmp_path.glob("*/best_acc.json")
+    found = json.loads(report.read_text())
+    assert sum(map(sum, found["confusion"])) == 1000
+    assert [c["images"] * c["top1"] for c in found["classes"]] == pytest.approx(
+        [row[i] for i, row in enumerate(found["confusion"])]
+    )
+    assert np.asarray(Image.open(report.with_suffix(".png"))).std() > 1
 
 
-def test_evaluating_a_folder_evaluates_each_checkpoint(run: Finished) -> None:
-    arguments = ("--pretrained", run.folder / "ckpt_0", "--eval_images", "100")
-    assert finish(start("training.eval", *arguments)).count("(TOP1)") == 1
+def test_evaluating_a_folder_evaluates_each_checkpoint(run: Finished, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        for suffix in (".ckpt", ".json"):
+            shutil.copy(run.best.with_suffix(suffix), tmp_path / f"{name}{suffix}")
+    arguments = ("--pretrained", tmp_path, "--eval_images", "100", "--report_path", tmp_path / "to")
+    assert finish(start("training.eval", *arguments)).count("(TOP1)") == 2
+    assert {path.stem for path in tmp_path.glob("to/*/*.png")} == {"first", "second"}
 
 
 def wait_for_line(process: subprocess.Popen[str], words: str) -> None:

@@ -1,0 +1,78 @@
+"""Several processes that train one network, data-parallel; each does a share of every step.
+
+With one process every function here is the identity.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
+
+import mindspore
+import numpy as np
+from mindspore import Parameter, Tensor, communication, nn, ops
+from numpy.typing import NDArray
+
+from training.config import CommonConfig
+from training.errors import DeviceError
+
+Gradients = tuple[Tensor, ...]
+Config = TypeVar("Config", bound=CommonConfig)
+Number = TypeVar("Number", np.int64, np.float64)
+MASTER = 0
+
+
+def join(config: Config) -> Config:
+    """Enter the group, once the device is chosen; return the settings with rank and group_size.
+
+    Raises DeviceError where the launcher started another number of processes than was asked for.
+    """
+    if not config.is_distributed:
+        return config
+    communication.init()
+    rank, size = communication.get_rank(), communication.get_group_size()
+    if "group_size" in config.model_fields_set and config.group_size != size:
+        raise DeviceError(f"group_size={config.group_size}, but {size} processes were started")
+    return config.model_copy(update={"rank": rank, "group_size": size})
+
+
+def device_index() -> int:
+    """Return the device of this process on its machine: DEVICE_ID, which a launcher sets, or 0."""
+    return int(os.environ.get("DEVICE_ID", "0"))
+
+
+def share(net: nn.Cell, config: CommonConfig) -> None:
+    """Give every process the parameters of the master, batch norm's statistics among them."""
+    if config.group_size == 1:
+        return
+    broadcast = ops.Broadcast(MASTER)
+    for parameter in net.get_parameters():
+        parameter.set_data(broadcast((Tensor(parameter),))[0])
+
+
+def total(values: NDArray[Number], config: CommonConfig) -> NDArray[Number]:
+    """Return the sum over all processes, in each of them; whole numbers are exact below 2**24.
+
+    They travel as float32, the one type that every device can add.
+    """
+    if config.group_size == 1:
+        return values
+    summed = ops.AllReduce()(Tensor(values.astype(np.float32))).asnumpy()
+    return cast("NDArray[Number]", summed.astype(values.dtype))
+
+
+def gradient_mean(
+    parameters: Sequence[Parameter], config: CommonConfig
+) -> Callable[[Gradients], Gradients]:
+    """Return a function, for use inside a graph, from this process's gradients to their mean."""
+    if config.group_size == 1:
+        return lambda gradients: gradients
+    reducer = nn.DistributedGradReducer(list(parameters), mean=True, degree=config.group_size)
+    return cast("Callable[[Gradients], Gradients]", reducer)
+
+
+def agree(number: int, config: CommonConfig) -> int:
+    """Return the master's number, below 2**31, in every process."""
+    if config.group_size == 1:
+        return number
+    shared = ops.Broadcast(MASTER)((Tensor([number], dtype=mindspore.int32),))
+    return int(shared[0].asnumpy()[0])

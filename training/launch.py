@@ -1,0 +1,72 @@
+"""Start the processes of a distributed run, through MindSpore's msrun."""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from training.config import CommonConfig
+from training.errors import DeviceError
+
+# By any of these a process knows that a launcher (msrun, Open MPI, a rank table) started it.
+LAUNCHERS = ("MS_ROLE", "OMPI_COMM_WORLD_RANK", "RANK_ID")
+LOCALHOST = "127.0.0.1"
+
+log = logging.getLogger(__name__)
+
+
+def needed(config: CommonConfig) -> bool:
+    """Return whether this process is to start the others, and not one of them."""
+    return config.is_distributed and not any(name in os.environ for name in LAUNCHERS)
+
+
+def launch(config: CommonConfig, command: Sequence[str]) -> None:
+    """Run the command, python and its arguments, in group_size processes; print the master's log.
+
+    All logs are in <output_path>/workers/<time>. Raises DeviceError once a process has failed.
+    """
+    if config.group_size == 1:
+        raise DeviceError("is_distributed=1 needs group_size, the number of processes to start")
+    logs = config.output_path / "workers" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    logs.mkdir(parents=True)
+    log.info(f"{config.group_size} processes, logs in {logs}")
+    done = subprocess.run(  # noqa: S603 - this very command
+        [*_msrun(config, logs), *command], env=_environment(), check=False
+    )
+    if done.returncode:
+        raise DeviceError(f"a process has failed and the others were ended; their logs: {logs}")
+
+
+def _msrun(config: CommonConfig, logs: Path) -> list[str]:
+    table = [] if config.rank_table is None else [f"--rank_table_file={config.rank_table}"]
+    return [
+        str(_scripts() / "msrun"),
+        f"--worker_num={config.group_size}",
+        f"--local_worker_num={config.group_size}",
+        f"--master_addr={LOCALHOST}",
+        f"--master_port={_free_port()}",
+        f"--log_dir={logs}",
+        "--tail_worker_log=0",
+        "--join=True",
+        *table,
+    ]
+
+
+def _environment() -> dict[str, str]:
+    """Let msrun find this very Python, and MindSpore be silent about what goes well."""
+    path = os.pathsep.join([str(_scripts()), os.environ.get("PATH", os.defpath)])
+    return {"GLOG_v": "3", **os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _scripts() -> Path:
+    return Path(sys.executable).parent
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((LOCALHOST, 0))
+        return int(listener.getsockname()[1])
