@@ -8,12 +8,13 @@ from tempfile import TemporaryDirectory
 
 from export.config import BundleConfig
 from export.contract.bundle import sha256
-from export.contract.manifest import ModelFile, Precision
+from export.contract.manifest import ExternalData, ModelFile, Precision
 from export.contract.stamp import stamp
 from export.errors import PrecisionError
 from export.evaluation import EvaluationSet, ImageSet
 from export.formats import FORMATS, FileFormat
 from export.formats.metadata import append_metadata
+from export.formats.storage import data_path
 from export.original import TOLERANCES, Original
 from export.precision.report import Quantization
 from export.scores import Scores
@@ -93,7 +94,7 @@ class _Conversion:
         return self.root / f"{self.config.file_name}_{precision}.{FORMATS[kind]}"
 
     def _describe(self, path: Path, kind: FileFormat, precision: Precision) -> ModelFile:
-        fixed = self.original.fixed_batch
+        fixed, data = self.original.fixed_batch, data_path(path)
         return ModelFile(
             path=path.name,
             format=FORMATS[kind],
@@ -101,6 +102,9 @@ class _Conversion:
             sha256=sha256(path),
             buckets=[fixed] if fixed else self.config.buckets,
             tolerance=TOLERANCES[precision],
+            external_data=ExternalData(path=data.name, sha256=sha256(data))
+            if data.exists()
+            else None,
         )
 
     def _reduce(self, precision: Precision, source: Path, target: Path) -> Quantization | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from export.config import BundleConfig
-from export.contract.bundle import Bundle, contents, seal
+from export.contract.bundle import Bundle, contents, model_paths, seal
 from export.contract.manifest import MANIFEST, Accuracy, Manifest, ModelFile, Tensor
 from export.conversion import convert, precisions
 from export.evaluation import (
@@ -134,7 +134,8 @@ def _close(root: Path, manifest: Manifest, proofs: list[Proof]) -> None:
     """Write the manifest, which names all other files, and seal them."""
     models = {file.path: file for file in manifest.files}
     models |= {proof.file.path: proof.file for proof in proofs}
-    attachments = [name for name in contents(root) if name not in models]
-    whole = manifest.model_copy(update={"files": list(models.values()), "attachments": attachments})
+    files = list(models.values())
+    attachments = sorted({*contents(root)} - model_paths(files))
+    whole = manifest.model_copy(update={"files": files, "attachments": attachments})
     (root / MANIFEST).write_text(whole.model_dump_json(indent=2) + "\n")
     seal(root)

@@ -101,7 +101,7 @@ def _quantization(quantization: Quantization) -> str:
 def _rows(bundle: Bundle) -> Iterator[tuple[str, ...]]:
     parity = {file.path: file for file in read_parity(bundle.path).files}
     for file in bundle.manifest.files:
-        size = (bundle.path / file.path).stat().st_size
+        size = sum((bundle.path / part.path).stat().st_size for part in file.parts)
         yield *_stated(file, size), *_measured(parity.get(file.path))
 
 

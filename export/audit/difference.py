@@ -1,6 +1,6 @@
 """Where two bundles would answer differently; names, versions and dates do not count."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -80,11 +80,15 @@ def _file(
             kind, *("present" if file else "absent" for file in (our_file, their_file))
         )
         return
-    if our_file.sha256 == their_file.sha256:
+    if our_file.digests == their_file.digests:
         return
-    yield Difference(kind, our_file.sha256[:12], their_file.sha256[:12])
+    yield Difference(kind, _short(our_file.digests), _short(their_file.digests))
     if our_file.format == "onnx":
         from export.audit.tensors import compare_tensors
 
         for name, text in compare_tensors(ours.path / our_file.path, theirs.path / their_file.path):
             yield Difference(f"{kind} {name}", *text)
+
+
+def _short(digests: Iterable[str]) -> str:
+    return ", ".join(digest[:12] for digest in digests)

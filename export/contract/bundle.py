@@ -1,12 +1,13 @@
 """A bundle on disk: `<models>/<name>/<version>/`, sealed by a digest over every file."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from export.contract.manifest import MANIFEST, Format, Manifest, ModelFile, Precision
+from export.contract.manifest import MANIFEST, ExternalData, Format, Manifest, ModelFile, Precision
 
 SEAL = "bundle.sha256"
 
@@ -34,7 +35,8 @@ class Bundle:
         except ValidationError as error:
             raise BundleError(f"{path / MANIFEST}: {_first(error)}") from error
         for file in manifest.files:
-            _check_file(path, file)
+            for part in file.parts:
+                _check_file(path, part)
         _check_contents(path, manifest)
         return cls(path, manifest, digest)
 
@@ -86,6 +88,11 @@ def contents(path: Path) -> list[str]:
     return sorted(name for name in files if name != SEAL)
 
 
+def model_paths(files: Iterable[ModelFile]) -> set[str]:
+    """Return the paths of model files and of their external data."""
+    return {part.path for file in files for part in file.parts}
+
+
 def _entry(path: Path, line: str) -> tuple[str, str]:
     digest, separator, name = line.partition("  ")
     if not separator:
@@ -97,7 +104,7 @@ def _digest(text: bytes) -> str:
     return f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 
-def _check_file(path: Path, file: ModelFile) -> None:
+def _check_file(path: Path, file: ModelFile | ExternalData) -> None:
     if not (path / file.path).is_file():
         raise BundleError(f"{path / file.path}: the manifest names it, but it is not there")
     if sha256(path / file.path) != file.sha256:
@@ -105,7 +112,7 @@ def _check_file(path: Path, file: ModelFile) -> None:
 
 
 def _check_contents(path: Path, manifest: Manifest) -> None:
-    stated = {MANIFEST, *manifest.attachments, *(file.path for file in manifest.files)}
+    stated = {MANIFEST, *manifest.attachments, *model_paths(manifest.files)}
     held = set(contents(path))
     if lost := sorted(stated - held):
         raise BundleError(f"{path}: the manifest names files that are not there: {', '.join(lost)}")

@@ -84,6 +84,13 @@ class Accuracy(_Part):
         return self.top1_correct / self.images
 
 
+class ExternalData(_Part):
+    """The weights of an ONNX file that has no room for them; they lie beside it."""
+
+    path: BundlePath
+    sha256: Sha256
+
+
 class ModelFile(_Part):
     """One converted network: where it is, what it is, how near it must come to the golden set."""
 
@@ -97,6 +104,19 @@ class ModelFile(_Part):
     tolerance: Tolerance = Field(
         description="largest allowed difference of a probability from its golden value"
     )
+    external_data: ExternalData | None = Field(
+        None, description="weights of an ONNX file above 2 GB; null where they are inside"
+    )
+
+    @property
+    def parts(self) -> tuple["ModelFile | ExternalData", ...]:
+        """This file and, where it has one, the file of its weights."""
+        return (self, self.external_data) if self.external_data else (self,)
+
+    @property
+    def digests(self) -> list[str]:
+        """The sha256 of every part."""
+        return [part.sha256 for part in self.parts]
 
     @model_validator(mode="after")
     def _tolerates_little(self) -> "ModelFile":

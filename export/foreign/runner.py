@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import ModelProto
 
 from export.contract.manifest import Normalization
 from export.contract.transform import Pixels
@@ -79,11 +78,11 @@ class OriginalRunner:
 
 
 def runs_any_batch(
-    model: ModelProto, pixels: Pixels, expected: NDArray[np.float32], tolerance: float
+    path: Path, pixels: Pixels, expected: NDArray[np.float32], tolerance: float
 ) -> bool:
-    """Return whether a wrapped model gives the expected probabilities in batches of any size."""
+    """Return whether the wrapped model at `path` answers as expected in batches of any size."""
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), _quiet())
+        session = onnxruntime.InferenceSession(path, _quiet())
         for batch in (1, 3, len(pixels)):
             [answers] = session.run(None, {INPUT: pixels[:batch]})
             if not np.allclose(answers, expected[:batch], rtol=0, atol=tolerance):

@@ -2,8 +2,8 @@
 
 import logging
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -13,13 +13,13 @@ from onnx import ModelProto
 
 from export.contract.bundle import sha256
 from export.contract.manifest import Normalization
+from export.contract.transform import Pixels
 from export.errors import ExportError
 from export.foreign.config import FromOnnxConfig, OutputKind
 from export.foreign.preparation import read_preparation
 from export.foreign.runner import OriginalRunner, runs_any_batch
 from export.foreign.signature import Signature, read_signature
-from export.foreign.wrap import free_batch, wrap
-from export.formats import FileFormat
+from export.foreign.wrapping import Wrapping
 from export.formats.opset import opset
 from export.golden_images import synthetic
 from export.labels import read_labels
@@ -40,26 +40,16 @@ def from_onnx(config: FromOnnxConfig) -> Original:
         ExportError: the file is no image classifier, or not the one that the flags describe.
     """
     labels, preparation = read_labels(config.labels), read_preparation(config.transform)
-    model = _load(config.model)
-    signature = read_signature(model, preparation.transform.crop)
+    signature = read_signature(_read_graph(config.model), preparation.transform.crop)
     _check_normalization(signature, preparation.normalization)
     runner = OriginalRunner(config.model, signature, preparation.normalization, config.output_kind)
     pixels = np.stack([image.pixels for image in synthetic(preparation.transform)])
     _check_answers(runner.answers(pixels), labels, config.output_kind)
-    build = partial(
-        wrap,
-        normalization=preparation.normalization,
-        output_kind=config.output_kind,
-        classes=len(labels),
+    wrapping = Wrapping(
+        config.model, signature, preparation.normalization, config.output_kind, len(labels)
     )
-    wrapped, batch = build(model, signature), signature.batch
-    if batch:
-        freed = build(free_batch(model, signature), replace(signature, batch=None))
-        if runs_any_batch(freed, pixels, runner(pixels), TOLERANCES[signature.precision]):
-            wrapped, batch = freed, None
-        else:
-            logger.info("the model runs batches of %d alone; so will its bundle", batch)
-    onnx.checker.check_model(wrapped)
+    if signature.batch:
+        wrapping = _freed(wrapping, pixels, runner(pixels))
     return Original(
         architecture=config.model.stem,
         sha256=sha256(config.model),
@@ -67,22 +57,28 @@ def from_onnx(config: FromOnnxConfig) -> Original:
         transform=preparation.transform,
         normalization=preparation.normalization,
         predict=runner,
-        write=partial(_write, wrapped),
+        write=wrapping.write,
         precision=signature.precision,
-        fixed_batch=batch,
+        fixed_batch=wrapping.batch,
     )
 
 
-def _write(wrapped: ModelProto, file_format: FileFormat, path: Path) -> None:
-    if file_format != "ONNX":
-        raise ExportError(f"a bundle from an ONNX file holds ONNX alone, not {file_format}")
-    onnx.save(wrapped, path)
+def _freed(wrapping: Wrapping, pixels: Pixels, expected: NDArray[np.float32]) -> Wrapping:
+    """Return the wrapping that makes the batch dynamic, where the file runs and agrees then."""
+    freed, tolerance = replace(wrapping, frees=True), TOLERANCES[wrapping.signature.precision]
+    with TemporaryDirectory(prefix="export-") as scratch:
+        freed.write("ONNX", path := Path(scratch) / "freed.onnx")
+        if runs_any_batch(path, pixels, expected, tolerance):
+            return freed
+    logger.info("the model runs batches of %d alone; so will its bundle", wrapping.batch)
+    return wrapping
 
 
-def _load(path: Path) -> ModelProto:
+def _read_graph(path: Path) -> ModelProto:
+    """Return the checked model, but not what it keeps in external data."""
     try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(path)
+        model = onnx.load(path, load_external_data=False)
     except (OSError, DecodeError, onnx.checker.ValidationError) as error:
         raise ExportError(f"{path} is not a readable ONNX file: {error}") from error
     if (found := opset(model)) < LEAST_OPSET:

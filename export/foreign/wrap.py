@@ -30,8 +30,11 @@ def wrap(
     output_kind: OutputKind,
     classes: int,
 ) -> ModelProto:
-    """Return a copy of `model` inside the deployment graph; the batch is the signature's."""
-    wrapped = compose.add_prefix(model, PREFIX)
+    """Return `model`, changed in place, as part of the deployment graph.
+
+    The batch is the signature's.
+    """
+    wrapped = compose.add_prefix(model, PREFIX, inplace=True)
     wrapped.ir_version = max(wrapped.ir_version, LEAST_IR_VERSION)
     graph, size = wrapped.graph, signature.size
     before, constants = _before(signature, normalization)
@@ -49,19 +52,16 @@ def wrap(
     return wrapped
 
 
-def free_batch(model: ModelProto, signature: Signature) -> ModelProto:
-    """Return a copy in which the batch is not fixed, as far as reshapes are what fixes it."""
-    freed = ModelProto()
-    freed.CopyFrom(model)
-    del freed.graph.value_info[:]
-    for value in (*freed.graph.input, *freed.graph.output):
+def free_batch(graph: GraphProto, signature: Signature) -> None:
+    """Let the batch be dynamic, in place, as far as reshapes are what fixes it."""
+    del graph.value_info[:]
+    for value in (*graph.input, *graph.output):
         if value.name in (signature.input, signature.output):
             value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    shapes = _constants(freed.graph)
-    for node in freed.graph.node:
+    shapes = _constants(graph)
+    for node in graph.node:
         if node.op_type == "Reshape" and node.input[1] in shapes:
             _free(shapes[node.input[1]], signature.batch)
-    return freed
 
 
 def _before(

@@ -9,6 +9,7 @@ from mindspore import Tensor, nn
 from mindspore.train import mind_ir_pb2
 
 from export.contract.golden import Predict
+from export.errors import ExportError
 from export.formats import INPUT, OUTPUT
 from export.graph import Deployment, predictor
 
@@ -16,13 +17,19 @@ from export.graph import Deployment, predictor
 def write(deployment: Deployment, path: Path) -> None:
     """Write the deployment graph: uint8 (batch, height, width, 3) -> float32 (batch, classes).
 
-    The batch is dynamic; the same weights give the same bytes.
+    The batch is dynamic; the same weights give the same bytes. Raises `ExportError` where MindSpore
+    does not write one file.
     """
     size = deployment.size
     images = Tensor(shape=[None, size.height, size.width, 3], dtype=mindspore.uint8)
     with TemporaryDirectory(dir=path.parent) as directory:
         raw = Path(directory) / "raw.mindir"
         mindspore.export(deployment.graph(), images, file_name=str(raw), file_format="MINDIR")
+        if not raw.is_file():
+            raise ExportError(
+                "MINDIR: above 1 GB MindSpore splits a network into several files, which no bundle "
+                "takes; write ONNX, which may have any size"
+            )
         model = mind_ir_pb2.ModelProto.FromString(raw.read_bytes())
     _make_regular(model)
     path.write_bytes(model.SerializeToString(deterministic=True))

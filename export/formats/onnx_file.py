@@ -7,11 +7,12 @@ from pathlib import Path
 
 import mindspore.onnx
 import onnx
-from onnx import GraphProto
+from onnx import GraphProto, ModelProto, numpy_helper
 
 from export.formats import INPUT, OUTPUT
 from export.formats.batch_norm import fold_batch_norm
 from export.formats.opset import lift
+from export.formats.storage import save
 from export.graph import Deployment
 
 
@@ -21,20 +22,31 @@ def write(deployment: Deployment, path: Path) -> None:
     Opset 17, the batch dynamic at both ends, batch norm folded; the same weights give the same
     bytes.
     """
+    model = lift(_bare(deployment, path))
+    graph = model.graph
+    del graph.input[1:]
+    graph.output[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    parameters = deployment.network.parameters_dict()
+    weights = {name: parameter.asnumpy() for name, parameter in parameters.items()}
+    fold_batch_norm(graph, weights)
+    graph.initializer.extend(numpy_helper.from_array(w, name) for name, w in weights.items())
+    _make_regular(graph)
+    save(model, path)
+    onnx.checker.check_model(path, full_check=True)
+
+
+def _bare(deployment: Deployment, scratch: Path) -> ModelProto:
+    """Return the graph with the weights as inputs: so MindSpore copies none, however large."""
     mindspore.onnx.export(
         deployment.graph(),
         deployment.example(batch=2),
-        file_name=str(path),
+        file_name=str(scratch),
         input_names=[INPUT],
         output_names=[OUTPUT],
+        export_params=False,
         dynamic_axes={INPUT: {0: "batch"}},
     )
-    model = lift(onnx.load(path))
-    model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "batch"
-    fold_batch_norm(model.graph)
-    _make_regular(model.graph)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
+    return onnx.load(scratch)
 
 
 def _make_regular(graph: GraphProto) -> None:

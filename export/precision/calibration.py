@@ -27,7 +27,13 @@ OPTIONS: dict[Method, dict[str, Any]] = {
 
 
 def calibrate(
-    model: Path, method: Method, operators: list[str], batches: Iterable[Pixels], ranges: Path
+    model: Path,
+    method: Method,
+    operators: list[str],
+    batches: Iterable[Pixels],
+    ranges: Path,
+    *,
+    external: bool,
 ) -> None:
     """Write the range of every value that those operators take or give to the file `ranges`.
 
@@ -37,6 +43,7 @@ def calibrate(
         operators: kinds of nodes that will be quantised.
         batches: uint8 (n, height, width, 3), all of the same size.
         ranges: the file to write, JSON.
+        external: whether the model has external data.
     """
     # ONNX Runtime's collectors print their progress.
     with redirect_stdout(io.StringIO()):
@@ -45,6 +52,7 @@ def calibrate(
             operators,
             augmented_model_path=str(ranges.with_suffix(".onnx")),
             calibrate_method=METHODS[method],
+            use_external_data_format=external,
             extra_options=OPTIONS[method],
         )
         for pixels in batches:

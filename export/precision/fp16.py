@@ -12,6 +12,7 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from export.errors import PrecisionError
+from export.formats.storage import save, without_weights
 
 # Pixels lie between 0 and 255 and are divided by their spread: float16 would round them twice.
 NORMALIZATION = frozenset({"Cast", "Sub", "Div", "Transpose"})
@@ -27,17 +28,17 @@ def write_fp16(source: Path, target: Path) -> None:
     Raises:
         PrecisionError: a weight is too large for float16, or an operator does not take it.
     """
-    model = shape_inference.infer_shapes(onnx.load(source))
+    model = without_weights(onnx.load(source), shape_inference.infer_shapes)
     halving = _Halving(model.graph)
     halving.convert()
     del model.graph.value_info[:]
+    save(model, target)
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(target, full_check=True)
     except (onnx.checker.ValidationError, shape_inference.InferenceError) as error:
         raise PrecisionError(
             f"fp16: this model does not work in float16, leave fp16 out of --precision: {error}"
         ) from error
-    onnx.save(model, target)
 
 
 class _Halving:

@@ -18,6 +18,7 @@ from onnxruntime.quantization import (
 from export.contract.transform import Pixels
 from export.errors import PrecisionError
 from export.formats.opset import OPSET, lift, opset
+from export.formats.storage import data_path, save
 from export.precision.calibration import METHODS, calibrate
 from export.precision.names import name_nodes
 from export.precision.report import Method
@@ -49,22 +50,27 @@ class Quantizer:
     def __init__(self, source: Path, scratch: Path, images: HeldImages, batch: int) -> None:
         self._scratch, self._images, self._batch = scratch, images, batch
         self._model = scratch / "preprocessed.onnx"
-        named = _recent(onnx.load(source))
-        name_nodes(named.graph)
-        onnx.save(named, self._model)
-        # Symbolic shapes matter to transformers alone, and want sympy.
-        quant_pre_process(self._model, self._model, skip_symbolic_shape=True)
-        self.layers = _layers(onnx.load(self._model))
+        self._external = _preprocess(source, self._model)
+        self.layers = _layers(onnx.load(self._model, load_external_data=False))
         if not self.layers:
             raise PrecisionError(
                 f"int8: this model has no {', '.join(LAYERS)} with constant weights that could be "
                 f"quantised; leave int8 out of --precision"
             )
         for method in METHODS:
-            calibrate(self._model, method, OPERATORS, self._batches(), self._ranges(method))
+            calibrate(
+                self._model,
+                method,
+                OPERATORS,
+                self._batches(),
+                self._ranges(method),
+                external=self._external,
+            )
 
     def write(self, target: Path, method: Method, kept: list[str]) -> None:
         """Write the int8 file; the layers `kept` stay in float32."""
+        # ONNX appends to external data that is there.
+        data_path(target).unlink(missing_ok=True)
         quantize_static(
             self._model,
             target,
@@ -77,6 +83,7 @@ class Quantizer:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=kept,
+            use_external_data_format=self._external,
             # What goes into the softmax keeps its precision.
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
         )
@@ -87,6 +94,25 @@ class Quantizer:
     def _batches(self) -> Iterator[Pixels]:
         batches = self._images.batches(self._batch)
         return (pixels for pixels in batches if len(pixels) == self._batch)
+
+
+def _preprocess(source: Path, target: Path) -> bool:
+    """Write `source` folded, named and with all shapes; return whether it has external data."""
+    named = target.with_name("named.onnx")
+    model = _recent(onnx.load(source))
+    name_nodes(model.graph)
+    save(model, named)
+    external = data_path(named).exists()
+    # Symbolic shapes matter to transformers alone, and want sympy.
+    quant_pre_process(
+        named,
+        target,
+        skip_symbolic_shape=True,
+        save_as_external_data=external,
+        all_tensors_to_one_file=True,
+        external_data_location=data_path(target).name,
+    )
+    return external
 
 
 def _recent(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -38,6 +38,10 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def name(self, index: int) -> str:
+        """Return what tells a reader which image it is."""
+        return self.dataset.name(int(self.indices[index]))
+
     def label(self, index: int) -> int:
         """Return the class of an image."""
         return self.dataset.label(int(self.indices[index]))

@@ -64,9 +64,10 @@ def reseal(path: Path) -> None:
     """Make all digests of an edited bundle right again, as somebody would who edits one."""
     if (path / MANIFEST).is_file():
         stated = json.loads((path / MANIFEST).read_text())
-        for file in stated["files"]:
-            if (path / file["path"]).is_file():
-                file["sha256"] = sha256(path / file["path"])
+        parts = [part for file in stated["files"] for part in (file, file.get("external_data"))]
+        for part in filter(None, parts):
+            if (path / part["path"]).is_file():
+                part["sha256"] = sha256(path / part["path"])
         (path / MANIFEST).write_text(json.dumps(stated))
     seal(path)
 

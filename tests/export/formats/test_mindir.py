@@ -9,6 +9,7 @@ import pytest
 from mindspore.train import mind_ir_pb2
 
 from export.contract.transform import Pixels
+from export.errors import ExportError
 from export.formats.mindir import runner, write
 from export.graph import Deployment, predictor
 
@@ -56,3 +57,12 @@ def test_another_process_writes_the_same_bytes(path: Path, tmp_path: Path) -> No
     root = Path(__file__).parents[3]
     subprocess.run([sys.executable, "-c", WRITE_ANOTHER, str(again)], cwd=root, check=True)
     assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_network_that_mindspore_splits_is_refused(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mindspore.train.serialization.TOTAL_SAVE", 1)
+    with pytest.raises(ExportError, match=r"above 1 GB MindSpore splits .*; write ONNX"):
+        write(deployment, tmp_path / "large.mindir")
+    assert not list(tmp_path.iterdir())
