@@ -1,4 +1,4 @@
-"""`python -m export`: make a bundle from a checkpoint, or `from-onnx`; verify, inspect, diff it."""
+"""`python -m export`: bundles from a checkpoint, or `from-onnx`; convert, verify, inspect, diff."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ from export.config import ExportConfig
 from export.contract.bundle import Bundle, BundleError
 from export.errors import ExportError
 from export.foreign.config import FromOnnxConfig
+from export.lite.config import ConvertConfig
 from training.errors import TrainingError
 
 
@@ -51,11 +52,20 @@ def _from_onnx(config: FromOnnxConfig) -> None:
     show(export_bundle(from_onnx(config), config))
 
 
+def _convert(config: ConvertConfig) -> None:
+    from export.lite.conversion import convert
+    from export.progress import log_to_stderr
+    from export.report import show_converted
+
+    log_to_stderr()
+    show_converted(convert(config))
+
+
 def _verify(config: VerifyConfig) -> None:
     from export.audit.verification import require, verify
     from export.audit.verification_table import show
 
-    verification = verify(config.bundle, config.device, config.images)
+    verification = verify(config.bundle, config.device, config.images, config.lite_python)
     show(verification)
     require(verification)
 
@@ -103,6 +113,7 @@ class Command(NamedTuple):
 CHECKPOINT = Command(ExportConfig, _from_checkpoint)
 COMMANDS = {
     "from-onnx": Command(FromOnnxConfig, _from_onnx),
+    "convert": Command(ConvertConfig, _convert),
     "verify": Command(VerifyConfig, _verify),
     "inspect": Command(InspectConfig, _inspect),
     # As of the diff that everyone knows: 1 where something differs, 2 where it cannot tell.

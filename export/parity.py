@@ -1,7 +1,7 @@
 """The proof that a written file answers as the evaluated checkpoint does."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from serving import backends
 from serving.errors import StartupError
 
 # AIR runs in the Ascend toolchain alone, which has no interface that could be measured here.
-PROVABLE = frozenset({"onnx", "mindir"})
+PROVABLE = frozenset({"onnx", "mindir", "mindir-lite"})
 
 
 class Runner(NamedTuple):
@@ -28,24 +28,30 @@ class Runner(NamedTuple):
     predict: Predict
     runtime: str
     device: str
+    close: Callable[[], None] = lambda: None
 
     def answers(self, batches: Iterable[Pixels]) -> Probabilities:
         """Return float32 (n, classes) for batches of uint8 (height, width, 3) images."""
         return np.concatenate([self.predict(pixels) for pixels in batches])
 
 
-def open_runner(root: Path, manifest: Manifest, file: ModelFile, device: str) -> Runner:
-    """Load a file of the bundle at `root` on a device of `serving.backends`, or in MindSpore."""
+def open_runner(
+    root: Path, manifest: Manifest, file: ModelFile, device: str, lite_python: Path | None = None
+) -> Runner:
+    """Load a file of the bundle at `root` on a device of `serving.backends`, or in MindSpore.
+
+    `lite_python` is the interpreter that has mindspore_lite, None for this one.
+    """
     if file.format == "mindir":
         return _open_mindir(root / file.path, max(file.buckets))
     try:
         place = backends.Device.parse(device)
-        settings = backends.RuntimeSettings(threads=_cores())
+        settings = backends.RuntimeSettings(threads=_cores(), lite_python=lite_python)
         [backend] = backends.load(root, manifest, file, device=place, settings=settings)
     except StartupError as error:
         raise ExportError(f"{file.path} cannot be proved on {device}: {error}") from error
     predict = partial(backends.predict, backend, file.buckets)
-    return Runner(predict, backend.describe().runtime, backend.describe().device)
+    return Runner(predict, backend.describe().runtime, backend.describe().device, backend.close)
 
 
 def _open_mindir(path: Path, batch: int) -> Runner:

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from export.parity_record import FileParity, Parity
 from export.scores import Scores
 
@@ -12,12 +10,18 @@ PAGE, PICTURE = "parity.md", "parity.png"
 # More names than this cannot be read under the axis.
 NAMED_CLASSES = 40
 MARKERS = "ox^+sd"
+NOTES = {"original": "", "onnx": " (against the ONNX file)", "golden": " (golden images alone)"}
 
 
 def write_page(root: Path, parity: Parity, labels: list[str]) -> None:
     """Write the page into the bundle at `root`, and the picture where accuracy is known."""
     if parity.checkpoint and parity.class_images:
         _draw(root / PICTURE, parity, parity.checkpoint, parity.class_images, labels)
+    write_table(root, parity)
+
+
+def write_table(root: Path, parity: Parity) -> None:
+    """Write the page alone, beside the picture that is there."""
     (root / PAGE).write_text("\n".join(_lines(parity)) + "\n")
 
 
@@ -42,9 +46,9 @@ def _lines(parity: Parity) -> Iterator[str]:
 
 def _row(file: FileParity, images: int) -> str:
     return (
-        f"| {file.path} | {file.runtime}, {file.device} | {file.largest_difference:.2g} "
-        f"| {file.tolerance:.2g} | {file.mean_difference:.2g} | {file.top1_agreement} "
-        f"| {_scores(file.scores, images)} |"
+        f"| {file.path}{NOTES[file.compared_with]} | {file.runtime}, {file.device} "
+        f"| {file.largest_difference:.2g} | {file.tolerance:.2g} | {file.mean_difference:.2g} "
+        f"| {file.top1_agreement} | {_scores(file.scores, images)} |"
     )
 
 
@@ -62,6 +66,8 @@ def _draw(
     path: Path, parity: Parity, original: Scores, images: list[int], labels: list[str]
 ) -> None:
     """Draw top-1 per class, classes in order of the original's accuracy."""
+    from matplotlib.figure import Figure  # here, because the page needs none
+
     held = [index for index, count in enumerate(images) if count]
     order = sorted(held, key=lambda index: original.class_correct[index] / images[index])
     figure = Figure(figsize=(8, 4), layout="constrained")

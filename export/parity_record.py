@@ -1,6 +1,7 @@
 """`parity.json`: how near every file of a bundle came to the original."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import (
     BaseModel,
@@ -33,6 +34,11 @@ class FileParity(_Part):
     precision: Precision
     runtime: str
     device: str
+    compared_with: Literal["original", "onnx", "golden"] = Field(
+        "original",
+        description="the original's answers; those of the ONNX file it was converted from; or the "
+        "original's to the golden images alone",
+    )
     tolerance: NonNegativeFloat = Field(description="largest allowed difference of a probability")
     largest_difference: NonNegativeFloat = Field(description="of a probability, over all of them")
     mean_difference: NonNegativeFloat = Field(description="of a probability, over all of them")

@@ -26,6 +26,9 @@ class VerifyConfig(_Settings):
 
     bundle: CliPositionalArg[Path] = Field(description="directory of the bundle")
     device: str = Field("cpu", description="where the ONNX files run: cpu, cuda, cuda:<index>")
+    lite_python: Path | None = Field(
+        None, description="Python interpreter that has mindspore_lite, for mindir-lite files"
+    )
     images: Path | None = Field(
         None,
         description="evaluation data, as for the export: on the recorded set the accuracies must "

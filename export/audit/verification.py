@@ -1,8 +1,10 @@
 """A finished bundle proved again, on any machine, as far as its files run there."""
 
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from export.audit.accuracy import Remeasurement
 from export.audit.record import check_record
@@ -14,6 +16,13 @@ from export.errors import ExportError, VerificationError
 from export.evaluation import open_images
 from export.parity import PROVABLE, open_runner
 from export.parity_record import FileParity, Parity, read_parity
+
+
+class Place(NamedTuple):
+    """Where files run: a device of `serving.backends`, the interpreter that has mindspore_lite."""
+
+    device: str
+    lite_python: Path | None
 
 
 @dataclass(frozen=True)
@@ -39,13 +48,16 @@ class Verification:
     files: list[FileResult]
 
 
-def verify(path: Path, device: str, images: Path | None = None) -> Verification:
+def verify(
+    path: Path, device: str, images: Path | None = None, lite_python: Path | None = None
+) -> Verification:
     """Prove every model file of the bundle at `path` that this machine can run.
 
     Args:
         path: the bundle's directory.
         device: where ONNX files run, as `serving.backends` names it.
         images: evaluation data to measure the accuracy on, too.
+        lite_python: the interpreter that has mindspore_lite, if any.
 
     Raises:
         BundleError: the bundle does not agree with itself, or not with this machine's decoder.
@@ -58,7 +70,8 @@ def verify(path: Path, device: str, images: Path | None = None) -> Verification:
     labels, transform = bundle.manifest.labels, bundle.manifest.transform
     accuracy = Remeasurement(open_images(images, labels, transform), record) if images else None
     ordered = sorted(bundle.manifest.files, key=lambda file: file.precision != "fp32")
-    results = [_verify_file(bundle, file, device, (golden, pixels), accuracy) for file in ordered]
+    place = Place(device, lite_python)
+    results = [_verify_file(bundle, file, place, (golden, pixels), accuracy) for file in ordered]
     return Verification(bundle, record, len(golden.images), accuracy, results)
 
 
@@ -74,29 +87,34 @@ def require(verification: Verification) -> None:
 def _verify_file(
     bundle: Bundle,
     file: ModelFile,
-    device: str,
+    place: Place,
     golden: tuple[GoldenSet, Pixels],
     accuracy: Remeasurement | None,
 ) -> FileResult:
-    if reason := _cannot_run(file):
+    if reason := _cannot_run(file, place):
         return FileResult(file, skipped=reason)
     result = FileResult(file)
     try:
-        runner = open_runner(bundle.path, bundle.manifest, file, device)
-        result = replace(result, runtime=f"{runner.runtime} {runner.device}")
-        difference = prove_probabilities(bundle, file, *golden, runner.predict)
-        result = replace(result, golden_difference=difference)
-        if accuracy is None:
-            return result
-        measured = accuracy.measure(file, runner)
+        runner = open_runner(bundle.path, bundle.manifest, file, *place)
+        with closing(runner):
+            result = replace(result, runtime=f"{runner.runtime} {runner.device}")
+            difference = prove_probabilities(bundle, file, *golden, runner.predict)
+            result = replace(result, golden_difference=difference)
+            if accuracy is None:
+                return result
+            measured = accuracy.measure(file, runner)
     except (BundleError, ExportError) as error:
         return replace(result, problems=[str(error)])
     return replace(result, measured=measured, problems=list(accuracy.problems(measured)))
 
 
-def _cannot_run(file: ModelFile) -> str:
+def _cannot_run(file: ModelFile, place: Place) -> str:
     if file.format not in PROVABLE:
         return f"nothing here runs {file.format}"
     if file.format == "mindir" and find_spec("mindspore") is None:
         return "mindspore is not installed"
+    if file.conversion and file.conversion.device != place.device.partition(":")[0]:
+        return f"it was converted for {file.conversion.device}"
+    if file.conversion and place.lite_python is None:
+        return "no interpreter with mindspore_lite is named (--lite-python)"
     return ""

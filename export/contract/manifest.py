@@ -16,6 +16,7 @@ from pydantic import (
 
 from export.contract.kinds import Format as Format
 from export.contract.kinds import Precision as Precision
+from export.contract.kinds import PrecisionMode as PrecisionMode
 from export.contract.transform import Transform
 
 MANIFEST = "manifest.json"
@@ -91,6 +92,16 @@ class ExternalData(_Part):
     sha256: Sha256
 
 
+class Conversion(_Part):
+    """How a `mindir-lite` file came out of the bundle's ONNX file."""
+
+    device: Literal["cpu", "ascend"] = Field(description="what it runs on")
+    soc: str | None = Field(description="NPU model named to the converter, if any")
+    precision_mode: PrecisionMode
+    converter: str = Field(description="library and version")
+    source_sha256: Sha256 = Field(description="of the ONNX file")
+
+
 class ModelFile(_Part):
     """One converted network: where it is, what it is, how near it must come to the golden set."""
 
@@ -107,6 +118,7 @@ class ModelFile(_Part):
     external_data: ExternalData | None = Field(
         None, description="weights of an ONNX file above 2 GB; null where they are inside"
     )
+    conversion: Conversion | None = Field(None, description="of mindir-lite files, and only those")
 
     @property
     def parts(self) -> tuple["ModelFile | ExternalData", ...]:
@@ -126,6 +138,19 @@ class ModelFile(_Part):
                 f"most {largest:g} from the golden probabilities"
             )
         return self
+
+    @model_validator(mode="after")
+    def _says_how_it_was_converted(self) -> "ModelFile":
+        if (self.format == "mindir-lite") != (self.conversion is not None):
+            raise ValueError(
+                f"{self.path}: a mindir-lite file states its conversion, and no other does"
+            )
+        return self
+
+    @property
+    def kind(self) -> tuple[Format, Precision, str | None]:
+        """What no other file of a bundle may be, too: format, precision, device of conversion."""
+        return self.format, self.precision, self.conversion and self.conversion.device
 
 
 class Manifest(_Part):
@@ -154,7 +179,7 @@ class Manifest(_Part):
         crop = self.transform.crop
         _same("input shape", self.input.shape, ["batch", crop.height, crop.width, 3])
         _same("output shape", self.output.shape, ["batch", len(self.labels)])
-        kinds = [(file.format, file.precision) for file in self.files]
+        kinds = [file.kind for file in self.files]
         _same("number of distinct files", len(set(kinds)), len(kinds))
         return self
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from export.contract.manifest import Manifest, ModelFile, Precision
+from export.contract.manifest import Conversion, Manifest, ModelFile
 from export.contract.transform import Pixels
 from serving.backends import Backend, Device, Placement, Probabilities
 from serving.backends.lite_memory import Memory
@@ -18,9 +18,6 @@ from serving.backends.lite_process import Worker
 from serving.errors import StartupError
 
 logger = logging.getLogger(__name__)
-
-# Of mindspore_lite's Context.
-PRECISION_MODES: dict[Precision, str] = {"fp32": "enforce_fp32", "fp16": "enforce_fp16"}
 
 
 class LiteBackend:
@@ -62,6 +59,7 @@ class _Task(NamedTuple):
     root: Path
     manifest: Manifest
     file: ModelFile
+    conversion: Conversion
     device: Device
     threads: int
     buckets: Sequence[int]
@@ -97,7 +95,7 @@ class _Task(NamedTuple):
         return {
             "device": self.device.kind,
             "device_id": self.device.ordinal,
-            "precision_mode": PRECISION_MODES[self.file.precision],
+            "precision_mode": self.conversion.precision_mode,
             "threads": self.threads,
         }
 
@@ -151,10 +149,12 @@ def open_backends(
     Raises:
         StartupError: a worker cannot load it as asked.
     """
-    if file.precision not in PRECISION_MODES:
-        raise StartupError(f"{file.path}: MindSpore Lite runs fp32 and fp16, not {file.precision}")
+    if (conversion := file.conversion) is None or conversion.device != device.kind:
+        raise StartupError(
+            f"{file.path} was not converted for {device.kind}: python -m export convert"
+        )
     interpreter = python or Path(sys.executable)
-    task = _Task(root, manifest, file, device, threads, buckets, interpreter)
+    task = _Task(root, manifest, file, conversion, device, threads, buckets, interpreter)
     opened: list[Backend] = []
     try:
         for _ in range(instances):

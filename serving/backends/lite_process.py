@@ -2,6 +2,7 @@
 
 import json
 import logging
+import select
 import subprocess
 import threading
 from collections import deque
@@ -44,6 +45,9 @@ class Worker:
         finally:
             theirs.close()
         self.pid = self._process.pid
+        # Connection.poll makes a selector at every call, which takes longer than all else here.
+        self._answered = select.poll()
+        self._answered.register(self._pipe.fileno(), select.POLLIN)
         self._said: deque[str] = deque(maxlen=5)
         self._reader = threading.Thread(target=self._log, name=f"lite-log-{self.pid}", daemon=True)
         self._reader.start()
@@ -86,7 +90,7 @@ class Worker:
     def _ask(self, message: object, timeout_s: float) -> dict[str, Any]:
         try:
             self._pipe.send_bytes(json.dumps(message).encode())
-            if self._pipe.poll(timeout_s):
+            if self._answered.poll(timeout_s * 1e3):
                 answer: dict[str, Any] = json.loads(self._pipe.recv_bytes())
                 return answer
         except (EOFError, OSError) as error:

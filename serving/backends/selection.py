@@ -79,7 +79,12 @@ def _candidates(device: Device, runtime: Runtime | Literal["auto"]) -> Iterator[
 def _held(
     manifest: Manifest, runtime: Runtime, device: Device, precision: Precision | None
 ) -> ModelFile | None:
-    held = {f.precision: f for f in manifest.files if f.format == FORMATS[runtime]}
+    held = {
+        f.precision: f
+        for f in manifest.files
+        if f.format == FORMATS[runtime]
+        and (f.conversion is None or f.conversion.device == device.kind)
+    }
     wanted = (precision,) if precision else PRECISIONS[device.kind]
     return next((held[p] for p in wanted if p in held), None)
 
