@@ -100,12 +100,23 @@ class ServingConfig(BaseSettings):
     max_inflight_images: PositiveInt = Field(
         1024, description="images per model between admission and answer; more are refused"
     )
+    max_inflight_bytes: PositiveInt = Field(
+        512 * 2**20, description="bytes of images, as they came, likewise per model"
+    )
+    max_inflight_pixels: PositiveInt = Field(
+        2_000_000_000, description="pixels of images before the transform, likewise per model"
+    )
     max_image_pixels: PositiveInt = Field(
         50_000_000, description="largest width x height, read from the header before decoding"
     )
     max_message_bytes: PositiveInt = Field(32 * 2**20, description="largest gRPC message, in bytes")
     default_timeout_ms: PositiveInt = Field(
         30_000, description="deadline of a request that sets none, in milliseconds"
+    )
+    slo_ms: PositiveInt | None = Field(
+        None,
+        description="time within which 99 of 100 images are to be answered: bounds the batch size, "
+        "in milliseconds; unset: throughput decides",
     )
     grace_period_s: PositiveFloat = Field(
         30.0, description="time to finish what is in flight after SIGTERM, in seconds"
@@ -135,9 +146,14 @@ class ServingConfig(BaseSettings):
 
     @model_validator(mode="after")
     def _request_fits(self) -> Self:
-        if self.max_images_per_request > self.max_inflight_images:
-            raise ValueError(
-                f"max_images_per_request is {self.max_images_per_request}: such a request could "
-                f"never be admitted with max_inflight_images {self.max_inflight_images}"
-            )
+        for one, all_ in (
+            ("max_images_per_request", "max_inflight_images"),
+            ("max_message_bytes", "max_inflight_bytes"),
+            ("max_image_pixels", "max_inflight_pixels"),
+        ):
+            if getattr(self, one) > getattr(self, all_):
+                raise ValueError(
+                    f"{one} is {getattr(self, one)}: such a request could never be admitted with "
+                    f"{all_} {getattr(self, all_)}"
+                )
         return self

@@ -12,6 +12,7 @@ from export.contract.manifest import ModelFile
 from serving.backends import Backend, Device, Instance, load, parse_devices
 from serving.backends.selection import choose_file
 from serving.config import ServingConfig
+from serving.engine.admission import Limits
 from serving.engine.model import Model
 from serving.metrics import Metrics
 from serving.runtime import RuntimeSettings
@@ -78,11 +79,14 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     ]
     model = Model(
         bundle,
-        [instance.backend for instance in instances],
+        instances,
         buckets=buckets,
         decode_threads=config.decode_threads,
-        max_inflight_images=config.max_inflight_images,
+        limits=Limits(
+            config.max_inflight_images, config.max_inflight_bytes, config.max_inflight_pixels
+        ),
         max_image_pixels=config.max_image_pixels,
+        slo_s=config.slo_ms / 1000 if config.slo_ms else None,
         metrics=metrics,
     )
     model.warm_up()

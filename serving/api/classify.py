@@ -10,7 +10,7 @@ import grpc
 
 from protos import classifier_pb2 as pb
 from protos.classifier_pb2_grpc import ClassifierServicer
-from serving.api.messages import to_model, to_response, to_sources
+from serving.api.messages import check_count, to_model, to_response, to_sources
 from serving.api.status import CODES, retry_metadata, to_status
 from serving.api.streams import messages_until
 from serving.engine.model import Model
@@ -111,8 +111,11 @@ class Classifier(ClassifierServicer):
 
     async def _classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
         model = self._repository.get(request.model, request.version)
-        sources = to_sources(request, self._max_images)
-        answers = await model.classify(sources, self._deadline(context))
+        deadline = self._deadline(context)
+        check_count(request, self._max_images)
+        # Before the images are copied out of the message: a refusal costs nothing more.
+        model.check(len(request.images), request.ByteSize(), deadline)
+        answers = await model.classify(to_sources(request), deadline)
         if len(answers) == 1 and isinstance(answers[0], ServingError):
             raise answers[0]
         if len(answers) * (request.top_k or len(model.bundle.manifest.labels)) > MANY_CLASSES:

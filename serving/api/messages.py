@@ -12,8 +12,8 @@ from serving.engine.sources import Encoded, Raw, Source
 from serving.errors import InvalidRequestError
 
 
-def to_sources(request: pb.ClassifyRequest, max_images: int) -> list[Source]:
-    """Return the request's images; raise `InvalidRequestError` where there are none or too many."""
+def check_count(request: pb.ClassifyRequest, max_images: int) -> None:
+    """Raise `InvalidRequestError` where there are no images or too many."""
     if not request.images:
         raise InvalidRequestError("the request holds no image; send at least one in `images`")
     if len(request.images) > max_images:
@@ -21,6 +21,10 @@ def to_sources(request: pb.ClassifyRequest, max_images: int) -> list[Source]:
             f"the request holds {len(request.images)} images; "
             f"this server takes at most {max_images} per request"
         )
+
+
+def to_sources(request: pb.ClassifyRequest) -> list[Source]:
+    """Return the request's images, copied out of it."""
     return [_to_source(image) for image in request.images]
 
 

@@ -1,15 +1,23 @@
 """Decoded jobs wait here for a device: earliest deadline first, no one who has left among them."""
 
-import heapq
-import itertools
 import math
 import threading
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from serving.backends import fit
-from serving.engine.job import ImageJob, split
+from serving.engine.buckets import Buckets
+from serving.engine.deadline_queue import DeadlineQueue
+from serving.engine.job import ImageJob
+from serving.engine.latency import BatchLatency, Clock
+from serving.metrics import BatchReason
 
-Clock = Callable[[], float]
+
+class Batch(NamedTuple):
+    """Jobs that run together, and why they are not more."""
+
+    jobs: list[ImageJob]
+    reason: BatchReason
 
 
 class Batcher:
@@ -19,24 +27,26 @@ class Batcher:
     its share of what waits, so that a burst does not end as one batch on one of several devices.
 
     Args:
-        buckets: batch sizes that run, rising; a batch fills its bucket while there are jobs.
-        devices: how many devices take from this batcher.
+        buckets: batch sizes that run; a batch fills its bucket while there are jobs.
+        latency: how long they take.
+        devices: tells how many devices take from this batcher now, at least 1.
         clock: monotonic time, in seconds.
-        on_dead: gets the jobs that left the queue without a batch: cancelled, expired, or still
-            there when the batcher closed.
+        on_dead: gets the jobs that left the queue without a batch: cancelled, expired, or too
+            late for the smallest one.
     """
 
     def __init__(
         self,
         *,
-        buckets: Sequence[int],
-        devices: int,
+        buckets: Buckets,
+        latency: BatchLatency,
+        devices: Callable[[], int],
         clock: Clock,
         on_dead: Callable[[list[ImageJob]], None],
     ) -> None:
-        self._buckets, self._devices, self._clock, self._on_dead = buckets, devices, clock, on_dead
-        self._queue: list[tuple[float, int, ImageJob]] = []
-        self._order = itertools.count()
+        self._buckets, self._latency, self._devices = buckets, latency, devices
+        self._clock, self._on_dead = clock, on_dead
+        self._queue = DeadlineQueue()
         self._changed = threading.Condition()
         self._closed = False
 
@@ -44,59 +54,82 @@ class Batcher:
         """Number of jobs that wait, those included whose caller has left unnoticed."""
         return len(self._queue)
 
-    def put(self, job: ImageJob) -> None:
-        """Add a decoded job."""
+    def ahead(self, deadline: float) -> int:
+        """Return how many jobs come before a new one with this deadline."""
+        return self._queue.ahead(deadline)
+
+    def put(self, job: ImageJob) -> bool:
+        """Add a decoded job; return False when the batcher is closed."""
         with self._changed:
             if not self._closed:
-                heapq.heappush(self._queue, self._entry(job))
+                self._queue.push(job)
                 self._changed.notify()
-                return
-        self._on_dead([job])
+            return not self._closed
 
-    def take(self) -> list[ImageJob]:
-        """Return the next batch as soon as there is one; empty when the batcher is closed."""
+    def take(self) -> Batch | None:
+        """Return the next batch as soon as there is one; None when the batcher is closed."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._closed)
                 if self._closed:
-                    return []
+                    return None
             if batch := self.poll():
                 return batch
 
-    def poll(self) -> list[ImageJob]:
-        """Return the next batch, or an empty one where no live job waits."""
-        batch: list[ImageJob] = []
+    def poll(self) -> Batch | None:
+        """Return the next batch, or None where no live job waits."""
         dead: list[ImageJob] = []
         with self._changed:
             now = self._clock()
-            share = math.ceil(len(self._queue) / self._devices)
-            bucket = fit(self._buckets, min(share, self._buckets[-1]))
-            while self._queue and len(batch) < bucket:
-                job = heapq.heappop(self._queue)[2]
-                (dead if job.is_dead(now) else batch).append(job)
-        self._leave(dead)
+            waiting = len(self._queue)
+            first = self._next(now, dead)
+            batch = self._fill(first, waiting, now, dead) if first else None
+        if dead:
+            self._on_dead(dead)
         return batch
 
-    def sweep(self) -> None:
-        """Let go of every dead job at once."""
+    def sweep(self, now: float) -> list[ImageJob]:
+        """Remove and return the dead jobs."""
         with self._changed:
-            live, dead = split((entry[2] for entry in self._queue), self._clock())
-            self._queue = [self._entry(job) for job in live]
-            heapq.heapify(self._queue)
-        self._leave(dead)
+            return self._queue.sweep(now)
 
-    def close(self) -> None:
-        """Let go of every job and wake all who wait in `take`."""
+    def clear(self) -> list[ImageJob]:
+        """Remove and return all jobs."""
+        with self._changed:
+            return self._queue.clear()
+
+    def close(self) -> list[ImageJob]:
+        """Wake all who wait in `take`; return the jobs that waited."""
         with self._changed:
             self._closed = True
-            left = [entry[2] for entry in self._queue]
-            self._queue.clear()
             self._changed.notify_all()
-        self._leave(left)
+            return self._queue.clear()
 
-    def _entry(self, job: ImageJob) -> tuple[float, int, ImageJob]:
-        return job.deadline, next(self._order), job
+    def _fill(self, first: ImageJob, waiting: int, now: float, dead: list[ImageJob]) -> Batch:
+        """Return a batch of the jobs' share for one device, as large as the first job can bear."""
+        fast = self._buckets.fast()
+        share = math.ceil(waiting / self._devices())
+        wanted = fit(fast, min(share, fast[-1]))
+        size = self._buckets.in_time(_up_to(fast, wanted), first.deadline - now)
+        jobs = [first]
+        while len(jobs) < size and (job := self._next(now, dead)):
+            jobs.append(job)
+        return Batch(jobs, self._reason(len(jobs), size, share))
 
-    def _leave(self, jobs: list[ImageJob]) -> None:
-        if jobs:
-            self._on_dead(jobs)
+    def _reason(self, images: int, size: int, share: int) -> BatchReason:
+        if images < size or share <= size < self._buckets.usable[-1]:
+            return "device_free"
+        return "full" if size == self._buckets.usable[-1] else "deadline"
+
+    def _next(self, now: float, dead: list[ImageJob]) -> ImageJob | None:
+        hurry = 0.0 if self._latency.is_stale(now) else self._latency.usual(self._buckets.smallest)
+        while self._queue:
+            job = self._queue.pop()
+            if not job.is_dead(now + hurry):
+                return job
+            dead.append(job)
+        return None
+
+
+def _up_to(sizes: Sequence[int], largest: int) -> Sequence[int]:
+    return [size for size in sizes if size <= largest]

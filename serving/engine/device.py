@@ -2,71 +2,78 @@
 
 import logging
 import threading
-import time
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from enum import StrEnum
 
-from serving.backends import Backend, Probabilities, fit
-from serving.engine.batcher import Batcher, Clock
-from serving.engine.job import ImageJob, split
+from serving.backends import Backend, Instance
+from serving.engine.batcher import Batch, Batcher
+from serving.engine.buckets import Buckets
+from serving.engine.latency import BatchLatency, Clock
 from serving.engine.pixel_pool import PixelPool
-from serving.errors import InternalError, ServingError
+from serving.engine.runner import Runner, Sink
 
 logger = logging.getLogger(__name__)
 
-
-class BatchRun(NamedTuple):
-    """What a batch gave: float32 (images, classes), and when it ran in which bucket."""
-
-    probabilities: Probabilities
-    started: float
-    finished: float
-    bucket: int
+# A warm-up times each bucket for about so long, and at most so often.
+TIMED_S, TIMED_RUNS = 0.1, 5
+LONGEST_WAIT_S = 30.0
+FIRST_WAIT_S = 0.5
 
 
-class Sink(Protocol):
-    """Where jobs go when a device is done with them; called on the device's thread."""
+class State(StrEnum):
+    """Whether a device answers; `BROKEN` is one that could not be opened anew yet."""
 
-    def deliver(self, jobs: list[ImageJob], run: BatchRun) -> None:
-        """Answer a batch."""
-
-    def fail(self, jobs: list[ImageJob], error: ServingError) -> None:
-        """Fail jobs."""
-
-    def drop(self, jobs: list[ImageJob]) -> None:
-        """Let go of jobs for which nobody waits any more."""
+    SERVING = "serving"
+    RELOADING = "reloading"
+    BROKEN = "broken"
 
 
 class Device:
-    """Runs batches on one backend, one at a time.
+    """Runs batches on one backend, one at a time; opens the backend anew when it is lost.
 
     Args:
-        backend: the model's instance.
-        buckets: the batch sizes that run, rising.
+        instance: the backend, and the way to a new one.
+        buckets: the batch sizes that run.
+        latency: learns how long they take.
         pool: where the jobs' pixels are.
         batcher: where batches come from.
         sink: where they go.
         clock: monotonic time, in seconds.
+        on_state: called after each change of `state`, on the device's thread.
     """
 
     def __init__(
         self,
-        backend: Backend,
-        buckets: Sequence[int],
+        instance: Instance,
+        *,
+        buckets: Buckets,
+        latency: BatchLatency,
         pool: PixelPool,
         batcher: Batcher,
         sink: Sink,
-        clock: Clock = time.monotonic,
+        clock: Clock,
+        on_state: Callable[["Device"], None],
     ) -> None:
-        self._backend, self._pool, self._batcher, self._sink = backend, pool, batcher, sink
-        self._buckets, self._clock = buckets, clock
-        self._buffers = {bucket: backend.allocate(bucket) for bucket in buckets}
+        self._reopen, self._buckets, self._latency = instance.reopen, buckets, latency
+        self._batcher, self._clock, self._on_state = batcher, clock, on_state
+        self._backend: Backend | None = instance.backend
+        self.runner = Runner(instance.backend, buckets, latency, pool, sink, clock)
+        self.state = State.SERVING
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
 
+    @property
+    def free_at(self) -> float:
+        """When the batch that runs is expected to end; in the past where none runs."""
+        return self.runner.free_at
+
     def warm_up(self) -> None:
-        """Run every bucket once, so that no caller pays for a first run."""
-        for bucket, buffer in self._buffers.items():
-            self._backend.run(buffer, bucket)
+        """Run every bucket, so that no caller pays for a first run, and learn how long it takes."""
+        for bucket in self._buckets.usable:
+            seconds = [self.runner.warm(bucket)]
+            while sum(seconds) < TIMED_S and len(seconds) < TIMED_RUNS:
+                seconds.append(self.runner.warm(bucket))
+            self._latency.seed(bucket, min(seconds))
 
     def start(self) -> None:
         """Begin to take batches."""
@@ -74,44 +81,52 @@ class Device:
 
     def close(self) -> None:
         """Wait for the batch that runs, then free the backend; the batcher must be closed."""
+        self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._backend.close()
+        if self._backend:
+            self._backend.close()
 
     def _run(self) -> None:
         while batch := self._batcher.take():
             self.run(batch)
 
-    def run(self, batch: list[ImageJob]) -> None:
-        """Run a batch; where it fails, its halves once each, so that one image spoils less."""
-        error = self._try(batch)
-        if error and len(batch) == 1:
-            self._sink.fail(batch, InternalError.logged(error))
-        elif error:
-            logger.warning("a batch of %d failed: running halves", len(batch), exc_info=error)
-            middle = len(batch) // 2
-            self._run_half(batch[:middle])
-            self._run_half(batch[middle:])
+    def run(self, batch: Batch) -> None:
+        """Run a batch; where that loses the backend, return with a new one, or when closing."""
+        self.runner.run(batch)
+        if self.runner.is_lost:
+            self._recover()
 
-    def _run_half(self, half: list[ImageJob]) -> None:
-        live, dead = split(half, self._clock())
-        if dead:
-            self._sink.drop(dead)
-        if live and (error := self._try(live)):
-            self._sink.fail(live, InternalError.logged(error))
+    def _recover(self) -> None:
+        self._enter(State.RELOADING)
+        self._discard()
+        wait_s = 0.0
+        while not self._closing.wait(wait_s):
+            try:
+                self._open()
+            except Exception:
+                wait_s = min(max(2 * wait_s, FIRST_WAIT_S), LONGEST_WAIT_S)
+                logger.exception("a device cannot be opened anew; again in %.1f s", wait_s)
+                self._discard()
+                self._enter(State.BROKEN)
+            else:
+                logger.info("a device was opened anew")
+                self._enter(State.SERVING)
+                return
 
-    def _try(self, batch: list[ImageJob]) -> Exception | None:
+    def _open(self) -> None:
+        self._backend = self._reopen()
+        self.runner.use(self._backend)
+        self.warm_up()
+
+    def _discard(self) -> None:
+        backend, self._backend = self._backend, None
         try:
-            run = self._infer(batch)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the device goes on
-            return error
-        self._sink.deliver(batch, run)
-        return None
+            if backend:
+                backend.close()
+        except Exception:
+            logger.exception("a lost device could not be closed")
 
-    def _infer(self, batch: list[ImageJob]) -> BatchRun:
-        bucket = fit(self._buckets, len(batch))
-        buffer = self._buffers[bucket]
-        self._pool.gather([job.slot for job in batch], buffer)
-        started = self._clock()
-        probabilities = self._backend.run(buffer, len(batch))
-        return BatchRun(probabilities, started, self._clock(), bucket)
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self._on_state(self)

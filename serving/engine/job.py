@@ -1,12 +1,11 @@
-"""One image on its way through the engine."""
+"""One image on its way through the engine, and the call that waits for it."""
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from serving.backends import Probabilities
-from serving.engine.sources import Source
+from serving.engine.sources import Size, Source
 from serving.errors import ServingError
 
 
@@ -31,24 +30,57 @@ class Prediction(NamedTuple):
 Answer = Prediction | ServingError
 
 
+class Call:
+    """What one caller waits for: the answers to its images, in order.
+
+    Only the event loop changes it; any thread may ask whether it is over.
+    """
+
+    __slots__ = ("answers", "ended", "pending")
+
+    def __init__(self, images: int, ended: "asyncio.Future[None]") -> None:
+        self.answers: list[Answer | None] = [None] * images
+        self.pending = images
+        self.ended = ended
+
+    def answer(self, index: int, answer: Answer) -> bool:
+        """Keep an answer, the last one ends the call; return False where nobody waits for it."""
+        if self.ended.done():
+            return False
+        self.answers[index] = answer
+        self.pending -= 1
+        if not self.pending:
+            self.ended.set_result(None)
+        return True
+
+    def end(self) -> None:
+        """Wait no longer."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
 @dataclass(slots=True, eq=False)
 class ImageJob:
-    """One image, its slot in the pixel pool, and the future that its caller waits for.
+    """One image, its slot in the pixel pool, and its place in the call that waits for it.
 
-    All times are those of one monotonic clock, in seconds. The job knows no request and no gRPC.
+    All times are those of one monotonic clock, in seconds; `decode_s` is how long decoding is
+    expected to take. The job knows no request and no gRPC.
     """
 
     source: Source
-    slot: int
+    size: Size
+    call: Call
+    index: int
     deadline: float
-    future: asyncio.Future[Answer]
     arrived: float
+    decode_s: float = 0.0
+    slot: int = -1
     decode_started: float = 0.0
     decoded: float = 0.0
 
     def is_dead(self, now: float) -> bool:
         """Whether nobody waits for the answer any more: cancelled or expired."""
-        return now >= self.deadline or self.future.done()
+        return now >= self.deadline or self.call.ended.done()
 
     def timing(self, started: float, finished: float, batch_images: int) -> Timing:
         """Return the stages of a job whose batch ran from `started` to `finished`."""
@@ -60,12 +92,3 @@ class ImageJob:
             total=finished - self.arrived,
             batch_images=batch_images,
         )
-
-
-def split(jobs: Iterable[ImageJob], now: float) -> tuple[list[ImageJob], list[ImageJob]]:
-    """Return the live and the dead jobs; each is asked once, as it may die at any moment."""
-    live: list[ImageJob] = []
-    dead: list[ImageJob] = []
-    for job in jobs:
-        (dead if job.is_dead(now) else live).append(job)
-    return live, dead

@@ -11,7 +11,7 @@ from export.contract.transform import Pixels
 class PixelPool:
     """`slots` images of uint8 (height, width, 3) in one anonymous mmap.
 
-    Memory is touched only as slots are first used. Any thread may acquire and release.
+    Memory is touched only as slots are first used. The event loop alone acquires and releases.
     """
 
     def __init__(self, slots: int, height: int, width: int) -> None:
@@ -29,11 +29,10 @@ class PixelPool:
         """Number of slots in use."""
         return len(self._pixels) - len(self._free)
 
-    def acquire(self, slots: int) -> list[int] | None:
-        """Return so many free slots, or None where there are not enough."""
+    def acquire(self, slots: int) -> list[int]:
+        """Return so many free slots; raise `IndexError` where there are not enough."""
         if slots > len(self._free):
-            return None
-        # Only the event loop acquires, so that nobody can take them in between.
+            raise IndexError(f"{slots} slots are needed, {len(self._free)} are free")
         return [self._free.pop() for _ in range(slots)]
 
     def release(self, slot: int) -> None:

@@ -6,11 +6,23 @@ import numpy as np
 
 from export.contract.decoders import ImageError, Pixels, read_header
 from export.contract.transform import Transform
+from serving.engine.peek import peek
 from serving.errors import InvalidImageError
+
+
+class Size(NamedTuple):
+    """What an image claims to be before it is decoded: its kind, pixels, and bytes as it came."""
+
+    kind: str
+    pixels: int
+    nbytes: int
 
 
 class Source(Protocol):
     """An image as it arrived."""
+
+    def size(self, max_image_pixels: int) -> Size:
+        """Return what it claims; an image that will be refused undecoded claims no pixels."""
 
     def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
         """Return uint8 pixels (height, width, 3) of the transform's crop.
@@ -24,6 +36,13 @@ class Encoded(NamedTuple):
     """A whole image file."""
 
     data: bytes
+
+    def size(self, max_image_pixels: int) -> Size:
+        """Look at the first bytes."""
+        header = peek(self.data)
+        if header is None or header.pixels > max_image_pixels:
+            return Size("unknown", 0, len(self.data))
+        return Size(header.format, header.pixels, len(self.data))
 
     def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
         """Decode and transform; the size is read from the header first."""
@@ -42,6 +61,11 @@ class Raw(NamedTuple):
     height: int
     width: int
     channels: int
+
+    def size(self, max_image_pixels: int) -> Size:
+        """Return what the caller says."""
+        pixels = self.height * self.width
+        return Size("raw", pixels if pixels <= max_image_pixels else 0, len(self.samples))
 
     def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
         """Check the shape, repeat grey to RGB and transform."""

@@ -12,8 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from export.contract.bundle import Bundle
 from export.contract.transform import Pixels
+from serving.backends import Instance
 from serving.backends.fake import FakeBackend
 from serving.config import ServingConfig
+from serving.engine.admission import Limits
 from serving.engine.model import Model
 from serving.engine.sources import Raw
 from serving.metrics import Metrics
@@ -82,6 +84,7 @@ class Rig:
     devices: int = 1
     slots: int = 64
     gate: Gate = field(default_factory=Gate)
+    limits: Limits | None = None
 
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -89,13 +92,18 @@ class Rig:
         self.backends = [fake_backend(self.gate) for _ in range(self.devices)]
         self.model = Model(
             Bundle.open(self.path),
-            self.backends,
+            [Instance(backend, self.reopen) for backend in self.backends],
             buckets=BUCKETS,
             decode_threads=1,
-            max_inflight_images=self.slots,
+            limits=self.limits or Limits(self.slots, 10**9, 10**9),
             max_image_pixels=10_000,
             metrics=self.metrics,
         )
+
+    def reopen(self) -> FakeBackend:
+        """Open a backend in the place of a lost one."""
+        self.backends.append(fake_backend(self.gate))
+        return self.backends[-1]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Rig"]:

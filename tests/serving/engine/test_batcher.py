@@ -1,51 +1,63 @@
-import asyncio
 import threading
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from serving.engine.batcher import Batcher
+from serving.engine.batcher import Batch, Batcher
+from serving.engine.buckets import Buckets
 from serving.engine.job import ImageJob
+from serving.engine.latency import BatchLatency
+from tests.serving.engine.jobs import new_job
 from tests.support.bundles import BUCKETS
-from tests.support.serving import VirtualClock, grey
+from tests.support.serving import VirtualClock
 
 
 class Bench:
     """A batcher on a virtual clock, and those who left it without a batch."""
 
-    def __init__(self, buckets: Sequence[int] = BUCKETS, devices: int = 1) -> None:
+    def __init__(
+        self, buckets: Sequence[int] = BUCKETS, devices: int = 1, slo_s: float | None = None
+    ) -> None:
         self.clock = VirtualClock()
         self.dead: list[ImageJob] = []
+        self.latency = BatchLatency(self.clock)
         self.batcher = Batcher(
-            buckets=buckets, devices=devices, clock=self.clock, on_dead=self.dead.extend
+            buckets=Buckets(buckets, self.latency, slo_s),
+            latency=self.latency,
+            devices=lambda: devices,
+            clock=self.clock,
+            on_dead=self.dead.extend,
         )
 
     def put(self, deadline_in: float = 10.0) -> ImageJob:
-        future = asyncio.get_running_loop().create_future()
-        job = ImageJob(grey(1), 0, self.clock.now + deadline_in, future, self.clock.now)
-        self.batcher.put(job)
+        job = new_job(self.clock.now + deadline_in, self.clock.now)
+        self.accepted = self.batcher.put(job)
         return job
+
+    def poll(self) -> list[ImageJob]:
+        batch = self.batcher.poll()
+        return batch.jobs if batch else []
 
 
 async def test_takes_the_earliest_deadlines_first() -> None:
     bench = Bench(buckets=[1, 2])
     late, early, middle = bench.put(3), bench.put(1), bench.put(2)
-    assert bench.batcher.poll() == [early, middle]
-    assert bench.batcher.poll() == [late]
-    assert bench.batcher.poll() == []
+    assert bench.poll() == [early, middle]
+    assert bench.poll() == [late]
+    assert bench.poll() == []
 
 
 async def test_equal_deadlines_keep_the_order_of_arrival() -> None:
     bench = Bench()
     jobs = [bench.put() for _ in range(5)]
-    assert bench.batcher.poll() == jobs
+    assert bench.poll() == jobs
 
 
 async def test_one_of_four_is_cancelled_and_three_run() -> None:
     bench = Bench()
     jobs = [bench.put() for _ in range(4)]
-    jobs[1].future.cancel()
-    assert bench.batcher.poll() == [jobs[0], jobs[2], jobs[3]]
+    jobs[1].call.ended.cancel()
+    assert bench.poll() == [jobs[0], jobs[2], jobs[3]]
     assert bench.dead == [jobs[1]]
 
 
@@ -53,7 +65,7 @@ async def test_expired_jobs_leave_when_a_device_asks() -> None:
     bench = Bench()
     expired, live = bench.put(1), bench.put(5)
     bench.clock.now += 1
-    assert bench.batcher.poll() == [live]
+    assert bench.poll() == [live]
     assert bench.dead == [expired]
 
 
@@ -63,7 +75,7 @@ async def test_the_dead_take_no_places_in_a_batch() -> None:
         bench.put(1)
     live = [bench.put(5), bench.put(5), bench.put(5)]
     bench.clock.now += 2
-    assert bench.batcher.poll() == live[:2]
+    assert bench.poll() == live[:2]
     assert len(bench.dead) == 6
 
 
@@ -71,35 +83,34 @@ async def test_two_devices_share_a_burst() -> None:
     bench = Bench(devices=2)
     for _ in range(8):
         bench.put()
-    assert [len(bench.batcher.poll()) for _ in range(5)] == [4, 2, 1, 1, 0]
+    assert [len(bench.poll()) for _ in range(5)] == [4, 2, 1, 1, 0]
 
 
 async def test_a_share_is_filled_up_to_its_bucket_instead_of_padded() -> None:
     bench = Bench(devices=2)
     for _ in range(6):
         bench.put()
-    assert [len(bench.batcher.poll()) for _ in range(4)] == [4, 1, 1, 0]
+    assert [len(bench.poll()) for _ in range(4)] == [4, 1, 1, 0]
 
 
 async def test_a_batch_is_never_larger_than_the_largest_bucket() -> None:
     bench = Bench(buckets=[1, 4])
     for _ in range(9):
         bench.put()
-    assert [len(bench.batcher.poll()) for _ in range(4)] == [4, 4, 1, 0]
+    assert [len(bench.poll()) for _ in range(4)] == [4, 4, 1, 0]
 
 
 async def test_sweep_lets_the_dead_go_and_keeps_the_order() -> None:
     bench = Bench()
     late, cancelled, early, expired = bench.put(9), bench.put(3), bench.put(4), bench.put(1)
-    cancelled.future.cancel()
+    cancelled.call.ended.cancel()
     bench.clock.now += 1
-    bench.batcher.sweep()
-    assert set(bench.dead) == {cancelled, expired}
-    assert bench.batcher.poll() == [early, late]
+    assert set(bench.batcher.sweep(bench.clock.now)) == {cancelled, expired}
+    assert bench.poll() == [early, late]
 
 
-def taking(batcher: Batcher) -> tuple[threading.Thread, list[list[ImageJob]]]:
-    taken: list[list[ImageJob]] = []
+def taking(batcher: Batcher) -> tuple[threading.Thread, list[Batch | None]]:
+    taken: list[Batch | None] = []
     thread = threading.Thread(target=lambda: taken.append(batcher.take()))
     thread.start()
     return thread, taken
@@ -110,7 +121,7 @@ async def test_a_waiting_device_gets_the_first_job_at_once() -> None:
     thread, taken = taking(bench.batcher)
     job = bench.put()
     thread.join(10)
-    assert taken == [[job]]
+    assert taken == [Batch([job], "device_free")]
 
 
 async def test_take_waits_on_when_only_dead_jobs_came() -> None:
@@ -119,17 +130,19 @@ async def test_take_waits_on_when_only_dead_jobs_came() -> None:
     thread, taken = taking(bench.batcher)
     job = bench.put()
     thread.join(10)
-    assert taken == [[job]]
+    assert taken == [Batch([job], "device_free")]
 
 
 @pytest.mark.parametrize("closed", [Batcher.take, Batcher.poll])
-async def test_closing_lets_all_go(closed: Callable[[Batcher], list[ImageJob]]) -> None:
+async def test_closing_returns_all_and_takes_no_more(
+    closed: Callable[[Batcher], Batch | None],
+) -> None:
     bench = Bench()
     waiting = bench.put()
-    bench.batcher.close()
-    too_late = bench.put()
-    assert bench.dead == [waiting, too_late]
-    assert closed(bench.batcher) == []
+    assert bench.batcher.close() == [waiting]
+    bench.put()
+    assert not bench.accepted
+    assert closed(bench.batcher) is None
     assert len(bench.batcher) == 0
 
 
@@ -139,4 +152,46 @@ async def test_closing_wakes_waiting_devices() -> None:
     bench.batcher.close()
     for thread, taken in threads:
         thread.join(10)
-        assert taken == [[]]
+        assert taken == [None]
+
+
+def seeded(bench: Bench, seconds_per_image: float = 0.1) -> Bench:
+    for bucket in BUCKETS:
+        bench.latency.seed(bucket, seconds_per_image * bucket)
+    return bench
+
+
+async def test_a_tight_deadline_makes_the_batch_smaller() -> None:
+    bench = seeded(Bench())
+    jobs = [bench.put(0.5), *(bench.put() for _ in range(7))]
+    assert bench.batcher.poll() == Batch(jobs[:4], "deadline")
+    assert bench.batcher.poll() == Batch(jobs[4:], "device_free")
+
+
+async def test_a_full_bucket_is_the_reason_where_more_wait() -> None:
+    bench = seeded(Bench())
+    jobs = [bench.put() for _ in range(9)]
+    assert bench.batcher.poll() == Batch(jobs[:8], "full")
+
+
+async def test_who_cannot_be_answered_in_time_leaves_before_the_device() -> None:
+    bench = seeded(Bench())
+    late, live = bench.put(0.05), bench.put()
+    assert bench.poll() == [live]
+    assert bench.dead == [late]
+
+
+async def test_old_knowledge_turns_nobody_away() -> None:
+    bench = seeded(Bench())
+    bench.clock.now += 60
+    late = bench.put(0.05)
+    assert bench.poll() == [late]
+
+
+async def test_the_objective_bounds_the_batch() -> None:
+    bench = seeded(Bench(slo_s=0.5))
+    for _ in range(8):
+        bench.put()
+    batch = bench.batcher.poll()
+    assert batch
+    assert (len(batch.jobs), batch.reason) == (2, "deadline")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from export.contract.transform import Pixels, Transform
+from serving.engine.answers import EARLY_S
 from serving.engine.job import Prediction
-from serving.engine.model import EARLY_S
-from serving.engine.sources import Encoded
+from serving.engine.sources import Encoded, Size
 from serving.errors import (
     DeadlineExceededError,
     InternalError,
@@ -110,7 +110,7 @@ async def test_cancelled_just_before_the_deadline_counts_as_expired(
         deadline = rig.model.clock() + 100
         request = rig.classify(1, timeout_s=100)
         await rig.gate.wait()
-        rig.model.clock = lambda: deadline - remaining_s
+        rig.model._answers.clock = lambda: deadline - remaining_s
         request.cancel()
         await asyncio.wait([request])
         assert rig.images(outcome) == 1
@@ -118,9 +118,11 @@ async def test_cancelled_just_before_the_deadline_counts_as_expired(
 
 async def test_a_deadline_that_has_passed_is_refused(tiny: Path) -> None:
     async with Rig(tiny).running() as rig:
-        with pytest.raises(DeadlineExceededError):
-            await rig.classify(1, 2, timeout_s=0)
-    assert rig.sample("rejections_total", reason="deadline") == 2
+        answers = await rig.classify(1, 2, timeout_s=0)
+        with pytest.raises(DeadlineExceededError, match="had passed"):
+            rig.model.check(1, 1, rig.model.clock())
+    assert all(isinstance(answer, DeadlineExceededError) for answer in answers)
+    assert rig.sample("rejections_total", reason="deadline") == 3
 
 
 class Slow:
@@ -128,6 +130,9 @@ class Slow:
 
     def __init__(self) -> None:
         self.started, self.finish = threading.Event(), threading.Event()
+
+    def size(self, max_image_pixels: int) -> Size:
+        return Size("slow", 0, 0)
 
     def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
         self.started.set()
@@ -137,6 +142,9 @@ class Slow:
 
 class Broken:
     """A source with a bug."""
+
+    def size(self, max_image_pixels: int) -> Size:
+        return Size("broken", 0, 0)
 
     def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
         raise ZeroDivisionError
@@ -310,4 +318,4 @@ async def test_warm_up_runs_every_bucket_on_every_device(tiny: Path) -> None:
     rig = Rig(tiny, devices=2, gate=Gate(is_open=True))
     rig.model.warm_up()
     for backend in rig.backends:
-        assert backend.batches == [(1, 1), (2, 2), (4, 4), (8, 8)]
+        assert list(dict.fromkeys(backend.batches)) == [(1, 1), (2, 2), (4, 4), (8, 8)]

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from serving.engine.pixel_pool import PixelPool
 
@@ -6,16 +7,16 @@ from serving.engine.pixel_pool import PixelPool
 def test_hands_out_each_slot_once_until_none_is_left() -> None:
     pool = PixelPool(3, 4, 5)
     first, second = pool.acquire(2), pool.acquire(1)
-    assert first is not None
-    assert second is not None
     assert {*first, *second} == {0, 1, 2}
     assert pool.taken == len(pool) == 3
-    assert pool.acquire(1) is None
+    with pytest.raises(IndexError, match="1 slots are needed, 0 are free"):
+        pool.acquire(1)
 
 
 def test_a_request_that_does_not_fit_takes_nothing() -> None:
     pool = PixelPool(3, 4, 5)
-    assert pool.acquire(4) is None
+    with pytest.raises(IndexError):
+        pool.acquire(4)
     assert pool.taken == 0
 
 

@@ -1,0 +1,178 @@
+"""Who may enter: there is room, and the deadline can be met."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from serving.engine.device import Device, State
+from serving.engine.forecast import Forecast
+from serving.engine.job import Call, ImageJob
+from serving.engine.latency import Clock
+from serving.engine.pixel_pool import PixelPool
+from serving.engine.sources import Size, Source
+from serving.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    OverloadedError,
+    UnavailableError,
+)
+from serving.metrics import ModelMetrics, Refusal
+
+LONGEST_RETRY_MS = 10_000
+
+
+class Limits(NamedTuple):
+    """What may be in flight at once: images, bytes as they came, pixels before the transform."""
+
+    images: int
+    nbytes: int
+    pixels: int
+
+
+LIMITS: dict[str, tuple[Refusal, str]] = {
+    "images": ("queue_full", "slots"),
+    "nbytes": ("bytes", "bytes in flight"),
+    "pixels": ("pixels", "pixels in flight"),
+}
+
+
+class Admission:
+    """Counts what is in flight and refuses what is too much or too late; on the event loop only.
+
+    Args:
+        pool: its slots are the limit on images.
+        limits: what may be in flight.
+        max_image_pixels: largest image before the transform, in pixels.
+        forecast: when an image would be answered.
+        devices: the model's.
+        sweep: lets go of jobs whose callers have left, to make room.
+        metrics: where refusals are counted.
+        clock: monotonic time, in seconds.
+    """
+
+    def __init__(
+        self,
+        pool: PixelPool,
+        limits: Limits,
+        max_image_pixels: int,
+        forecast: Forecast,
+        devices: Sequence[Device],
+        sweep: Callable[[], None],
+        metrics: ModelMetrics,
+        clock: Clock,
+    ) -> None:
+        self._pool, self._limits, self._max_image_pixels = pool, limits, max_image_pixels
+        self._forecast, self._devices = forecast, devices
+        self._sweep, self._metrics, self._clock = sweep, metrics, clock
+        self.nbytes = self._pixels = 0
+
+    def check(self, images: int, nbytes: int, deadline: float) -> None:
+        """Refuse a request that is too much or too late whatever its images are.
+
+        Raises:
+            InvalidRequestError: it is more than may ever be in flight.
+            OverloadedError: there is no room now.
+            DeadlineExceededError: the deadline has passed or cannot be met.
+            UnavailableError: no device answers.
+        """
+        self._check_room(Limits(images, nbytes, 0))
+        if late := self.lateness(deadline):
+            self._metrics.reject("deadline", images)
+            raise late
+
+    def admit(self, sources: Sequence[Source], deadline: float, call: Call) -> list[ImageJob]:
+        """Return a job for each image that can be answered in time; tell the call of the others.
+
+        Raises what `check` raises, except for deadlines.
+        """
+        sizes = [source.size(self._max_image_pixels) for source in sources]
+        self._check_room(_sum(sizes))
+        jobs: list[ImageJob] = []
+        before_s, now = 0.0, self._clock()
+        for index, (source, size) in enumerate(zip(sources, sizes, strict=True)):
+            decode_s = self._forecast.decode_s(size)
+            if late := self.lateness(deadline, len(jobs), before_s, decode_s):
+                self._metrics.reject("deadline", 1)
+                call.answer(index, late)
+            else:
+                jobs.append(ImageJob(source, size, call, index, deadline, now, decode_s))
+                before_s += decode_s
+        self._acquire(jobs)
+        return jobs
+
+    def release(self, jobs: Iterable[ImageJob]) -> None:
+        """Give back what jobs took."""
+        for job in jobs:
+            self._pool.release(job.slot)
+            self.nbytes -= job.size.nbytes
+            self._pixels -= job.size.pixels
+
+    def lateness(
+        self, deadline: float, images: int = 0, before_s: float = 0.0, decode_s: float = 0.0
+    ) -> DeadlineExceededError | None:
+        """Return why a deadline cannot be met, if so; for the arguments see `Forecast.finish`."""
+        now = self._clock()
+        if now >= deadline:
+            return DeadlineExceededError("the deadline had passed when the request arrived")
+        if not (serving := [device for device in self._devices if device.state is State.SERVING]):
+            return None
+        finish = self._forecast.finish(
+            deadline, serving, images=images, before_s=before_s, decode_s=decode_s
+        )
+        if not self._forecast.refuses(deadline, finish):
+            return None
+        return DeadlineExceededError(
+            f"the deadline cannot be met: the answer would take {1000 * (finish - now):.0f} ms, "
+            f"{1000 * (deadline - now):.0f} ms are left"
+        )
+
+    def _acquire(self, jobs: list[ImageJob]) -> None:
+        taken = _sum([job.size for job in jobs])
+        for job, slot in zip(jobs, self._pool.acquire(taken.images), strict=True):
+            job.slot = slot
+        self.nbytes += taken.nbytes
+        self._pixels += taken.pixels
+
+    def _check_room(self, request: Limits) -> None:
+        if all(device.state is State.BROKEN for device in self._devices):
+            self._metrics.reject("not_ready", request.images)
+            raise UnavailableError("the model's devices are lost; they are being opened anew")
+        if self._lacking(request):
+            self._sweep()
+        if lacking := self._lacking(request):
+            self._refuse(lacking, request)
+
+    def _lacking(self, request: Limits) -> str | None:
+        taken = self._taken()
+        for name, more, held, limit in zip(
+            Limits._fields, request, taken, self._limits, strict=True
+        ):
+            if held + more > limit:
+                return name
+        return None
+
+    def _taken(self) -> Limits:
+        return Limits(self._pool.taken, self.nbytes, self._pixels)
+
+    def _refuse(self, name: str, request: Limits) -> None:
+        reason, unit = LIMITS[name]
+        limit, needed = getattr(self._limits, name), getattr(request, name)
+        self._metrics.reject(reason, request.images)
+        if needed > limit:
+            raise InvalidRequestError(
+                f"the request needs {needed} {unit}, this server has {limit}; send less at once"
+            )
+        taken = getattr(self._taken(), name)
+        raise OverloadedError(
+            f"{taken} of {limit} {unit} are taken, the request needs {needed}",
+            self._retry_after_ms(),
+        )
+
+    def _retry_after_ms(self) -> int:
+        """Return how long the images that are in flight will take at the present speed."""
+        seconds = self._pool.taken / max(self._metrics.answered.rate(), 1.0)
+        return max(1, min(math.ceil(seconds * 1000), LONGEST_RETRY_MS))
+
+
+def _sum(sizes: Sequence[Size]) -> Limits:
+    return Limits(len(sizes), sum(s.nbytes for s in sizes), sum(s.pixels for s in sizes))

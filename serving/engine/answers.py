@@ -1,0 +1,89 @@
+"""How images end: told to their callers and counted, on the event loop, once each."""
+
+import asyncio
+from collections.abc import Callable
+
+from serving.engine.job import Call, ImageJob, Prediction
+from serving.engine.latency import Clock
+from serving.engine.runner import BatchRun
+from serving.errors import DeadlineExceededError, ServingError
+from serving.metrics import ModelMetrics
+
+# A client whose deadline passes sends a cancel. It comes before the deadline that is known here,
+# which began later by the request's way and which gRPC rounds up by as much as 1 %.
+EARLY_S = 0.01
+EARLY_SHARE = 0.01
+
+
+class Answers:
+    """The devices' sink: brings what they say to the event loop, with one wake-up per batch.
+
+    Args:
+        metrics: where to count.
+        release: takes back what the jobs held.
+        clock: monotonic time, in seconds.
+    """
+
+    def __init__(
+        self, metrics: ModelMetrics, release: Callable[[list[ImageJob]], None], clock: Clock
+    ) -> None:
+        self._metrics, self._release, self.clock = metrics, release, clock
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Answer on this loop."""
+        self._loop = loop
+
+    def deliver(self, jobs: list[ImageJob], run: BatchRun) -> None:
+        """Answer a batch; any thread may call."""
+        self._loop.call_soon_threadsafe(self._resolve, jobs, run)
+
+    def fail(self, jobs: list[ImageJob], error: ServingError) -> None:
+        """Fail jobs that are still waited for; any thread may call."""
+        if jobs:
+            self._loop.call_soon_threadsafe(self.reject, jobs, error)
+
+    def drop(self, jobs: list[ImageJob]) -> None:
+        """Let go of jobs that are cancelled, expired or too late; any thread may call."""
+        self.fail(jobs, expired())
+
+    def reject(self, jobs: list[ImageJob], error: ServingError) -> None:
+        """Fail jobs that are still waited for, on the event loop."""
+        self._release(jobs)
+        failed = sum(job.call.answer(job.index, error) for job in jobs)
+        self._metrics.images[error.outcome].inc(failed)
+
+    def leave(self, call: Call, arrived: float, deadline: float) -> None:
+        """Count the images of a call that were not answered before it ended."""
+        early = EARLY_S + EARLY_SHARE * (deadline - arrived)
+        left = call.ended.cancelled() and self.clock() < deadline - early
+        self._metrics.images["cancelled" if left else "expired"].inc(call.pending)
+
+    def _resolve(self, jobs: list[ImageJob], run: BatchRun) -> None:
+        self._release(jobs)
+        now, answered, in_time = self.clock(), 0, 0
+        for job, row in zip(jobs, run.probabilities, strict=True):
+            timing = job.timing(run.started, run.finished, len(jobs))
+            if job.call.answer(job.index, Prediction(row, timing)):
+                answered += 1
+                in_time += now < job.deadline
+                for stage, histogram in self._metrics.stages.items():
+                    histogram.observe(getattr(timing, stage))
+        self._metrics.images["ok"].inc(answered)
+        self._metrics.answered.add(answered)
+        self._metrics.goodput_images.inc(in_time)
+        self._metrics.wasted_images.inc(len(jobs) - answered)
+        self._count_batch(run, len(jobs))
+
+    def _count_batch(self, run: BatchRun, images: int) -> None:
+        self._metrics.batches[run.reason].inc()
+        self._metrics.batch_images.observe(images)
+        self._metrics.padded_slots.inc(run.bucket - images)
+        self._metrics.cold_batches.inc(run.is_cold)
+        actual = run.finished - run.started
+        if actual and run.predicted:
+            self._metrics.prediction_error.observe(abs(run.predicted - actual) / actual)
+
+
+def expired() -> DeadlineExceededError:
+    """Return the error of an image that was not answered in time."""
+    return DeadlineExceededError("the deadline passed before the image was classified")

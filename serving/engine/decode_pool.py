@@ -1,0 +1,93 @@
+"""Threads that decode; the image with the earliest deadline first."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+from serving.engine.deadline_queue import DeadlineQueue
+from serving.engine.job import ImageJob
+from serving.engine.latency import DecodeLatency
+from serving.engine.sources import Size
+
+
+class DecodePool:
+    """A queue by deadline in front of threads; the decoders release the GIL.
+
+    Args:
+        threads: how many.
+        decode: decodes one job on a thread of the pool; raises nothing.
+    """
+
+    def __init__(self, threads: int, decode: Callable[[ImageJob], None]) -> None:
+        self.threads, self._decode = threads, decode
+        self._queue = DeadlineQueue()
+        self._changed = threading.Condition()
+        self._latency = DecodeLatency()
+        self._waiting_s = 0.0
+        self._closed = False
+        self._workers = [
+            threading.Thread(target=self._run, name="decode", daemon=True) for _ in range(threads)
+        ]
+
+    def __len__(self) -> int:
+        """Number of jobs that wait."""
+        return len(self._queue)
+
+    def start(self) -> None:
+        """Begin to decode."""
+        for worker in self._workers:
+            worker.start()
+
+    def put(self, jobs: Sequence[ImageJob]) -> bool:
+        """Add jobs; return False when the pool is closed."""
+        with self._changed:
+            if not self._closed:
+                for job in jobs:
+                    self._queue.push(job)
+                    self._waiting_s += job.decode_s
+                self._changed.notify(len(jobs))
+            return not self._closed
+
+    def estimate(self, size: Size) -> float:
+        """Return how long an image will take to decode, in seconds."""
+        return self._latency.estimate(size.kind, size.pixels)
+
+    def ahead(self, deadline: float) -> tuple[int, float]:
+        """Return how many jobs come before a new one, and how long one thread needs for them."""
+        waiting, ahead = len(self._queue), self._queue.ahead(deadline)
+        return ahead, self._waiting_s * ahead / waiting if waiting else 0.0
+
+    def sweep(self, now: float) -> list[ImageJob]:
+        """Remove and return the dead jobs."""
+        with self._changed:
+            dead = self._queue.sweep(now)
+            self._waiting_s -= sum(job.decode_s for job in dead)
+        return dead
+
+    def close(self) -> list[ImageJob]:
+        """Finish the images that are being decoded; return the jobs that waited."""
+        with self._changed:
+            self._closed = True
+            left = self._queue.clear()
+            self._changed.notify_all()
+        for worker in self._workers:
+            if worker.is_alive():
+                worker.join()
+        return left
+
+    def step(self) -> bool:
+        """Decode the next job, waiting for one; return False when the pool is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closed)
+            if self._closed:
+                return False
+            job = self._queue.pop()
+            self._waiting_s = self._waiting_s - job.decode_s if self._queue else 0.0
+        self._decode(job)
+        if seconds := job.decoded - job.decode_started if job.decoded else 0.0:
+            with self._changed:
+                self._latency.observe(job.size.kind, job.size.pixels, seconds)
+        return True
+
+    def _run(self) -> None:
+        while self.step():
+            pass
