@@ -15,6 +15,7 @@ OUTPUT ?= bundles
 # The newest bundle that `make export` wrote here, else the one that ships with the repository.
 MODEL ?= $(or $(shell ls -td $(OUTPUT)/*/*/ 2>/dev/null | head -1),models/fashion_resnext/1)
 DEVICE ?= cpu
+RUNTIME ?= auto
 GRPC_PORT ?= 50051
 HTTP_PORT ?= 8080
 IMAGE ?= examples/images
@@ -24,12 +25,24 @@ PY := $(VENV)/bin/python
 # onnxruntime-gpu and onnxruntime exclude each other.
 CUDA := .venv-cuda
 SERVING := $(if $(filter cuda% tensorrt%,$(DEVICE)),$(CUDA)/.cuda,$(VENV)/.serving)
-.PHONY: help setup train eval export serve classify test lint format protos schemas lock bench clean
+# MindSpore Lite 2.0.0, the only release on PyPI, is for Python 3.7.
+LITE := .venv-lite
+PYTHON37 ?= $(or $(shell python3.7 -c 'import sys; print(sys.executable)' 2>/dev/null),\
+  $(lastword $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.7.*/bin/python3.7)))
+SERVED := $(MODEL:/=)
+ifeq ($(RUNTIME),mindspore-lite)
+# A bundle without a file for MindSpore Lite is served from a copy that has one.
+SERVED := $(if $(shell grep '"mindir-lite"' $(SERVED)/manifest.json 2>/dev/null),,build/lite/)$(SERVED)
+LITE_SERVED := $(LITE)/.lite $(SERVED)/manifest.json
+endif
+.PHONY: help setup lite-env train eval export serve classify test lint format protos schemas lock bench clean
 
 help: ## Print these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.dev ## Install everything: serving, training, export, tests
+
+lite-env: $(LITE)/.lite ## Install MindSpore Lite, in an environment of its own (PYTHON37=)
 
 train: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Train a checkpoint (RECIPE=, DATA=, PLATFORM=)
 	$(PY) -m training.train --recipe $(RECIPE) --data_dir $(DATA) --platform $(PLATFORM)
@@ -41,13 +54,18 @@ export: $(VENV)/.export $(filter $(FASHION_MNIST),$(DATA)) ## Turn a checkpoint 
 	$(PY) -m export --ckpt_file $(CHECKPOINT) --file_format $(FORMATS) --precision $(PRECISION) \
 	  --device_target $(PLATFORM) $(if $(DATA),--images $(DATA)) --output $(OUTPUT) $(if $(NAME),--name $(NAME))
 
-serve: $(SERVING) ## Serve a bundle (MODEL=, DEVICE=, GRPC_PORT=, HTTP_PORT=)
-	$(dir $<)bin/python -m serving --model $(MODEL) --device $(DEVICE) --grpc-port $(GRPC_PORT) --http-port $(HTTP_PORT)
+serve: $(SERVING) $(LITE_SERVED) ## Serve a bundle (MODEL=, RUNTIME=, DEVICE=, GRPC_PORT=, HTTP_PORT=)
+	$(dir $<)bin/python -m serving --model $(SERVED) --runtime $(RUNTIME) --device $(DEVICE) \
+	  --grpc-port $(GRPC_PORT) --http-port $(HTTP_PORT) $(if $(LITE_SERVED),--lite-python $(LITE)/bin/python)
+
+build/lite/%/manifest.json: %/manifest.json $(LITE)/.lite $(VENV)/.serving
+	$(PY) -m export convert $* --lite-python $(LITE)/bin/python --overwrite \
+	  --output build/lite/$(dir $(patsubst %/,%,$(dir $*)))
 
 classify: $(VENV)/.serving ## Classify images with the running server (IMAGE=, GRPC_PORT=)
 	$(PY) -m clients classify $(IMAGE) --address localhost:$(GRPC_PORT)
 
-test: $(VENV)/.dev $(FASHION_MNIST) ## Run all tests
+test: $(VENV)/.dev $(FASHION_MNIST) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
 	$(PY) -m pytest $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, import rules and generated files
@@ -91,7 +109,7 @@ bench: $(VENV)/.dev ## Measure the server against a bare loop, and JPEG decoders
 	$(PY) -m benchmarks.decoders
 
 clean: ## Remove the environment, caches and outputs
-	rm -rf $(VENV) $(CUDA) outputs bundles build *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) $(LITE) $(CUDA) outputs bundles build *.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	  .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -110,6 +128,13 @@ define install
 $(1) -m pip install --quiet --disable-pip-version-check --no-compile -r $(2)
 	$(1) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 endef
+
+$(LITE)/.lite: requirements/lite.txt
+	@test -n "$(PYTHON37)" || { echo "MindSpore Lite 2.0.0 needs Python 3.7, and none is here: run" \
+	  "'pyenv install 3.7' (or: uv python install 3.7), or name one: make $@ PYTHON37=/path/to/python3.7"; exit 1; }
+	$(PYTHON37) -m venv $(LITE)
+	$(LITE)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<
+	touch $@
 
 $(FASHION_MNIST):
 	@if [ $$(id -u) != 0 ]; then echo "run: sudo apt-get install dataset-fashion-mnist"; exit 1; fi

@@ -54,11 +54,11 @@ def _from_onnx(config: FromOnnxConfig) -> None:
 
 def _convert(config: ConvertConfig) -> None:
     from export.lite.conversion import convert
+    from export.lite.report import show
     from export.progress import log_to_stderr
-    from export.report import show_converted
 
     log_to_stderr()
-    show_converted(convert(config))
+    show(convert(config))
 
 
 def _verify(config: VerifyConfig) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from export.lite.conversion import Converted
 from export.parity_record import FileParity
 from export.pipeline import Exported
 from export.tables import print_table
@@ -29,18 +28,6 @@ def show(exported: Exported) -> None:
     for path in parity.unproved:
         console.print(f"not proved: {path}; nothing on this machine can run it")
     console.print(f"serve it: make serve MODEL={bundle.path}")
-
-
-def show_converted(converted: Converted) -> None:
-    """Print where the copy is, how near the added file comes, how to serve it."""
-    console = Console(highlight=False, soft_wrap=True)
-    bundle, row = converted.bundle, converted.measured.parity
-    console.print(f"bundle    {bundle.path}")
-    console.print(f"digest    {bundle.digest}")
-    what = {"onnx": "the ONNX file, all images", "golden": "the original, golden images"}
-    title = f"against {what[row.compared_with]}"
-    print_table(console, HEADINGS, _rows([row]), left=("file", "runtime"), title=title)
-    console.print(f"serve it: make serve RUNTIME=mindspore-lite MODEL={bundle.path}")
 
 
 def _rows(files: list[FileParity]) -> Iterator[tuple[str, ...]]:
