@@ -54,7 +54,7 @@ class Server:
         self._metrics = Metrics(CollectorRegistry())
         self.readiness = Readiness(self._metrics.ready)
         self.repository = ModelRepository()
-        app = create_app(self._metrics.registry, self.readiness)
+        app = create_app(self._metrics.registry, self.readiness, self.repository)
         self.http = HttpServer(app, config.host, config.http_port)
         self.grpc = self._create_grpc()
 
@@ -77,16 +77,31 @@ class Server:
     async def start(self) -> None:
         """Say, to probes and to the operator, that the server answers."""
         self.readiness.enter(State.SERVING)
-        await self.grpc.health.say(serving=True)
+        for model in self.repository.all():
+            model.on_ready(self._models_changed)
+        await self._tell_models()
         bundle = self.repository.all()[0].bundle
         lines = banner(bundle, self._config.host, self.grpc.port, self.http.port)
         print(lines, flush=True)
 
     async def drain(self) -> None:
         """Say that it does not, accept no more, finish what is in flight."""
-        await self.grpc.health.say(serving=False)
+        await self.grpc.health.enter_graceful_shutdown()
         self.readiness.enter(State.DRAINING)
         await self.grpc.stop(self._config.grace_period_s)
+
+    def _models_changed(self) -> None:
+        self._telling = asyncio.create_task(self._tell_models())
+
+    async def _tell_models(self) -> None:
+        """Say which models answer; the server does while one of them does."""
+        if self.readiness.state is not State.SERVING:
+            return
+        models = self.repository.ready()
+        for name, ready in models.items():
+            await self.grpc.health.say_of(name, serving=ready)
+        await self.grpc.health.say(serving=any(models.values()))
+        self._metrics.ready.set(any(models.values()))
 
     def _create_grpc(self) -> GrpcServer:
         classifier = Classifier(

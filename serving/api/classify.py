@@ -91,6 +91,7 @@ class Classifier(ClassifierServicer):
         self, request: pb.GetModelRequest, context: Context
     ) -> pb.Model:
         """Describe one model."""
+        await self._readiness.may_answer()
         try:
             return self._describe(self._repository.get(request.model, request.version))
         except Exception as error:  # noqa: BLE001 - told to the caller
@@ -102,11 +103,12 @@ class Classifier(ClassifierServicer):
         context: Context,  # noqa: ARG002
     ) -> pb.ListModelsResponse:
         """Describe all models."""
+        await self._readiness.may_answer()
         models = self._repository.all()
         return pb.ListModelsResponse(models=[self._describe(model) for model in models])
 
     def _describe(self, model: Model) -> pb.Model:
-        ready = self._readiness.state is State.SERVING
+        ready = self._readiness.state is State.SERVING and model.ready
         return to_model(model, self._max_images, ready=ready)
 
     async def _classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:

@@ -21,7 +21,11 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # the package ha
     async def say(self, *, serving: bool) -> None:
         """Set the state of the server and of all its services."""
         for service in self._services:
-            await self.set(service, STATES.SERVING if serving else STATES.NOT_SERVING)
+            await self.say_of(service, serving=serving)
+
+    async def say_of(self, service: str, *, serving: bool) -> None:
+        """Set the state of one service; each model is one, by its name."""
+        await self.set(service, STATES.SERVING if serving else STATES.NOT_SERVING)
 
     async def Watch(  # noqa: N802
         self, request: Any, context: grpc.aio.ServicerContext[Any, Any]

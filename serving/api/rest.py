@@ -7,12 +7,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from serving.api.status import CODES
+from serving.engine.repository import ModelRepository
 from serving.errors import ServingError
 from serving.readiness import Readiness
 
 
-def create_app(registry: CollectorRegistry, readiness: Readiness) -> Starlette:
-    """Return the application: /metrics, /healthz (the process lives), /readyz (it answers)."""
+def create_app(
+    registry: CollectorRegistry, readiness: Readiness, repository: ModelRepository
+) -> Starlette:
+    """Return the application: /metrics, /healthz (the process lives), /readyz (a model answers)."""
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -22,7 +25,9 @@ def create_app(registry: CollectorRegistry, readiness: Readiness) -> Starlette:
 
     async def readyz(_: Request) -> Response:
         readiness.check()
-        return JSONResponse({"ready": True})
+        models = repository.ready()
+        ready = any(models.values())
+        return JSONResponse({"ready": ready, "models": models}, 200 if ready else 503)
 
     return Starlette(
         routes=[

@@ -32,6 +32,13 @@ class ModelRepository:
         versions = (self._models[name] for name in sorted(self._models))
         return [held[version] for held in versions for version in sorted(held, key=_age)]
 
+    def ready(self) -> dict[str, bool]:
+        """Return of each name whether a version of it answers."""
+        return {
+            name: any(model.ready for model in versions.values())
+            for name, versions in sorted(self._models.items())
+        }
+
     def get(self, name: str, version: str) -> Model:
         """Return a model; an empty name means the only one, an empty version the newest.
 
