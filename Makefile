@@ -35,7 +35,7 @@ ifeq ($(RUNTIME),mindspore-lite)
 SERVED := $(if $(shell grep '"mindir-lite"' $(SERVED)/manifest.json 2>/dev/null),,build/lite/)$(SERVED)
 LITE_SERVED := $(LITE)/.lite $(SERVED)/manifest.json
 endif
-.PHONY: help setup lite-env train eval export serve classify test lint format protos schemas lock bench clean
+.PHONY: help setup lite-env train eval export serve classify test lint format protos schemas lock bench bench-gpu test-gpu nvidia clean
 
 help: ## Print these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,16 @@ bench: $(VENV)/.dev ## Measure the server against a bare loop, and JPEG decoders
 	$(PY) -m benchmarks --model build/benchmarks/resnext14_8x4d_224/1 \
 	  --images build/benchmarks/photos $(ARGS)
 	$(PY) -m benchmarks.decoders
+
+bench-gpu: nvidia $(CUDA)/.cuda-dev $(VENV)/.dev ## Measure the full network on a GPU, bare and served (DEVICE=, ARGS=)
+	$(PY) -m benchmarks.models --network resnext152_64x4d --precision fp32,fp16
+	$(CUDA)/bin/python -m benchmarks.gpu --device $(or $(filter cuda% tensorrt%,$(DEVICE)),cuda) $(ARGS)
+
+test-gpu: nvidia $(CUDA)/.cuda-dev ## Run the tests that need a GPU (ARGS=)
+	$(CUDA)/bin/python -m pytest -m gpu $(ARGS) tests/serving/backends
+
+nvidia:
+	@test -e /dev/nvidiactl || { echo "no NVIDIA GPU here: without /dev/nvidiactl no driver is loaded"; exit 1; }
 
 clean: ## Remove the environment, caches and outputs
 	rm -rf $(VENV) $(LITE) $(CUDA) outputs bundles build *.egg-info .mypy_cache .ruff_cache .pytest_cache \

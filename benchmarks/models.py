@@ -1,15 +1,19 @@
-"""`python -m benchmarks.models`: a network that costs milliseconds per photo, and photos for it."""
+"""`python -m benchmarks.models`: untrained networks as bundles, and photos for them."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated, Literal
 
 import training  # noqa: F401  # isort: skip  # sets what mindspore must find in the environment
 import mindspore
-from pydantic import Field
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+from mindspore import Parameter, Tensor
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
 
 from benchmarks.photos import write_photos
 from export.config import ExportConfig
+from export.contract.kinds import Precision
 from export.contract.manifest import Normalization
 from export.contract.transform import Size, Stretch, Transform
 from export.formats import writer
@@ -17,13 +21,16 @@ from export.graph import Deployment, predictor
 from export.original import IMAGES_AT_ONCE, Original
 from export.pipeline import export_bundle
 from export.report import show
-from training.resnext import Architecture, ResNeXt, Stem
+from training.resnext import ARCHITECTURES, Architecture, ResNeXt, Stem
 
-NAME = "resnext14_8x4d_224"
+Network = Literal["resnext14_8x4d_224", "resnext152_64x4d"]
+NAME: Network = "resnext14_8x4d_224"
+FULL: Network = "resnext152_64x4d"
 ARCHITECTURE = Architecture(
     (1, 1, 1, 1), cardinality=8, base_width=4, outputs=64, stem=Stem(channels=32, kernel=3)
 )
 CLASSES = 1000
+LAST_GAMMA = 0.2
 TRANSFORM = Transform(
     resize=Stretch(height=256, width=256), crop=Size(height=224, width=224), antialias=False
 )
@@ -38,25 +45,46 @@ class Models(BaseSettings):
     )
 
     output: Path = Field(Path("build/benchmarks"), description="folder for bundle and photos")
+    network: Network = Field(
+        NAME,
+        description="the first costs milliseconds per photo on a CPU, the other is the full one",
+    )
+    precision: Annotated[tuple[Precision, ...], NoDecode] = Field(
+        ("fp32",), description="precisions of the ONNX file, with commas between"
+    )
 
     def cli_cmd(self) -> None:
         """Write both."""
         write_photos(self.output / "photos")
-        nowhere = Path("random weights")
-        config = ExportConfig(
-            ckpt_file=nowhere, output=self.output, name=NAME, version="1", overwrite=True
+        config = ExportConfig.model_validate(
+            {
+                "ckpt_file": "random weights",
+                "output": self.output,
+                "name": self.network,
+                "version": "1",
+                "overwrite": True,
+                "precision": self.precision,
+            }
         )
-        show(export_bundle(original(), config))
+        show(export_bundle(original(self.network), config))
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
 
 
-def original() -> Original:
-    """Return the network with random weights, the same ones at every call."""
+def original(name: Network = NAME) -> Original:
+    """Return a network with random weights, the same ones at every call."""
     mindspore.set_seed(0)
-    network = ResNeXt(ARCHITECTURE, CLASSES).set_train(False)
+    architecture = ARCHITECTURE if name == NAME else ARCHITECTURES[name]
+    network = ResNeXt(architecture, CLASSES).set_train(False)
+    if name == FULL:
+        _give_branches_a_say(network.get_parameters())
     deployment = Deployment(network, IMAGENET, TRANSFORM.crop)
     weights = b"".join(parameter.asnumpy().tobytes() for parameter in network.get_parameters())
     return Original(
-        architecture=NAME,
+        architecture=name,
         sha256=hashlib.sha256(weights).hexdigest(),
         labels=[str(index) for index in range(CLASSES)],
         transform=TRANSFORM,
@@ -64,6 +92,13 @@ def original() -> Original:
         predict=predictor(deployment.graph(), IMAGES_AT_ONCE),
         write=lambda file_format, path: writer(file_format)(deployment, path),
     )
+
+
+def _give_branches_a_say(parameters: Iterable[Parameter]) -> None:
+    """Set the last gamma of each block, at first 0, so that parity says something."""
+    for parameter in parameters:
+        if parameter.name.endswith(".bn3.gamma"):
+            parameter.set_data(Tensor(parameter.asnumpy() + LAST_GAMMA))
 
 
 if __name__ == "__main__":

@@ -85,10 +85,10 @@ class Server:
 
 
 @contextmanager
-def serving(model: Path) -> Iterator[Server]:
-    """Run `python -m serving` on free ports with its default settings."""
+def serving(model: Path, *flags: str) -> Iterator[Server]:
+    """Run `python -m serving` on free ports, but for the flags with its default settings."""
     command = [sys.executable, "-m", "serving", "--model", str(model), "--log-level", "WARNING"]
-    command += ["--grpc-port", "0", "--http-port", "0"]
+    command += ["--grpc-port", "0", "--http-port", "0", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         try:
             yield Server(process, *_addresses(process))

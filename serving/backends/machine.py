@@ -86,6 +86,21 @@ def present(kind: Kind) -> int:
     return 1 if kind == "cpu" else _count_gpus()[0]
 
 
+def describe(device: Device) -> str:
+    """Return the device with the model of the GPU, where it is one; it must be there."""
+    if device.kind not in ("cuda", "tensorrt"):
+        return str(device)
+    driver, number, name = (
+        ctypes.CDLL("libcuda.so.1"),
+        ctypes.c_int(),
+        ctypes.create_string_buffer(99),
+    )
+    driver.cuInit(0)
+    driver.cuDeviceGet(ctypes.byref(number), device.ordinal)
+    driver.cuDeviceGetName(name, len(name), number)
+    return f"{device} ({name.value.decode()})"
+
+
 def _hardware(device: Device) -> str | None:
     if device.kind == "cpu":
         return None
