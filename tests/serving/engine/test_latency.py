@@ -1,0 +1,85 @@
+import pytest
+
+from serving.engine.latency import FRESH_S, BatchLatency, DecodeLatency
+from tests.support.serving import VirtualClock
+
+
+def seeded() -> tuple[BatchLatency, VirtualClock]:
+    clock = VirtualClock()
+    latency = BatchLatency(clock)
+    latency.seed(1, 0.01)
+    latency.seed(8, 0.06)
+    return latency, clock
+
+
+def test_warm_up_is_what_is_expected_first() -> None:
+    latency, _ = seeded()
+    assert latency.usual(1) == latency.bound(1) == 0.01
+    assert latency.usual(8) == latency.bound(8) == 0.06
+
+
+def test_the_fastest_instance_is_the_seed() -> None:
+    latency, _ = seeded()
+    latency.seed(8, 0.05)
+    latency.seed(8, 0.07)
+    assert latency.usual(8) == 0.05
+
+
+def test_nothing_is_expected_of_what_never_ran() -> None:
+    assert BatchLatency(VirtualClock()).bound(4) == 0
+
+
+@pytest.mark.parametrize("factor", [3.0, 1 / 3])
+def test_twenty_batches_of_another_speed_change_every_bucket(factor: float) -> None:
+    latency, clock = seeded()
+    for _ in range(20):
+        clock.now += 0.01
+        latency.observe(8, 0.06 * factor)
+    for bucket, seconds in ((1, 0.01), (8, 0.06)):
+        assert latency.usual(bucket) == pytest.approx(factor * seconds)
+        assert latency.bound(bucket) == pytest.approx(factor * seconds)
+
+
+def test_the_bound_is_a_quantile_and_the_usual_time_ignores_the_odd_one() -> None:
+    latency, _ = seeded()
+    for seconds in [0.01] * 14 + [0.02, 0.02]:
+        latency.observe(1, seconds)
+    assert latency.usual(1) == pytest.approx(0.01)
+    assert latency.bound(1) == pytest.approx(0.02)
+    latency.observe(1, 60.0)
+    assert latency.bound(1) == pytest.approx(0.02)
+
+
+def test_old_batches_count_no_more() -> None:
+    latency, clock = seeded()
+    for _ in range(20):
+        latency.observe(1, 1.0)
+    assert not latency.is_stale(clock.now)
+    clock.now += FRESH_S + 1
+    assert latency.is_stale(clock.now)
+    latency.observe(1, 0.01)
+    assert latency.bound(1) == pytest.approx(0.01)
+
+
+def test_decoding_is_a_line_over_pixels() -> None:
+    latency = DecodeLatency()
+    assert latency.estimate("JPEG", 1_000_000) == 0
+    for megapixels in (0.2, 1.0, 4.0, 0.5) * 5:
+        latency.observe("JPEG", int(megapixels * 1e6), 0.002 + 0.005 * megapixels)
+    assert latency.estimate("JPEG", 2_000_000) == pytest.approx(0.012)
+    assert latency.estimate("PNG", 2_000_000) == 0
+
+
+def test_images_of_one_size_say_what_another_would_take() -> None:
+    latency = DecodeLatency()
+    for _ in range(20):
+        latency.observe("JPEG", 200_000, 0.002)
+    assert latency.estimate("JPEG", 200_000) == pytest.approx(0.002)
+    assert latency.estimate("JPEG", 2_000_000) == pytest.approx(0.02)
+
+
+def test_decoding_that_slows_down_is_noticed() -> None:
+    latency = DecodeLatency()
+    for seconds in [0.002] * 50 + [0.006] * 60:
+        latency.observe("raw", 200_000, seconds)
+    assert latency.estimate("raw", 200_000) == pytest.approx(0.006, rel=0.1)
