@@ -2,8 +2,11 @@
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
+
+from tests.support import lite
 
 ACCELERATORS = {"gpu", "ascend"}
 
@@ -19,3 +22,15 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def lite_python() -> Path:
+    """An interpreter with the real MindSpore Lite."""
+    return lite.lite_python()
+
+
+@pytest.fixture(scope="session")
+def lite_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped bundle with a file for MindSpore Lite; read-only."""
+    return lite.convert(lite.SHIPPED, tmp_path_factory.mktemp("lite"))

@@ -8,12 +8,13 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 from export.contract.manifest import Conversion, Manifest, ModelFile
 from export.contract.transform import Pixels
 from serving.backends import Backend, Device, Placement, Probabilities
-from serving.backends.lite_memory import Memory
+from serving.backends.lite_memory import SHARED, Memory
 from serving.backends.lite_process import Worker
 from serving.errors import StartupError
 
@@ -66,8 +67,11 @@ class _Task(NamedTuple):
     python: Path
 
     def open(self, batch_timeout_s: float) -> LiteBackend:
-        memory = Memory(self.buckets, self.image, len(self.manifest.labels))
-        worker = Worker(self.python, memory.descriptor)
+        # It has no name, so that it is gone with its last user, however the two processes end.
+        with TemporaryFile(dir=SHARED) as file:
+            classes = len(self.manifest.labels)
+            memory = Memory(file.fileno(), self.buckets, self.image, classes)
+            worker = Worker(self.python, file.fileno())
         try:
             state = worker.load(self._settings(memory))
             self._check(state)

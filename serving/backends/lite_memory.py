@@ -4,7 +4,6 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import numpy as np
@@ -26,11 +25,10 @@ class Slot(NamedTuple):
 
 
 class Memory:
-    """A file without a name that both processes map; per batch size, pixels and answers.
-
-    What has no name is gone with its last user, however the two processes end.
+    """A file that both processes map; per batch size, pixels and answers.
 
     Args:
+        descriptor: of the file; it may be closed once the worker has it.
         buckets: the batch sizes.
         image: height, width and channels.
         classes: number of probabilities per image.
@@ -39,13 +37,13 @@ class Memory:
         StartupError: there is no room.
     """
 
-    def __init__(self, buckets: Sequence[int], image: Sequence[int], classes: int) -> None:
+    def __init__(
+        self, descriptor: int, buckets: Sequence[int], image: Sequence[int], classes: int
+    ) -> None:
         *slots, end = _layout(buckets, int(np.prod(image)), 4 * classes)
         self.layout = slots
-        self._file = TemporaryFile(dir=SHARED)  # noqa: SIM115 - open as long as this is
-        self.descriptor = self._file.fileno()
-        _reserve(self.descriptor, end.pixels)
-        shared = mmap.mmap(self.descriptor, end.pixels)
+        _reserve(descriptor, end.pixels)
+        shared = mmap.mmap(descriptor, end.pixels)
         self.pixels: dict[int, Pixels] = {}
         self.answers: dict[int, NDArray[np.float32]] = {}
         for bucket, pixels, answers in slots:

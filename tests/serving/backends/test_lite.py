@@ -1,0 +1,206 @@
+"""MindSpore Lite in its worker, with the real library."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export.contract.bundle import Bundle
+from export.contract.transform import Pixels
+from serving.backends import Device, load, predict
+from serving.backends.lite import LiteBackend, open_backends
+from serving.errors import DeviceLostError, StartupError
+
+CPU = Device("cpu")
+BUCKETS = [1, 2, 4, 8, 16, 32]
+
+
+def open_one(path: Path, python: Path, **changed: Any) -> LiteBackend:
+    bundle = Bundle.open(path)
+    options = {"device": CPU, "instances": 1, "threads": 1, "buckets": BUCKETS}
+    options |= {"python": python, "batch_timeout_s": 60.0}
+    file = changed.pop("file", bundle.file("mindir-lite", "fp32"))
+    [backend] = open_backends(path, bundle.manifest, file, **(options | changed))
+    assert isinstance(backend, LiteBackend)
+    return backend
+
+
+@contextmanager
+def opened(path: Path, python: Path, **changed: Any) -> Iterator[LiteBackend]:
+    backend = open_one(path, python, **changed)
+    try:
+        yield backend
+    finally:
+        backend.close()
+        assert not alive(backend.worker.pid)
+
+
+@pytest.fixture(scope="module")
+def backend(lite_bundle: Path, lite_python: Path) -> Iterator[LiteBackend]:
+    with opened(lite_bundle, lite_python) as backend:
+        yield backend
+
+
+def pixels(images: int) -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (images, 28, 28, 3), np.uint8)
+
+
+def shared() -> set[Path]:
+    return set(Path("/dev/shm").iterdir())
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def wait_for_end(pid: int) -> None:
+    descriptor = os.pidfd_open(pid)
+    try:
+        ready, _, _ = select.select([descriptor], [], [], 30)
+        assert ready, f"process {pid} still runs"
+    finally:
+        os.close(descriptor)
+
+
+def test_every_bucket_in_any_order_gives_what_onnx_runtime_gives(
+    backend: LiteBackend, lite_bundle: Path
+) -> None:
+    bundle = Bundle.open(lite_bundle)
+    [onnx] = load(lite_bundle, bundle.manifest, bundle.file("onnx", "fp32"), device=CPU)
+    expected = predict(onnx, BUCKETS, pixels(32))
+    for bucket in [1, 32, 2, 8, 32, 16, 4, 1, 16]:
+        batch = backend.allocate(bucket)
+        batch[:] = pixels(32)[:bucket]
+        np.testing.assert_allclose(backend.run(batch, bucket), expected[:bucket], atol=1e-5, rtol=0)
+
+
+def test_answers_stay_when_the_next_batch_runs(backend: LiteBackend) -> None:
+    first = predict(backend, BUCKETS, pixels(1))
+    kept = first.copy()
+    predict(backend, BUCKETS, pixels(2)[1:])
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_a_buffer_of_ones_own_is_copied_and_padding_not_answered(backend: LiteBackend) -> None:
+    answers = backend.run(pixels(4), 3)
+    assert answers.shape == (3, 10)
+    np.testing.assert_allclose(answers, predict(backend, BUCKETS, pixels(3)), atol=1e-6)
+
+
+def test_only_the_stated_batch_sizes_run(backend: LiteBackend) -> None:
+    with pytest.raises(ValueError, match=r"batch of 3; those that run are \[1, 2, 4"):
+        backend.run(pixels(3), 3)
+
+
+def test_it_says_what_is_in_use(backend: LiteBackend) -> None:
+    assert backend.describe() == ("mindspore-lite", "cpu", "fp32")
+
+
+def test_a_worker_killed_in_mid_batch_fails_it_and_leaves_nothing(
+    lite_bundle: Path, lite_python: Path
+) -> None:
+    files = shared()
+    with opened(lite_bundle, lite_python) as backend:
+        os.kill(backend.worker.pid, signal.SIGSTOP)  # so that the batch cannot be over
+        killer = threading.Timer(0.2, os.kill, (backend.worker.pid, signal.SIGKILL))
+        killer.start()
+        with pytest.raises(DeviceLostError, match=f"{backend.worker.pid} ended with -9"):
+            backend.run(backend.allocate(1), 1)
+        with pytest.raises(DeviceLostError):
+            backend.run(backend.allocate(1), 1)
+    assert shared() == files
+
+
+def test_a_worker_that_hangs_is_killed_at_the_deadline(
+    lite_bundle: Path, lite_python: Path
+) -> None:
+    with opened(lite_bundle, lite_python, batch_timeout_s=0.3) as backend:
+        os.kill(backend.worker.pid, signal.SIGSTOP)
+        with pytest.raises(DeviceLostError, match=r"did not answer within 0\.3 s and was killed"):
+            backend.run(backend.allocate(1), 1)
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from tests.serving.backends.test_lite import open_one
+print(open_one(Path(sys.argv[1]), Path(sys.argv[2])).worker.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_worker_ends_with_its_server(lite_bundle: Path, lite_python: Path) -> None:
+    command = [sys.executable, "-c", PARENT, str(lite_bundle), str(lite_python)]
+    files = shared()
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout
+        worker = int(parent.stdout.readline())
+        parent.kill()
+        wait_for_end(worker)
+    assert shared() == files
+
+
+def test_an_interpreter_without_the_package_is_named(lite_bundle: Path) -> None:
+    with pytest.raises(StartupError, match=r"cannot load .*No module named 'mindspore_lite'"):
+        open_one(lite_bundle, Path(sys.executable))
+
+
+def test_an_interpreter_that_is_none_is_named(lite_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match=f"{tmp_path} cannot be run.*--lite-python"):
+        open_one(lite_bundle, tmp_path)
+
+
+def test_a_broken_model_is_refused(lite_bundle: Path, lite_python: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(lite_bundle)
+    (tmp_path / "broken.mindir").write_bytes(b"broken")
+    file = bundle.file("mindir-lite", "fp32").model_copy(
+        update={"path": str(tmp_path / "broken.mindir")}
+    )
+    with pytest.raises(StartupError, match=r"cannot load .*broken.mindir.*build_from_file failed"):
+        open_one(lite_bundle, lite_python, file=file)
+
+
+def test_a_file_of_another_device_is_refused(lite_bundle: Path, lite_python: Path) -> None:
+    with pytest.raises(StartupError, match="was not converted for ascend"):
+        open_one(lite_bundle, lite_python, device=Device("ascend"))
+
+
+def test_no_room_for_batches_is_said(lite_bundle: Path, lite_python: Path) -> None:
+    with pytest.raises(StartupError, match=r"/dev/shm has no room for .*--shm-size"):
+        open_one(lite_bundle, lite_python, buckets=[10**9])
+
+
+CONTEXT = """
+import json, sys
+sys.path.insert(0, "serving/backends")
+import mindspore_lite, lite_worker
+settings = json.loads(sys.argv[1])
+print(json.dumps(lite_worker.read_back(lite_worker.make_context(mindspore_lite, settings))))
+"""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"device": "cpu", "device_id": 0, "precision_mode": "enforce_fp32", "threads": 2},
+        {"device": "ascend", "device_id": 5, "precision_mode": "enforce_fp16", "threads": 1},
+        {"device": "ascend", "device_id": 0, "precision_mode": "preferred_optimal", "threads": 3},
+    ],
+)
+def test_the_real_context_holds_what_was_asked(
+    lite_python: Path, settings: dict[str, object]
+) -> None:
+    command = [lite_python, "-c", CONTEXT, json.dumps(settings)]
+    assert json.loads(subprocess.check_output(command)) == settings

@@ -1,0 +1,31 @@
+"""MindSpore Lite's real library, in the environment that `make lite-env` builds."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "models/fashion_resnext/1"
+LITE_PYTHON = ROOT / ".venv-lite/bin/python"
+
+
+def lite_python() -> Path:
+    """Return its interpreter; skip the test where there is none (in CI that fails)."""
+    if not LITE_PYTHON.exists():
+        pytest.skip("MindSpore Lite is not installed: make lite-env (needs a Python 3.7)")
+    return LITE_PYTHON
+
+
+def convert(bundle: Path, output: Path, *flags: str) -> Path:
+    """Run `python -m export convert` and return the copy's directory."""
+    command = [sys.executable, "-m", "export", "convert", str(bundle), "--output", str(output)]
+    done = subprocess.run(
+        [*command, "--lite-python", str(lite_python()), *flags],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return output / bundle.parent.name / bundle.name
