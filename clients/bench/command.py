@@ -43,6 +43,8 @@ class Bench(BaseModel):
 
     def cli_cmd(self) -> None:
         """Run every load, print a table, and write the files where asked to."""
+        # Else four threads of gRPC hand every request on to each other.
+        os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_dns")
         plot = _plot() if self.output else None
         requests = [
             classify_request(
