@@ -42,6 +42,12 @@ class Backend(Protocol):
         """Free the device's memory; nothing may be run afterwards."""
 
 
+def placement(backends: Sequence[Backend]) -> Placement:
+    """Return where and how the instances of one model run, their devices joined by commas."""
+    places = [backend.describe() for backend in backends]
+    return places[0]._replace(device=",".join(dict.fromkeys(place.device for place in places)))
+
+
 class Instance(NamedTuple):
     """A backend, and the way to a new one in its place, proven like the first."""
 

@@ -76,7 +76,8 @@ def _trouble(python: Path, program: str, *arguments: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return done.stderr.strip().rpartition("\n")[2] if done.returncode else None
+    last = done.stderr.strip().rpartition("\n")[2]
+    return (last or f"exit code {done.returncode}") if done.returncode else None
 
 
 def present(kind: Kind) -> int:

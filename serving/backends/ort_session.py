@@ -42,11 +42,11 @@ def open_session(
     if reason := missing("onnxruntime", device):
         raise StartupError(f"device {device}: {reason}")
     wanted = providers(manifest, file, device, buckets, settings)
+    if device.kind == "tensorrt":
+        _prepare_tensorrt(file, device, settings)
     if device.kind in ("cuda", "tensorrt"):
         # Finds the CUDA libraries that come as Python packages.
         onnxruntime.preload_dlls()
-    if device.kind == "tensorrt":
-        _prepare_tensorrt(file, device, settings)
     path = root / file.path
     started = time.monotonic()
     session = _open(path, device, settings.threads, wanted)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from prometheus_client import Gauge
 
 from export.contract.bundle import Bundle
-from serving.backends import Instance, Placement
+from serving.backends import Instance, placement
 from serving.engine.admission import Admission, Limits
 from serving.engine.answers import Answers, expired
 from serving.engine.batcher import Batcher
@@ -53,7 +53,11 @@ class Model:
         clock: Clock = time.monotonic,
     ) -> None:
         self.bundle, self.buckets, self.clock = bundle, tuple(buckets), clock
-        self.placement: Placement = instances[0].backend.describe()
+        self.placement = placement([instance.backend for instance in instances])
+        self._device_names = [
+            f"{instance.backend.describe().device}#{index}"
+            for index, instance in enumerate(instances)
+        ]
         self._metrics = metrics.model(self.name, self.version)
         self._on_ready: list[Callable[[], None]] = []
         transform = bundle.manifest.transform
@@ -186,7 +190,7 @@ class Model:
             self._loop.call_soon_threadsafe(listener)
 
     def _gauge(self, device: Device) -> Gauge:
-        return self._metrics.device_ready(f"{self.placement.device}#{self.devices.index(device)}")
+        return self._metrics.device_ready(self._device_names[self.devices.index(device)])
 
     def _publish(self, metrics: Metrics) -> None:
         self._metrics.queue_images.set_function(lambda: len(self.batcher))

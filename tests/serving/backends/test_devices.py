@@ -1,6 +1,8 @@
+from unittest.mock import Mock
+
 import pytest
 
-from serving.backends import Device, parse_devices
+from serving.backends import Device, Placement, parse_devices, placement
 from serving.errors import StartupError
 
 
@@ -43,3 +45,8 @@ def test_who_wants_one_device_refuses_several() -> None:
     assert Device.parse("ascend:4") == Device("ascend", 4)
     with pytest.raises(StartupError, match="'cuda:0-1' names 2 devices; name one"):
         Device.parse("cuda:0-1")
+
+
+def test_a_model_on_several_devices_names_each_once() -> None:
+    gpus = [Mock(**{"describe.return_value": Placement("r", f"cuda:{i}", "fp16")}) for i in "0011"]
+    assert placement(gpus) == ("r", "cuda:0,cuda:1", "fp16")
