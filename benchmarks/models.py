@@ -1,13 +1,12 @@
 """`python -m benchmarks.models`: untrained networks as bundles, and photos for them."""
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import training  # noqa: F401  # isort: skip  # sets what mindspore must find in the environment
 import mindspore
-from mindspore import Parameter, Tensor
+from mindspore import Tensor
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
 
@@ -30,7 +29,7 @@ ARCHITECTURE = Architecture(
     (1, 1, 1, 1), cardinality=8, base_width=4, outputs=64, stem=Stem(channels=32, kernel=3)
 )
 CLASSES = 1000
-LAST_GAMMA = 0.2
+LAST_GAMMA, HEAD_SCALE = 0.2, 128
 TRANSFORM = Transform(
     resize=Stretch(height=256, width=256), crop=Size(height=224, width=224), antialias=False
 )
@@ -80,7 +79,7 @@ def original(name: Network = NAME) -> Original:
     architecture = ARCHITECTURE if name == NAME else ARCHITECTURES[name]
     network = ResNeXt(architecture, CLASSES).set_train(False)
     if name == FULL:
-        _give_branches_a_say(network.get_parameters())
+        _sharpen(network)
     deployment = Deployment(network, IMAGENET, TRANSFORM.crop)
     weights = b"".join(parameter.asnumpy().tobytes() for parameter in network.get_parameters())
     return Original(
@@ -94,11 +93,16 @@ def original(name: Network = NAME) -> Original:
     )
 
 
-def _give_branches_a_say(parameters: Iterable[Parameter]) -> None:
-    """Set the last gamma of each block, at first 0, so that parity says something."""
-    for parameter in parameters:
+def _sharpen(network: ResNeXt) -> None:
+    """Give every branch and the head a say, so that parity says something.
+
+    A fresh network's last gammas are 0, and its probabilities hardly differ from 1 / classes.
+    """
+    for parameter in network.get_parameters():
         if parameter.name.endswith(".bn3.gamma"):
             parameter.set_data(Tensor(parameter.asnumpy() + LAST_GAMMA))
+    weight = network.head.fc.weight
+    weight.set_data(Tensor(weight.asnumpy() * HEAD_SCALE))
 
 
 if __name__ == "__main__":
