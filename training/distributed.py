@@ -46,7 +46,8 @@ def share(net: nn.Cell, config: CommonConfig) -> None:
         return
     broadcast = ops.Broadcast(MASTER)
     for parameter in net.get_parameters():
-        parameter.set_data(broadcast((Tensor(parameter),))[0])
+        # Not set_data: a graph that is compiled already would not see it.
+        ops.assign(parameter, broadcast((Tensor(parameter),))[0])
 
 
 def total(values: NDArray[Number], config: CommonConfig) -> NDArray[Number]:

@@ -46,3 +46,15 @@ def start(module: str, *arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
+
+
+def start_script(name: str, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+    """Start a launcher of training/scripts with this Python; both outputs go to its stdout."""
+    return subprocess.Popen(
+        ["bash", ROOT / "training/scripts" / name, *arguments],
+        cwd=ROOT,
+        text=True,
+        env=os.environ | {"PYTHON": sys.executable} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )

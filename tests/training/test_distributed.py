@@ -1,0 +1,128 @@
+"""Two real processes, started by the launchers: what they learn, and how they end."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+import mindspore
+import numpy as np
+import psutil
+from mindspore import Tensor, nn, ops
+
+from tests.support.checkpoints import write_checkpoint
+from tests.training.conftest import start_script
+from tests.training.test_train import finish, wait_for_line
+from training import checkpoints
+from training.config import FASHION_MNIST, TrainConfig
+from training.data import TrainingData
+from training.datasets import open_dataset
+from training.losses import SmoothedCrossEntropy
+from training.optimizers import momentum
+from training.schedules import learning_rates
+
+STEPS, BATCH = 3, 16
+MOVING = ("moving_mean", "moving_variance")
+TWO = {"PROCESSES": "2", "PLATFORM": "CPU", "RECIPE": "smoke"}
+
+
+def weights(path: Path) -> dict[str, np.ndarray]:
+    return checkpoints.load(path).parameters
+
+
+def two_shards_in_one_process(start: Path, settings: TrainConfig) -> list[dict[str, np.ndarray]]:
+    """Train on the mean of both shards' gradients; each keeps batch-norm statistics of its own."""
+    dataset = open_dataset(FASHION_MNIST, "train")
+    group = {"is_distributed": True, "group_size": 2}
+    configs = [settings.model_copy(update=group | {"rank": rank}) for rank in (0, 1)]
+    shards = [TrainingData(dataset, config).epoch(0) for config in configs]
+    net = checkpoints.load_network(start)[0].set_train()
+    criterion = SmoothedCrossEntropy(10, settings.smoothing)
+    optimizer = momentum(net, learning_rates(settings, STEPS), settings)
+
+    def forward(images: Tensor, labels: Tensor) -> Tensor:
+        return criterion(net(images), labels)
+
+    derive = mindspore.value_and_grad(forward, None, optimizer.parameters)
+
+    @mindspore.jit
+    def gradients(images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        return derive(images, labels)[1]
+
+    statistics = [values(net, MOVING) for _ in shards]
+    for batches in zip(*shards, strict=True):
+        both = []
+        for rank, (images, labels) in enumerate(batches):
+            put(net, statistics[rank])
+            both.append(gradients(Tensor(images), Tensor(labels)))
+            statistics[rank] = values(net, MOVING)
+        optimizer(tuple((first + second) / 2 for first, second in zip(*both, strict=True)))
+    return [values(net, ("",)) | own for own in statistics]
+
+
+def values(net: nn.Cell, endings: tuple[str, ...]) -> dict[str, np.ndarray]:
+    return {p.name: p.asnumpy().copy() for p in net.get_parameters() if p.name.endswith(endings)}
+
+
+def put(net: nn.Cell, parameters: dict[str, np.ndarray]) -> None:
+    for parameter in net.get_parameters():
+        if parameter.name in parameters:
+            ops.assign(parameter, Tensor(parameters[parameter.name]))
+
+
+def test_two_processes_learn_what_one_learns_from_both_shards(tmp_path: Path) -> None:
+    first = write_checkpoint(tmp_path / "first.ckpt")
+    table = tmp_path / "rank_table.json"
+    table.write_text("{}")
+    changes = {
+        "train_images": str(STEPS * BATCH * 2),
+        "per_batch_size": str(BATCH),
+        "max_epoch": "1",
+        "pretrained": str(first),
+        "run_eval": "0",
+        "is_save_on_master": "0",
+        "ckpt_path": str(tmp_path / "outputs"),
+    }
+    flags = [text for name, value in changes.items() for text in (f"--{name}", value)]
+    finish(start_script("run_distribute_train.sh", table, FASHION_MNIST, *flags, **TWO))
+    settings = TrainConfig(recipe="smoke", **changes)
+    expected = two_shards_in_one_process(first, settings)
+    for rank in (0, 1):
+        [path] = tmp_path.glob(f"outputs/2*/ckpt_{rank}/{rank}-1_{STEPS}.ckpt")
+        found = weights(path)
+        assert found.keys() == expected[rank].keys()
+        for name, value in expected[rank].items():
+            np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
+    assert any((expected[0][name] != expected[1][name]).any() for name in expected[0])
+
+
+def test_a_process_that_dies_ends_the_run_and_only_the_master_wrote(tmp_path: Path) -> None:
+    flags = ("--max_epoch", "1000", "--train_images", "256", "--eval_images", "101")
+    folders = ("--ckpt_path", tmp_path, "--ckpt_interval", "1")
+    # MindSpore's scheduler gives a silent process so many seconds; 30 unless told.
+    environment = TWO | {"MS_NODE_TIMEOUT": "10"}
+    process = start_script(
+        "run_distribute_train_gpu.sh", FASHION_MNIST, *flags, *folders, **environment
+    )
+    try:
+        wait_for_line(process, "tot=101,")
+        worker(process, rank=1).send_signal(signal.SIGKILL)
+        output = finish(process, code=1)
+    finally:
+        process.kill()
+    assert "a process has failed and the others were ended; their logs:" in output
+    [run] = tmp_path.glob("2*")
+    assert {path.name for path in run.iterdir()} >= {"ckpt_0", "best_acc.ckpt", "train.log"}
+    assert not (run / "ckpt_1").exists()
+    assert not alive(tmp_path)
+
+
+def worker(process: subprocess.Popen[str], rank: int) -> psutil.Process:
+    for child in psutil.Process(process.pid).children(recursive=True):
+        environment = child.environ()
+        if (environment.get("MS_ROLE"), environment.get("RANK_ID")) == ("MS_WORKER", str(rank)):
+            return child
+    raise AssertionError(f"there is no worker of rank {rank}")
+
+
+def alive(folder: Path) -> list[psutil.Process]:
+    return [p for p in psutil.process_iter() if str(folder) in " ".join(p.cmdline())]

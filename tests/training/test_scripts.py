@@ -1,0 +1,46 @@
+"""The launchers, each for one real step on CPU; the distributed ones are in test_distributed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkpoints import write_checkpoint
+from tests.training.conftest import ROOT, start_script
+from tests.training.test_train import finish
+from training.config import FASHION_MNIST
+from training.datasets import FASHION_MNIST_CLASSES
+
+SCRIPTS = sorted((ROOT / "training/scripts").glob("*.sh"))
+ON_CPU = {"PLATFORM": "CPU", "RECIPE": "smoke"}
+
+
+@pytest.mark.parametrize(
+    "leading", [("run_standalone_train.sh", "0"), ("run_standalone_train_gpu.sh",)]
+)
+def test_training_takes_one_step(tmp_path: Path, leading: tuple[str, ...]) -> None:
+    flags = ("--train_images", "64", "--max_epoch", "1", "--run_eval", "0")
+    finish(start_script(*leading, FASHION_MNIST, *flags, "--ckpt_path", tmp_path, **ON_CPU))
+    assert list(tmp_path.glob("2*/ckpt_0/0-1_1.ckpt"))
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_evaluation_counts_the_images(tmp_path: Path, *, gpu: bool) -> None:
+    checkpoint = write_checkpoint(tmp_path / "a.ckpt", labels=list(FASHION_MNIST_CLASSES))
+    flags = ("--eval_images", "50", "--report_path", tmp_path)
+    if gpu:
+        process = start_script("run_eval_gpu.sh", FASHION_MNIST, checkpoint, *flags, **ON_CPU)
+    else:
+        process = start_script("run_eval.sh", "0", FASHION_MNIST, checkpoint, "CPU", *flags)
+    assert re.search(r"after results=\[\[\d+\] \[\d+\] \[50\]\]", finish(process))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_what_is_missing_is_told(script: Path) -> None:
+    assert f"usage: bash {script.name} " in finish(start_script(script.name), 2)
+
+
+def test_shellcheck_finds_nothing() -> None:
+    subprocess.run([Path(sys.executable).parent / "shellcheck", *SCRIPTS], check=True)

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Train on eight Ascend devices. Further flags are those of `python -m training.train`.
+set -euo pipefail
+if (($# < 2)); then
+  echo "usage: bash run_distribute_train.sh RANK_TABLE_FILE DATA_PATH [FLAGS]" >&2
+  exit 2
+fi
+exec "${PYTHON:-python}" -m training.train --platform "${PLATFORM:-Ascend}" \
+  --is_distributed 1 --group_size "${PROCESSES:-8}" --rank_table "$1" \
+  --recipe "${RECIPE:-resnext152_imagenet_ascend_8p}" --data_dir "$2" "${@:3}"
