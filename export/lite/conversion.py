@@ -117,11 +117,11 @@ def _run(python: Path, settings: dict[str, object]) -> str:
         )
     except OSError as error:
         raise ExportError(f"{python} cannot be run: {error}; see --lite-python") from error
-    logger.debug("%s", done.stderr)
     if done.returncode:
+        logger.error("%s", done.stderr)
         raise ExportError(
             f"{python} cannot convert {settings['model']} for MindSpore Lite (exit code "
-            f"{done.returncode}): {done.stderr.strip()[-1000:]}"
+            f"{done.returncode}): {done.stderr.strip().rpartition(chr(10))[2]}"
         )
     return done.stdout
 

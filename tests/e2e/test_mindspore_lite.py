@@ -1,0 +1,155 @@
+"""The shipped bundle, converted, through a real server on the real MindSpore Lite."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+from numpy.typing import NDArray
+
+from clients.client import ClassifierClient
+from clients.types import Prediction
+from export.contract.bundle import Bundle
+from protos import classifier_pb2 as pb
+from protos.classifier_pb2_grpc import ClassifierStub
+from serving.backends import Device, load, predict
+from tests.e2e.conftest import FASHION_MNIST, ROOT, Server, metric, serve
+from training.datasets import open_dataset
+
+SAMPLE = ROOT / "examples/images/bag_30.png"
+
+
+@contextmanager
+def lite_server(bundle: Path, python: Path, *flags: str) -> Iterator[Server]:
+    """Serve with one worker."""
+    runtime = ["--runtime", "mindspore-lite", "--lite-python", str(python)]
+    with serve(bundle, *runtime, "--instances", "1", *flags) as server:
+        yield server
+
+
+def worker(server: Server) -> psutil.Process:
+    [process] = psutil.Process(server.process.pid).children()
+    return process
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+
+
+def test_all_test_images_give_what_onnx_runtime_gives_in_every_bucket(
+    lite_bundle: Path, lite_python: Path
+) -> None:
+    dataset = open_dataset(FASHION_MNIST, "test")
+    encoded = [dataset.encoded(index) for index in range(len(dataset))]
+    bundle = Bundle.open(lite_bundle)
+    file = bundle.file("onnx", "fp32")
+    [onnx] = load(lite_bundle, bundle.manifest, file, device=Device("cpu"))
+    expected = predict(
+        onnx, file.buckets, np.stack([bundle.manifest.transform.decode(data) for data in encoded])
+    )
+    with lite_server(lite_bundle, lite_python) as server:
+        actual = _in_every_bucket(server, encoded, file.buckets)
+    np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=0)
+    labels = [dataset.label(index) for index in range(len(dataset))]
+    assert bundle.manifest.accuracy
+    correct = bundle.manifest.accuracy.top1_correct
+    assert (actual.argmax(1) == labels).sum() == (expected.argmax(1) == labels).sum() == correct
+
+
+def _in_every_bucket(
+    server: Server, encoded: list[bytes], buckets: list[int]
+) -> NDArray[np.float32]:
+    """Classify all images, the first ones in batches that fill each bucket, the others as usual."""
+    results: list[Prediction] = []
+    with ClassifierClient(server.grpc) as client:
+        for bucket in buckets:
+            start = len(results)
+            results += _one_and_a_batch(server, client, encoded[start : start + 1 + bucket])
+            assert {r.timing.batch_images for r in results[start + 1 :]} == {bucket}
+        for first in range(len(results), len(encoded), 128):
+            results += _ask(client, encoded[first : first + 128])
+    return np.array([result.probabilities for result in results], np.float32)
+
+
+def _one_and_a_batch(
+    server: Server, client: ClassifierClient, images: list[bytes]
+) -> list[Prediction]:
+    """Hold the worker with the first image until all others wait, so that they run together."""
+    with ThreadPoolExecutor(2) as callers:
+        with _held(worker(server)):
+            first = callers.submit(_ask, client, images[:1])
+            until(lambda: metric(server, "serving_inflight_images") == 1)
+            until(lambda: metric(server, "serving_queue_images") == 0)
+            others = callers.submit(_ask, client, images[1:])
+            until(lambda: metric(server, "serving_queue_images") == len(images) - 1)
+        return first.result() + others.result()
+
+
+@contextmanager
+def _held(process: psutil.Process) -> Iterator[None]:
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+def _ask(client: ClassifierClient, images: Sequence[bytes | Path]) -> list[Prediction]:
+    results = client.classify(images, full_probabilities=True, timeout_s=120)
+    assert all(isinstance(result, Prediction) for result in results)
+    return cast("list[Prediction]", results)
+
+
+def _fail(server: Server) -> str:
+    """Ask once, without the client's retries; return what the server says of its failure."""
+    request = pb.ClassifyRequest(images=[pb.Image(encoded=SAMPLE.read_bytes())])
+    options = [("grpc.enable_retries", 0)]
+    with (
+        grpc.insecure_channel(server.grpc, options) as channel,
+        pytest.raises(grpc.RpcError) as failed,
+    ):
+        ClassifierStub(channel).Classify(request, timeout=120)
+    assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+    return str(failed.value.details())
+
+
+def test_a_killed_worker_costs_its_batch_and_nothing_else(
+    lite_bundle: Path, lite_python: Path
+) -> None:
+    files = set(Path("/dev/shm").iterdir())
+    with (
+        lite_server(lite_bundle, lite_python) as server,
+        ClassifierClient(server.grpc) as client,
+        ThreadPoolExecutor(1) as callers,
+    ):
+        before = _ask(client, [SAMPLE])
+        killed = worker(server)
+        killed.suspend()  # so that the batch is not over before it is killed
+        lost = callers.submit(_fail, server)
+        until(lambda: metric(server, "serving_inflight_images") == 1)
+        until(lambda: metric(server, "serving_queue_images") == 0)
+        killed.kill()
+        assert f"worker {killed.pid} ended with -9" in lost.result(60)
+        assert _ask(client, [SAMPLE])[0].probabilities == before[0].probabilities
+        assert worker(server).pid != killed.pid
+    assert set(Path("/dev/shm").iterdir()) == files
+
+
+def test_a_hanging_worker_costs_its_batch_at_the_deadline(
+    lite_bundle: Path, lite_python: Path
+) -> None:
+    with (
+        lite_server(lite_bundle, lite_python, "--batch-timeout-s", "1") as server,
+        ClassifierClient(server.grpc) as client,
+    ):
+        worker(server).suspend()
+        assert "did not answer within 1 s and was killed" in _fail(server)
+        _ask(client, [SAMPLE])
