@@ -7,7 +7,11 @@ RECIPE ?= fashion_mnist_cpu
 PLATFORM ?= CPU
 # From the Debian package of the same name; any other folder is left to whoever names it.
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
+PROMETHEUS := /usr/bin/prometheus
 DATA ?= $(FASHION_MNIST)
+PROCESSES ?= 1
+GROUP = $(if $(filter-out 1,$(PROCESSES)),--is_distributed 1 --group_size $(PROCESSES)) \
+  $(if $(RANK_TABLE),--rank_table $(RANK_TABLE))
 CHECKPOINT ?= outputs/latest/best_acc.ckpt
 FORMATS ?= ONNX,MINDIR
 PRECISION ?= fp32
@@ -44,8 +48,8 @@ setup: $(VENV)/.dev ## Install everything: serving, training, export, tests
 
 lite-env: $(LITE)/.lite ## Install MindSpore Lite, in an environment of its own (PYTHON37=)
 
-train: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Train a checkpoint (RECIPE=, DATA=, PLATFORM=)
-	$(PY) -m training.train --recipe $(RECIPE) --data_dir $(DATA) --platform $(PLATFORM)
+train: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Train a checkpoint (RECIPE=, DATA=, PLATFORM=, PROCESSES=, RANK_TABLE=, ARGS=)
+	$(PY) -m training.train --recipe $(RECIPE) --data_dir $(DATA) --platform $(PLATFORM) $(GROUP) $(ARGS)
 
 eval: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Evaluate a checkpoint (CHECKPOINT=, DATA=, PLATFORM=)
 	$(PY) -m training.eval --pretrained $(CHECKPOINT) --data_dir $(DATA) --platform $(PLATFORM)
@@ -146,6 +150,9 @@ $(LITE)/.lite: requirements/lite.txt
 	$(LITE)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<
 	touch $@
 
-$(FASHION_MNIST):
-	@if [ $$(id -u) != 0 ]; then echo "run: sudo apt-get install dataset-fashion-mnist"; exit 1; fi
-	apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes dataset-fashion-mnist
+$(FASHION_MNIST): package := dataset-fashion-mnist
+$(PROMETHEUS): package := prometheus
+$(FASHION_MNIST) $(PROMETHEUS):
+	@if [ $$(id -u) != 0 ]; then echo "run: sudo apt-get install $(package)"; exit 1; fi
+	apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install --quiet=2 --yes --no-install-recommends $(package)
