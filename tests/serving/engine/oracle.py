@@ -1,0 +1,89 @@
+"""What somebody decides who knows how long everything takes, now and later."""
+
+import bisect
+import heapq
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from serving.backends import fit
+
+
+class Image(NamedTuple):
+    """An image that was admitted."""
+
+    deadline: float
+    order: int
+    decode_s: float
+
+
+@dataclass
+class World:
+    """Everything in flight: images by deadline, and when what is busy will be free.
+
+    Images wait for a decoder, are decoded, and wait for a device; earliest deadline first. A device
+    takes its share of those that wait, filled up to a bucket, and needs `times[bucket]` seconds.
+    Who would be late in the smallest bucket is left out, except for the image in question.
+    """
+
+    now: float
+    threads: int
+    times: Mapping[int, float]
+    devices: list[float]
+    undecoded: list[Image] = field(default_factory=list)
+    decoding: list[tuple[float, Image]] = field(default_factory=list)
+    ready: list[Image] = field(default_factory=list)
+
+    def finish(self, image: Image) -> float:
+        """Return when a new image would be answered; nothing of the world changes."""
+        future = World(
+            self.now,
+            self.threads,
+            self.times,
+            [*self.devices],
+            sorted([*self.undecoded, image]),
+            sorted(self.decoding),
+            sorted(self.ready),
+        )
+        while (end := future._start(image)) is None:
+            future._advance()
+        return end
+
+    def _start(self, image: Image) -> float | None:
+        """Give work to whatever is free; return when the image ends, if it was among it."""
+        while self.undecoded and len(self.decoding) < self.threads:
+            begun = self.undecoded.pop(0)
+            heapq.heappush(self.decoding, (self.now + begun.decode_s, begun))
+        for index, free in enumerate(self.devices):
+            if free <= self.now and (batch := self._take(image)):
+                self.devices[index] = self.now + self.times[self._fit(len(batch))]
+                if image in batch:
+                    return self.devices[index]
+        return None
+
+    def _take(self, image: Image) -> list[Image]:
+        """Return a device's share of those that can be in time, as many as the first can bear."""
+        share = math.ceil(len(self.ready) / len(self.devices))
+        self.ready = [held for held in self.ready if held is image or not self._is_late(held)]
+        if not self.ready:
+            return []
+        spare_s = self.ready[0].deadline - self.now
+        largest = self._fit(min(share, max(self.times)))
+        sizes = [size for size in self.times if size <= largest and self.times[size] <= spare_s]
+        size = max(sizes, default=min(self.times))
+        batch, self.ready = self.ready[:size], self.ready[size:]
+        return batch
+
+    def _is_late(self, image: Image) -> bool:
+        return self.now + min(self.times.values()) > image.deadline
+
+    def _fit(self, images: int) -> int:
+        return fit(sorted(self.times), images)
+
+    def _advance(self) -> None:
+        """Let time pass to the next event."""
+        ends = [end for end, _ in self.decoding]
+        self.now = min([*ends, *(free for free in self.devices if free > self.now)])
+        while self.decoding and self.decoding[0][0] <= self.now:
+            bisect.insort(self.ready, heapq.heappop(self.decoding)[1])

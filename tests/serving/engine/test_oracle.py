@@ -1,0 +1,213 @@
+"""Admission on a virtual clock against an oracle that knows all service times."""
+
+import asyncio
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import pytest
+
+from serving.backends import fit
+from serving.engine.batcher import Batch, Batcher
+from serving.engine.buckets import Buckets
+from serving.engine.decode_pool import DecodePool
+from serving.engine.forecast import Forecast
+from serving.engine.job import Call, ImageJob
+from serving.engine.latency import BatchLatency
+from serving.engine.sources import Size
+from tests.serving.engine.oracle import Image, World
+from tests.support.serving import VirtualClock, grey
+
+TIMES = {1: 0.010, 2: 0.017, 4: 0.030, 8: 0.055}
+# Where the oracle sees an image end less than a batch from its deadline, either decision is right.
+MARGIN_S = TIMES[8]
+ASK_EVERY = 3
+CAPACITY = 8 / TIMES[8]
+DECODE_S_PER_MEGAPIXEL = 0.005
+
+
+class SimulatedDevice:
+    """A device that needs the stated time for a batch."""
+
+    def __init__(self) -> None:
+        self.free_at = self.truly_free_at = 0.0
+
+
+class Simulation:
+    """The engine's queues and forecast, the real ones, between simulated decoders and devices."""
+
+    def __init__(self, devices: int, threads: int = 2) -> None:
+        self.clock, self.slowness, self.batches = VirtualClock(), 1.0, 0
+        self.latency = BatchLatency(self.clock)
+        for bucket, seconds in TIMES.items():
+            self.latency.seed(bucket, seconds)
+        buckets = Buckets(list(TIMES), self.latency)
+        self.devices = [SimulatedDevice() for _ in range(devices)]
+        self.late: list[ImageJob] = []
+        self.batcher = Batcher(
+            buckets=buckets,
+            latency=self.latency,
+            devices=lambda: devices,
+            clock=self.clock,
+            on_dead=self.late.extend,
+        )
+        self.decoders = DecodePool(threads, self._decode)
+        for _ in range(50):
+            self.decoders._latency.observe("raw", 1_000_000, DECODE_S_PER_MEGAPIXEL)
+        self.forecast = Forecast(self.decoders, self.batcher, buckets, self.latency, self.clock)
+        self.waiting: dict[ImageJob, Image] = {}
+        self.decoding: list[tuple[float, Image]] = []
+        self.answered: list[tuple[ImageJob, float]] = []
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+
+    def at(self, when: float, event: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (when, next(self._order), event))
+
+    def run(self) -> None:
+        """Let everything happen, in its order."""
+        while self._events:
+            self.clock.now, _, event = heapq.heappop(self._events)
+            event()
+            while len(self.decoders) and len(self.decoding) < self.decoders.threads:
+                self.decoders.step()
+            for device in self.devices:
+                if device.truly_free_at <= self.clock.now and (batch := self.batcher.poll()):
+                    self._run(device, batch)
+
+    def accepts(self, image: Image, size: Size) -> bool:
+        end = self.forecast.finish(
+            image.deadline, self.devices, decode_s=self.decoders.estimate(size)
+        )
+        return not self.forecast.refuses(image.deadline, end)
+
+    def admit(self, image: Image, size: Size) -> None:
+        call = Call(1, asyncio.get_running_loop().create_future())
+        job = ImageJob(grey(1), size, call, 0, image.deadline, self.clock.now, image.decode_s)
+        self.waiting[job] = image
+        self.decoders.put([job])
+
+    def world(self) -> World:
+        decoding = {image for _, image in self.decoding}
+        queued = [entry[2] for entry in self.batcher._queue._entries]
+        ready = [self.waiting[job] for job in queued]
+        undecoded = set(self.waiting.values()) - decoding - set(ready)
+        times = {bucket: self.slowness * seconds for bucket, seconds in TIMES.items()}
+        free = [device.truly_free_at for device in self.devices]
+        return World(
+            self.clock.now,
+            self.decoders.threads,
+            times,
+            free,
+            list(undecoded),
+            list(self.decoding),
+            ready,
+        )
+
+    def _decode(self, job: ImageJob) -> None:
+        entry = (self.clock.now + self.waiting[job].decode_s, self.waiting[job])
+        self.decoding.append(entry)
+
+        def decoded() -> None:
+            self.decoding.remove(entry)
+            assert self.batcher.put(job)
+
+        self.at(entry[0], decoded)
+
+    def _run(self, device: SimulatedDevice, batch: Batch) -> None:
+        bucket = fit(list(TIMES), len(batch.jobs))
+        seconds = TIMES[bucket] * self.slowness
+        device.free_at = self.clock.now + self.latency.bound(bucket)
+        device.truly_free_at = self.clock.now + seconds
+        for job in (*batch.jobs, *self.late):
+            del self.waiting[job]
+        self.late.clear()
+
+        def done() -> None:
+            self.batches += 1
+            device.free_at = 0.0
+            self.latency.observe(bucket, seconds)
+            self.answered += [(job, self.clock.now) for job in batch.jobs]
+
+        self.at(device.truly_free_at, done)
+
+
+class Decision(NamedTuple):
+    """What was decided, and how long before its deadline the oracle sees the image end."""
+
+    accepted: bool
+    spare_s: float
+    batches: int
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.accepted != (self.spare_s >= 0)
+
+
+def simulate(
+    simulation: Simulation,
+    load: float,
+    seconds: float,
+    timeouts_s: Sequence[float] = (0.02, 0.1, 0.3, 1.0),
+) -> list[Decision]:
+    """Let images arrive at `load` times the capacity; return what was decided."""
+    chance, decisions = random.Random(1), []
+
+    def arrive(order: int) -> None:
+        pixels = chance.choice([100_000, 500_000, 2_000_000])
+        image = Image(
+            simulation.clock.now + chance.choice(timeouts_s),
+            order,
+            DECODE_S_PER_MEGAPIXEL * pixels / 1e6,
+        )
+        size = Size("raw", pixels, 0)
+        accepted = simulation.accepts(image, size)
+        if order % ASK_EVERY == 0:  # the oracle takes its time
+            spare_s = image.deadline - simulation.world().finish(image)
+            decisions.append(Decision(accepted, spare_s, simulation.batches))
+        if accepted:
+            simulation.admit(image, size)
+
+    when, rate = simulation.clock.now, load * len(simulation.devices) * CAPACITY
+    for order in range(int(seconds * rate)):
+        when += chance.expovariate(rate)
+        simulation.at(when, partial(arrive, order))
+    simulation.run()
+    return decisions
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("load", [0.3, 1.0, 3.0])
+async def test_decides_as_the_oracle_does(devices: int, load: float) -> None:
+    simulation = Simulation(devices)
+    decisions = simulate(simulation, load, seconds=2)
+    clear = [decision for decision in decisions if abs(decision.spare_s) > MARGIN_S]
+    assert len(clear) > len(decisions) / 4
+    assert [decision for decision in clear if decision.is_wrong] == []
+
+
+async def test_three_times_the_capacity_leaves_the_devices_busy_and_nobody_late() -> None:
+    simulation = Simulation(devices=1)
+    simulate(simulation, load=3.0, seconds=5, timeouts_s=[1.0])
+    in_time = [job for job, end in simulation.answered if end <= job.deadline]
+    assert len(in_time) >= 0.9 * 5 * CAPACITY
+    assert len(in_time) >= 0.99 * len(simulation.answered)
+
+
+async def test_twenty_batches_after_a_slowdown_it_decides_right_again() -> None:
+    simulation = Simulation(devices=1)
+    seen: list[int] = []
+
+    def slow_down() -> None:
+        simulation.slowness = 3.0
+        seen.append(simulation.batches)
+
+    simulation.at(simulation.clock.now + 2, slow_down)
+    decisions = simulate(simulation, load=1.0, seconds=5)
+    after = [decision for decision in decisions if decision.batches >= seen[0] + 20]
+    clear = [decision for decision in after if abs(decision.spare_s) > 3 * MARGIN_S]
+    assert len(clear) > len(after) / 8
+    assert [decision for decision in clear if decision.is_wrong] == []
