@@ -66,6 +66,12 @@ def open_dataset(data_dir: Path, split: Split) -> Dataset:
     return _open_folders(data_dir, split)
 
 
+def beside(data_dir: Path) -> Path:
+    """Return the folder val/ beside a folder train/, as ImageNet comes; else the folder itself."""
+    val = data_dir.parent / "val"
+    return val if data_dir.name == "train" and val.is_dir() else data_dir
+
+
 @dataclass(frozen=True)
 class IdxDataset:
     """Grey images held in memory: uint8 (N, height, width) and (N,)."""

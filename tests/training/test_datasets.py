@@ -10,7 +10,7 @@ from PIL import Image
 
 from export.contract.decoders import decode
 from training.config import FASHION_MNIST
-from training.datasets import Dataset, open_dataset
+from training.datasets import Dataset, beside, open_dataset
 from training.errors import DatasetError
 
 
@@ -75,6 +75,15 @@ def test_train_and_val_are_found_below_a_common_folder(tmp_path: Path) -> None:
     image_folder(tmp_path / "val", ["ant", "bee", "cat"])
     assert len(open_dataset(tmp_path, "train")) == 3
     assert len(open_dataset(tmp_path, "test")) == 6
+
+
+def test_val_beside_train_is_found(tmp_path: Path) -> None:
+    for name in ("train", "val", "other"):
+        (tmp_path / name).mkdir()
+    assert beside(tmp_path / "train") == tmp_path / "val"
+    assert beside(tmp_path / "other") == tmp_path / "other"
+    (tmp_path / "val").rmdir()
+    assert beside(tmp_path / "train") == tmp_path / "train"
 
 
 def test_one_source_tells_that_the_images_are_the_same(tmp_path: Path) -> None:
