@@ -29,7 +29,8 @@ def write(deployment: Deployment, path: Path) -> None:
     parameters = deployment.network.parameters_dict()
     weights = {name: parameter.asnumpy() for name, parameter in parameters.items()}
     fold_batch_norm(graph, weights)
-    graph.initializer.extend(numpy_helper.from_array(w, name) for name, w in weights.items())
+    for name in list(weights):
+        graph.initializer.append(numpy_helper.from_array(weights.pop(name), name))
     _make_regular(graph)
     save(model, path)
     onnx.checker.check_model(path, full_check=True)

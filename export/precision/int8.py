@@ -3,22 +3,21 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from export.contract.transform import Pixels
 from export.errors import PrecisionError
 from export.evaluation import EvaluationSet, Probabilities
 from export.precision.calibration import METHODS
 from export.precision.quantizer import Quantizer
 from export.precision.report import Method, Quantization
+from export.precision.search import fewest
 from export.precision.session import answers
 from export.precision.training_images import HeldImages, split
 
-RANKING_IMAGES = 256
 # A file with more of its layers in float is no int8 file.
 LARGEST_PART_IN_FLOAT = 0.5
 
@@ -68,49 +67,66 @@ class _Search:
         self.calibration, self.held_out = calibration, held_out
         self.fp32 = answers(source, held_out.batches(task.batch), task.batch)
         self.fp32_correct = _correct(self.fp32, held_out)
+        self.tried: dict[int, list[float]] = {}
 
     def run(self) -> Quantization:
-        """Keep one more layer in float, the most sensitive first, until the bound is met."""
-        scores = {method: self._score(method) for method in METHODS}
-        method = max(scores, key=lambda m: scores[m])
-        logger.info("int8: %s calibration is the most accurate", method)
-        tried = []
-        for kept in self._candidates(method):
-            self.quantizer.write(self.target, method, kept=kept)
-            drops = list(self._drops())
-            tried.append(f"{len(kept)} in float: {' and '.join(f'{d:.2f}' for d in drops)}")
-            logger.info("int8: layers %s points", tried[-1])
-            if drops[-1] <= self.task.max_drop:
-                return self._report(method, {m: s[0] for m, s in scores.items()}, kept, drops[-1])
-        raise PrecisionError(
+        """Keep as few layers in float as meet the bound, the most sensitive first."""
+        logger.info("int8: %s calibration is the most accurate", self.method)
+        most = int(LARGEST_PART_IN_FLOAT * len(self.quantizer.layers))
+        count = fewest(most, self._suffices)
+        if count is None:
+            raise self._costs_too_much(most)
+        if count != list(self.tried)[-1]:
+            self._write(count)
+        return self._report(count)
+
+    @cached_property
+    def scores(self) -> dict[Method, tuple[int, float]]:
+        """How good each method of calibration is: images right, then nearness to fp32."""
+        return {method: self._score(method) for method in METHODS}
+
+    @cached_property
+    def method(self) -> Method:
+        """The best method of calibration."""
+        return max(self.scores, key=lambda method: self.scores[method])
+
+    @cached_property
+    def ranking(self) -> list[str]:
+        """The layers by what int8 does to each one's output, worst first."""
+        logger.info("int8: ranking %d layers", len(self.quantizer.layers))
+        noise = self.quantizer.noise(self.method)
+        return sorted(noise, key=lambda layer: -noise[layer])
+
+    def _kept(self, count: int) -> list[str]:
+        return self.ranking[:count] if count else []
+
+    def _write(self, count: int) -> None:
+        self.quantizer.write(self.target, self.method, kept=self._kept(count))
+
+    def _suffices(self, count: int) -> bool:
+        """Write the file with that many layers in float; return whether it is within the bound."""
+        self._write(count)
+        self.tried[count] = list(self._drops())
+        logger.info("int8: layers %s points", self._told(count))
+        return self.tried[count][-1] <= self.task.max_drop
+
+    def _told(self, count: int) -> str:
+        return f"{count} in float: {' and '.join(f'{drop:.2f}' for drop in self.tried[count])}"
+
+    def _costs_too_much(self, most: int) -> PrecisionError:
+        tried = "; ".join(self._told(count) for count in sorted(self.tried))
+        return PrecisionError(
             f"int8 costs more top-1 accuracy than --max-accuracy-drop allows, "
-            f"{self.task.max_drop:g} points, even with {len(kept)} of "
-            f"{len(self.quantizer.layers)} layers in float, so nothing was exported. Points lost "
-            f"on {len(self.held_out)} held-out training images, and on the evaluation set where "
-            f"those were within the bound, by layers {'; '.join(tried)}"
+            f"{self.task.max_drop:g} points, even with {most} of {len(self.quantizer.layers)} "
+            f"layers in float, so nothing was exported. Points lost on {len(self.held_out)} "
+            f"held-out training images, and on the evaluation set where those were within the "
+            f"bound, by layers {tried}"
         )
 
     def _score(self, method: Method) -> tuple[int, float]:
-        """Return how good a method is: images right, then nearness to fp32."""
         self.quantizer.write(self.target, method, kept=[])
         actual = self._answers(self.held_out)
         return _correct(actual, self.held_out), -float(np.abs(actual - self.fp32).mean())
-
-    def _candidates(self, method: Method) -> Iterator[list[str]]:
-        """Yield layers to keep in float: none, then ever more of the most sensitive."""
-        yield []
-        ranking = self._ranking(method)
-        for count in range(1, int(LARGEST_PART_IN_FLOAT * len(ranking)) + 1):
-            yield ranking[:count]
-
-    def _ranking(self, method: Method) -> list[str]:
-        """Return the layers by what each one alone in int8 does to the answers, worst first."""
-        effects, layers = {}, self.quantizer.layers
-        for layer in layers:
-            self.quantizer.write(self.target, method, kept=[o for o in layers if o != layer])
-            actual = self._answers(self.held_out, RANKING_IMAGES)
-            effects[layer] = float(np.abs(actual - self.fp32[: len(actual)]).mean())
-        return sorted(effects, key=lambda layer: -effects[layer])
 
     def _drops(self) -> Iterator[float]:
         """Yield the points of top-1 lost, held-out first; a bad file stops there."""
@@ -121,25 +137,20 @@ class _Search:
             judge = self.task.evaluation
             yield 100 * (self.task.correct - _correct(self._answers(judge), judge)) / len(judge)
 
-    def _answers(
-        self, images: EvaluationSet | HeldImages, limit: int | None = None
-    ) -> Probabilities:
+    def _answers(self, images: EvaluationSet | HeldImages) -> Probabilities:
         batch = self.task.batch
-        batches: Iterator[Pixels] = images.batches(batch)
-        return answers(self.target, islice(batches, limit and -(-limit // batch)), batch)
+        return answers(self.target, images.batches(batch), batch)
 
-    def _report(
-        self, method: Method, correct: dict[Method, int], kept: list[str], drop: float
-    ) -> Quantization:
+    def _report(self, count: int) -> Quantization:
         return Quantization(
-            method=method,
+            method=self.method,
             calibration_images=len(self.calibration),
             held_out_images=len(self.held_out),
-            held_out_correct=correct,
+            held_out_correct={method: score[0] for method, score in self.scores.items()},
             held_out_fp32_correct=self.fp32_correct,
             layers=len(self.quantizer.layers),
-            kept_in_float=kept,
-            accuracy_drop=drop,
+            kept_in_float=self._kept(count),
+            accuracy_drop=self.tried[count][-1],
             max_accuracy_drop=self.task.max_drop,
         )
 

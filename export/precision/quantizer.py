@@ -5,6 +5,7 @@ int8 weight saturates at 16 bits, and the same file answers otherwise there than
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import onnx
@@ -22,6 +23,7 @@ from export.formats.storage import data_path, save
 from export.precision.calibration import METHODS, calibrate
 from export.precision.names import name_nodes
 from export.precision.report import Method
+from export.precision.sensitivity import noise
 from export.precision.training_images import HeldImages
 
 LAYERS = ("Conv", "Gemm", "MatMul")
@@ -30,7 +32,7 @@ LAYERS = ("Conv", "Gemm", "MatMul")
 OPERATORS = [*LAYERS, "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool",
     "MaxPool", "Relu", "Reshape"]  # fmt: skip
 
-
+RANKING_IMAGES = 64
 # DequantizeLinear takes a scale per channel from here on.
 LEAST_OPSET = 13
 
@@ -49,9 +51,9 @@ class Quantizer:
 
     def __init__(self, source: Path, scratch: Path, images: HeldImages, batch: int) -> None:
         self._scratch, self._images, self._batch = scratch, images, batch
-        self._model = scratch / "preprocessed.onnx"
-        self._external = _preprocess(source, self._model)
-        self.layers = _layers(onnx.load(self._model, load_external_data=False))
+        self.model = scratch / "preprocessed.onnx"
+        self._external = _preprocess(source, self.model)
+        self.layers = _layers(onnx.load(self.model, load_external_data=False))
         if not self.layers:
             raise PrecisionError(
                 f"int8: this model has no {', '.join(LAYERS)} with constant weights that could be "
@@ -59,7 +61,7 @@ class Quantizer:
             )
         for method in METHODS:
             calibrate(
-                self._model,
+                self.model,
                 method,
                 OPERATORS,
                 self._batches(),
@@ -72,7 +74,7 @@ class Quantizer:
         # ONNX appends to external data that is there.
         data_path(target).unlink(missing_ok=True)
         quantize_static(
-            self._model,
+            self.model,
             target,
             calibration_cache_path=self._ranges(method),
             calibrate_method=METHODS[method],
@@ -87,6 +89,13 @@ class Quantizer:
             # What goes into the softmax keeps its precision.
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
         )
+
+    def noise(self, method: Method) -> dict[str, float]:
+        """Return noise over signal of every layer, were it the only one in int8."""
+        whole = self._scratch / "whole.onnx"
+        self.write(whole, method, kept=[])
+        few = islice(self._batches(), max(1, RANKING_IMAGES // self._batch))
+        return noise(self.model, whole, self.layers, few, self._scratch / "probe.onnx")
 
     def _ranges(self, method: Method) -> Path:
         return self._scratch / f"{method}.json"
