@@ -1,6 +1,7 @@
 """A checkpoint is <stem>.ckpt, the weights, and <stem>.json, what they are and expect.
 
-The .json holds the digest of the .ckpt, so that neither can stand beside another's.
+The weights may be .safetensors as well. The .json holds their digest, so that neither can stand
+beside another's. <stem>.npz, where there is one, is the rest of what resuming needs.
 """
 
 import tempfile
@@ -9,21 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import mindspore
 import numpy as np
 from mindspore import Parameter, Tensor, nn
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from export.contract.bundle import sha256
 from export.contract.manifest import Normalization, Sha256
 from export.contract.transform import Transform
+from training import weight_files
 from training.errors import CheckpointError
 from training.metrics import Metrics
 from training.resnext import build
-
-Parameters = dict[str, NDArray[Any]]
-FILE_MODE = 0o644  # mindspore writes 0400
+from training.weight_files import FILE_MODE, Arrays
 
 
 class CheckpointInfo(BaseModel):
@@ -33,7 +31,7 @@ class CheckpointInfo(BaseModel):
 
     schema_version: Literal[1] = Field(1, alias="schema")
     sha256: Sha256 | None = Field(
-        None, description="of the .ckpt; null in files of before the field"
+        None, description="of the weights; null in files of before the field"
     )
     architecture: str
     num_classes: int
@@ -51,22 +49,39 @@ class CheckpointInfo(BaseModel):
 class Checkpoint:
     """Weights by parameter name, and what they mean."""
 
-    parameters: Parameters
+    parameters: Arrays
     info: CheckpointInfo
 
 
-def save(net: nn.Cell, info: CheckpointInfo, path: Path) -> None:
-    """Write path (.ckpt) and its .json, each atomically, readable by everyone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        weights, text = Path(folder, "new.ckpt"), Path(folder, "new.json")
-        mindspore.save_checkpoint(net, str(weights))
-        info = info.model_copy(update={"sha256": sha256(weights)})
-        text.write_text(info.model_dump_json(indent=2) + "\n")
-        for file in (weights, text):
-            file.chmod(FILE_MODE)
-        text.replace(path.with_suffix(".json"))
-        weights.replace(path)
+def save(net: nn.Cell, info: CheckpointInfo, path: Path, state: Arrays | None = None) -> None:
+    """Write the weights, the .json and, given a state, the .npz; the weights appear last.
+
+    Whoever finds the weights finds the others, whenever the process is killed. Raises
+    CheckpointError where they cannot be written, as when the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+            new = Path(folder, path.name)
+            _write(net, info, new, state)
+            for suffix in (".json", ".npz", path.suffix):
+                if new.with_suffix(suffix).exists():
+                    new.with_suffix(suffix).replace(path.with_suffix(suffix))
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror}; make room there, or say where there is some, "
+            f"--ckpt_path; earlier checkpoints are as they were"
+        ) from error
+
+
+def _write(net: nn.Cell, info: CheckpointInfo, path: Path, state: Arrays | None) -> None:
+    weight_files.write({p.name: p.asnumpy() for p in net.get_parameters()}, path)
+    if state is not None:
+        weight_files.write(state, path.with_suffix(".npz"))
+    info = info.model_copy(update={"sha256": sha256(path)})
+    text = path.with_suffix(".json")
+    text.write_text(info.model_dump_json(indent=2) + "\n")
+    text.chmod(FILE_MODE)
 
 
 def load(path: Path) -> Checkpoint:
@@ -74,13 +89,17 @@ def load(path: Path) -> Checkpoint:
     for file in (path, path.with_suffix(".json")):
         if not file.is_file():
             raise CheckpointError(f"no file {file}; a checkpoint is <stem>.ckpt and <stem>.json")
+    info = read_info(path)
+    _check_digest(path, info)
+    return Checkpoint(weight_files.read(path), info)
+
+
+def read_info(path: Path) -> CheckpointInfo:
+    """Read the .json of a checkpoint alone; raise CheckpointError if it is no such file."""
     try:
-        info = CheckpointInfo.model_validate_json(path.with_suffix(".json").read_bytes())
-        _check_digest(path, info)
-        parameters = mindspore.load_checkpoint(str(path))
-    except (ValidationError, ValueError) as error:
+        return CheckpointInfo.model_validate_json(path.with_suffix(".json").read_bytes())
+    except ValidationError as error:
         raise CheckpointError(f"{path} is not a checkpoint: {error}") from error
-    return Checkpoint({name: value.asnumpy() for name, value in parameters.items()}, info)
 
 
 def _check_digest(path: Path, info: CheckpointInfo) -> None:
@@ -91,27 +110,31 @@ def _check_digest(path: Path, info: CheckpointInfo) -> None:
         )
 
 
-def restore(net: nn.Cell, parameters: Mapping[str, NDArray[Any]]) -> None:
+def restore(net: nn.Cell, parameters: Arrays) -> None:
     """Set every parameter of the network; raise CheckpointError listing what does not fit."""
-    wanted = {parameter.name: parameter for parameter in net.get_parameters()}
-    problems = list(_problems(wanted, parameters))
+    set_parameters({parameter.name: parameter for parameter in net.get_parameters()}, parameters)
+
+
+def set_parameters(wanted: Mapping[str, Parameter], found: Arrays) -> None:
+    """Set each parameter by its name; raise CheckpointError listing what does not fit."""
+    problems = list(_problems(wanted, found))
     if problems:
         raise CheckpointError("the checkpoint does not fit: " + "; ".join(problems))
     for name, parameter in wanted.items():
-        parameter.set_data(Tensor(np.ascontiguousarray(parameters[name])))
+        parameter.set_data(Tensor(np.asarray(found[name], order="C"), parameter.dtype))
 
 
-def _problems(
-    wanted: Mapping[str, Parameter], parameters: Mapping[str, NDArray[Any]]
-) -> Iterator[str]:
+def _problems(wanted: Mapping[str, Parameter], parameters: Arrays) -> Iterator[str]:
     yield from (f"missing: {name}" for name in sorted(wanted.keys() - parameters.keys()))
     yield from (f"left over: {name}" for name in sorted(parameters.keys() - wanted.keys()))
     for name in sorted(wanted.keys() & parameters.keys()):
         found, shape = parameters[name], tuple(wanted[name].shape)
         if found.shape != shape:
             yield f"{name} has shape {found.shape}, the network {shape}"
-        if not np.issubdtype(found.dtype, np.floating):
-            yield f"{name} holds {found.dtype}, not floating-point numbers"
+        whole = np.issubdtype(wanted[name].asnumpy().dtype, np.integer)
+        if not np.issubdtype(found.dtype, np.integer if whole else np.floating):
+            right = "integers" if whole else "floating-point numbers"
+            yield f"{name} holds {found.dtype}, not {right}"
 
 
 def load_network(path: Path) -> tuple[nn.Cell, CheckpointInfo]:

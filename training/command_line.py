@@ -1,7 +1,7 @@
 """What the entries share: settings from the command line, a log, exit codes."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -9,7 +9,7 @@ from pydantic_settings import CliApp, SettingsError
 
 from training import launch
 from training.config import CommonConfig
-from training.errors import RecipeError, TrainingError
+from training.errors import TrainingError
 from training.terminal import log_to_stdout
 
 Config = TypeVar("Config", bound=CommonConfig)
@@ -29,8 +29,8 @@ def run(
     try:
         config = CliApp.run(settings, cli_args=arguments)
     except ValidationError as error:
-        return _fail("\n".join(_explain(e["loc"], e["msg"]) for e in error.errors()), USAGE)
-    except (SettingsError, RecipeError) as error:
+        return _fail("\n".join(_explain(error)), USAGE)
+    except (SettingsError, TrainingError) as error:
         return _fail(str(error), USAGE)
     try:
         if launch.needed(config):
@@ -45,8 +45,12 @@ def run(
     return 0
 
 
-def _explain(location: tuple[int | str, ...], message: str) -> str:
-    return f"--{location[0]}: {message}" if location else message
+def _explain(error: ValidationError) -> Iterator[str]:
+    for mistake in error.errors():
+        # A default that derives from another setting, which is wrong itself.
+        if mistake["type"] != "default_factory_not_called":
+            flag = f"--{mistake['loc'][0]}: " if mistake["loc"] else ""
+            yield flag + mistake["msg"]
 
 
 def _fail(message: str, code: int) -> int:

@@ -1,4 +1,4 @@
-"""Settings of training and evaluation: flags > environment > recipe > defaults.
+"""Settings of training and evaluation: flags > environment > resumed run > recipe > defaults.
 
 Names and defaults are those of the upstream resnext152_64x4d scripts, where it has them; but
 `platform` is CPU unless said otherwise, and `run_eval` is on.
@@ -28,6 +28,7 @@ from export.contract.manifest import Normalization
 from export.contract.transform import Size as Crop
 from export.contract.transform import Stretch, Transform
 from training.recipe import RecipeSource
+from training.resume import ResumeSource
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -68,7 +69,9 @@ class CommonConfig(BaseSettings):
         FASHION_MNIST, description="IDX files, or a folder with one folder of images per class"
     )
     per_batch_size: PositiveInt = Field(128, description="images per step")
-    pretrained: Path | None = Field(None, description="checkpoint (.ckpt) to start from")
+    pretrained: Path | None = Field(
+        None, description="weights to start from: .ckpt or .safetensors, of ours or of the upstream"
+    )
     is_distributed: bool = Field(
         default=False, description="run in several processes, each on a device of its own"
     )
@@ -174,13 +177,22 @@ class TrainConfig(CommonConfig):
     )
 
     run_eval: bool = Field(default=True, description="evaluate while training and at the end")
-    eval_data_dir: Path | None = Field(None, description="test images; unset: data_dir")
+    eval_data_dir: Path | None = Field(
+        None, description="test images; unset: val/ beside a data_dir train/, else data_dir"
+    )
     eval_per_batch_size: PositiveInt = Field(128, description="images per evaluation step")
     eval_interval: PositiveInt = Field(1, description="epochs between evaluations")
     eval_start_epoch: NonNegativeInt = Field(1, description="first epoch to evaluate, from 1")
     save_best_ckpt: bool = Field(default=True, description="keep best_acc.ckpt, best by top-1")
     ckpt_interval: PositiveInt = Field(2000, description="steps between checkpoints")
     ckpt_path: Path = Field(Path("outputs"), description="folder of the runs")
+    ckpt_format: Literal["ckpt", "safetensors"] = Field("ckpt", description="file of the weights")
+    keep_checkpoint_max: PositiveInt = Field(
+        5, description="checkpoints that are kept, the newest; the best is kept beside them"
+    )
+    resume: Path | None = Field(
+        None, description="run to continue from its newest checkpoint, or a folder of runs"
+    )
     log_interval: PositiveInt = Field(100, description="steps between lines of the log")
 
     is_save_on_master: bool = Field(default=True, description="write files on rank 0 only")
@@ -220,7 +232,12 @@ class TrainConfig(CommonConfig):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return where settings come from, the first wins; flags come before all of them."""
-        return init_settings, env_settings, RecipeSource(settings_cls)
+        return (
+            init_settings,
+            env_settings,
+            ResumeSource(settings_cls),
+            RecipeSource(settings_cls),
+        )
 
     @property
     def transform(self) -> Transform:
@@ -247,6 +264,11 @@ class TrainConfig(CommonConfig):
     def saves_checkpoints(self) -> bool:
         """Whether this process writes its own: the master always does."""
         return self.is_master or not self.is_save_on_master
+
+    @property
+    def ckpt_suffix(self) -> str:
+        """How names of the weights' files end."""
+        return f".{self.ckpt_format}"
 
     @property
     def smoothing(self) -> float:

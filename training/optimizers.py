@@ -13,7 +13,7 @@ WITHOUT_DECAY = ("bias", "gamma", "beta")
 
 
 def momentum(net: nn.Cell, rates: Rates, config: "TrainConfig") -> nn.Momentum:
-    """Return the optimiser; it divides gradients by `loss_scale` before it uses them."""
+    """Return the optimiser, for gradients of the loss itself, not of the scaled one."""
     parameters = net.trainable_params()
     plain = [p for p in parameters if p.name.endswith(WITHOUT_DECAY)]
     decayed = [p for p in parameters if not p.name.endswith(WITHOUT_DECAY)]
@@ -22,4 +22,4 @@ def momentum(net: nn.Cell, rates: Rates, config: "TrainConfig") -> nn.Momentum:
         {"params": plain, "weight_decay": 0.0},
         {"order_params": parameters},
     ]
-    return nn.Momentum(groups, rates.tolist(), config.momentum, loss_scale=config.loss_scale)
+    return nn.Momentum(groups, rates.tolist(), config.momentum)

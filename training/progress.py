@@ -24,7 +24,8 @@ class Progress:
     """Counts the steps of a run; a context manager, within which the bar is shown."""
 
     def __init__(self, total_steps: int, log_interval: int) -> None:
-        self._total, self._interval, self._done = total_steps, log_interval, 0
+        self._total, self._interval = total_steps, log_interval
+        self._first = self._done = 0
         self._start = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         times = (TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
@@ -49,6 +50,11 @@ class Progress:
         """Whether this step gets a line."""
         return self._done % self._interval == 0
 
+    def resume(self, step: int) -> None:
+        """Begin after so many steps, which another process has done."""
+        self._first = self._done = step
+        self._bar.update(self._task, completed=step)
+
     def advance(self) -> None:
         """Count a step."""
         self._done += 1
@@ -56,7 +62,7 @@ class Progress:
 
     def line(self, epoch: int, loss: float, lr: float, batch_size: int) -> None:
         """Log where the run is: loss, learning rate, images per second, time to go."""
-        per_step = (time.monotonic() - self._start) / self._done
+        per_step = (time.monotonic() - self._start) / (self._done - self._first)
         eta = timedelta(seconds=round((self._total - self._done) * per_step))
         log.info(
             f"epoch {epoch} step {self._done}/{self._total} loss {loss:.4f} lr {lr:.5f} "

@@ -25,8 +25,13 @@ class RecipeSource(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         """Return the recipe's settings; raise RecipeError that names file and key."""
-        name = self.current_state.get("recipe")
-        return {} if name is None else read(find(str(name)), set(self.settings_cls.model_fields))
+        name, resume = (self.current_state.get(key) for key in ("recipe", "resume"))
+        # A resumed run brings the settings of its recipe along.
+        return (
+            {}
+            if name is None or resume is not None
+            else read(find(str(name)), set(self.settings_cls.model_fields))
+        )
 
 
 def find(name: str) -> Path:

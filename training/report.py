@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 JSONL, PNG = "metrics.jsonl", "training.png"
 PANELS: dict[str, Callable[["EpochRecord"], float | None]] = {
@@ -28,6 +28,18 @@ class EpochRecord(BaseModel):
     data_wait_share: float
     top1: float | None
     top5: float | None
+    skipped_steps: int = Field(0, description="whose gradients overflowed")
+    loss_scale: float = Field(1.0, description="at the end of the epoch")
+
+    def line(self) -> str:
+        """Return the epoch as a line of the log."""
+        line = (
+            f"epoch {self.epoch}: loss {self.loss:.4f}, {self.images_per_second:.0f} img/sec, "
+            f"waited for data {self.data_wait_share:.2%} of the time"
+        )
+        if self.skipped_steps:
+            line += f", {self.skipped_steps} steps overflowed, loss scale {self.loss_scale:g}"
+        return line
 
 
 class Report:
@@ -37,12 +49,19 @@ class Report:
         self._jsonl, self._png = folder / JSONL, folder / PNG
         self._records: list[EpochRecord] = []
 
+    def resume(self, epoch: int) -> None:
+        """Take up the records of a run that goes on after so many epochs; drop what came later."""
+        lines = self._jsonl.read_text().splitlines() if self._jsonl.exists() else []
+        records = map(EpochRecord.model_validate_json, lines)
+        self._records = [record for record in records if record.epoch <= epoch]
+        self._jsonl.write_text("".join(_line(record) for record in self._records))
+
     def add(self, record: EpochRecord) -> None:
         """Redraw the picture, then append the line: who sees the line finds the picture."""
         self._records.append(record)
         self._draw()
         with self._jsonl.open("a") as file:
-            file.write(record.model_dump_json() + "\n")
+            file.write(_line(record))
 
     def _draw(self) -> None:
         figure = Figure(figsize=(12, 3.5), layout="constrained")
@@ -52,3 +71,7 @@ class Report:
             axes.set(title=title, xlabel="epoch")
             axes.grid(alpha=0.3)
         figure.savefig(self._png, dpi=100)
+
+
+def _line(record: EpochRecord) -> str:
+    return record.model_dump_json() + "\n"

@@ -1,34 +1,87 @@
-"""The compiled training step."""
+"""The compiled training step: mixed precision, loss scale, mean over processes, update."""
 
-from collections.abc import Callable
 from typing import cast
 
 import mindspore
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, amp, nn, ops
 
+from training.checkpoints import set_parameters
 from training.config import TrainConfig
+from training.distributed import gradient_mean
 from training.losses import SmoothedCrossEntropy
 from training.optimizers import momentum
 from training.schedules import Rates
+from training.weight_files import Arrays
 
-Step = Callable[[Tensor, Tensor], Tensor]
+# The upstream's dynamic loss scale: where it starts, its factor, and steps until it grows.
+INITIAL_SCALE, SCALE_FACTOR, SCALE_WINDOW = 65536.0, 2, 2000
 
 
-def training_step(net: nn.Cell, rates: Rates, config: TrainConfig) -> Step:
-    """Compile (float32 (N, 3, H, W), int32 (N,)) -> loss; a call also updates the network."""
-    criterion = SmoothedCrossEntropy(config.num_classes, config.smoothing)
-    optimizer = momentum(net, rates, config)
-    scale = config.loss_scale
+class TrainingStep:
+    """Compiled once; each call trains the network by a batch, unless gradients overflow."""
 
-    def forward(images: Tensor, labels: Tensor) -> Tensor:
-        return criterion(net(images), labels) * scale
+    def __init__(self, net: nn.Cell, rates: Rates, config: TrainConfig) -> None:
+        forward = amp.auto_mixed_precision(net, config.amp_level).set_train()
+        criterion = SmoothedCrossEntropy(config.num_classes, config.smoothing)
+        optimizer, scaler = momentum(net, rates, config), loss_scaler(config)
+        mean, clip = gradient_mean(optimizer.parameters, config), config.clip_global_norm
 
-    gradients = mindspore.value_and_grad(forward, None, optimizer.parameters)
+        def scaled_loss(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            loss = criterion(forward(images), labels)
+            return scaler.scale(loss), loss
 
-    @mindspore.jit  # type: ignore[untyped-decorator]  # mindspore is untyped
-    def step(images: Tensor, labels: Tensor) -> Tensor:
-        loss, grads = gradients(images, labels)
-        optimizer(grads)
-        return loss / scale
+        gradients = mindspore.value_and_grad(scaled_loss, None, optimizer.parameters, has_aux=True)
 
-    return cast("Step", step)
+        @mindspore.jit  # type: ignore[untyped-decorator]  # mindspore is untyped
+        def step(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            (_, loss), grads = gradients(images, labels)
+            grads = scaler.unscale(mean(grads))
+            finite = amp.all_finite(grads)
+            scaler.adjust(finite)
+            if clip is not None:
+                grads = ops.clip_by_global_norm(grads, clip)
+            if finite:
+                optimizer(grads)
+            return loss, finite
+
+        self._step, self._rates, self._scaler, self._optimizer = step, rates, scaler, optimizer
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Train by float32 (N, 3, H, W) and int32 (N,).
+
+        Returns the loss, and whether all gradients were finite: if not, the step was skipped.
+        """
+        return cast("tuple[Tensor, Tensor]", self._step(images, labels))
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the latest update; a skipped step does not advance the schedule."""
+        updates = int(self._optimizer.global_step.asnumpy()[0])
+        return float(self._rates[max(updates - 1, 0)])
+
+    @property
+    def scale(self) -> float:
+        """The loss scale in force."""
+        return float(self._scaler.scale_value.asnumpy())
+
+    def state(self) -> Arrays:
+        """Return what the next step depends on, besides the network: moments, position, scale."""
+        return {name: parameter.asnumpy() for name, parameter in self._parameters().items()}
+
+    def restore(self, state: Arrays) -> None:
+        """Take over a state, before the first call; raise CheckpointError listing what is wrong."""
+        set_parameters(self._parameters(), state)
+
+    def _parameters(self) -> dict[str, Parameter]:
+        scale = {"loss_scale": self._scaler.scale_value}
+        if isinstance(self._scaler, amp.DynamicLossScaler):
+            scale["loss_scale_counter"] = self._scaler.counter
+        moments = {moment.name: moment for moment in self._optimizer.moments}
+        return moments | scale | {"global_step": self._optimizer.global_step}
+
+
+def loss_scaler(config: TrainConfig) -> amp.LossScaler:
+    """Return the static loss scale, or the dynamic one that starts as the upstream's does."""
+    if config.is_dynamic_loss_scale:
+        return amp.DynamicLossScaler(INITIAL_SCALE, SCALE_FACTOR, SCALE_WINDOW)
+    return amp.StaticLossScaler(config.loss_scale)

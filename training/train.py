@@ -25,7 +25,7 @@ def _train(config: TrainConfig) -> None:
 
     device.use(config.platform, distributed.device_index())
     config = distributed.join(config)
-    folder = RunFolder.create(config, distributed.agree(int(time.time()), config))
+    folder = RunFolder.open(config, distributed.agree(int(time.time()), config))
     with folder.logging() if config.is_master else nullcontext():
         log.info(f"run {folder.path} on {config.platform}: {config.model_dump_json()}")
         metrics = train(config, folder)

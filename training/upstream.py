@@ -9,16 +9,17 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-import mindspore
 import numpy as np
 from mindspore import nn
 
 from export.contract.manifest import Normalization
 from export.contract.transform import Stretch
-from training.checkpoints import Parameters, restore
+from training import weight_files
+from training.checkpoints import restore
 from training.config import IMAGENET_MEAN, IMAGENET_STD
 from training.errors import CheckpointError
 from training.resnext import build
+from training.weight_files import Arrays
 
 # As the upstream evaluates: Resize((256, 256)) in MindSpore, then a centre crop.
 RESIZE = Stretch(height=256, width=256)
@@ -39,13 +40,7 @@ def load_network(path: Path, architecture: str) -> tuple[nn.Cell, int]:
     Raises:
         CheckpointError: there is no such file, or weights are missing or left over.
     """
-    if not path.is_file():
-        raise CheckpointError(f"no file {path}")
-    try:
-        found = mindspore.load_checkpoint(str(path))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not a checkpoint: {error}") from error
-    parameters = one_layout({name: value.asnumpy() for name, value in found.items()})
+    parameters = read(path)
     if "head.fc.bias" not in parameters:
         raise CheckpointError(f"{path} holds no head.fc.bias, so it is no ResNeXt of the upstream")
     classes = len(parameters["head.fc.bias"])
@@ -57,14 +52,19 @@ def load_network(path: Path, architecture: str) -> tuple[nn.Cell, int]:
     return network.set_train(False), classes
 
 
-def one_layout(found: Parameters) -> Parameters:
+def read(path: Path) -> Arrays:
+    """Return a file's weights under our names; raise CheckpointError as `one_layout` does."""
+    return one_layout(weight_files.read(path))
+
+
+def one_layout(found: Arrays) -> Arrays:
     """Return the weights under our names, the parts of a grouped convolution joined.
 
     Raises:
         CheckpointError: a part of a grouped convolution is missing, or a weight is there twice.
     """
-    parameters: Parameters = {}
-    groups: defaultdict[str, Parameters] = defaultdict(dict)
+    parameters: Arrays = {}
+    groups: defaultdict[str, Arrays] = defaultdict(dict)
     for name, value in _plain(found).items():
         if part := SPLIT.fullmatch(name):
             groups[f"{part['convolution']}.weight"][part["group"]] = value
@@ -75,9 +75,9 @@ def one_layout(found: Parameters) -> Parameters:
     return parameters | {name: _joined(name, parts) for name, parts in groups.items()}
 
 
-def _plain(found: Parameters) -> Parameters:
+def _plain(found: Arrays) -> Arrays:
     """Return the weights without the prefix, and without the optimiser's entries."""
-    parameters: Parameters = {}
+    parameters: Arrays = {}
     for name, value in found.items():
         plain = name.removeprefix(PREFIX)
         if plain in parameters:
@@ -91,7 +91,7 @@ def _twice(one: str, other: str) -> CheckpointError:
     return CheckpointError(f"{one} and {other} are the same weight; a checkpoint may hold only one")
 
 
-def _joined(name: str, parts: Parameters) -> np.ndarray:
+def _joined(name: str, parts: Arrays) -> np.ndarray:
     missing = {str(group) for group in range(len(parts))} - parts.keys()
     if missing:
         raise CheckpointError(f"{name}: parts missing: {', '.join(sorted(missing, key=int))}")

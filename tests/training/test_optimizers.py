@@ -23,10 +23,9 @@ def test_weights_decay_and_biases_and_batch_norm_do_not(name: str, *, decays: bo
     net = build("tiny", 10)
     parameters = net.trainable_params()
     before = {p.name: p.asnumpy().copy() for p in parameters}
-    config = TrainConfig(weight_decay=0.5, loss_scale=8.0)
+    config = TrainConfig(weight_decay=0.5)
     optimizer = momentum(net, np.array([0.1, 0.1], np.float32), config)
-    # Gradients are of the scaled loss: 8 stands for 1.
-    optimizer(tuple(Tensor(np.full(p.shape, 8, np.float32)) for p in optimizer.parameters))
+    optimizer(tuple(Tensor(np.ones(p.shape, np.float32)) for p in optimizer.parameters))
     gradient = 1 + (0.5 * before[name] if decays else 0)
     after = next(p for p in parameters if p.name == name).asnumpy()
     np.testing.assert_allclose(after, before[name] - 0.1 * gradient, rtol=1e-5, atol=1e-6)
@@ -34,7 +33,7 @@ def test_weights_decay_and_biases_and_batch_norm_do_not(name: str, *, decays: bo
 
 def test_the_second_step_has_momentum() -> None:
     net = build("tiny", 10)
-    config = TrainConfig(momentum=0.9, weight_decay=0.0, loss_scale=1.0)
+    config = TrainConfig(momentum=0.9, weight_decay=0.0)
     optimizer = momentum(net, np.array([0.1, 0.01], np.float32), config)
     before = net.head.fc.bias.asnumpy().copy()
     for _ in range(2):

@@ -70,7 +70,7 @@ def test_the_checkpoint_says_everything(run: Finished) -> None:
 
 
 def test_the_upstreams_file_names(run: Finished) -> None:
-    assert [path.name for path in (run.folder / "ckpt_0").glob("*.ckpt")] == ["0-2_200.ckpt"]
+    assert [path.name for path in (run.folder / "ckpt_0").glob("*.ckpt")] == ["0-2_100.ckpt"]
 
 
 def test_evaluation_finds_the_accuracy_again(run: Finished, tmp_path: Path) -> None:
@@ -118,7 +118,8 @@ def test_an_interrupt_leaves_a_good_checkpoint(tmp_path: Path) -> None:
     assert "interrupted" in output
     (checkpoint,) = tmp_path.glob("2*/ckpt_0/*.ckpt")
     _, info = checkpoints.load_network(checkpoint)
-    assert checkpoint.name == f"0-{info.epoch}_{info.step}.ckpt"
+    epochs, steps = divmod(info.step - 1, 10)
+    assert checkpoint.name == f"0-{epochs + 1}_{steps + 1}.ckpt"
     assert info.step >= 10
 
 
