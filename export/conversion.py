@@ -19,7 +19,8 @@ from export.original import TOLERANCES, Original
 from export.precision.report import Quantization
 from export.scores import Scores
 
-# While ranges are collected all values between layers are held at once.
+# While ranges are collected all values between layers are held at once: of two images of 224 x 224.
+INT8_PIXELS = 1 << 17
 INT8_BATCH = 8
 
 logger = logging.getLogger(__name__)
@@ -128,6 +129,10 @@ class _Conversion:
             evaluation=self.images,
             correct=self.scores.top1_correct,
             max_drop=self.config.max_accuracy_drop,
-            batch=self.original.fixed_batch or INT8_BATCH,
+            batch=self.original.fixed_batch or self._int8_batch(),
         )
         return write_int8(source, target, task)
+
+    def _int8_batch(self) -> int:
+        size = self.original.transform.crop
+        return max(1, min(INT8_BATCH, INT8_PIXELS // (size.height * size.width)))
