@@ -22,6 +22,7 @@ class FakeBackend:
     ) -> None:
         self.classes, self.side, self.before_run = classes, side, before_run
         self.batches: list[tuple[int, int]] = []
+        self.is_closed = False
 
     def allocate(self, bucket: int) -> Pixels:
         """Return a uint8 buffer (bucket, side, side, 3)."""
@@ -38,4 +39,5 @@ class FakeBackend:
         return Placement("fake", "cpu", "fp32")
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Note that it was closed."""
+        self.is_closed = True

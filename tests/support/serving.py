@@ -87,6 +87,8 @@ class Rig:
     limits: Limits | None = None
 
     def __post_init__(self) -> None:
+        self.may_reopen = threading.Event()
+        self.may_reopen.set()
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self.backends = [fake_backend(self.gate) for _ in range(self.devices)]
@@ -101,7 +103,8 @@ class Rig:
         )
 
     def reopen(self) -> FakeBackend:
-        """Open a backend in the place of a lost one."""
+        """Open a backend in the place of a lost one, once the test lets it."""
+        assert self.may_reopen.wait(30)
         self.backends.append(fake_backend(self.gate))
         return self.backends[-1]
 

@@ -1,0 +1,133 @@
+"""A device that fails: what its callers are told, and how it comes back."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from export.contract.transform import Pixels
+from serving.engine import device as device_module
+from serving.errors import (
+    DeviceLostError,
+    InternalError,
+    OutOfDeviceMemoryError,
+    UnavailableError,
+)
+from tests.support.serving import Gate, Rig, classes, until
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_module, "FIRST_WAIT_S", 0.001)
+
+
+class Failing(Gate):
+    """A gate at which batches of more than `above` images fail while `error` is set."""
+
+    def __init__(self, error: Exception | None, *, above: int = 0, is_open: bool = True) -> None:
+        super().__init__(is_open=is_open)
+        self.error, self.above = error, above
+
+    def __call__(self, images: Pixels) -> None:
+        super().__call__(images)
+        if self.error and len(images) > self.above:
+            raise self.error
+
+
+async def test_out_of_memory_runs_smaller_batches_and_never_that_size_again(tiny: Path) -> None:
+    gate = Failing(OutOfDeviceMemoryError("none left"), above=2, is_open=False)
+    async with Rig(tiny, gate=gate).running() as rig:
+        first = await rig.busy()
+        burst = rig.classify(*range(8))
+        await rig.queued(8)
+        gate.open()
+        await first
+        assert classes(await burst) == [0, 1, 2, 3, 4, 5, 0, 1]
+        assert classes(await rig.classify(*range(8))) == [0, 1, 2, 3, 4, 5, 0, 1]
+    assert [bucket for _, bucket in rig.backends[0].batches if bucket > 2] == [8, 4]
+    assert rig.images("failed") == 0
+
+
+async def test_the_smallest_batch_out_of_memory_fails(tiny: Path) -> None:
+    gate = Failing(OutOfDeviceMemoryError("none left"))
+    async with Rig(tiny, gate=gate).running() as rig:
+        [answer] = await rig.classify(1)
+        assert isinstance(answer, InternalError)
+        gate.error = None
+        assert classes(await rig.classify(2)) == [2]
+
+
+async def test_a_lost_device_fails_its_batch_and_is_opened_anew(tiny: Path) -> None:
+    gate = Failing(DeviceLostError("the worker died"))
+    async with Rig(tiny, gate=gate).running() as rig:
+        [answer] = await rig.classify(1)
+        assert isinstance(answer, DeviceLostError)
+        gate.error = None
+        assert classes(await rig.classify(2)) == [2]
+        await until(lambda: rig.model.ready)
+        assert rig.backends[0].is_closed
+        assert not rig.backends[-1].is_closed
+        assert rig.sample("device_ready", device="cpu#0") == 1
+        assert rig.sample("cold_batches_total") == 0
+
+
+async def test_while_it_cannot_be_opened_callers_are_told_and_the_model_is_not_ready(
+    tiny: Path,
+) -> None:
+    gate = Failing(DeviceLostError("the worker died"))
+    rig = Rig(tiny, gate=gate)
+    changes: list[bool] = []
+    rig.model.on_ready(lambda: changes.append(rig.model.ready))
+    async with rig.running():
+        await rig.classify(1)
+        await until(lambda: len(rig.backends) > 3)  # several attempts, all of which fail
+        with pytest.raises(UnavailableError, match="being opened anew"):
+            await rig.classify(2)
+        assert not rig.model.ready
+        assert rig.sample("device_ready", device="cpu#0") == 0
+        assert rig.sample("rejections_total", reason="not_ready") == 1
+        gate.error = None
+        await until(lambda: rig.model.ready)
+        assert classes(await rig.classify(3)) == [3]
+        await until(lambda: changes[-1])
+    assert changes[0] is False
+    assert all(backend.is_closed for backend in rig.backends)
+
+
+async def test_other_devices_go_on(tiny: Path) -> None:
+    rig = Rig(tiny, devices=2, gate=Gate(is_open=True))
+    rig.may_reopen.clear()
+    rig.backends[0].before_run = Failing(DeviceLostError("unplugged"))
+    async with rig.running():
+        while rig.sample("device_ready", device="cpu#0"):
+            await rig.classify(1)
+        assert rig.model.ready
+        assert classes(await rig.classify(*range(20))) == [value % 6 for value in range(20)]
+        rig.may_reopen.set()
+        await until(lambda: rig.sample("device_ready", device="cpu#0") == 1)
+
+
+async def test_a_backend_that_keeps_failing_is_opened_anew(tiny: Path) -> None:
+    gate = Failing(ValueError("nonsense"))
+    async with Rig(tiny, gate=gate).running() as rig:
+        for value in range(10):
+            [answer] = await rig.classify(value)
+            assert isinstance(answer, InternalError)
+        await until(lambda: not rig.model.ready)
+        gate.error = None
+        await until(lambda: rig.model.ready)
+        assert classes(await rig.classify(1)) == [1]
+    assert len(rig.backends) > 1
+
+
+async def test_closing_does_not_wait_for_a_device_that_stays_away(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_module, "FIRST_WAIT_S", 3600.0)
+    monkeypatch.setattr(device_module, "LONGEST_WAIT_S", 3600.0)
+    async with (
+        asyncio.timeout(10),
+        Rig(tiny, gate=Failing(DeviceLostError("gone"))).running() as rig,
+    ):
+        await rig.classify(1)
+        await until(lambda: len(rig.backends) == 2)
