@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from serving.config import DevicesConfig, ServingConfig
-from serving.errors import StartupError
+from serving.errors import ServingError
 
 
 def main() -> int:
@@ -44,7 +44,7 @@ def _serve(config: ServingConfig) -> int:
 
     try:
         loaded = uvloop.run(serve(config))
-    except (BundleError, StartupError) as error:
+    except (BundleError, ServingError) as error:
         return _fail(str(error), 1)
     if not loaded:
         # The loading thread is inside a runtime and cannot be interrupted; nothing waits for it.

@@ -3,6 +3,7 @@
 import ctypes
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from serving.backends.devices import Device, Kind
@@ -64,6 +65,7 @@ def _lite(python: Path) -> str | None:
     return f"{python} cannot import mindspore_lite ({trouble}); name one that can: --lite-python"
 
 
+@cache
 def _trouble(python: Path, program: str, *arguments: str) -> str | None:
     """Return the last line of what a program says when it fails, None where it does not."""
     try:

@@ -45,7 +45,7 @@ def providers(
 
 def engine_cache(file: ModelFile, settings: RuntimeSettings) -> Path:
     """Return the folder of the engines that TensorRT built from exactly this file."""
-    return settings.cache_dir / "tensorrt" / file.sha256
+    return settings.cache_dir / "tensorrt" / "-".join(file.digests)
 
 
 def _cuda(file: ModelFile, device: Device, settings: RuntimeSettings) -> Options:

@@ -66,3 +66,12 @@ def test_a_provider_that_cannot_be_loaded_is_named_with_the_reason(
     assert reason is not None
     assert reason.startswith("CUDAExecutionProvider cannot be loaded: OSError: ")
     assert "libonnxruntime_providers_" in reason
+
+
+def test_a_server_for_a_device_that_is_not_there_does_not_start() -> None:
+    command = [sys.executable, "-m", "serving", "--model", "models/fashion_resnext/1"]
+    command += ["--device", "cuda:99", "--grpc-port", "0", "--http-port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "cannot run on cuda:99: onnxruntime: " in done.stderr
+    assert "Traceback" not in done.stderr
