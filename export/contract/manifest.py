@@ -150,7 +150,8 @@ class ModelFile(_Part):
     @property
     def kind(self) -> tuple[Format, Precision, str | None]:
         """What no other file of a bundle may be, too: format, precision, device of conversion."""
-        return self.format, self.precision, self.conversion and self.conversion.device
+        device = self.conversion.device if self.conversion else None
+        return self.format, self.precision, device
 
 
 class Manifest(_Part):

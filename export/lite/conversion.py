@@ -63,9 +63,11 @@ def _write(bundle: Bundle, source: ModelFile, root: Path, config: ConvertConfig)
     path = root / f"{stem}.mindir"
     logger.info("writing %s", path.name)
     with TemporaryDirectory(prefix="export-") as scratch:
-        settings = {"model": str((bundle.path / source.path).resolve())}
-        settings |= {"output": str(path.with_suffix("").resolve())}
-        settings |= _settings(bundle, gears, mode, config, Path(scratch))
+        settings: dict[str, object] = {
+            "model": str((bundle.path / source.path).resolve()),
+            "output": str(path.with_suffix("").resolve()),
+            **_settings(bundle, gears, mode, config, Path(scratch)),
+        }
         version = _run(config.lite_python or Path(sys.executable), settings)
     return ModelFile(
         path=path.name,

@@ -22,13 +22,17 @@ logger = logging.getLogger(__name__)
 
 
 class LiteBackend:
-    """One worker with one model; batches are gathered in the memory that it maps."""
+    """One worker with one model; batches are gathered in the memory that it maps.
+
+    `worker_s` is how long the worker took for the last batch, in seconds.
+    """
 
     def __init__(
         self, worker: Worker, memory: Memory, placement: Placement, batch_timeout_s: float
     ) -> None:
         self.worker, self._memory, self._placement = worker, memory, placement
         self._timeout_s = batch_timeout_s
+        self.worker_s = 0.0
 
     def allocate(self, bucket: int) -> Pixels:
         """Return the batch of that size, the same at every call; raise `ValueError` for others."""
@@ -41,7 +45,7 @@ class LiteBackend:
         bucket = len(buffer)
         if buffer is not (batch := self.allocate(bucket)):
             batch[:] = buffer
-        self.worker.run(bucket, self._timeout_s)
+        self.worker_s = self.worker.run(bucket, self._timeout_s)
         # A copy, because the next batch overwrites the answers.
         return self._memory.answers[bucket][:images].copy()
 
