@@ -11,7 +11,7 @@ from rich.console import Console
 from benchmarks.comparison import HEADER, Pair, Round, ServerRecord, summarize
 from benchmarks.floor import FLOORS, Floor
 from benchmarks.records import RESULTS, circumstances, markdown, show
-from benchmarks.server import Server, serving
+from benchmarks.server import Load, Server, serving
 from export.contract.bundle import Bundle
 
 
@@ -24,9 +24,14 @@ class Bench(BaseSettings):
 
     model: Path = Field(Path("models/fashion_resnext/1"), description="bundle directory")
     images: str = Field("examples/images", description="file, folder or glob; sent in turn")
-    concurrency: list[PositiveInt] = Field([1, 8, 32], description="requests in flight, by commas")
+    concurrency: list[PositiveInt] = Field(
+        [1, 8, 32, 128], description="closed loops: requests in flight, by commas"
+    )
+    capacity_shares: list[PositiveFloat] = Field(
+        [0.5, 0.8], description="open loops: their rates over the best closed loop's, by commas"
+    )
     rounds: PositiveInt = Field(5, description="how often floor and server have their turns")
-    duration_s: PositiveFloat = Field(5.0, description="length of each turn, in seconds")
+    duration_s: PositiveFloat = Field(2.0, description="length of each turn, in seconds")
     output: Path = Field(RESULTS, description="folder for <model>.json and <model>.md")
 
     def cli_cmd(self) -> None:
@@ -53,17 +58,25 @@ class Bench(BaseSettings):
             images=self.images,
             duration_s=self.duration_s,
             buckets=trial,
-            rows=[summarize(concurrency, rounds) for concurrency in self.concurrency],
+            rows=[summarize(load, rounds) for load in rounds[0].pairs],
             rounds=rounds,
         )
 
     def _round(self, server: Server, bucket: int) -> Round:
         [lone] = self._floor(1, instances=1)
-        return Round(lone=lone, pairs={c: self._pair(server, c, bucket) for c in self.concurrency})
+        pairs = {}
+        for concurrency in self.concurrency:
+            [floor] = self._floor(bucket)
+            load = self._load(server, "--concurrency", concurrency)
+            pairs[f"{concurrency} in flight"] = Pair(floor=floor, server=load)
+        best = max(pairs.values(), key=lambda pair: pair.server.images_per_second)
+        for share in self.capacity_shares:
+            load = self._load(server, "--rate", share * best.server.images_per_second)
+            pairs[f"{share:.0%} of capacity"] = Pair(floor=best.floor, server=load)
+        return Round(lone=lone, pairs=pairs)
 
-    def _pair(self, server: Server, concurrency: int, bucket: int) -> Pair:
-        [floor] = self._floor(bucket)
-        return Pair(floor=floor, server=server.load(concurrency, self.images, self.duration_s))
+    def _load(self, server: Server, flag: str, value: float) -> Load:
+        return server.load(self.images, self.duration_s, flag, str(value))
 
     def _floor(self, *buckets: int, instances: int | None = None) -> list[Floor]:
         command = [sys.executable, "-m", "benchmarks.floor", "--model", str(self.model)]

@@ -10,7 +10,7 @@ from benchmarks.server import Load
 
 HEADER = (
     "load", "floor img/s", "server img/s", "ratio", "p50 ms", "p99 ms", "p50 / bare",
-    "CPU ms beyond floor",
+    "CPU ms beyond floor", "MiB",
 )  # fmt: skip
 
 
@@ -30,13 +30,13 @@ class Round(BaseModel):
     """Everything once."""
 
     lone: Floor = Field(description="one instance, one image at a time")
-    pairs: dict[int, Pair] = Field(description="by number of requests in flight")
+    pairs: dict[str, Pair] = Field(description="by load")
 
 
 class Row(BaseModel):
-    """Medians over the rounds for so many requests in flight."""
+    """Medians over the rounds under one load."""
 
-    concurrency: int
+    load: str
     floor_images_per_second: float
     images_per_second: float
     ratio: float = Field(description="median of the ratios, not ratio of the medians")
@@ -44,14 +44,15 @@ class Row(BaseModel):
     p99_ms: float
     p50_over_bare: float = Field(description="p50 over bare decode and inference of one image")
     cpu_ms_beyond_floor: float = Field(description="per image")
+    memory_mib: float
 
     def cells(self) -> list[str]:
         """Return the row of the table."""
         rates = f"{self.floor_images_per_second:.1f}", f"{self.images_per_second:.1f}"
         times = f"{self.p50_ms:.2f}", f"{self.p99_ms:.2f}", f"{self.p50_over_bare:.2f}"
         return [
-            f"{self.concurrency} in flight", *rates, f"{self.ratio:.1%}", *times,
-            f"{self.cpu_ms_beyond_floor:.3f}",
+            self.load, *rates, f"{self.ratio:.1%}", *times,
+            f"{self.cpu_ms_beyond_floor:.3f}", f"{self.memory_mib:.0f}",
         ]  # fmt: skip
 
 
@@ -67,13 +68,13 @@ class ServerRecord(Record):
     rounds: list[Round]
 
 
-def summarize(concurrency: int, rounds: list[Round]) -> Row:
-    """Return the medians for so many requests in flight."""
-    pairs = [measured.pairs[concurrency] for measured in rounds]
+def summarize(load: str, rounds: list[Round]) -> Row:
+    """Return the medians under one load."""
+    pairs = [measured.pairs[load] for measured in rounds]
     lone = median(measured.lone.batch_ms for measured in rounds)
     p50 = median(pair.server.p50_ms for pair in pairs)
     return Row(
-        concurrency=concurrency,
+        load=load,
         floor_images_per_second=median(pair.floor.images_per_second for pair in pairs),
         images_per_second=median(pair.server.images_per_second for pair in pairs),
         ratio=median(pair.ratio for pair in pairs),
@@ -81,4 +82,5 @@ def summarize(concurrency: int, rounds: list[Round]) -> Row:
         p99_ms=median(pair.server.p99_ms for pair in pairs),
         p50_over_bare=p50 / lone,
         cpu_ms_beyond_floor=median(pair.server.cpu_ms - pair.floor.cpu_ms for pair in pairs),
+        memory_mib=median(pair.server.memory_mib for pair in pairs),
     )

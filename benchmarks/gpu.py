@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks.gpu_record import Bare, GpuRecord, Measured
 from benchmarks.records import circumstances, show
-from benchmarks.server import Load, serving
+from benchmarks.server import Load, Server, serving
 from export.contract.bundle import Bundle
 from export.contract.golden import prove_pixels, prove_probabilities
 from export.contract.manifest import ModelFile
@@ -85,7 +85,10 @@ class GpuBench(BaseSettings):
     def _served(self, file: ModelFile, device: Device) -> dict[int, Load]:
         flags = ["--device", str(device), "--precision", file.precision]
         with serving(self.model, *flags) as server:
-            return {n: server.load(n, self.images, self.duration_s) for n in self.concurrency}
+            return {n: self._load(server, n) for n in self.concurrency}
+
+    def _load(self, server: Server, concurrency: int) -> Load:
+        return server.load(self.images, self.duration_s, "--concurrency", str(concurrency))
 
 
 if __name__ == "__main__":

@@ -10,17 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, Field
 
-TIMEOUT_S = 120
+TIMEOUT_MS = 120_000
 
 
 class Load(BaseModel):
-    """What the server answered to so many callers at once."""
+    """What the server answered under some load."""
 
     images_per_second: float
     p50_ms: float
@@ -28,37 +27,25 @@ class Load(BaseModel):
     batch_images: float = Field(description="mean size of the batches in which images ran")
     cpu_ms: float = Field(description="CPU time of the server process per image")
     client_cpu_ms: float = Field(description="CPU time of the load tester per image")
-
-
-class Usage(NamedTuple):
-    """CPU seconds of the server so far, and images that it answered."""
-
-    cpu_s: float
-    images: float
+    memory_mib: float = Field(description="resident memory of the server after the load")
 
 
 class Server:
     """A server that is ready: its process and where it listens."""
 
-    def __init__(self, process: "subprocess.Popen[str]", grpc: str, metrics: str) -> None:
-        self._process, self._grpc, self._metrics = psutil.Process(process.pid), grpc, metrics
+    def __init__(self, process: "subprocess.Popen[str]", address: str, metrics: str) -> None:
+        self.address = address
+        self._process, self._metrics = psutil.Process(process.pid), metrics
 
-    def load(self, concurrency: int, images: str, seconds: float) -> Load:
-        """Keep so many requests of one image in flight; every one must be answered."""
+    def load(self, images: str, seconds: float, *load: str) -> Load:
+        """Send requests of one image as the load tester is told; every one must be answered."""
         with TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "clients", "bench", "--address", self._grpc]
-            command += ["--concurrency", str(concurrency), "--duration", str(seconds)]
-            command += [
-                "--timeout-ms",
-                str(TIMEOUT_S * 1000),
-                "--images",
-                images,
-                "--output",
-                folder,
-            ]
-            before = self._usage()
+            command = [sys.executable, "-m", "clients", "bench", "--address", self.address, *load]
+            command += ["--duration", str(seconds), "--warm-up", str(min(0.5, seconds))]
+            command += ["--timeout-ms", str(TIMEOUT_MS), "--images", images, "--output", folder]
+            images_before, cpu_before = self._answered(), self._cpu_s()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-            after = self._usage()
+            answered, cpu_s = self._answered() - images_before, self._cpu_s() - cpu_before
             [report] = json.loads(Path(folder, "bench.json").read_text())["runs"]
         if report["errors"]:
             raise RuntimeError(f"the server failed {report['errors']} of {report['requests']}")
@@ -67,21 +54,28 @@ class Server:
             p50_ms=report["latency_ms"]["p50"],
             p99_ms=report["latency_ms"]["p99"],
             batch_images=report["batch_images"],
-            cpu_ms=(after.cpu_s - before.cpu_s) * 1e3 / (after.images - before.images),
+            cpu_ms=cpu_s * 1e3 / answered,
             client_cpu_ms=report["client_cpu_ms"],
+            memory_mib=self.memory_mib(),
         )
 
-    def _usage(self) -> Usage:
-        cpu = self._process.cpu_times()
+    def count(self, metric: str, **labels: str) -> float:
+        """Return the sum of a metric's series that carry these labels."""
         with urllib.request.urlopen(self._metrics) as page:  # noqa: S310 - our own server
             families = text_string_to_metric_families(page.read().decode())
-        images = sum(
-            sample.value
-            for family in families
-            for sample in family.samples
-            if sample.name == "serving_images_total" and sample.labels["outcome"] == "ok"
-        )
-        return Usage(cpu.user + cpu.system, images)
+        samples = [s for family in families for s in family.samples if s.name == metric]
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+    def memory_mib(self) -> float:
+        """Return its resident memory."""
+        return float(self._process.memory_info().rss / 2**20)
+
+    def _answered(self) -> float:
+        return self.count("serving_images_total", outcome="ok")
+
+    def _cpu_s(self) -> float:
+        cpu = self._process.cpu_times()
+        return float(cpu.user + cpu.system)
 
 
 @contextmanager

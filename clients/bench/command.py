@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import grpc
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from rich.console import Console
 
+from clients.bench.load import connect
 from clients.bench.report import Report
 from clients.bench.runs import Closed, Load, Open, measure
 from clients.bench.table import print_reports
@@ -43,8 +45,6 @@ class Bench(BaseModel):
 
     def cli_cmd(self) -> None:
         """Run every load, print a table, and write the files where asked to."""
-        # Else four threads of gRPC hand every request on to each other.
-        os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_dns")
         plot = _plot() if self.output else None
         requests = [
             classify_request(
@@ -52,9 +52,9 @@ class Bench(BaseModel):
             ).SerializeToString()
             for path in find_images([self.images])
         ]
-        with ClassifierClient(self.address) as client:
+        with connect(self.address) as channel, ClassifierClient(self.address) as client:
             model = client.get_model(self.model, self.version)
-        reports = self._measure(requests)
+            reports = self._measure(channel, requests)
         print_reports(reports)
         if self.output and plot:
             self.output.mkdir(parents=True, exist_ok=True)
@@ -67,9 +67,9 @@ class Bench(BaseModel):
             concurrency = [] if self.rate else [1, 8, 32, 128]
         return [*map(Closed, concurrency), *map(Open, self.rate)]
 
-    def _measure(self, requests: Sequence[bytes]) -> list[Report]:
+    def _measure(self, channel: grpc.Channel, requests: Sequence[bytes]) -> list[Report]:
         reports = measure(
-            self.address,
+            channel,
             self._loads(),
             requests,
             seconds=self.duration_s,

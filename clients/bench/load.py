@@ -5,6 +5,7 @@ the ways that grpcio offers this takes the least CPU time, and no thread waits f
 """
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -48,8 +49,8 @@ class Target:
         self._requests = itertools.cycle(requests)
         self._timeout_s = timeout_s
 
-    def ask(self, due: float, then: Callable[[Sample], None]) -> None:
-        """Send the next request; at its end `then` is called, on gRPC's thread."""
+    def ask(self, due: float, then: Callable[[Sample], None]) -> grpc.Future[bytes]:
+        """Send the next request and return its call; at its end gRPC's thread calls `then`."""
         call = self._classify.future(next(self._requests), timeout=self._timeout_s)
 
         def ended(_: object) -> None:
@@ -58,6 +59,14 @@ class Target:
             then(Sample(due, done, code, response))
 
         call.add_done_callback(ended)
+        return call
+
+
+def connect(address: str) -> grpc.Channel:
+    """Return a channel for load; it is light where it is the first of the process."""
+    # Else four threads of gRPC hand every request on to each other.
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_dns")
+    return grpc.insecure_channel(address, options=OPTIONS)
 
 
 def closed_loop(target: Target, *, concurrency: int, seconds: float) -> list[Sample]:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import grpc
 
-from clients.bench.load import OPTIONS, Sample, Target, closed_loop, open_loop, poisson
+from clients.bench.load import Sample, Target, closed_loop, open_loop, poisson
 from clients.bench.report import Report, summarize
 
 
@@ -50,7 +50,7 @@ class Open:
 
 
 def measure(
-    address: str,
+    channel: grpc.Channel,
     loads: Sequence[Load],
     requests: Sequence[bytes],
     *,
@@ -59,8 +59,8 @@ def measure(
     timeout_s: float,
 ) -> Iterator[Report]:
     """Yield a report per load; `requests` are serialised and sent in turn."""
-    with _uncollected(), grpc.insecure_channel(address, options=OPTIONS) as channel:
-        target = Target(channel, requests, timeout_s=timeout_s)
+    target = Target(channel, requests, timeout_s=timeout_s)
+    with _uncollected():
         for load in loads:
             load(target, warm_up_s)
             start, cpu_start = time.monotonic(), time.process_time()

@@ -28,7 +28,8 @@ def run(module: str, *flags: str) -> str:
 def test_the_server_is_compared_with_the_bare_loop(tmp_path: Path) -> None:
     bundle = Bundle.open(write_bundle(tmp_path))
     flags = ["--model", str(bundle.path), "--output", str(tmp_path), "--concurrency", "1,2"]
-    printed = run("benchmarks", *flags, "--rounds", "1", "--duration-s", "0.1")
+    flags += ["--capacity-shares", "0.5", "--rounds", "1"]
+    printed = run("benchmarks", *flags, "--duration-s", "0.1")
     record = json.loads((tmp_path / "tiny-1.json").read_text())
 
     assert (record["model"], record["digest"]) == ("tiny/1", bundle.digest)
@@ -42,21 +43,23 @@ def test_the_server_is_compared_with_the_bare_loop(tmp_path: Path) -> None:
     [measured] = record["rounds"]
     assert (measured["lone"]["bucket"], measured["lone"]["instances"]) == (1, 1)
     fastest = max(record["buckets"], key=lambda floor: floor["images_per_second"])
-    assert [row["concurrency"] for row in record["rows"]] == [1, 2]
+    loads = ["1 in flight", "2 in flight", "50% of capacity"]
+    assert [row["load"] for row in record["rows"]] == loads
     for row in record["rows"]:
-        floor, server = measured["pairs"][str(row["concurrency"])].values()
+        floor, server = measured["pairs"][row["load"]].values()
         assert floor["bucket"] == fastest["bucket"]
         ratio = server["images_per_second"] / floor["images_per_second"]
         assert row["ratio"] == pytest.approx(ratio)
         assert row["cpu_ms_beyond_floor"] == pytest.approx(server["cpu_ms"] - floor["cpu_ms"])
         assert 0 < row["p50_ms"] <= row["p99_ms"]
+        assert row["memory_mib"] > 10
         assert row["p50_over_bare"] == pytest.approx(row["p50_ms"] / measured["lone"]["batch_ms"])
 
     table = (tmp_path / "tiny-1.md").read_text()
     assert record["revision"] in table
-    for row in ("1 in flight", "2 in flight"):
-        assert row in printed
-        assert f"| {row} |" in table
+    for load in loads:
+        assert load in printed
+        assert f"| {load} |" in table
 
 
 def test_decoders_are_compared_with_each_other(tmp_path: Path) -> None:
