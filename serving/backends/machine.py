@@ -14,7 +14,7 @@ PACKAGES: dict[Kind, str] = {
     "cpu": "onnxruntime (extra `serving`)",
     "cuda": "onnxruntime-gpu in place of onnxruntime (extra `cuda`)",
     "tensorrt": "onnxruntime-gpu in place of onnxruntime (extra `cuda`)",
-    "ascend": "onnxruntime-cann in place of onnxruntime (extra `cann`)",
+    "ascend": "onnxruntime-cann in place of onnxruntime (serving/backends/README.md)",
 }
 TIMEOUT_S = 60
 # In a process of its own: a provider that is loaded before ONNX Runtime asks for it never works.
