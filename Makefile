@@ -111,6 +111,9 @@ bench: $(VENV)/.dev ## Measure the server against a bare loop, and JPEG decoders
 	$(PY) -m benchmarks --model build/benchmarks/resnext14_8x4d_224/1 \
 	  --images build/benchmarks/photos $(ARGS)
 	$(PY) -m benchmarks.decoders
+	$(PY) -m benchmarks.models --network resnext152_64x4d
+	$(MAKE) $(addprefix build/lite/build/benchmarks/,$(addsuffix /1/manifest.json,resnext152_64x4d resnext14_8x4d_224))
+	$(PY) -m benchmarks.lite
 
 bench-gpu: nvidia $(CUDA)/.cuda-dev $(VENV)/.dev ## Measure the full network on a GPU, bare and served (DEVICE=, ARGS=)
 	$(PY) -m benchmarks.models --network resnext152_64x4d --precision fp32,fp16
