@@ -30,7 +30,10 @@ class Backend(Protocol):
     """One instance of a model on one device; one thread at a time uses it."""
 
     def allocate(self, bucket: int) -> Pixels:
-        """Return a uint8 buffer (bucket, height, width, 3) in the memory that `run` wants."""
+        """Return a uint8 buffer (bucket, height, width, 3) in the memory that `run` wants.
+
+        It may be the same one every time.
+        """
 
     def run(self, buffer: Pixels, images: int) -> Probabilities:
         """Run all of `buffer`; return float32 (images, classes) for its first `images` rows."""

@@ -1,20 +1,28 @@
 """The backend of GPUs, with ONNX Runtime's CPU memory in the device's place."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
+from prometheus_client import CollectorRegistry
 
 from export.contract.manifest import MANIFEST, Manifest
-from serving.backends import Device, Placement, predict
+from serving.backends import Device, Placement, ort, predict
 from serving.backends.ort_bound import BoundBackend
 from serving.backends.ort_errors import translated
 from serving.backends.ort_session import open_session
 from serving.backends.pinned import PinnedMemory, PlainMemory
+from serving.config import ServingConfig
+from serving.engine.job import Prediction
+from serving.engine.sources import Raw
 from serving.errors import DeviceLostError, OutOfDeviceMemoryError, StartupError
+from serving.loading import load_model
+from serving.metrics import Metrics
 from serving.runtime import DEFAULTS
 from tests.support.bundles import BUCKETS, SIDE, probabilities
 
@@ -50,6 +58,30 @@ def test_a_bucket_keeps_its_place_and_an_answer_outlives_the_next_run(
     buffer[:] = 0
     backend.run(buffer, 4)
     np.testing.assert_allclose(answers, probabilities(first), atol=1e-6)
+
+
+async def test_the_engine_fills_and_reads_the_fixed_buffers(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bound(session: Any, manifest: Manifest, *_: object) -> BoundBackend:
+        return BoundBackend(session, manifest, PLACEMENT, PlainMemory(), ("cpu", 0))
+
+    monkeypatch.setattr(ort, "_backend", bound)
+    config = ServingConfig(model=[tiny], instances=2, threads=2)
+    model = load_model(tiny, config, Metrics(CollectorRegistry()))
+    model.start()
+    pixels = images(60)
+    sources = [Raw(image.tobytes(), SIDE, SIDE, 3) for image in pixels]
+    requests = [
+        model.classify(sources[first : first + 3], model.clock() + 30) for first in range(0, 60, 3)
+    ]
+    answers = [answer for request in await asyncio.gather(*requests) for answer in request]
+    await asyncio.to_thread(model.close)
+    transform = model.bundle.manifest.transform
+    expected = probabilities(np.stack([transform.from_rgb(image) for image in pixels]))
+    for answer, row in zip(answers, expected, strict=True):
+        assert isinstance(answer, Prediction)
+        np.testing.assert_allclose(answer.probabilities, row, atol=1e-6)
 
 
 @pytest.mark.parametrize(
