@@ -49,7 +49,7 @@ class Target:
         self._requests = itertools.cycle(requests)
         self._timeout_s = timeout_s
 
-    def ask(self, due: float, then: Callable[[Sample], None]) -> grpc.Future[bytes]:
+    def ask(self, due: float, then: Callable[[Sample], None]) -> "grpc.Future[bytes]":
         """Send the next request and return its call; at its end gRPC's thread calls `then`."""
         call = self._classify.future(next(self._requests), timeout=self._timeout_s)
 
