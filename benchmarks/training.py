@@ -1,0 +1,169 @@
+"""`python -m benchmarks.training`: our training and evaluation against the bare network."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import training  # noqa: F401  # isort: skip  # sets what mindspore must find in the environment
+from pydantic import BaseModel, Field, PositiveInt
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+from rich.console import Console
+
+from benchmarks.bare_training import BareNetwork
+from benchmarks.photos import jpeg, photo
+from benchmarks.records import RESULTS, Record, circumstances, markdown, show
+from training import device
+from training.config import TrainConfig
+from training.datasets import open_dataset
+from training.evaluation import Evaluator
+from training.loop import Trainer
+from training.report import JSONL, EpochRecord
+from training.resnext import build
+from training.run_folder import RunFolder
+
+Case = Literal["tiny", "resnext14_8x4d", "resnext152_64x4d"]
+Work = Literal["training", "forward"]
+HEADER = ("network", "work", "batch", "bare img/s", "ours img/s", "ours / bare", "data wait")
+LIBRARIES = ("mindspore", "numpy", "pillow")
+FULL: Literal["resnext152_64x4d"] = "resnext152_64x4d"
+STEPS: dict[Case, int] = {"tiny": 4, "resnext14_8x4d": 100, FULL: 4}  # of a turn
+
+
+class Row(BaseModel):
+    """Images per second, medians over the rounds; `ratio` is the median of ours / bare."""
+
+    network: str
+    work: Work
+    batch: int
+    bare: float
+    ours: float
+    ratio: float
+    data_wait_share: float | None = Field(description="of the last epoch; of training")
+
+    def cells(self) -> list[str]:
+        """Return the row of the table."""
+        wait = "" if self.data_wait_share is None else f"{self.data_wait_share:.2%}"
+        speeds = (f"{self.bare:.2f}", f"{self.ours:.2f}", f"{self.ratio:.1%}")
+        return [self.network, self.work, str(self.batch), *speeds, wait]
+
+
+class TrainingRecord(Record):
+    """A run of this benchmark."""
+
+    rounds: int
+    rows: list[Row]
+
+
+class Training(BaseSettings):
+    """Compare our loops, data and all, with the same network on one batch; they take turns."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BENCH_TRAINING_", cli_prog_name="python -m benchmarks.training"
+    )
+
+    networks: list[Case] = Field(
+        ["resnext14_8x4d", "resnext152_64x4d"], description="members of the family, by commas"
+    )
+    rounds: PositiveInt = Field(3, description="how often each has its turn, after a first one")
+    output: Path = Field(RESULTS, description="folder for training.json and training.md")
+
+    def cli_cmd(self) -> None:
+        """Measure, print the table, and write the record."""
+        device.use("CPU")
+        started = circumstances("benchmarks.training", LIBRARIES)
+        rows = [row for network in self.networks for row in self._measure(network)]
+        record = TrainingRecord(**started.model_dump(), rounds=self.rounds, rows=rows)
+        show("images per second", HEADER, table := [row.cells() for row in rows], text_columns=2)
+        record.write(self.output, "training", markdown(HEADER, table, text_columns=2))
+
+    def _measure(self, network: Case) -> list[Row]:
+        with tempfile.TemporaryDirectory() as name, Console(stderr=True).status(network):
+            config, steps = self._config(network, Path(name)), STEPS[network]
+            bare, ours = BareNetwork(config), OurLoops(config, RunFolder(Path(name)))
+            training = self._turns(lambda: bare.train(steps), ours.train)
+            forward = self._turns(lambda: bare.predict(steps), ours.evaluate)
+            return [
+                _row(config, "training", training, ours.data_wait_share),
+                _row(config, "forward", forward, None),
+            ]
+
+    def _turns(
+        self, bare: Callable[[], float], ours: Callable[[], float]
+    ) -> list[tuple[float, float]]:
+        return [(bare(), ours()) for _ in range(self.rounds + 1)][1:]
+
+    def _config(self, network: Case, folder: Path) -> TrainConfig:
+        size = 2 if network == FULL else 32
+        settings: dict[str, Any] = {
+            "recipe": None if network == FULL else "fashion_mnist_cpu",
+            "architecture": network,
+            "per_batch_size": size,
+            "train_images": size * STEPS[network],
+            "eval_images": size * STEPS[network],
+            "run_eval": False,
+            "warmup_epochs": 0,
+            "max_epoch": self.rounds + 1,
+        }
+        if network == FULL:
+            settings |= {"data_dir": folder, "num_classes": _write_photos(folder, STEPS[FULL])}
+        return TrainConfig(**settings)
+
+
+class OurLoops:
+    """The loops of `python -m training.train` and `training.eval`, on a recipe's images."""
+
+    def __init__(self, config: TrainConfig, folder: RunFolder) -> None:
+        self._trainer, self._records = Trainer(config, folder), folder.path / JSONL
+        self._evaluator = Evaluator(
+            build(config.architecture, config.num_classes),
+            open_dataset(config.data_dir, "test"),
+            config.transform,
+            config.normalization,
+            config.per_batch_size,
+            config,
+        )
+        self.data_wait_share = 0.0
+
+    def train(self) -> float:
+        """Return the images per second of an epoch."""
+        self._trainer.run_epoch(lambda: False)
+        record = EpochRecord.model_validate_json(self._records.read_text().splitlines()[-1])
+        self.data_wait_share = record.data_wait_share
+        return record.images_per_second
+
+    def evaluate(self) -> float:
+        """Return the images per second of an evaluation, from its start to its end."""
+        start = time.perf_counter()
+        images = self._evaluator.evaluate().metrics.images
+        return images / (time.perf_counter() - start)
+
+
+def _write_photos(folder: Path, classes: int) -> int:
+    """Write two photos of 500 x 375 for each class, and return how many classes there are."""
+    for label in range(classes):
+        (folder / str(label)).mkdir()
+        for copy in range(2):
+            (folder / str(label) / f"{copy}.jpg").write_bytes(jpeg(photo(2 * label + copy)))
+    return classes
+
+
+def _row(
+    config: TrainConfig, work: Work, turns: list[tuple[float, float]], wait: float | None
+) -> Row:
+    bare, ours = zip(*turns, strict=True)
+    return Row(
+        network=config.architecture,
+        work=work,
+        batch=config.per_batch_size,
+        bare=median(bare),
+        ours=median(ours),
+        ratio=median(mine / theirs for theirs, mine in turns),
+        data_wait_share=wait,
+    )
+
+
+if __name__ == "__main__":
+    CliApp.run(Training)
