@@ -2,6 +2,8 @@
 
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from tests.training.conftest import ROOT
 from training import checkpoints
 from training.errors import CheckpointError
 from training.resnext import build
+from training.resume import step_checkpoints
 
 
 @pytest.fixture
@@ -46,6 +49,68 @@ def test_a_checkpoint_is_replaced(written: Path) -> None:
     again = checkpoints.load(written)
     assert again.info.step == 7
     np.testing.assert_array_equal(again.parameters["head.fc.weight"], net.head.fc.weight.asnumpy())
+
+
+class Killed(BaseException):
+    """The end of the process, as far as files can tell."""
+
+
+@pytest.mark.parametrize("renamed", [0, 1, 2])
+def test_a_process_killed_while_writing_leaves_no_weights_without_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: int
+) -> None:
+    """A first checkpoint is complete; the process dies before the renaming number `renamed`."""
+    first = write_checkpoint(tmp_path / "0-1_1.ckpt")
+    info, net, left = checkpoints.load(first).info, build("tiny", 10), iter(range(renamed))
+
+    def replace(source: Path, target: Path) -> Path:
+        if next(left, None) is None:
+            raise Killed
+        return source.rename(target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(Killed):
+        checkpoints.save(net, info, tmp_path / "0-1_2.ckpt", {"losses": np.zeros(3)})
+    assert step_checkpoints(tmp_path) == [first]
+    checkpoints.load_network(first)
+
+
+SAVE = """
+import resource, sys
+from pathlib import Path
+from tests.support.checkpoints import write_checkpoint
+from training.errors import CheckpointError
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_checkpoint(Path(sys.argv[1]))
+except CheckpointError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_an_error_that_says_so(written: Path) -> None:
+    """A limit on the size of files fails a write as a full disk does."""
+    before = written.read_bytes()
+    command = [sys.executable, "-c", SAVE, str(written)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"cannot write {written}: File too large; make room there" in done.stdout
+    assert written.read_bytes() == before
+    assert sorted(file.name for file in written.parent.iterdir()) == ["tiny.ckpt", "tiny.json"]
+
+
+def test_safetensors_hold_the_same(written: Path) -> None:
+    before = checkpoints.load(written)
+    path = written.with_name("other.safetensors")
+    checkpoints.save(stirred("tiny", 10), before.info, path)
+    again = checkpoints.load(path)
+    assert path.read_bytes()[8:9] == b"{"
+    assert again.parameters.keys() == before.parameters.keys()
+    for name, value in again.parameters.items():
+        np.testing.assert_array_equal(value, before.parameters[name])
+    path.write_bytes(b"no weights")
+    without_digest(path)
+    with pytest.raises(CheckpointError, match=r"other.safetensors is not a checkpoint"):
+        checkpoints.load(path)
 
 
 def test_missing_left_over_and_misshapen_names_are_listed(written: Path) -> None:
