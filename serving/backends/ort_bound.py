@@ -2,6 +2,7 @@
 
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -36,10 +37,12 @@ class Bound(NamedTuple):
 
 
 class BoundBackend:
-    """A session of its own, so that it has a stream, and its CUDA graphs, to itself.
+    """A session of its own, so that it has a stream to itself, and a thread of its own.
 
     A bucket has one buffer, and addresses on the device that never change: its CUDA graph, recorded
-    at its first run, holds them (onnxruntime.ai, CUDA provider, "Using CUDA Graphs").
+    at its first run, holds them (onnxruntime.ai, CUDA provider, "Using CUDA Graphs"). ONNX Runtime
+    keeps the graphs of each thread apart (`PerThreadContext` of its CUDA provider), so that another
+    thread than the one that prepared a bucket would have to record it again.
 
     Args:
         session: with `enable_cuda_graph` where graphs are wanted.
@@ -60,21 +63,18 @@ class BoundBackend:
         self._session, self._manifest, self._placement = session, manifest, placement
         self._memory, self._device = memory, device
         self._buckets: dict[int, Bound] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=placement.device)
 
     def allocate(self, bucket: int) -> Pixels:
         """Return the uint8 buffer (bucket, height, width, 3) of the bucket, the same every time."""
         if bucket not in self._buckets:
-            self._buckets[bucket] = self._bind(bucket)
-            self._first_run(bucket)
+            self._buckets[bucket] = self._thread.submit(self._prepare, bucket).result()
         return self._buckets[bucket].buffer
 
     def run(self, buffer: Pixels, images: int) -> Probabilities:
         """Return float32 probabilities (images, classes)."""
         bound = self._buckets[len(buffer)]
-        with translated(self._placement.device):
-            bound.pixels.update_inplace(buffer)
-            self._session.run_with_iobinding(bound.binding, bound.options)
-            return np.array(bound.probabilities.numpy()[:images])
+        return self._thread.submit(self._run, bound, buffer).result()[:images]
 
     def describe(self) -> Placement:
         """Return what the session was found to use."""
@@ -82,9 +82,25 @@ class BoundBackend:
 
     def close(self) -> None:
         """Free the session, its graphs and its buffers on the device."""
+        self._thread.shutdown()
         self._buckets.clear()
         self._memory.close()
         del self._session
+
+    def _prepare(self, bucket: int) -> Bound:
+        started = time.monotonic()
+        bound = self._bind(bucket)
+        self._run(bound, bound.buffer)
+        seconds = time.monotonic() - started
+        logger.info("%s: batches of %d prepared in %.1f s", self._placement.device, bucket, seconds)
+        return bound
+
+    def _run(self, bound: Bound, buffer: Pixels) -> Probabilities:
+        with translated(self._placement.device):
+            bound.pixels.update_inplace(buffer)
+            self._session.run_with_iobinding(bound.binding, bound.options)
+            # A copy: on a CPU, where this is tested, it would else be the memory of the next run.
+            return np.array(bound.probabilities.numpy())
 
     def _bind(self, bucket: int) -> Bound:
         crop, classes = self._manifest.transform.crop, len(self._manifest.labels)
@@ -99,9 +115,3 @@ class BoundBackend:
         options = onnxruntime.RunOptions()
         options.add_run_config_entry("gpu_graph_id", str(bucket))
         return Bound(self._memory.allocate(shape), pixels, probabilities, binding, options)
-
-    def _first_run(self, bucket: int) -> None:
-        started = time.monotonic()
-        self.run(self._buckets[bucket].buffer, bucket)
-        seconds = time.monotonic() - started
-        logger.info("%s: batches of %d prepared in %.1f s", self._placement.device, bucket, seconds)

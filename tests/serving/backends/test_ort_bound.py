@@ -1,7 +1,9 @@
 """The backend of GPUs, with ONNX Runtime's CPU memory in the device's place."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -58,6 +60,23 @@ def test_a_bucket_keeps_its_place_and_an_answer_outlives_the_next_run(
     buffer[:] = 0
     backend.run(buffer, 4)
     np.testing.assert_allclose(answers, probabilities(first), atol=1e-6)
+
+
+def test_every_run_is_on_the_thread_that_prepared_the_bucket(
+    backend: BoundBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+
+    def noting(*arguments: object) -> None:
+        threads.add(threading.get_ident())
+        run(*arguments)
+
+    run = backend._session.run_with_iobinding
+    monkeypatch.setattr(backend._session, "run_with_iobinding", noting)
+    for caller in (ThreadPoolExecutor(1), ThreadPoolExecutor(1)):
+        with caller:
+            caller.submit(predict, backend, BUCKETS, images(3)).result()
+    assert len(threads) == 1
 
 
 async def test_the_engine_fills_and_reads_the_fixed_buffers(
