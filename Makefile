@@ -105,11 +105,12 @@ lock: ## Pin the dependencies of pyproject.toml in requirements/ (needs uv)
 	    --python-version 3.11 --universal --no-emit-index-url --no-header --no-annotate --quiet \
 	    --output-file requirements/$$extra.txt; done
 
-bench: $(VENV)/.dev ## Measure the server against a bare loop, and JPEG decoders (ARGS=)
+bench: $(VENV)/.dev ## Measure the server against a bare loop and under overload, and JPEG decoders (ARGS=)
 	$(PY) -m benchmarks.models
-	$(PY) -m benchmarks $(ARGS)
+	$(PY) -m benchmarks --rounds 3 $(ARGS)
 	$(PY) -m benchmarks --model build/benchmarks/resnext14_8x4d_224/1 \
 	  --images build/benchmarks/photos $(ARGS)
+	$(PY) -m benchmarks.overload
 	$(PY) -m benchmarks.decoders
 	$(PY) -m benchmarks.models --network resnext152_64x4d
 	$(MAKE) $(addprefix build/lite/build/benchmarks/,$(addsuffix /1/manifest.json,resnext152_64x4d resnext14_8x4d_224))

@@ -1,0 +1,143 @@
+"""What a server must survive: more load than it can answer, and callers that leave."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from queue import SimpleQueue
+
+import grpc
+from pydantic import BaseModel, Field
+
+from benchmarks.server import Server
+from clients.bench.load import Sample, Target
+from clients.bench.report import Report
+from clients.bench.runs import Closed, Load, Open, measure
+
+PATIENCE_S = 60.0
+
+
+class Flood(BaseModel):
+    """An open loop far above capacity, and a lone caller before it and one second after it."""
+
+    capacity: float = Field(description="img/s of the best closed loop just before")
+    capacity_concurrency: int
+    offered: float = Field(description="requests of one image per second")
+    seconds: float
+    deadline_s: float
+    goodput: float = Field(description="img/s answered within the deadline")
+    p50_ms: float | None = Field(description="of the answered")
+    p99_ms: float | None
+    errors: dict[str, int]
+    client_cpu_ms: float = Field(description="CPU time of the load tester per request")
+    memory_mib: list[float] = Field(description="of the server, twice a second")
+    lone_before_ms: float = Field(description="median latency of a lone caller")
+    lone_after_ms: float
+
+    @property
+    def growth_mib(self) -> float:
+        """Largest memory of the last third less that of the first."""
+        third = max(1, len(self.memory_mib) // 3)
+        return max(self.memory_mib[-third:]) - max(self.memory_mib[:third])
+
+
+class Departure(BaseModel):
+    """Many callers at once, of whom every second leaves at the first answer."""
+
+    callers: int
+    stayed: int
+    answered: int = Field(description="of those who stayed")
+    ran: int = Field(description="images that ran on the device")
+    wasted: int = Field(description="of these, for nobody")
+
+
+class Caller:
+    """Loads a server in this process; requests are serialised and carry one image each."""
+
+    def __init__(self, server: Server, channel: grpc.Channel, requests: Sequence[bytes]) -> None:
+        self._server, self._channel, self._requests = server, channel, requests
+
+    def flood(self, times: float, seconds: float, deadline_s: float) -> Flood:
+        """Send so many times the capacity."""
+        short = seconds / 8
+        loops = {n: self._run(Closed(n), short).images_per_second for n in (8, 32, 64)}
+        best, lone = max(loops, key=lambda n: loops[n]), self._run(Closed(1), short)
+        started = time.monotonic()
+        with self._memory() as memory:
+            load = Open(times * loops[best])
+            report = self._run(load, seconds, warm_up_s=0.0, timeout_s=deadline_s)
+        time.sleep(max(0.0, started + seconds + 1.0 - time.monotonic()))
+        after = self._run(Closed(1), short, warm_up_s=0.0)
+        return Flood(
+            capacity=loops[best],
+            capacity_concurrency=best,
+            offered=report.requests / seconds,
+            seconds=seconds,
+            deadline_s=deadline_s,
+            goodput=report.goodput,
+            p50_ms=report.latency_ms.get("p50"),
+            p99_ms=report.latency_ms.get("p99"),
+            errors=report.errors,
+            client_cpu_ms=report.client_cpu_ms,
+            memory_mib=memory,
+            lone_before_ms=lone.latency_ms["p50"],
+            lone_after_ms=after.latency_ms["p50"],
+        )
+
+    def departure(self, callers: int) -> Departure:
+        """Let so many call at once."""
+        samples: SimpleQueue[Sample] = SimpleQueue()
+        target = Target(self._channel, self._requests, timeout_s=PATIENCE_S)
+        ran, wasted = self._device()
+        calls = [target.ask(time.monotonic(), samples.put) for _ in range(callers)]
+        samples.get()
+        for call in calls[::2]:
+            call.cancel()
+        for _ in calls[1:]:
+            samples.get()
+        stayed = calls[1::2]
+        ran_then, wasted_then = self._device()
+        return Departure(
+            callers=callers,
+            stayed=len(stayed),
+            answered=sum(call.exception() is None for call in stayed),
+            ran=int(ran_then - ran),
+            wasted=int(wasted_then - wasted),
+        )
+
+    def _run(
+        self, load: Load, seconds: float, *, warm_up_s: float = 0.5, timeout_s: float = PATIENCE_S
+    ) -> Report:
+        [report] = measure(
+            self._channel,
+            [load],
+            self._requests,
+            seconds=seconds,
+            warm_up_s=warm_up_s,
+            timeout_s=timeout_s,
+        )
+        return report
+
+    def _device(self) -> tuple[float, float]:
+        """Return how many images ran and how many of them for nobody, once none is in flight."""
+        while self._server.count("serving_inflight_images"):
+            time.sleep(0.05)
+        ran = self._server.count("serving_batch_images_sum")
+        return ran, self._server.count("serving_wasted_images_total")
+
+    @contextmanager
+    def _memory(self) -> Iterator[list[float]]:
+        """Sample the server's memory twice a second until the context ends."""
+        samples, over = [self._server.memory_mib()], threading.Event()
+
+        def sample() -> None:
+            while not over.wait(0.5):
+                samples.append(self._server.memory_mib())
+
+        thread = threading.Thread(target=sample)
+        thread.start()
+        try:
+            yield samples
+        finally:
+            over.set()
+            thread.join()
