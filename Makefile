@@ -127,7 +127,7 @@ nvidia:
 	@test -e /dev/nvidiactl || { echo "no NVIDIA GPU here: without /dev/nvidiactl no driver is loaded"; exit 1; }
 
 clean: ## Remove the environment, caches and outputs
-	rm -rf $(VENV) $(LITE) $(CUDA) outputs bundles build *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) $(LITE) $(CUDA) outputs bundles build rewritten_network *.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	  .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
