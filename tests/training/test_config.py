@@ -84,6 +84,9 @@ def test_a_missing_recipe_is_answered_with_those_there_are() -> None:
         (("--is_distributed", "1", "--rank", "1"), "rank=1 must be less than group_size=1"),
         (("--group_size", "8"), "group_size=8 needs is_distributed=1, not 0"),
         (("--lr", "-1"), "greater than 0"),
+        (("--eta_min", "0.2", "--lr", "0.1"), r"eta_min=0.2 .* lr=0.1"),
+        (("--num_classes", "1"), r"label_smooth_factor=0.1 .* num_classes=1; say --label_smooth 0"),
+        (("--data_sink_mode", "1"), "data_sink_mode=True is not supported; it must be False"),
         (
             ("--eval_resize", "20,20", "--image_size", "28,28"),
             r"eval_resize=\(20, 20\) .* image_size=\(28, 28\)",
@@ -99,3 +102,41 @@ def test_evaluation_resizes_as_the_upstream_does() -> None:
     transform = parse().transform
     assert transform.resize.model_dump() == {"kind": "stretch", "height": 256, "width": 256}
     assert (transform.crop.height, transform.antialias) == (224, False)
+
+
+@pytest.mark.parametrize(("platform", "level"), [("CPU", "O0"), ("GPU", "O3"), ("Ascend", "O3")])
+def test_mixed_precision_is_the_upstreams_on_its_platforms(platform: str, level: str) -> None:
+    assert parse("--platform", platform).amp_level == level
+    assert parse("--platform", platform, "--amp_level", "O2").amp_level == "O2"
+
+
+@pytest.mark.parametrize(
+    ("name", "platform", "processes", "batch", "lr"),
+    [
+        ("ascend_8p", "Ascend", 8, 128, 0.05),
+        ("ascend_1p", "Ascend", 1, 128, 0.05),
+        ("gpu_8p", "GPU", 8, 16, 0.05),
+        ("gpu_1p", "GPU", 1, 32, 0.0125),
+    ],
+)
+def test_recipes_of_the_upstream_are_its_settings(
+    name: str, platform: str, processes: int, batch: int, lr: float
+) -> None:
+    config = parse("--recipe", f"resnext152_imagenet_{name}")
+    own = ("platform", "group_size", "is_distributed", "per_batch_size", "lr", "amp_level")
+    found = [getattr(config, field) for field in own]
+    assert found == [platform, processes, processes > 1, batch, lr, "O3"]
+    rest = config.model_dump(exclude={*own, "recipe"})
+    assert rest == parse("--platform", platform).model_dump(exclude={*own, "recipe"})
+
+
+def test_every_setting_is_described_and_can_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not [name for name, field in TrainConfig.model_fields.items() if not field.description]
+    for name, value in UPSTREAM.items():
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        monkeypatch.setenv(f"RESNEXT_{name.upper()}", text)
+    config = TrainConfig()
+    assert {name: getattr(config, name) for name in UPSTREAM} == UPSTREAM
+    assert config.model_fields_set >= UPSTREAM.keys()

@@ -1,9 +1,12 @@
 """Learning rates against numbers worked out by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from training.config import TrainConfig
+from training.draw_schedules import draw
 from training.schedules import learning_rates
 
 HALF = np.sqrt(0.5)
@@ -38,3 +41,23 @@ def test_the_reference_run_starts_and_ends_where_it_should() -> None:
     assert rates[9] == pytest.approx(0.05)
     assert rates[10] == pytest.approx(0.05 * (1 + np.cos(np.pi / 150)) / 2)
     assert rates[-1] == pytest.approx(0.05 * (1 + np.cos(np.pi * 149 / 150)) / 2)
+
+
+def test_a_cosine_longer_than_t_max_rises_again_as_the_upstreams_does() -> None:
+    config = TrainConfig(lr=1.0, max_epoch=5, T_max=2, warmup_epochs=0)
+    np.testing.assert_allclose(learning_rates(config, 1), [1, 0.5, 0, 0.5, 1], atol=1e-7)
+
+
+def test_warm_up_lasts_whole_epochs_and_hides_what_the_schedule_says_of_them() -> None:
+    config = TrainConfig(
+        lr=0.6, lr_scheduler="multistep", lr_epochs=(1, 3), max_epoch=4, warmup_epochs=2
+    )
+    expected = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.06, 0.06, 0.06, 0.006, 0.006, 0.006]
+    np.testing.assert_allclose(learning_rates(config, 3), expected, rtol=1e-6)
+
+
+def test_the_drawing_is_the_same_each_time(tmp_path: Path) -> None:
+    for name in ("one.svg", "two.svg"):
+        draw(tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    assert "<svg" in (tmp_path / "one.svg").read_text()
