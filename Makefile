@@ -107,7 +107,7 @@ lock: ## Pin the dependencies of pyproject.toml in requirements/ (needs uv)
 
 bench: $(VENV)/.dev ## Measure the server against a bare loop and under overload, and JPEG decoders (ARGS=)
 	$(PY) -m benchmarks.models
-	$(PY) -m benchmarks --rounds 3 $(ARGS)
+	$(PY) -m benchmarks --rounds 3 --concurrency 1,32 $(ARGS)
 	$(PY) -m benchmarks --model build/benchmarks/resnext14_8x4d_224/1 \
 	  --images build/benchmarks/photos $(ARGS)
 	$(PY) -m benchmarks.overload
