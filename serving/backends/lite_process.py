@@ -2,16 +2,15 @@
 
 import json
 import logging
-import select
+import socket
 import subprocess
 import threading
 from collections import deque
 from collections.abc import Mapping
-from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
-from serving.backends.lite_worker import PROTOCOL
+from serving.backends.lite_worker import LONGEST_MESSAGE, PROTOCOL
 from serving.errors import DeviceLostError, OutOfDeviceMemoryError, StartupError
 
 logger = logging.getLogger(__name__)
@@ -30,7 +29,7 @@ class Worker:
 
     def __init__(self, python: Path, memory: int) -> None:
         self._python = python
-        self._pipe, theirs = Pipe()
+        self._pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         descriptors = theirs.fileno(), memory
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the interpreter that the operator names
@@ -41,13 +40,11 @@ class Worker:
                 pass_fds=descriptors,
             )
         except OSError as error:
+            self._pipe.close()
             raise StartupError(f"{python} cannot be run: {error}; see --lite-python") from error
         finally:
             theirs.close()
         self.pid = self._process.pid
-        # Connection.poll makes a selector at every call, which takes longer than all else here.
-        self._answered = select.poll()
-        self._answered.register(self._pipe.fileno(), select.POLLIN)
         self._said: deque[str] = deque(maxlen=5)
         self._reader = threading.Thread(target=self._log, name=f"lite-log-{self.pid}", daemon=True)
         self._reader.start()
@@ -88,20 +85,25 @@ class Worker:
         self._pipe.close()
 
     def _ask(self, message: object, timeout_s: float) -> dict[str, Any]:
+        self._pipe.settimeout(timeout_s)
         try:
-            self._pipe.send_bytes(json.dumps(message).encode())
-            if self._answered.poll(timeout_s * 1e3):
-                answer: dict[str, Any] = json.loads(self._pipe.recv_bytes())
-                return answer
-        except (EOFError, OSError) as error:
+            self._pipe.send(json.dumps(message).encode())
+            packet = self._pipe.recv(LONGEST_MESSAGE)
+        except TimeoutError as error:
+            self._process.kill()
+            raise DeviceLostError(
+                f"MindSpore Lite worker {self.pid} did not answer within {timeout_s:g} s and was "
+                f"killed"
+            ) from error
+        except ConnectionError:
+            packet = b""
+        if not packet:
             raise DeviceLostError(
                 f"MindSpore Lite worker {self.pid} ended with {self._process.wait()}"
                 f"{self._last_words()}"
-            ) from error
-        self._process.kill()
-        raise DeviceLostError(
-            f"MindSpore Lite worker {self.pid} did not answer within {timeout_s:g} s and was killed"
-        )
+            )
+        answer: dict[str, Any] = json.loads(packet)
+        return answer
 
     def _log(self) -> None:
         assert self._process.stdout

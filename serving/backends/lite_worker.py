@@ -1,8 +1,9 @@
 """MindSpore Lite in a process of its own: one file for Python 3.7 to 3.12, numpy, mindspore_lite.
 
-`lite_process` starts it as `PYTHON lite_worker.py PIPE MEMORY`, two open descriptors. Down the pipe
-come JSON messages: the settings, answered by what is in use; then one batch size after the other,
-answered when the batch was read from the memory and its probabilities are written there.
+`lite_process` starts it as `PYTHON lite_worker.py PIPE MEMORY`, two open descriptors. The pipe is a
+SOCK_SEQPACKET socket, each packet a JSON message: first the settings, answered by what is in use;
+then one batch size after the other, answered when the batch was read from the memory and its
+probabilities are written there.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ import json
 import mmap
 import os
 import platform
+import socket
 import sys
 import time
-from multiprocessing.connection import Connection
 from typing import Any, Callable  # noqa: UP035 - of 3.7
 
 import numpy
 
 PROTOCOL = 1
+LONGEST_MESSAGE = 65536
+LONGEST_ERROR = 4000
 
 
 def main() -> None:
     """Serve until the other side of the pipe is gone."""
     del sys.path[0]  # our folder: its modules must not pass for installed ones
-    pipe = Connection(int(sys.argv[1]))
+    pipe = socket.socket(fileno=int(sys.argv[1]))
     try:
         run = _start(pipe, _receive(pipe), int(sys.argv[2]))
         while True:
@@ -33,13 +36,11 @@ def main() -> None:
         pass
 
 
-def _start(
-    pipe: Connection[Any, Any], settings: dict[str, Any], memory: int
-) -> Callable[[int], float]:
+def _start(pipe: socket.socket, settings: dict[str, Any], memory: int) -> Callable[[int], float]:
     try:
         run, state = load(settings, memory)
     except Exception as error:
-        _send(pipe, {"error": f"{type(error).__name__}: {error}"})
+        _send(pipe, {"error": _text(error)})
         raise
     _send(pipe, state)
     return run
@@ -49,8 +50,7 @@ def _answer(run: Callable[[int], float], bucket: int) -> dict[str, Any]:
     try:
         return {"seconds": run(bucket)}
     except Exception as error:  # noqa: BLE001 - raised again on the other side
-        text = f"{type(error).__name__}: {error}"
-        return {"error": text, "memory": isinstance(error, MemoryError)}
+        return {"error": _text(error), "memory": isinstance(error, MemoryError)}
 
 
 def load(settings: dict[str, Any], memory: int) -> tuple[Callable[[int], float], dict[str, Any]]:
@@ -129,12 +129,19 @@ class Runner:
         return time.perf_counter() - started
 
 
-def _receive(pipe: Connection[Any, Any]) -> Any:
-    return json.loads(pipe.recv_bytes().decode())
+def _receive(pipe: socket.socket) -> Any:
+    message = pipe.recv(LONGEST_MESSAGE)
+    if not message:
+        raise EOFError
+    return json.loads(message.decode())
 
 
-def _send(pipe: Connection[Any, Any], message: dict[str, Any]) -> None:
-    pipe.send_bytes(json.dumps(message).encode())
+def _send(pipe: socket.socket, message: dict[str, Any]) -> None:
+    pipe.send(json.dumps(message).encode())
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
 
 
 if __name__ == "__main__":
