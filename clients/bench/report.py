@@ -19,10 +19,11 @@ Percentiles = dict[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One run. Rates count the answers that came before the end, latencies all answers.
+    """One run. Rates count the answers that came during it, all else the requests due during it.
 
-    `goodput` counts answers within the timeout, from the moment when they were due; `server_ms`
-    has the server's stages, `client_cpu_ms` is the load tester's own cost per request.
+    A run begins under load, so that filling the server's queues is no part of it. `goodput` counts
+    answers within the timeout, from the moment when they were due; `server_ms` has the server's
+    stages, `client_cpu_ms` is the load tester's own cost per request.
     """
 
     load: str
@@ -46,24 +47,29 @@ def summarize(
     timeout_s: float,
     cpu_s: float,
 ) -> Report:
-    """Return the figures of a run that began at `start` (monotonic seconds)."""
+    """Return the figures of a run that began at `start` (monotonic seconds).
+
+    `samples` and `cpu_s` include what came before.
+    """
     answered = [sample for sample in samples if sample.code is grpc.StatusCode.OK]
-    before_end = [sample for sample in answered if sample.done <= start + seconds]
-    in_time = [sample for sample in before_end if sample.done - sample.due <= timeout_s]
-    timings = [_timing(sample.response) for sample in answered if sample.response is not None]
+    came = [sample for sample in answered if start <= sample.done <= start + seconds]
+    in_time = [sample for sample in came if sample.done - sample.due <= timeout_s]
+    due = [sample for sample in samples if sample.due >= start]
+    latencies = [(s.done - s.due) * 1e3 for s in due if s.code is grpc.StatusCode.OK]
+    timings = [_timing(sample.response) for sample in due if sample.response is not None]
     return Report(
         load=load,
         seconds=seconds,
-        requests=len(samples),
-        images_per_second=len(before_end) / seconds,
+        requests=len(due),
+        images_per_second=len(came) / seconds,
         goodput=len(in_time) / seconds,
-        latency_ms=percentiles([(sample.done - sample.due) * 1e3 for sample in answered]),
+        latency_ms=percentiles(latencies),
         server_ms={
             stage: percentiles([getattr(timing, f"{stage}_ms") for timing in timings])
             for stage in STAGES
         },
         batch_images=sum(timing.batch_images for timing in timings) / max(len(timings), 1),
-        errors=dict(Counter(s.code.name for s in samples if s.code is not grpc.StatusCode.OK)),
+        errors=dict(Counter(s.code.name for s in due if s.code is not grpc.StatusCode.OK)),
         client_cpu_ms=cpu_s * 1e3 / max(len(samples), 1),
     )
 

@@ -62,16 +62,15 @@ def measure(
     target = Target(channel, requests, timeout_s=timeout_s)
     with _uncollected():
         for load in loads:
-            load(target, warm_up_s)
-            start, cpu_start = time.monotonic(), time.process_time()
-            samples = load(target, seconds)
+            began, cpu_began = time.monotonic(), time.process_time()
+            samples = load(target, warm_up_s + seconds)
             yield summarize(
                 str(load),
                 samples,
-                start=start,
+                start=began + warm_up_s,
                 seconds=seconds,
                 timeout_s=timeout_s,
-                cpu_s=time.process_time() - cpu_start,
+                cpu_s=time.process_time() - cpu_began,
             )
 
 

@@ -14,13 +14,15 @@ def test_a_run_in_figures():
     result = pb.Result(timing=pb.Timing(infer_ms=2, total_ms=3, batch_images=4))
     response = pb.ClassifyResponse(results=[result]).SerializeToString()
     samples = [
+        Sample(due=99.0, done=99.5, code=LATE, response=None),  # before the start
+        Sample(due=99.9, done=100.1, code=OK, response=response),  # asked before, answered in it
         Sample(due=100.0, done=100.5, code=OK, response=response),
         Sample(due=100.0, done=101.5, code=OK, response=response),  # answered, but not in time
         Sample(due=101.9, done=102.1, code=OK, response=response),  # after the end
         Sample(due=101.0, done=102.0, code=LATE, response=None),
     ]
-    report = summarize("x", samples, start=100.0, seconds=2.0, timeout_s=1.0, cpu_s=0.002)
-    assert (report.requests, report.images_per_second, report.goodput) == (4, 1.0, 0.5)
+    report = summarize("x", samples, start=100.0, seconds=2.0, timeout_s=1.0, cpu_s=0.003)
+    assert (report.requests, report.images_per_second, report.goodput) == (4, 1.5, 1.0)
     assert report.latency_ms["p50"] == pytest.approx(500)
     assert report.server_ms["infer"]["p99"] == 2
     assert report.batch_images == 4
