@@ -11,7 +11,6 @@ from export.contract.decoders import ImageError, decode
 from export.contract.decoders import Pixels as Pixels
 
 WIDENED = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-FIXED = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 
 # Images are transformed in parallel; one of them is too small to be worth a thread pool inside.
 cv2.setNumThreads(1)
@@ -56,7 +55,8 @@ class Transform(BaseModel):
     With antialias the kernel widens with the reduction, as in Pillow, torchvision and timm; resize
     and centre crop are then one resampling of the cropped region, so that the work is bounded by
     the crop however long the image is. Without it the kernel keeps its width, as in OpenCV and
-    MindSpore. Both are fixed-point arithmetic that gives the same pixels with any SIMD.
+    MindSpore. Both are fixed-point arithmetic that gives the same pixels with any SIMD; OpenCV's
+    bicubic kernel is not, so that there is none without antialias.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,10 +74,10 @@ class Transform(BaseModel):
                 f"a crop of {self.crop.width} x {self.crop.height} does not fit in "
                 f"a resize to {width} x {height} (width x height)"
             )
-        if not self.antialias and self.resize.kind != "stretch":
+        if not self.antialias and (self.resize.kind, self.kernel) != ("stretch", "bilinear"):
             raise ValueError(
-                f"a resize of kind {self.resize.kind} needs antialias: true; "
-                f"without it the kind must be stretch"
+                f"a {self.kernel} resize of kind {self.resize.kind} needs antialias: true; "
+                f"without it the kind must be stretch and the kernel bilinear"
             )
         return self
 
@@ -110,7 +110,7 @@ class Transform(BaseModel):
         return np.asarray(image.resize(size, WIDENED[self.kernel], (left, top, right, bottom)))
 
     def _fixed(self, rgb: Pixels, width: int, height: int) -> Pixels:
-        resized = cv2.resize(rgb, (width, height), interpolation=FIXED[self.kernel])
+        resized = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
         return self._centre(np.asarray(resized, np.uint8))
 
     def _centre(self, rgb: Pixels) -> Pixels:

@@ -23,6 +23,7 @@ TRANSFORMS = (
     Transform(resize=Stretch(height=32, width=32), crop=Size(height=28, width=28), antialias=False),
 )
 WHOLE = Transform(resize=Stretch(height=60, width=81), crop=Size(height=60, width=81))
+STRETCH = {"resize": {"kind": "stretch", "height": 12, "width": 12}}
 DIGESTS = {
     "alpha.png": ("3a54dc3d2b317e29", "3cb6600a42eef890", "aaf95f8b40c7ef07"),
     "alpha.webp": ("a3b70f9b8f3fa002", "ae24d8e210e75664", "8a666bcfa7711792"),
@@ -159,8 +160,9 @@ def test_shorter_side_keeps_the_aspect_ratio(width: int, height: int) -> None:
     assert np.abs(transform.from_rgb(rgb) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
-@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize(
+    ("kernel", "antialias"), [("bilinear", True), ("bilinear", False), ("bicubic", True)]
+)
 def test_a_resize_to_the_same_size_leaves_only_the_crop(kernel: str, antialias: bool) -> None:
     stretch, crop = Stretch(height=60, width=81), Size(height=33, width=20)
     transform = Transform(resize=stretch, crop=crop, kernel=kernel, antialias=antialias)
@@ -238,9 +240,14 @@ def test_damaged_files_raise_nothing_else() -> None:
         ({"resize": {"kind": "shorter_side", "pixels": 9}}, "does not fit"),
         ({"resize": {"kind": "fit", "pixels": 9}}, "shorter_side"),
         ({"kernel": "lanczos"}, "bilinear"),
+        ({"antialias": False}, "kind shorter_side needs antialias: true; .* must be stretch"),
+        (
+            {**STRETCH, "kernel": "bicubic", "antialias": False},
+            "a bicubic resize of kind stretch needs antialias: true; .* the kernel bilinear",
+        ),
         ({"mean": [1, 2, 3]}, "Extra inputs"),
     ],
-    ids=["stretch", "shorter", "kind", "kernel", "extra"],
+    ids=["stretch", "shorter", "kind", "kernel", "no antialias", "bicubic", "extra"],
 )
 def test_a_transform_that_makes_no_sense_is_refused(fields: dict[str, object], hint: str) -> None:
     sound = {"resize": {"kind": "shorter_side", "pixels": 12}, "crop": {"height": 10, "width": 10}}
