@@ -12,8 +12,10 @@ from clients.client import ClassifierClient
 from clients.types import ImageFailure, Prediction
 from export.contract.bundle import Bundle
 from export.contract.golden import GOLDEN, GoldenSet
+from export.parity_record import read_parity
 from tests.e2e.conftest import Server, metric, run, serve
 from tests.support.checkpoints import write_checkpoint
+from tests.support.lite import convert
 
 CLASSES = 1000
 IN_FLIGHT = 32
@@ -69,3 +71,14 @@ def _wait_until_accepted(server: Server, images: float) -> None:
 def _accepted(server: Server) -> float:
     """Return how many images the server has taken so far, answered or in flight."""
     return metric(server, "serving_inflight_images") + metric(server, "serving_images_total")
+
+
+@pytest.mark.timeout(900)
+def test_mindspore_lite_gives_mindspores_probabilities(
+    bundle: Bundle, lite_python: Path, tmp_path: Path
+) -> None:
+    """The conversion runs the golden images in the worker that serves, in the server's batches."""
+    converted = convert(bundle.path, tmp_path)
+    parity = read_parity(converted).files[-1]
+    assert (parity.runtime, parity.compared_with) == ("mindspore-lite", "golden")
+    assert 0 < parity.largest_difference < 1e-5
