@@ -1,7 +1,5 @@
 """ONNX Runtime with inputs and outputs at fixed places in a GPU's memory."""
 
-import logging
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -12,8 +10,7 @@ from export.contract.manifest import Manifest
 from export.contract.transform import Pixels
 from serving.backends import Placement, Probabilities
 from serving.backends.ort_errors import translated
-
-logger = logging.getLogger(__name__)
+from serving.backends.progress import told
 
 
 class HostMemory(Protocol):
@@ -88,11 +85,9 @@ class BoundBackend:
         del self._session
 
     def _prepare(self, bucket: int) -> Bound:
-        started = time.monotonic()
-        bound = self._bind(bucket)
-        self._run(bound, bound.buffer)
-        seconds = time.monotonic() - started
-        logger.info("%s: batches of %d prepared in %.1f s", self._placement.device, bucket, seconds)
+        with told(f"{self._placement.device}: preparing batches of {bucket}"):
+            bound = self._bind(bucket)
+            self._run(bound, bound.buffer)
         return bound
 
     def _run(self, bound: Bound, buffer: Pixels) -> Probabilities:

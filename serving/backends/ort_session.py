@@ -2,9 +2,9 @@
 
 import logging
 import os
-import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import onnxruntime
@@ -14,6 +14,7 @@ from export.contract.stamp import check_stamp
 from serving.backends.devices import Device
 from serving.backends.machine import missing
 from serving.backends.ort_options import Options, Provider, engine_cache, providers
+from serving.backends.progress import told
 from serving.errors import StartupError
 from serving.runtime import RuntimeSettings
 
@@ -48,10 +49,8 @@ def open_session(
         # Finds the CUDA libraries that come as Python packages.
         onnxruntime.preload_dlls()
     path = root / file.path
-    started = time.monotonic()
-    session = _open(path, device, settings.threads, wanted)
-    if device.kind != "cpu":
-        logger.info("%s: %s opened in %.1f s", device, path.name, time.monotonic() - started)
+    with nullcontext() if device.kind == "cpu" else told(f"{device}: opening {path.name}"):
+        session = _open(path, device, settings.threads, wanted)
     check_placement(session, device, wanted[0])
     _check_tensor(path, session.get_inputs(), manifest.input)
     _check_tensor(path, session.get_outputs(), manifest.output)
