@@ -105,7 +105,7 @@ lock: ## Pin the dependencies of pyproject.toml in requirements/ (needs uv)
 	    --python-version 3.11 --universal --no-emit-index-url --no-header --no-annotate --quiet \
 	    --output-file requirements/$$extra.txt; done
 
-bench: $(VENV)/.dev ## Measure the server against a bare loop and under overload, and JPEG decoders (ARGS=)
+bench: $(VENV)/.dev ## Measure the server against a bare loop and under overload, JPEG decoders, and training (ARGS=)
 	$(PY) -m benchmarks.models
 	$(PY) -m benchmarks --rounds 3 --concurrency 1,32 $(ARGS)
 	$(PY) -m benchmarks --model build/benchmarks/resnext14_8x4d_224/1 \
@@ -115,6 +115,7 @@ bench: $(VENV)/.dev ## Measure the server against a bare loop and under overload
 	$(PY) -m benchmarks.models --network resnext152_64x4d
 	$(MAKE) $(addprefix build/lite/build/benchmarks/,$(addsuffix /1/manifest.json,resnext152_64x4d resnext14_8x4d_224))
 	$(PY) -m benchmarks.lite
+	$(PY) -m benchmarks.training
 
 bench-gpu: nvidia $(CUDA)/.cuda-dev $(VENV)/.dev ## Measure the full network on a GPU, bare and served (DEVICE=, ARGS=)
 	$(PY) -m benchmarks.models --network resnext152_64x4d --precision fp32,fp16
