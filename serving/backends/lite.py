@@ -161,6 +161,10 @@ def open_backends(
         raise StartupError(
             f"{file.path} was not converted for {device.kind}: python -m export convert"
         )
+    if not {*buckets} <= {*file.buckets}:
+        raise StartupError(
+            f"{file.path} was converted for batches of {file.buckets}, not of {list(buckets)}"
+        )
     interpreter = python or Path(sys.executable)
     task = _Task(root, manifest, file, conversion, device, threads, buckets, interpreter)
     opened: list[Backend] = []

@@ -38,6 +38,8 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=descriptors,
+                # A Ctrl-C is for the server alone, which drains before it ends its workers.
+                start_new_session=True,
             )
         except OSError as error:
             self._pipe.close()

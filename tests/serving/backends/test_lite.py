@@ -106,6 +106,10 @@ def test_it_says_what_is_in_use(backend: LiteBackend) -> None:
     assert backend.describe() == ("mindspore-lite", "cpu", "fp32")
 
 
+def test_a_ctrl_c_in_the_terminal_does_not_reach_the_worker(backend: LiteBackend) -> None:
+    assert os.getpgid(backend.worker.pid) != os.getpgid(0)
+
+
 def test_a_worker_killed_in_mid_batch_fails_it_and_leaves_nothing(
     lite_bundle: Path, lite_python: Path
 ) -> None:
@@ -178,8 +182,17 @@ def test_a_file_of_another_device_is_refused(lite_bundle: Path, lite_python: Pat
 
 
 def test_no_room_for_batches_is_said(lite_bundle: Path, lite_python: Path) -> None:
+    file = Bundle.open(lite_bundle).file("mindir-lite", "fp32")
+    huge = file.model_copy(update={"buckets": [10**9]})
     with pytest.raises(StartupError, match=r"/dev/shm has no room for .*--shm-size"):
-        open_one(lite_bundle, lite_python, buckets=[10**9])
+        open_one(lite_bundle, lite_python, file=huge, buckets=[10**9])
+
+
+def test_other_batch_sizes_than_those_of_the_file_are_refused(
+    lite_bundle: Path, lite_python: Path
+) -> None:
+    with pytest.raises(StartupError, match=r"converted for batches of \[1, 2.*not of \[1, 3\]"):
+        open_one(lite_bundle, lite_python, buckets=[1, 3])
 
 
 CONTEXT = """
