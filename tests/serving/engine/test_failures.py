@@ -59,10 +59,13 @@ async def test_the_smallest_batch_out_of_memory_fails(tiny: Path) -> None:
 
 async def test_a_lost_device_fails_its_batch_and_is_opened_anew(tiny: Path) -> None:
     gate = Failing(DeviceLostError("the worker died"))
-    async with Rig(tiny, gate=gate).running() as rig:
+    rig = Rig(tiny, gate=gate)
+    rig.may_reopen.clear()
+    async with rig.running():
         [answer] = await rig.classify(1)
         assert isinstance(answer, DeviceLostError)
         gate.error = None
+        rig.may_reopen.set()
         assert classes(await rig.classify(2)) == [2]
         await until(lambda: rig.model.ready)
         assert rig.backends[0].is_closed
