@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import (
     Field,
+    FilePath,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -77,7 +78,7 @@ class CommonConfig(BaseSettings):
     )
     group_size: PositiveInt = Field(1, description="processes of a distributed run")
     rank: NonNegativeInt = Field(0, description="of this process; a distributed run sets it")
-    rank_table: Path | None = Field(
+    rank_table: FilePath | None = Field(
         None, description="Ascend's rank table (.json) for a distributed run; unset: none is needed"
     )
     on_broken_image: Literal["error", "skip"] = Field(
@@ -104,6 +105,8 @@ class CommonConfig(BaseSettings):
     def _is_a_group(self) -> Self:
         if self.group_size > 1 and not self.is_distributed:
             raise ValueError(f"group_size={self.group_size} needs is_distributed=1, not 0")
+        if self.rank_table is not None and not self.is_distributed:
+            raise ValueError(f"rank_table={self.rank_table} needs is_distributed=1, not 0")
         if self.rank >= self.group_size:
             raise ValueError(f"rank={self.rank} must be less than group_size={self.group_size}")
         return self

@@ -83,6 +83,8 @@ def test_a_missing_recipe_is_answered_with_those_there_are() -> None:
         (("--warmup_epochs", "5", "--max_epoch", "5"), "warmup_epochs=5 .* max_epoch=5"),
         (("--is_distributed", "1", "--rank", "1"), "rank=1 must be less than group_size=1"),
         (("--group_size", "8"), "group_size=8 needs is_distributed=1, not 0"),
+        (("--rank_table", __file__), "rank_table=.* needs is_distributed=1, not 0"),
+        (("--rank_table", "none.json"), "does not point to a file"),
         (("--lr", "-1"), "greater than 0"),
         (("--eta_min", "0.2", "--lr", "0.1"), r"eta_min=0.2 .* lr=0.1"),
         (("--num_classes", "1"), r"label_smooth_factor=0.1 .* num_classes=1; say --label_smooth 0"),
