@@ -28,8 +28,9 @@ def test_rules_record_and_alert_as_meant() -> None:
 
 
 def test_every_alert_fires_in_those_tests_and_says_what_to_do() -> None:
-    fired = TESTS.read_text()
+    fired, explained = TESTS.read_text(), (DEPLOY.parent / "README.md").read_text()
     for alert in alerts():
         assert f'alertname="{alert["alert"]}"' in fired
+        assert f"| `{alert['alert']}` |" in explained
         assert ": " in alert["annotations"]["summary"]
         assert alert["labels"]["severity"] in ("warning", "critical")
