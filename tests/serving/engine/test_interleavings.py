@@ -1,0 +1,212 @@
+"""Arrivals, cancels, expiries, failures, lost devices and the end, in any order."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from prometheus_client import CollectorRegistry
+
+from export.contract.bundle import Bundle
+from export.contract.transform import Pixels
+from serving.backends import Backend, Instance
+from serving.backends.fake import FakeBackend
+from serving.engine import device as device_module
+from serving.engine.admission import Limits
+from serving.engine.job import Answer, Prediction
+from serving.engine.model import Model
+from serving.errors import (
+    DeadlineExceededError,
+    DeviceLostError,
+    InternalError,
+    OutOfDeviceMemoryError,
+    OverloadedError,
+    UnavailableError,
+)
+from serving.metrics import OUTCOMES, Metrics
+from tests.support.bundles import BUCKETS, SIDE
+from tests.support.serving import VirtualClock, grey
+
+IMAGES, SLOTS, CLASSES = 240, 12, 251
+Meanwhile = Callable[[], None]
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop on a virtual clock, which runs when it is told to."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__()
+        self.time = clock  # type: ignore[method-assign]
+
+    def turn(self) -> None:
+        """Run all that is due."""
+        for _ in range(6):
+            self.call_soon(self.stop)
+            self.run_forever()
+
+
+class Machine(RuleBasedStateMachine):
+    """One model on two devices, none of whose threads runs: the rules take every step."""
+
+    bundle: Bundle
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = VirtualClock()
+        self.loop = VirtualLoop(self.clock)
+        self.registry = CollectorRegistry()
+        self.failures = 0
+        self.model = Model(
+            self.bundle,
+            [Instance(self.backend(), self.reopen) for _ in range(2)],
+            buckets=BUCKETS,
+            decode_threads=1,
+            limits=Limits(SLOTS, 10_000, 10_000),
+            max_image_pixels=1_000,
+            metrics=Metrics(self.registry),
+            clock=self.clock,
+        )
+        self.loop.call_soon(self.model.attach)
+        self.loop.turn()
+        self.calls: list[tuple[range, asyncio.Task[list[Answer]]]] = []
+        self.images = 0
+        self.error: Exception | None = None
+        self.fits = IMAGES
+        self.poison: set[int] = set()
+        self.meanwhile: list[Meanwhile] = []
+        self.failed: set[int] = set()
+
+    def backend(self) -> Backend:
+        return FakeBackend(CLASSES, SIDE, self.run)
+
+    def reopen(self) -> Backend:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("still away")
+        return self.backend()
+
+    def run(self, pixels: Pixels) -> None:
+        """What happens while a batch runs, and how it ends."""
+        images = set(pixels[:, 0, 0, 0].tolist())
+        if images == {0}:
+            return  # a warm-up
+        while self.meanwhile:
+            self.meanwhile.pop()()
+        error, self.error = self.error, None
+        if len(images) > self.fits:
+            error = OutOfDeviceMemoryError("too large")
+        elif images & self.poison:
+            error = ValueError("poison")
+        if error:
+            self.failed |= images
+            raise error
+
+    @precondition(lambda self: self.images < IMAGES - 8)
+    @rule(images=st.integers(1, 8), timeout_s=st.floats(0.01, 5), poisoned=st.integers(0, 20))
+    def arrive(self, images: int, timeout_s: float, poisoned: int) -> None:
+        values = range(self.images + 1, self.images + 1 + images)
+        self.images += images
+        if poisoned < images:
+            self.poison.add(values[poisoned])
+        request = self.model.classify([grey(v) for v in values], self.clock.now + timeout_s)
+        self.calls.append((values, self.loop.create_task(request)))
+        self.loop.turn()
+
+    @precondition(lambda self: self.calls)
+    @rule(which=st.integers(0), at_once=st.booleans())
+    def cancel(self, which: int, at_once: bool) -> None:
+        task = self.calls[which % len(self.calls)][1]
+        if at_once:
+            task.cancel()
+            self.loop.turn()
+        else:
+            self.meanwhile.append(task.cancel)
+
+    @rule(seconds=st.floats(0.001, 3), at_once=st.booleans())
+    def pass_time(self, seconds: float, at_once: bool) -> None:
+        def passing() -> None:
+            self.clock.now += seconds
+
+        if at_once:
+            passing()
+            self.loop.turn()
+        else:
+            self.meanwhile.append(passing)
+
+    @rule(
+        error=st.sampled_from([ValueError("bad"), DeviceLostError("dead")]), away=st.integers(0, 2)
+    )
+    def break_next(self, error: Exception, away: int) -> None:
+        self.error, self.failures = error, away
+
+    @rule(fits=st.sampled_from([1, 2, 4, IMAGES]))
+    def shrink_memory(self, fits: int) -> None:
+        self.fits = fits
+
+    @precondition(lambda self: len(self.model.decoders))
+    @rule(images=st.integers(1, 8))
+    def decode(self, images: int) -> None:
+        for _ in range(min(images, len(self.model.decoders))):
+            assert self.model.decoders.step()
+        self.loop.turn()
+
+    @precondition(lambda self: len(self.model.batcher))
+    @rule(which=st.integers(0, 1))
+    def infer(self, which: int) -> None:
+        if batch := self.model.batcher.poll():
+            self.model.devices[which].run(batch)
+        self.loop.turn()
+
+    def teardown(self) -> None:
+        self.model.close()
+        self.loop.turn()
+        for values, task in self.calls:
+            assert task.done()
+            for value, answer in self._ends(values, task):
+                self._check(value, answer)
+        self._check_all_is_given_back()
+        self.loop.close()
+
+    def _ends(
+        self, values: range, task: asyncio.Task[list[Answer]]
+    ) -> Iterator[tuple[int, Answer]]:
+        if not task.cancelled() and not isinstance(task.exception(), OverloadedError):
+            yield from zip(values, task.result(), strict=True)
+
+    def _check(self, value: int, answer: Answer) -> None:
+        """Nobody gets another's answer, and no error but one's own batch's or the end's."""
+        if isinstance(answer, Prediction):
+            assert answer.probabilities.argmax() == value
+            assert value not in self.poison
+        elif isinstance(answer, InternalError | DeviceLostError):
+            assert value in self.failed
+        else:
+            assert isinstance(answer, DeadlineExceededError | UnavailableError)
+
+    def _check_all_is_given_back(self) -> None:
+        assert sum(self._sample("images_total", outcome=o) for o in OUTCOMES) == self.images
+        for gauge in ("inflight_images", "inflight_bytes", "queue_images"):
+            assert self._sample(gauge) == 0
+        assert len(self.model.decoders) == 0
+
+    def _sample(self, name: str, **labels: str) -> float:
+        bound = {"model": "tiny", "version": "1", **labels}
+        return self.registry.get_sample_value(f"serving_{name}", bound) or 0.0
+
+
+@pytest.mark.parametrize("steps", [20, 60])
+def test_every_image_ends_once(tiny: Path, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_module, "FIRST_WAIT_S", 0.0)
+    machine = type("Bound", (Machine,), {"bundle": Bundle.open(tiny)})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=[*HealthCheck],
+        ),
+    )
