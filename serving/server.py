@@ -51,10 +51,10 @@ class Server:
 
     def __init__(self, config: ServingConfig) -> None:
         self._config = config
-        self._metrics = Metrics(CollectorRegistry())
-        self.readiness = Readiness(self._metrics.ready)
+        self.metrics = Metrics(CollectorRegistry())
+        self.readiness = Readiness(self.metrics.ready)
         self.repository = ModelRepository()
-        app = create_app(self._metrics.registry, self.readiness, self.repository)
+        app = create_app(self.metrics.registry, self.readiness, self.repository)
         self.http = HttpServer(app, config.host, config.http_port)
         self.grpc = self._create_grpc()
 
@@ -101,7 +101,7 @@ class Server:
         for name, ready in models.items():
             await self.grpc.health.say_of(name, serving=ready)
         await self.grpc.health.say(serving=any(models.values()))
-        self._metrics.ready.set(any(models.values()))
+        self.metrics.ready.set(any(models.values()))
 
     def _create_grpc(self) -> GrpcServer:
         classifier = Classifier(
@@ -119,9 +119,9 @@ class Server:
         )
 
     def _load_models(self) -> list[Model]:
-        models = [load_model(path, self._config, self._metrics) for path in self._config.model]
+        models = [load_model(path, self._config, self.metrics) for path in self._config.model]
         # Not before: what a device lacks is told better by the attempt to load.
-        watch_gpu_memory(self._metrics.registry, parse_devices(self._config.device))
+        watch_gpu_memory(self.metrics.registry, parse_devices(self._config.device))
         return models
 
     def _close_models(self) -> None:

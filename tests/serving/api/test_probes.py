@@ -13,10 +13,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from protos import classifier_pb2 as pb
+from serving.errors import DeviceLostError
 from serving.server import Server
 from tests.serving.api.conftest import calling
 from tests.serving.api.messages import png
-from tests.support.serving import listening_server, running_server
+from tests.support.serving import Gate, Rig, gated_server, listening_server, running_server
 
 SERVICE = "resnext.serving.v1.Classifier"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -71,6 +72,30 @@ async def test_readyz_follows_it_too_and_healthz_does_not(tiny: Path) -> None:
         draining = await http.get("/readyz")
         assert (draining.status_code, "draining" in draining.text) == (503, True)
         assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_a_model_without_devices_is_not_ready_and_others_go_on(tiny: Path) -> None:
+    lost = Rig(tiny, gate=Gate(is_open=True))
+    lost.may_reopen.clear()
+    async with gated_server(lost) as server, http_to(server) as http, calling(server) as stub:
+        assert (await http.get("/readyz")).json() == {"ready": True, "models": {"tiny": True}}
+        lost.backends[0].before_run = lose
+        with pytest.raises(grpc.aio.AioRpcError, match="unplugged") as told:
+            await stub.Classify(pb.ClassifyRequest(images=[png(1)]))
+        assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+        while await check(server, "tiny") == SERVING:
+            pass
+        assert (await http.get("/readyz")).status_code == 503
+        assert not (await stub.GetModel(pb.GetModelRequest())).ready
+        lost.may_reopen.set()
+        while await check(server, "tiny") != SERVING:
+            pass
+        assert (await http.get("/readyz")).status_code == 200
+        assert await check(server, "") == SERVING
+
+
+def lose(_: object) -> None:
+    raise DeviceLostError("unplugged")
 
 
 async def test_calls_while_loading_are_unavailable(tiny: Path) -> None:
