@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serving.backends.lite_worker import LONGEST_MESSAGE, PROTOCOL
+from serving.backends.lite_worker import BUCKET, LONGEST_MESSAGE, PROTOCOL, SECONDS
 from serving.errors import DeviceLostError, OutOfDeviceMemoryError, StartupError
 
 logger = logging.getLogger(__name__)
@@ -53,8 +53,9 @@ class Worker:
 
     def load(self, settings: Mapping[str, object]) -> dict[str, Any]:
         """Load a model; return what is in use, or raise `StartupError`."""
+        message = json.dumps({"protocol": PROTOCOL, **settings}).encode()
         try:
-            state = self._ask({"protocol": PROTOCOL, **settings}, START_TIMEOUT_S)
+            state: dict[str, Any] = json.loads(self._ask(message, START_TIMEOUT_S))
         except DeviceLostError as error:
             raise StartupError(
                 f"{self._python} cannot load {settings['model']}: {error}"
@@ -73,11 +74,12 @@ class Worker:
             DeviceLostError: it died, or did not answer in time and was killed.
             OutOfDeviceMemoryError, RuntimeError: it could not run this batch.
         """
-        answer = self._ask(bucket, timeout_s)
-        if "error" in answer:
-            kind = OutOfDeviceMemoryError if answer["memory"] else RuntimeError
-            raise kind(f"MindSpore Lite worker {self.pid}: {answer['error']}")
-        return float(answer["seconds"])
+        answer = self._ask(BUCKET.pack(bucket), timeout_s)
+        if len(answer) == SECONDS.size:
+            return float(SECONDS.unpack(answer)[0])
+        failure = json.loads(answer)
+        kind = OutOfDeviceMemoryError if failure["memory"] else RuntimeError
+        raise kind(f"MindSpore Lite worker {self.pid}: {failure['error']}")
 
     def close(self) -> None:
         """Kill the worker and wait until it is gone."""
@@ -86,11 +88,11 @@ class Worker:
         self._reader.join()
         self._pipe.close()
 
-    def _ask(self, message: object, timeout_s: float) -> dict[str, Any]:
+    def _ask(self, message: bytes, timeout_s: float) -> bytes:
         self._pipe.settimeout(timeout_s)
         try:
-            self._pipe.send(json.dumps(message).encode())
-            packet = self._pipe.recv(LONGEST_MESSAGE)
+            self._pipe.send(message)
+            answer = self._pipe.recv(LONGEST_MESSAGE)
         except TimeoutError as error:
             self._process.kill()
             raise DeviceLostError(
@@ -98,13 +100,12 @@ class Worker:
                 f"killed"
             ) from error
         except ConnectionError:
-            packet = b""
-        if not packet:
+            answer = b""
+        if not answer:
             raise DeviceLostError(
                 f"MindSpore Lite worker {self.pid} ended with {self._process.wait()}"
                 f"{self._last_words()}"
             )
-        answer: dict[str, Any] = json.loads(packet)
         return answer
 
     def _log(self) -> None:

@@ -1,9 +1,9 @@
 """MindSpore Lite in a process of its own: one file for Python 3.7 to 3.12, numpy, mindspore_lite.
 
 `lite_process` starts it as `PYTHON lite_worker.py PIPE MEMORY`, two open descriptors. The pipe is a
-SOCK_SEQPACKET socket, each packet a JSON message: first the settings, answered by what is in use;
-then one batch size after the other, answered when the batch was read from the memory and its
-probabilities are written there.
+SOCK_SEQPACKET socket. First come the settings, answered by what is in use, both JSON; then one
+batch size after the other, as `BUCKET`, answered by `SECONDS` when the batch was read from the memory
+and its probabilities are written there. What fails is answered by a JSON object with an `error`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import mmap
 import os
 import platform
 import socket
+import struct
 import sys
 import time
 from typing import Any, Callable  # noqa: UP035 - of 3.7
@@ -20,6 +21,8 @@ from typing import Any, Callable  # noqa: UP035 - of 3.7
 import numpy
 
 PROTOCOL = 1
+BUCKET = struct.Struct("<I")
+SECONDS = struct.Struct("<d")
 LONGEST_MESSAGE = 65536
 LONGEST_ERROR = 4000
 
@@ -29,9 +32,10 @@ def main() -> None:
     del sys.path[0]  # our folder: its modules must not pass for installed ones
     pipe = socket.socket(fileno=int(sys.argv[1]))
     try:
-        run = _start(pipe, _receive(pipe), int(sys.argv[2]))
+        run = _start(pipe, json.loads(_receive(pipe).decode()), int(sys.argv[2]))
         while True:
-            _send(pipe, _answer(run, _receive(pipe)))
+            [bucket] = BUCKET.unpack(_receive(pipe))
+            pipe.send(_answer(run, bucket))
     except (EOFError, ConnectionError):
         pass
 
@@ -40,17 +44,17 @@ def _start(pipe: socket.socket, settings: dict[str, Any], memory: int) -> Callab
     try:
         run, state = load(settings, memory)
     except Exception as error:
-        _send(pipe, {"error": _text(error)})
+        pipe.send(_failure(error))
         raise
-    _send(pipe, state)
+    pipe.send(json.dumps(state).encode())
     return run
 
 
-def _answer(run: Callable[[int], float], bucket: int) -> dict[str, Any]:
+def _answer(run: Callable[[int], float], bucket: int) -> bytes:
     try:
-        return {"seconds": run(bucket)}
+        return SECONDS.pack(run(bucket))
     except Exception as error:  # noqa: BLE001 - raised again on the other side
-        return {"error": _text(error), "memory": isinstance(error, MemoryError)}
+        return _failure(error)
 
 
 def load(settings: dict[str, Any], memory: int) -> tuple[Callable[[int], float], dict[str, Any]]:
@@ -129,19 +133,16 @@ class Runner:
         return time.perf_counter() - started
 
 
-def _receive(pipe: socket.socket) -> Any:
+def _receive(pipe: socket.socket) -> bytes:
     message = pipe.recv(LONGEST_MESSAGE)
     if not message:
         raise EOFError
-    return json.loads(message.decode())
+    return message
 
 
-def _send(pipe: socket.socket, message: dict[str, Any]) -> None:
-    pipe.send(json.dumps(message).encode())
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
+def _failure(error: Exception) -> bytes:
+    text = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
+    return json.dumps({"error": text, "memory": isinstance(error, MemoryError)}).encode()
 
 
 if __name__ == "__main__":
