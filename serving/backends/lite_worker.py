@@ -2,8 +2,8 @@
 
 `lite_process` starts it as `PYTHON lite_worker.py PIPE MEMORY`, two open descriptors. The pipe is a
 SOCK_SEQPACKET socket. First come the settings, answered by what is in use, both JSON; then one
-batch size after the other, as `BUCKET`, answered by `SECONDS` when the batch was read from the memory
-and its probabilities are written there. What fails is answered by a JSON object with an `error`.
+batch size after the other, as `BUCKET`, answered by `SECONDS` when the batch was read from the
+memory and its probabilities are written there. What fails is answered by JSON with an `error`.
 """
 
 from __future__ import annotations
