@@ -9,6 +9,7 @@ from pathlib import Path
 from training.command_line import run
 from training.config import EvalConfig
 from training.errors import CheckpointError
+from training.resume import SUFFIXES
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,11 @@ def _check_classes(path: Path, data_dir: Path, names: list[str], known: list[str
 
 
 def _checkpoints(path: Path) -> list[Path]:
-    found = sorted(path.glob("*.ckpt")) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
     if not found:
-        raise CheckpointError(f"no .ckpt file in {path}")
+        raise CheckpointError(f"no {' or '.join(SUFFIXES)} file in {path}")
     return found
 
 
