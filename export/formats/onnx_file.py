@@ -22,7 +22,8 @@ def write(deployment: Deployment, path: Path) -> None:
     Opset 17, the batch dynamic at both ends, batch norm folded; the same weights give the same
     bytes.
     """
-    model = lift(_bare(deployment, path))
+    model = _bare(deployment, path)
+    lift(model)
     graph = model.graph
     del graph.input[1:]
     graph.output[0].type.tensor_type.shape.dim[0].dim_param = "batch"

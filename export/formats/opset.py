@@ -1,7 +1,5 @@
 """The opset of what is written."""
 
-from functools import partial
-
 from onnx import ModelProto, helper, version_converter
 
 from export.formats.storage import without_weights
@@ -16,10 +14,12 @@ def opset(model: ModelProto) -> int:
     return max(versions, default=1)
 
 
-def lift(model: ModelProto) -> ModelProto:
-    """Return the model in opset 17."""
-    lifted = without_weights(
-        model, partial(version_converter.convert_version, target_version=OPSET)
-    )
-    lifted.ir_version = helper.find_min_ir_version_for(lifted.opset_import, ignore_unknown=True)
-    return lifted
+def lift(model: ModelProto) -> None:
+    """Bring the model to opset 17, in place."""
+    lifted = version_converter.convert_version(without_weights(model), OPSET)
+    del model.graph.node[:], model.graph.value_info[:], model.opset_import[:]
+    model.graph.node.extend(lifted.graph.node)
+    model.graph.value_info.extend(lifted.graph.value_info)
+    model.opset_import.extend(lifted.opset_import)
+    model.graph.initializer.extend(lifted.graph.initializer)
+    model.ir_version = helper.find_min_ir_version_for(lifted.opset_import, ignore_unknown=True)

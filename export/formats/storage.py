@@ -1,11 +1,10 @@
 """ONNX files on disk: weights that protobuf cannot hold lie in a second file beside the graph."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, helper
+from onnx import GraphProto, ModelProto, helper
 
 # A protobuf message ends at 2 GiB; the rest is for the graph and the metadata appended to it.
 LARGEST_WEIGHTS = 2**31 - 2**26
@@ -31,19 +30,22 @@ def weight_bytes(model: ModelProto) -> int:
     )
 
 
-def without_weights(model: ModelProto, change: Callable[[ModelProto], ModelProto]) -> ModelProto:
-    """Return `change(model)`; the weights go round it, since it serialises what it is given."""
-    weights = list(model.graph.initializer)
-    taken = {value.name for value in model.graph.input}
+def without_weights(model: ModelProto) -> ModelProto:
+    """Return a copy whose weights are inputs: it can be serialised, and costs no memory."""
+    graph = model.graph
+    taken = {value.name for value in graph.input}
     shapes = [
         helper.make_tensor_value_info(w.name, w.data_type, w.dims)
-        for w in weights
+        for w in graph.initializer
         if w.name not in taken
     ]
-    del model.graph.initializer[:]
-    model.graph.input.extend(shapes)
-    changed = change(model)
-    for shape in shapes:
-        changed.graph.input.remove(shape)
-    changed.graph.initializer.extend(weights)
-    return changed
+    bare = GraphProto(
+        name=graph.name, node=graph.node, output=graph.output, value_info=graph.value_info
+    )
+    bare.input.extend([*graph.input, *shapes])
+    return ModelProto(
+        ir_version=model.ir_version,
+        opset_import=model.opset_import,
+        functions=model.functions,
+        graph=bare,
+    )

@@ -28,7 +28,9 @@ def write_fp16(source: Path, target: Path) -> None:
     Raises:
         PrecisionError: a weight is too large for float16, or an operator does not take it.
     """
-    model = without_weights(onnx.load(source), shape_inference.infer_shapes)
+    model = onnx.load(source)
+    inferred = shape_inference.infer_shapes(without_weights(model))
+    model.graph.value_info.extend(inferred.graph.value_info)
     halving = _Halving(model.graph)
     halving.convert()
     del model.graph.value_info[:]

@@ -108,7 +108,9 @@ class Quantizer:
 def _preprocess(source: Path, target: Path) -> bool:
     """Write `source` folded, named and with all shapes; return whether it has external data."""
     named = target.with_name("named.onnx")
-    model = _recent(onnx.load(source))
+    model = onnx.load(source)
+    if opset(model) < LEAST_OPSET:
+        _lift(model)
     name_nodes(model.graph)
     save(model, named)
     external = data_path(named).exists()
@@ -124,16 +126,14 @@ def _preprocess(source: Path, target: Path) -> bool:
     return external
 
 
-def _recent(model: onnx.ModelProto) -> onnx.ModelProto:
-    found = opset(model)
-    if found >= LEAST_OPSET:
-        return model
+def _lift(model: onnx.ModelProto) -> None:
     try:
-        return lift(model)
+        lift(model)
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
         raise PrecisionError(
-            f"int8 needs opset {LEAST_OPSET} or newer, and this model of opset {found} cannot be "
-            f"lifted to {OPSET}; export it anew, or leave int8 out of --precision: {error}"
+            f"int8 needs opset {LEAST_OPSET} or newer, and this model of opset {opset(model)} "
+            f"cannot be lifted to {OPSET}; export it anew, or leave int8 out of --precision: "
+            f"{error}"
         ) from error
 
 

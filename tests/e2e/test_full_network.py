@@ -1,4 +1,7 @@
-"""ResNeXt152-64x4d with random weights through export and serving, and a drain under load."""
+"""ResNeXt152-64x4d with random weights through export and serving, and a drain under load.
+
+The checkpoint is one of the upstream's, trained on Ascend or a CPU: each grouped convolution is 64.
+"""
 
 import signal
 import time
@@ -7,28 +10,54 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mindspore import Tensor, nn, ops, save_checkpoint
 
 from clients.client import ClassifierClient
 from clients.types import ImageFailure, Prediction
 from export.contract.bundle import Bundle
-from export.contract.golden import GOLDEN, GoldenSet
+from export.contract.golden import GOLDEN, GoldenSet, prove_pixels
+from export.parity import open_runner
 from export.parity_record import read_parity
 from tests.e2e.conftest import Server, metric, run, serve
-from tests.support.checkpoints import write_checkpoint
+from tests.support.checkpoints import stirred
 from tests.support.lite import convert
+from tests.support.upstream import group_by_group, split
 
 CLASSES = 1000
+ARCHITECTURE = "resnext152_64x4d"
 IN_FLIGHT = 32
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def network() -> nn.Cell:
+    return stirred(ARCHITECTURE, CLASSES)
+
+
+@pytest.fixture(scope="module")
+def bundle(network: nn.Cell, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The full network, exported with golden probabilities that MindSpore recorded."""
     folder = tmp_path_factory.mktemp("full")
-    labels = [f"class {index}" for index in range(CLASSES)]
-    checkpoint = write_checkpoint(folder / "untrained.ckpt", "resnext152_64x4d", labels, 224)
-    run("export", "--ckpt_file", checkpoint, "--output", folder, "--batch_size", "4")
-    return Bundle.open(folder / "resnext152_64x4d/1")
+    weights = [{"name": n, "data": Tensor(v)} for n, v in split(network).items()]
+    save_checkpoint(weights, str(folder / "upstream.ckpt"))
+    arguments = ("--ckpt_file", folder / "upstream.ckpt", "--architecture", ARCHITECTURE)
+    run("export", *arguments, "--output", folder, "--batch_size", "4")
+    return Bundle.open(folder / ARCHITECTURE / "1")
+
+
+@pytest.mark.timeout(900)
+def test_probabilities_equal_mindspores_on_the_layout_of_64_convolutions(
+    network: nn.Cell, bundle: Bundle
+) -> None:
+    _, pixels = prove_pixels(bundle)
+    normalization = bundle.manifest.normalization
+    normal = (pixels[:1] - np.array(normalization.mean)) / np.array(normalization.std)
+    images = Tensor(normal.transpose(0, 3, 1, 2).astype(np.float32))
+    layout = group_by_group(network)
+    assert len(layout.backbone.layer4[2].conv2.convs) == 64
+    expected = ops.softmax(layout(images), axis=1).asnumpy()
+    runner = open_runner(bundle.path, bundle.manifest, bundle.manifest.files[0], "cpu")
+    assert np.ptp(expected) > 0.1, "even answers would prove nothing"
+    np.testing.assert_allclose(runner.predict(pixels[:1]), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.timeout(900)

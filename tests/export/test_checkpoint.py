@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mindspore import Tensor, nn, ops, save_checkpoint
+from mindspore import Tensor, ops, save_checkpoint
 
 from export.checkpoint import from_checkpoint
 from export.config import ExportConfig
@@ -12,33 +12,8 @@ from export.contract.transform import Pixels
 from export.errors import ExportError
 from tests.export.images import varied
 from tests.support.checkpoints import write_checkpoint
-from tests.support.upstream import split, with_optimiser
+from tests.support.upstream import group_by_group, split, with_optimiser
 from training.checkpoints import load_network
-
-
-class GroupByGroup(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
-    """A grouped convolution as the upstream builds it on Ascend and CPU: one per group."""
-
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        self.groups = convolution.group
-        inputs = convolution.in_channels // self.groups
-        outputs = convolution.out_channels // self.groups
-        self.convs = nn.CellList(
-            [
-                nn.Conv2d(inputs, outputs, 3, convolution.stride, pad_mode="pad", padding=1)
-                for _ in range(self.groups)
-            ]
-        )
-        weights = np.split(convolution.weight.asnumpy(), self.groups)
-        for part, weight in zip(self.convs, weights, strict=True):
-            part.weight.set_data(Tensor(weight))
-
-    def construct(self, images: Tensor) -> Tensor:
-        """Run every group on its channels."""
-        channels = images.shape[1] // self.groups
-        parts = ops.split(images, channels, axis=1)
-        return ops.cat([conv(part) for conv, part in zip(self.convs, parts, strict=True)], axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +37,7 @@ def config(path: Path, **flags: object) -> ExportConfig:
 def test_a_split_layout_answers_as_it_did_upstream(ours: Path, upstream: Path) -> None:
     images: Pixels = varied(3, 32)
     original = from_checkpoint(config(upstream, architecture="tiny", height=32, width=32))
-    network, _ = load_network(ours)
-    for layer in (network.backbone.layer1, network.backbone.layer2):
-        layer[0].conv2 = GroupByGroup(layer[0].conv2)
+    network = group_by_group(load_network(ours)[0])
     normal = (images - np.array(original.normalization.mean)) / np.array(original.normalization.std)
     logits = network(Tensor(normal.transpose(0, 3, 1, 2).astype(np.float32)))
     expected = ops.softmax(logits, axis=1).asnumpy()
