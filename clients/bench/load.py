@@ -39,7 +39,10 @@ class Sample(NamedTuple):
 
 
 class Target:
-    """The server under load; requests are serialised beforehand and sent in turn."""
+    """The server under load; requests are serialised beforehand and sent in turn.
+
+    Each has `timeout_s` from the moment when it is due.
+    """
 
     def __init__(
         self, channel: grpc.Channel, requests: Sequence[bytes], *, timeout_s: float
@@ -50,7 +53,8 @@ class Target:
 
     def ask(self, due: float, then: Callable[[Sample], None]) -> "grpc.Future[bytes]":
         """Send the next request and return its call; at its end gRPC's thread calls `then`."""
-        call = self._classify.future(next(self._requests), timeout=self._timeout_s)
+        left_s = max(0.0, due + self._timeout_s - time.monotonic())
+        call = self._classify.future(next(self._requests), timeout=left_s)
 
         def ended(_: object) -> None:
             done, code = time.monotonic(), call.code()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from queue import SimpleQueue
 
 import grpc
 import numpy as np
@@ -47,6 +48,18 @@ def test_an_open_loop_does_not_wait_for_answers(server):
     # The first was held until the last had come: its latency says so.
     assert samples[0].done - samples[0].due >= 0.1
     assert samples[0].due >= before
+
+
+def test_a_deadline_counts_from_when_a_request_was_due(server):
+    ended: SimpleQueue[Sample] = SimpleQueue()
+    with grpc.insecure_channel(server.address, options=OPTIONS) as channel:
+        target = Target(channel, [IMAGE], timeout_s=100.0)
+        target.ask(time.monotonic() - 50.0, ended.put)
+        assert ended.get().code is grpc.StatusCode.OK
+        target.ask(time.monotonic() - 101.0, ended.put)
+        assert ended.get().code is grpc.StatusCode.DEADLINE_EXCEEDED
+    [left_s] = server.timeouts_s
+    assert left_s <= 50.0
 
 
 def test_failures_are_counted_and_never_repeated(server):
