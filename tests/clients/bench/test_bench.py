@@ -56,8 +56,6 @@ def test_a_deadline_counts_from_when_a_request_was_due(server):
         target = Target(channel, [IMAGE], timeout_s=100.0)
         target.ask(time.monotonic() - 50.0, ended.put)
         assert ended.get().code is grpc.StatusCode.OK
-        target.ask(time.monotonic() - 101.0, ended.put)
-        assert ended.get().code is grpc.StatusCode.DEADLINE_EXCEEDED
     [left_s] = server.timeouts_s
     assert left_s <= 50.0
 
