@@ -47,20 +47,25 @@ def prove(
         ParityError: a file does not answer as the original does.
         PrecisionError: a reduced one is further from it than its precision accounts for.
     """
-    proofs = []
-    for item in (item for item in written if item.file.format in PROVABLE):
-        file, images = item.file, reference.images
-        logger.info("proving %s on %d images", file.path, len(images))
-        runner = open_runner(root, manifest, file, device)
-        batches = progress(images.batches(max(file.buckets)), len(images), file.path)
-        parity = measure(file, runner, batches, reference.expected, images.labels)
-        proof = Proof(file, parity)
-        if item.reduced:
-            answers = runner.predict(reference.golden_pixels)
-            proof = _reduced(item, parity, answers, read_golden(root).probabilities())
-        require(proof.parity)
-        proofs.append(proof)
-    return proofs
+    provable = [item for item in written if item.file.format in PROVABLE]
+    return [_prove(root, manifest, item, device, reference) for item in provable]
+
+
+def _prove(
+    root: Path, manifest: Manifest, item: Converted, device: str, reference: Reference
+) -> Proof:
+    """Prove one file; its runtime, and with it the weights, is gone before the next one comes."""
+    file, images = item.file, reference.images
+    logger.info("proving %s on %d images", file.path, len(images))
+    runner = open_runner(root, manifest, file, device)
+    batches = progress(images.batches(max(file.buckets)), len(images), file.path)
+    parity = measure(file, runner, batches, reference.expected, images.labels)
+    proof = Proof(file, parity)
+    if item.reduced:
+        answers = runner.predict(reference.golden_pixels)
+        proof = _reduced(item, parity, answers, read_golden(root).probabilities())
+    require(proof.parity)
+    return proof
 
 
 def record_answers(root: Path, proofs: Iterable[Proof]) -> None:
