@@ -48,8 +48,8 @@ setup: $(VENV)/.dev ## Install everything: serving, training, export, tests
 
 lite-env: $(LITE)/.lite ## Install MindSpore Lite, in an environment of its own (PYTHON37=)
 
-train: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Train a checkpoint (RECIPE=, DATA=, PLATFORM=, PROCESSES=, RANK_TABLE=, ARGS=)
-	$(PY) -m training.train --recipe $(RECIPE) --data_dir $(DATA) --platform $(PLATFORM) $(GROUP) $(ARGS)
+train: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Train a checkpoint (RECIPE=, DATA=, PLATFORM=, PROCESSES=, RANK_TABLE=, RESUME=, ARGS=)
+	$(PY) -m training.train $(if $(RESUME),--resume $(RESUME),--recipe $(RECIPE) --data_dir $(DATA) --platform $(PLATFORM) $(GROUP)) $(ARGS)
 
 eval: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Evaluate a checkpoint (CHECKPOINT=, DATA=, PLATFORM=)
 	$(PY) -m training.eval --pretrained $(CHECKPOINT) --data_dir $(DATA) --platform $(PLATFORM)
