@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ from export.lite import ascend
 from export.lite.config import ConvertConfig
 from export.original import TOLERANCES
 
-CONVERTER = Path(__file__).with_name("converter.py")
+CONVERTER = Path(__file__).with_name("converter.py").resolve()
+CONVERTED = Path("converted")
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +36,10 @@ def write(bundle: Bundle, source: ModelFile, root: Path, config: ConvertConfig) 
     path = root / f"{stem}.mindir"
     logger.info("writing %s", path.name)
     with TemporaryDirectory(prefix="export-") as scratch:
-        settings: dict[str, object] = {
-            "model": str((bundle.path / source.path).resolve()),
-            "output": str(path.with_suffix("").resolve()),
-            **_settings(bundle, gears, mode, config, Path(scratch)),
-        }
-        version = _run(config.lite_python or Path(sys.executable), settings)
+        here = Path(scratch)
+        settings = _settings(bundle, gears, mode, config, here)
+        version = _run(config.lite_python or Path(sys.executable), bundle, source, here, settings)
+        shutil.move(here / CONVERTED.with_suffix(".mindir"), path)
     return ModelFile(
         path=path.name,
         format="mindir-lite",
@@ -82,18 +82,25 @@ def _settings(
     return settings | ({"input_shape": {name: [*gears, *image]}} if len(gears) == 1 else {})
 
 
-def _run(python: Path, settings: dict[str, object]) -> str:
+def _run(
+    python: Path, bundle: Bundle, source: ModelFile, here: Path, settings: dict[str, object]
+) -> str:
     """Run the converter in its interpreter; return the version of MindSpore Lite."""
+    # Under names of our own: the order of what it writes depends on how long its paths are.
+    for part in source.parts:
+        (here / Path(part.path).name).symlink_to((bundle.path / part.path).resolve())
+    settings = {"model": Path(source.path).name, "output": str(CONVERTED), **settings}
+    command = [str(python.absolute()), str(CONVERTER), json.dumps(settings)]
     try:
         done = subprocess.run(  # noqa: S603 - the interpreter that the operator names
-            [python, CONVERTER, json.dumps(settings)], capture_output=True, text=True, check=False
+            command, capture_output=True, text=True, check=False, cwd=here
         )
     except OSError as error:
         raise ExportError(f"{python} cannot be run: {error}; see --lite-python") from error
     if done.returncode:
         logger.error("%s", done.stderr)
         raise ExportError(
-            f"{python} cannot convert {settings['model']} for MindSpore Lite (exit code "
+            f"{python} cannot convert {source.path} for MindSpore Lite (exit code "
             f"{done.returncode}): {done.stderr.strip().rpartition(chr(10))[2]}"
         )
     return done.stdout
