@@ -7,6 +7,7 @@ from serving.engine.deadline_queue import DeadlineQueue
 from serving.engine.job import ImageJob
 from serving.engine.latency import DecodeLatency
 from serving.engine.sources import Size
+from serving.engine.threads import compute_thread
 
 
 class DecodePool:
@@ -24,9 +25,7 @@ class DecodePool:
         self._latency = DecodeLatency()
         self._waiting_s = 0.0
         self._closed = False
-        self._workers = [
-            threading.Thread(target=self._run, name="decode", daemon=True) for _ in range(threads)
-        ]
+        self._workers = [compute_thread("decode", self._run) for _ in range(threads)]
 
     def __len__(self) -> int:
         """Number of jobs that wait."""

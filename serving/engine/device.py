@@ -11,6 +11,7 @@ from serving.engine.buckets import Buckets
 from serving.engine.latency import BatchLatency, Clock
 from serving.engine.pixel_pool import PixelPool
 from serving.engine.runner import Runner, Sink
+from serving.engine.threads import compute_thread
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Device:
         self.runner = Runner(instance.backend, buckets, latency, pool, sink, clock)
         self.state = State.SERVING
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="device", daemon=True)
+        self._thread = compute_thread("device", self._run)
 
     @property
     def free_at(self) -> float:
