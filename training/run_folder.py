@@ -82,5 +82,6 @@ class RunFolder:
     def publish(self) -> None:
         """Let <ckpt_path>/latest point here, atomically."""
         link = self.path.parent / f".{self.path.name}.link"
+        link.unlink(missing_ok=True)  # of a killed process
         link.symlink_to(self.path.name)
         link.replace(self.path.parent / LATEST)

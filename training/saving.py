@@ -8,6 +8,7 @@ from mindspore import nn
 from training import checkpoints
 from training.checkpoints import CheckpointInfo
 from training.config import TrainConfig
+from training.errors import CheckpointError
 from training.metrics import Metrics
 from training.run_folder import RunFolder
 from training.versions import versions
@@ -69,5 +70,10 @@ class Saver:
     def _best_top1(self) -> float:
         if not self._folder.best.exists():
             return -1.0
-        metrics = checkpoints.read_info(self._folder.best).metrics
+        try:
+            metrics = checkpoints.load(self._folder.best).info.metrics
+        except CheckpointError as error:
+            # Killed between its two renamings, a run leaves a .json without its weights.
+            log.warning(f"{error}; the next evaluation writes it anew")
+            return -1.0
         return metrics.top1 if metrics else -1.0
