@@ -15,6 +15,7 @@ from training.weight_files import Arrays
 
 # The upstream's dynamic loss scale: where it starts, its factor, and steps until it grows.
 INITIAL_SCALE, SCALE_FACTOR, SCALE_WINDOW = 65536.0, 2, 2000
+LOSS_SCALE = "loss_scale"
 
 
 class TrainingStep:
@@ -65,19 +66,26 @@ class TrainingStep:
         return float(self._scaler.scale_value.asnumpy())
 
     def state(self) -> Arrays:
-        """Return what the next step depends on, besides the network: moments, position, scale."""
+        """Return what the next step depends on besides network and settings.
+
+        Moments, position in the schedule, and the dynamic loss scale.
+        """
         return {name: parameter.asnumpy() for name, parameter in self._parameters().items()}
 
     def restore(self, state: Arrays) -> None:
         """Take over a state, before the first call; raise CheckpointError listing what is wrong."""
-        set_parameters(self._parameters(), state)
+        wanted = self._parameters()
+        # Older states hold a static loss scale as well, which is a setting.
+        found = {n: value for n, value in state.items() if n in wanted or n != LOSS_SCALE}
+        set_parameters(wanted, found)
 
     def _parameters(self) -> dict[str, Parameter]:
-        scale = {"loss_scale": self._scaler.scale_value}
+        found = {moment.name: moment for moment in self._optimizer.moments}
+        found["global_step"] = self._optimizer.global_step
         if isinstance(self._scaler, amp.DynamicLossScaler):
-            scale["loss_scale_counter"] = self._scaler.counter
-        moments = {moment.name: moment for moment in self._optimizer.moments}
-        return moments | scale | {"global_step": self._optimizer.global_step}
+            found[LOSS_SCALE] = self._scaler.scale_value
+            found["loss_scale_counter"] = self._scaler.counter
+        return found
 
 
 def loss_scaler(config: TrainConfig) -> amp.LossScaler:

@@ -129,6 +129,14 @@ def test_mixed_precision_computes_nearly_the_same_and_keeps_float32_weights(leve
     np.testing.assert_allclose(weights(net)[0], weight - 0.5 * by_weight, rtol=5e-3, atol=5e-4)
 
 
+def test_a_static_scale_is_a_setting_and_no_state() -> None:
+    state = make(loss_scale=512)[1].state()
+    assert "loss_scale" not in state
+    _, step = make(loss_scale=256)
+    step.restore(state | {"loss_scale": np.float32(512)})  # as older checkpoints hold it
+    assert step.scale == 256
+
+
 def test_a_state_that_does_not_fit_is_refused() -> None:
     state = make(is_dynamic_loss_scale=True)[1].state()
     with pytest.raises(CheckpointError, match="left over: loss_scale_counter"):
