@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -32,24 +33,25 @@ class Loader(NamedTuple):
     def open(self, device: Device, instances: int) -> list[Instance]:
         """Return so many instances on a device; raise `StartupError`, `BundleError`."""
         reopen = partial(self._open_one, device)
-        return [Instance(backend, reopen) for backend in self._open(device, instances)]
+        backends = self._open(device, instances, self.buckets)
+        return [Instance(backend, reopen) for backend in backends]
 
-    def _open_one(self, device: Device) -> Backend:
-        [backend] = self._open(device, 1)
+    def _open_one(self, device: Device, buckets: Sequence[int]) -> Backend:
+        [backend] = self._open(device, 1, buckets)
         return backend
 
-    def _open(self, device: Device, instances: int) -> list[Backend]:
+    def _open(self, device: Device, instances: int, buckets: Sequence[int]) -> list[Backend]:
         backends = load(
             self.bundle.path,
             self.bundle.manifest,
             self.file,
             device=device,
             instances=instances,
-            buckets=self.buckets,
+            buckets=buckets,
             settings=self.settings,
         )
         try:
-            prove(self.bundle, self.file, backends, self.buckets)
+            prove(self.bundle, self.file, backends, buckets)
         except BaseException:
             for backend in backends:
                 backend.close()

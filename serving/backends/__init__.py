@@ -52,10 +52,10 @@ def placement(backends: Sequence[Backend]) -> Placement:
 
 
 class Instance(NamedTuple):
-    """A backend, and the way to a new one in its place, proven like the first."""
+    """A backend, and the way to a new one in its place, proven in these batch sizes."""
 
     backend: Backend
-    reopen: Callable[[], Backend]
+    reopen: Callable[[Sequence[int]], Backend]
 
 
 def load(

@@ -46,9 +46,9 @@ class DecodePool:
                 self._changed.notify(len(jobs))
             return not self._closed
 
-    def estimate(self, size: Size) -> float:
+    def estimate(self, size: Size, now: float) -> float:
         """Return how long an image will take to decode, in seconds."""
-        return self._latency.estimate(size.kind, size.pixels)
+        return self._latency.estimate(size.kind, size.pixels, now)
 
     def ahead(self, deadline: float) -> tuple[int, float]:
         """Return how many jobs come before a new one, and how long one thread needs for them."""
@@ -84,7 +84,7 @@ class DecodePool:
         self._decode(job)
         if seconds := job.decoded - job.decode_started if job.decoded else 0.0:
             with self._changed:
-                self._latency.observe(job.size.kind, job.size.pixels, seconds)
+                self._latency.observe(job.size.kind, job.size.pixels, seconds, job.decoded)
         return True
 
     def _run(self) -> None:

@@ -1,6 +1,7 @@
 """One instance of a model: the thread that takes batches and runs them."""
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from enum import StrEnum
@@ -12,6 +13,7 @@ from serving.engine.latency import BatchLatency, Clock
 from serving.engine.pixel_pool import PixelPool
 from serving.engine.runner import Runner, Sink
 from serving.engine.threads import compute_thread
+from serving.errors import OutOfDeviceMemoryError
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +21,10 @@ logger = logging.getLogger(__name__)
 TIMED_S, TIMED_RUNS = 0.1, 5
 LONGEST_WAIT_S = 30.0
 FIRST_WAIT_S = 0.5
+# A device that is lost again before it ran for so long is not opened anew at once.
+STEADY_S = 60.0
+# A batch that still runs so long after the last one was to end is left behind.
+LONGEST_CLOSE_S = 10.0
 
 
 class State(StrEnum):
@@ -61,6 +67,7 @@ class Device:
         self.runner = Runner(instance.backend, buckets, latency, pool, sink, clock)
         self.state = State.SERVING
         self._closing = threading.Event()
+        self._wait_s, self._opened = 0.0, -math.inf
         self._thread = compute_thread("device", self._run)
 
     @property
@@ -82,11 +89,17 @@ class Device:
 
     def close(self) -> None:
         """Wait for the batch that runs, then free the backend; the batcher must be closed."""
-        self._closing.set()
+        self.stop()
         if self._thread.is_alive():
-            self._thread.join()
-        if self._backend:
+            self._thread.join(LONGEST_CLOSE_S)
+        if self._thread.is_alive():
+            logger.error("a device does not come to an end: it is left behind")
+        elif self._backend:
             self._backend.close()
+
+    def stop(self) -> None:
+        """Open nothing anew any more."""
+        self._closing.set()
 
     def _run(self) -> None:
         while batch := self._batcher.take():
@@ -101,13 +114,15 @@ class Device:
     def _recover(self) -> None:
         self._enter(State.RELOADING)
         self._discard()
-        wait_s = 0.0
-        while not self._closing.wait(wait_s):
+        self._wait_s = self._longer() if self._clock() - self._opened < STEADY_S else 0.0
+        while not self._closing.wait(self._wait_s):
             try:
                 self._open()
-            except Exception:
-                wait_s = min(max(2 * wait_s, FIRST_WAIT_S), LONGEST_WAIT_S)
-                logger.exception("a device cannot be opened anew; again in %.1f s", wait_s)
+            except Exception as error:
+                self._wait_s = self._longer()
+                logger.exception("a device cannot be opened anew; again in %.1f s", self._wait_s)
+                if isinstance(error, OutOfDeviceMemoryError):
+                    self._buckets.retire(self._buckets.usable[-1])
                 self._discard()
                 self._enter(State.BROKEN)
             else:
@@ -115,10 +130,14 @@ class Device:
                 self._enter(State.SERVING)
                 return
 
+    def _longer(self) -> float:
+        return min(max(2 * self._wait_s, FIRST_WAIT_S), LONGEST_WAIT_S)
+
     def _open(self) -> None:
-        self._backend = self._reopen()
+        self._backend = self._reopen(self._buckets.usable)
         self.runner.use(self._backend)
         self.warm_up()
+        self._opened = self._clock()
 
     def _discard(self) -> None:
         backend, self._backend = self._backend, None

@@ -68,7 +68,7 @@ class Forecast:
 
     def decode_s(self, size: Size) -> float:
         """Return how long an image will take to decode, in seconds."""
-        return self._decoders.estimate(size)
+        return self._decoders.estimate(size, self._clock())
 
     def refuses(self, deadline: float, finish: float) -> bool:
         """Whether an image that would end at `finish` is too late."""

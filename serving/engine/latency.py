@@ -10,6 +10,10 @@ Clock = Callable[[], float]
 WINDOW = 16
 QUANTILE = 0.9
 FRESH_S = 10.0
+# Fewer batches than these are no base for a quantile: one that was slow would be the ninth in ten.
+FEW = 10
+SMALL_MEGAPIXELS = 0.1
+OUTLIER = 10.0
 FORGET = 0.95
 
 
@@ -42,8 +46,11 @@ class BatchLatency:
             while now - self._ratios[0][0] > FRESH_S:
                 self._ratios.popleft()
             ratios = sorted(ratio for _, ratio in self._ratios)
+            if len(ratios) < FEW:  # the warm-up counts as one of them
+                ratios = sorted([1.0, *ratios])
             self._usual = ratios[(len(ratios) - 1) // 2]
-            self._slow = ratios[math.ceil(QUANTILE * len(ratios)) - 1]
+            few = len(ratios) < FEW
+            self._slow = self._usual if few else ratios[math.ceil(QUANTILE * len(ratios)) - 1]
 
     def usual(self, bucket: int) -> float:
         """Return the median of a bucket's time, in seconds; 0 where nothing is known of it."""
@@ -64,29 +71,33 @@ class BatchLatency:
 class DecodeLatency:
     """Time to decode an image: per kind a line over its pixels, by least squares that forget.
 
-    Its owner locks.
+    What was not decoded for long is expected to take no time: an estimate that refused all images
+    of a kind would never be mended. Its owner locks.
     """
 
     def __init__(self) -> None:
         self._sums: dict[str, tuple[float, float, float, float, float]] = {}
+        self._latest: dict[str, float] = {}
 
-    def observe(self, kind: str, pixels: int, seconds: float) -> None:
-        """Learn from an image that was decoded."""
-        x, y = pixels / 1e6, seconds
+    def observe(self, kind: str, pixels: int, seconds: float, now: float) -> None:
+        """Learn from an image that was decoded; one that took absurdly long counts as long."""
+        expected = self.estimate(kind, pixels, now)
+        x, y = pixels / 1e6, min(seconds, OUTLIER * expected) if expected else seconds
+        self._latest[kind] = now
         old = self._sums.get(kind, (0.0,) * 5)
         new = (1.0, x, y, x * x, x * y)
         n, sx, sy, sxx, sxy = (FORGET * a + b for a, b in zip(old, new, strict=True))
         self._sums[kind] = n, sx, sy, sxx, sxy
 
-    def estimate(self, kind: str, pixels: int) -> float:
-        """Return the time in seconds; 0 for a kind that was not seen yet."""
-        if kind not in self._sums:
+    def estimate(self, kind: str, pixels: int, now: float) -> float:
+        """Return the time in seconds; 0 for a kind that was not seen lately."""
+        if kind not in self._sums or now - self._latest[kind] > FRESH_S:
             return 0.0
         n, sx, sy, sxx, sxy = self._sums[kind]
         x, mean_x, mean_y = pixels / 1e6, sx / n, sy / n
         variance = sxx / n - mean_x * mean_x
         if variance > 1e-3 * mean_x * mean_x:
             slope = max((sxy / n - mean_x * mean_y) / variance, 0.0)
-        else:  # all had one size: through the origin
-            slope = mean_y / mean_x if mean_x else 0.0
+        else:  # all had one size: through the origin, unless they are too small to tell
+            slope = mean_y / max(mean_x, SMALL_MEGAPIXELS)
         return max(mean_y + slope * (x - mean_x), 0.0)

@@ -143,6 +143,8 @@ class Model:
         self._answers.fail(self.decoders.close(), closing())
         self._answers.fail(self.batcher.close(), closing())
         for device in self.devices:
+            device.stop()
+        for device in self.devices:
             device.close()
 
     def check(self, images: int, nbytes: int, deadline: float) -> None:

@@ -118,7 +118,10 @@ class Runner:
         return live
 
     def _shrink(self, jobs: list[ImageJob]) -> bool:
-        bucket = fit(self._buckets.usable, len(jobs))
+        usable = self._buckets.usable
+        if len(jobs) > usable[-1]:  # another device found it out meanwhile
+            return True
+        bucket = fit(usable, len(jobs))
         logger.warning("a batch of %d did not fit into the device's memory", bucket)
         return self._buckets.retire(bucket)
 

@@ -26,7 +26,7 @@ def loader(tiny: Path) -> Loader:
 def test_an_instance_can_be_opened_anew_and_answers_alike(loader: Loader) -> None:
     first, second = loader.open(Device("cpu"), 2)
     first.backend.close()
-    for backend in (first.reopen(), second.backend):
+    for backend in (first.reopen(BUCKETS), second.backend):
         answers = predict(backend, BUCKETS, PIXELS)
         np.testing.assert_allclose(answers, probabilities(PIXELS), atol=1e-6)
         backend.close()
@@ -40,7 +40,7 @@ def test_what_does_not_prove_itself_is_closed(
     wrong.run.side_effect = lambda buffer, images: 1 - instance.backend.run(buffer, images)
     monkeypatch.setattr(loading, "load", lambda *_, **__: [wrong])
     with pytest.raises(BundleError, match="probabilities of golden image"):
-        instance.reopen()
+        instance.reopen(BUCKETS)
     wrong.close.assert_called_once_with()
 
 

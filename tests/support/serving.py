@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +102,7 @@ class Rig:
             metrics=self.metrics,
         )
 
-    def reopen(self) -> FakeBackend:
+    def reopen(self, buckets: Sequence[int]) -> FakeBackend:
         """Open a backend in the place of a lost one, once the test lets it."""
         assert self.may_reopen.wait(30)
         self.backends.append(fake_backend(self.gate))

@@ -79,7 +79,8 @@ async def test_draining_answers_all_that_is_in_flight(tiny: Path) -> None:
         async with calling(server) as late:
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await late.Classify(request(1))
-        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        # gRPC cuts off a connection that was being accepted when its server stopped to listen.
+        assert refused.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
         assert not draining.done()
         rig.gate.open()
         responses = await asyncio.gather(*calls)

@@ -1,6 +1,7 @@
 """A device that fails: what its callers are told, and how it comes back."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,20 @@ class Failing(Gate):
             raise self.error
 
 
+class FailingTogether(Gate):
+    """A gate at which batches of 8 run out of memory, two at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = threading.Barrier(2, timeout=10)
+
+    def __call__(self, images: Pixels) -> None:
+        super().__call__(images)
+        if len(images) == 8:
+            self.both.wait()
+            raise OutOfDeviceMemoryError("none left")
+
+
 async def test_out_of_memory_runs_smaller_batches_and_never_that_size_again(tiny: Path) -> None:
     gate = Failing(OutOfDeviceMemoryError("none left"), above=2, is_open=False)
     async with Rig(tiny, gate=gate).running() as rig:
@@ -46,6 +61,32 @@ async def test_out_of_memory_runs_smaller_batches_and_never_that_size_again(tiny
         assert classes(await rig.classify(*range(8))) == [0, 1, 2, 3, 4, 5, 0, 1]
     assert [bucket for _, bucket in rig.backends[0].batches if bucket > 2] == [8, 4]
     assert rig.images("failed") == 0
+
+
+async def test_two_devices_may_run_out_of_memory_at_once(tiny: Path) -> None:
+    gate = FailingTogether()
+    async with Rig(tiny, devices=2, gate=gate).running() as rig:
+        first, second = await rig.busy(), await rig.busy()
+        burst = rig.classify(*range(16))
+        await rig.queued(16)
+        gate.open()
+        await asyncio.gather(first, second)
+        assert classes(await burst) == [value % 6 for value in range(16)]
+        assert classes(await rig.classify(*range(16))) == [value % 6 for value in range(16)]
+    assert rig.images("failed") == 0
+
+
+async def test_a_device_comes_back_with_the_batches_that_fit(tiny: Path) -> None:
+    gate = Failing(DeviceLostError("the worker died"))
+    rig = Rig(tiny, gate=gate)
+    rig.may_reopen.clear()
+    async with rig.running():
+        await rig.classify(1)
+        gate.error, gate.above = OutOfDeviceMemoryError("a neighbour has it"), 2
+        rig.may_reopen.set()
+        await until(lambda: rig.sample("device_ready", device="cpu#0") == 1)
+        assert classes(await rig.classify(*range(8))) == [0, 1, 2, 3, 4, 5, 0, 1]
+        assert {bucket for _, bucket in rig.backends[-1].batches} == {1, 2}
 
 
 async def test_the_smallest_batch_out_of_memory_fails(tiny: Path) -> None:

@@ -1,7 +1,7 @@
 """Arrivals, cancels, expiries, failures, lost devices and the end, in any order."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -82,7 +82,7 @@ class Machine(RuleBasedStateMachine):
     def backend(self) -> Backend:
         return FakeBackend(CLASSES, SIDE, self.run)
 
-    def reopen(self) -> Backend:
+    def reopen(self, buckets: Sequence[int]) -> Backend:
         if self.failures:
             self.failures -= 1
             raise RuntimeError("still away")

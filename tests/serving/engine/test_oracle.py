@@ -56,7 +56,7 @@ class Simulation:
         )
         self.decoders = DecodePool(threads, self._decode)
         for _ in range(50):
-            self.decoders._latency.observe("raw", 1_000_000, DECODE_S_PER_MEGAPIXEL)
+            self.decoders._latency.observe("raw", 1_000_000, DECODE_S_PER_MEGAPIXEL, 0.0)
         self.forecast = Forecast(self.decoders, self.batcher, buckets, self.latency, self.clock)
         self.waiting: dict[ImageJob, Image] = {}
         self.decoding: list[tuple[float, Image]] = []
@@ -80,7 +80,7 @@ class Simulation:
 
     def accepts(self, image: Image, size: Size) -> bool:
         end = self.forecast.finish(
-            image.deadline, self.devices, decode_s=self.decoders.estimate(size)
+            image.deadline, self.devices, decode_s=self.decoders.estimate(size, self.clock.now)
         )
         return not self.forecast.refuses(image.deadline, end)
 
