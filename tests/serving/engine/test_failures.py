@@ -67,12 +67,13 @@ async def test_two_devices_may_run_out_of_memory_at_once(tiny: Path) -> None:
     gate = FailingTogether()
     async with Rig(tiny, devices=2, gate=gate).running() as rig:
         first, second = await rig.busy(), await rig.busy()
-        burst = rig.classify(*range(16))
-        await rig.queued(16)
+        burst = rig.classify(*range(32))
+        await rig.queued(32)  # of which either device takes 8
         gate.open()
         await asyncio.gather(first, second)
-        assert classes(await burst) == [value % 6 for value in range(16)]
-        assert classes(await rig.classify(*range(16))) == [value % 6 for value in range(16)]
+        assert classes(await burst) == [value % 6 for value in range(32)]
+        assert classes(await rig.classify(*range(32))) == [value % 6 for value in range(32)]
+        assert not gate.both.broken
     assert rig.images("failed") == 0
 
 
@@ -82,6 +83,7 @@ async def test_a_device_comes_back_with_the_batches_that_fit(tiny: Path) -> None
     rig.may_reopen.clear()
     async with rig.running():
         await rig.classify(1)
+        await until(lambda: rig.sample("device_ready", device="cpu#0") == 0)
         gate.error, gate.above = OutOfDeviceMemoryError("a neighbour has it"), 2
         rig.may_reopen.set()
         await until(lambda: rig.sample("device_ready", device="cpu#0") == 1)
