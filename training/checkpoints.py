@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from mindspore import Parameter, Tensor, nn
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from export.contract.bundle import sha256
 from export.contract.manifest import Normalization, Sha256
@@ -41,6 +41,8 @@ class CheckpointInfo(BaseModel):
     config: dict[str, Any] = Field(description="the whole TrainConfig")
     epoch: NonNegativeInt = Field(description="complete epochs")
     step: NonNegativeInt = Field(description="optimiser steps since the start")
+    training_images: PositiveInt | None = Field(None, description="null before the field")
+    steps_per_epoch: PositiveInt | None = Field(None, description="null before the field")
     metrics: Metrics | None = Field(None, description="evaluation; null where there was none")
     versions: dict[str, str | None]
 

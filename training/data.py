@@ -17,7 +17,7 @@ Labels = NDArray[np.int32]
 
 
 class TrainingData:
-    """This process's share of each epoch's augmented, normalised batches.
+    """This process's share of each epoch's augmented, normalised batches of `count` images.
 
     A step takes `per_batch_size` images for each process of the group; what is left at the end of
     an epoch, less than a step, is left out.
@@ -25,12 +25,12 @@ class TrainingData:
 
     def __init__(self, dataset: Dataset, config: TrainConfig) -> None:
         self._config = config
-        self._count = min(len(dataset), config.train_images or len(dataset))
-        self.steps_per_epoch = self._count // (config.per_batch_size * config.group_size)
+        self.count = min(len(dataset), config.train_images or len(dataset))
+        self.steps_per_epoch = self.count // (config.per_batch_size * config.group_size)
         if not self.steps_per_epoch:
             batch = f"{config.per_batch_size} images in each of {config.group_size} processes"
-            raise DatasetError(f"{self._count} images do not fill one batch of {batch}")
-        self._labels = labels(dataset, self._count)
+            raise DatasetError(f"{self.count} images do not fill one batch of {batch}")
+        self._labels = labels(dataset, self.count)
         self._images = training_images(dataset, config)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Images, Labels]]:
@@ -38,7 +38,7 @@ class TrainingData:
 
         Steps that are left out are not decoded. Raises BrokenImageError if the settings say so.
         """
-        order = np.random.default_rng((self._config.seed, epoch, ORDER)).permutation(self._count)
+        order = np.random.default_rng((self._config.seed, epoch, ORDER)).permutation(self.count)
         size, group = self._config.per_batch_size, self._config.group_size
         for step in range(first_step, self.steps_per_epoch):
             batch = step * group + self._config.rank

@@ -19,7 +19,7 @@ from training.prefetch import Prefetcher
 from training.pretrained import network
 from training.progress import Progress
 from training.report import EpochRecord, Report
-from training.resume import check_same_run, newest_checkpoint
+from training.resume import check_same_run, check_same_size, newest_checkpoint
 from training.run_folder import RunFolder
 from training.saving import Saver
 from training.schedules import learning_rates
@@ -54,7 +54,7 @@ class Trainer:
         test_set = inputs.test_set(config, dataset) if config.run_eval else None
         self._data = TrainingData(dataset, config)
         self._net = network(config)
-        self._saver = Saver(self._net, config, folder, dataset.class_names)
+        self._saver = Saver(self._net, config, folder, dataset.class_names, self._data)
         rates = learning_rates(config, self._data.steps_per_epoch)
         self._step = TrainingStep(self._net, rates, config)
         self._evaluator = None if test_set is None else _evaluator(self._net, test_set, config)
@@ -88,13 +88,13 @@ class Trainer:
         """Write the checkpoint that bears the current epoch and step in its name."""
         if self.step:
             state = self._step.state() | self._history.arrays()
-            steps = self._data.steps_per_epoch
-            self._saver.save_newest(self.epoch, self.step, self.metrics, state, steps)
+            self._saver.save_newest(self.epoch, self.step, self.metrics, state)
 
     def _resume(self) -> None:
         path = newest_checkpoint(self._folder.path)
         found = checkpoints.load(path)
         check_same_run(self._config, found.info.config)
+        check_same_size(found.info, self._data.count, self._data.steps_per_epoch)
         checkpoints.restore(self._net, found.parameters)
         state = weight_files.read(path.with_suffix(".npz"))
         self._history = EpochHistory.take_from(state)

@@ -12,6 +12,7 @@ from pydantic_settings import PydanticBaseSettingsSource
 from training.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from training.checkpoints import CheckpointInfo
     from training.config import TrainConfig
 
 SUFFIXES = (".ckpt", ".safetensors")
@@ -84,4 +85,14 @@ def check_same_run(config: "TrainConfig", before: Mapping[str, Any]) -> None:
         raise CheckpointError(
             "a run is resumed as it was: "
             + ", ".join(f"{name}={before[name]}, not {now[name]}" for name in changed)
+        )
+
+
+def check_same_size(info: "CheckpointInfo", images: int, steps: int) -> None:
+    """Raise CheckpointError where the run had another number of training images or of steps."""
+    before = (info.training_images, info.steps_per_epoch)
+    if before not in ((None, None), (images, steps)):
+        raise CheckpointError(
+            f"a run is resumed as it was: it began with {before[0]} training images, {before[1]} "
+            f"steps an epoch; --data_dir now has {images}, {steps}"
         )

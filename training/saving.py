@@ -8,6 +8,7 @@ from mindspore import nn
 from training import checkpoints
 from training.checkpoints import CheckpointInfo
 from training.config import TrainConfig
+from training.data import TrainingData
 from training.errors import CheckpointError
 from training.metrics import Metrics
 from training.run_folder import RunFolder
@@ -21,9 +22,14 @@ class Saver:
     """Writes a network, as often as asked for, with all that its weights mean."""
 
     def __init__(
-        self, net: nn.Cell, config: TrainConfig, folder: RunFolder, class_names: list[str]
+        self,
+        net: nn.Cell,
+        config: TrainConfig,
+        folder: RunFolder,
+        class_names: list[str],
+        data: TrainingData,
     ) -> None:
-        self._net, self._config, self._folder = net, config, folder
+        self._net, self._config, self._folder, self._data = net, config, folder, data
         self._info = CheckpointInfo(
             architecture=config.architecture,
             num_classes=config.num_classes,
@@ -33,16 +39,16 @@ class Saver:
             config=config.model_dump(mode="json"),
             epoch=0,
             step=0,
+            training_images=data.count,
+            steps_per_epoch=data.steps_per_epoch,
             versions=versions(),
         )
         self._best = self._best_top1() if config.resume else -1.0
 
-    def save_newest(
-        self, epoch: int, step: int, metrics: Metrics | None, state: Arrays, steps_per_epoch: int
-    ) -> None:
+    def save_newest(self, epoch: int, step: int, metrics: Metrics | None, state: Arrays) -> None:
         """Write what resuming needs; remove the oldest beyond `keep_checkpoint_max`."""
         if self._config.saves_checkpoints:
-            path = self._folder.step_checkpoint(step, steps_per_epoch)
+            path = self._folder.step_checkpoint(step, self._data.steps_per_epoch)
             self._save(path, epoch, step, metrics, state)
             self._folder.remove_old(self._config.keep_checkpoint_max)
 

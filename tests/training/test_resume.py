@@ -1,18 +1,20 @@
 """A run that is killed and resumed is the run that was never killed."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.training.conftest import start
+from tests.training.conftest import ROOT, start
+from tests.training.test_datasets import image_folder
 from tests.training.test_train import finish, wait_for_line
-from training import weight_files
+from training import checkpoints, weight_files
 from training.config import TrainConfig
 from training.errors import CheckpointError
-from training.resume import check_same_run, find_run, newest_checkpoint
+from training.resume import check_same_run, check_same_size, find_run, newest_checkpoint
 from training.run_folder import RunFolder
 
 SHORT = ("--train_images", "1280", "--max_epoch", "4", "--T_max", "4", "--shift", "2")
@@ -92,6 +94,24 @@ def test_what_gives_the_state_its_meaning_cannot_change(run: Path) -> None:
     changed = TrainConfig(resume=run, per_batch_size=32, seed=9)
     with pytest.raises(CheckpointError, match="seed=1, not 9, per_batch_size=64, not 32"):
         check_same_run(changed, before)
+
+
+def test_a_dataset_of_another_size_is_refused(tmp_path: Path) -> None:
+    """The order of the images, and what a step is of an epoch, would no longer be those before."""
+    images = image_folder(tmp_path / "mine", ["ant", "bee"])
+    own = ("--num_classes", "2", "--per_batch_size", "2", "--data_dir", images)
+    short = ("--max_epoch", "1", "--run_eval", "0", "--ckpt_path", tmp_path / "outputs")
+    finish(start("training.train", "--recipe", "smoke", *own, *short))
+    shutil.copy(images / "bee/0.png", images / "bee/more.png")
+    output = finish(start("training.train", "--resume", tmp_path / "outputs"), code=1)
+    assert "Traceback" not in output
+    assert "began with 3 training images, 1 steps an epoch; --data_dir now has 4, 2" in output
+
+
+def test_a_checkpoint_of_before_the_sizes_can_be_resumed() -> None:
+    shipped = checkpoints.read_info(ROOT / "models/fashion_resnext/checkpoint/fashion_resnext.ckpt")
+    assert shipped.training_images is None
+    check_same_size(shipped, images=5, steps=2)
 
 
 def test_what_a_killed_process_was_writing_is_removed(run: Path) -> None:

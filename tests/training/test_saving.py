@@ -7,7 +7,9 @@ import pytest
 
 from tests.support.checkpoints import DIGITS, stirred
 from training import checkpoints
-from training.config import TrainConfig
+from training.config import FASHION_MNIST, TrainConfig
+from training.data import TrainingData
+from training.datasets import open_dataset
 from training.metrics import Metrics
 from training.run_folder import RunFolder
 from training.saving import Saver
@@ -23,7 +25,8 @@ def run(tmp_path: Path) -> RunFolder:
 
 def saver(folder: RunFolder, resume: Path | None = None) -> Saver:
     config = TrainConfig(recipe="smoke").model_copy(update={"resume": resume})
-    return Saver(stirred("tiny", 10), config, folder, DIGITS)
+    data = TrainingData(open_dataset(FASHION_MNIST, "test"), config)
+    return Saver(stirred("tiny", 10), config, folder, DIGITS, data)
 
 
 def top1(value: float) -> Metrics:
