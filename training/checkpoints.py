@@ -22,6 +22,7 @@ from training.errors import CheckpointError
 from training.metrics import Metrics
 from training.resnext import build
 from training.weight_files import FILE_MODE, Arrays
+from training.writing import writing
 
 
 class CheckpointInfo(BaseModel):
@@ -59,9 +60,9 @@ def save(net: nn.Cell, info: CheckpointInfo, path: Path, state: Arrays | None = 
     """Write the weights, the .json and, given a state, the .npz; the weights appear last.
 
     Whoever finds the weights finds the others, whenever the process is killed. Raises
-    CheckpointError where they cannot be written, as when the disk is full.
+    OutputError where they cannot be written.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
             new = Path(folder, path.name)
@@ -69,11 +70,6 @@ def save(net: nn.Cell, info: CheckpointInfo, path: Path, state: Arrays | None = 
             for suffix in (".json", ".npz", path.suffix):
                 if new.with_suffix(suffix).exists():
                     new.with_suffix(suffix).replace(path.with_suffix(suffix))
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror}; make room there, or say where there is some, "
-            f"--ckpt_path; earlier checkpoints are as they were"
-        ) from error
 
 
 def _write(net: nn.Cell, info: CheckpointInfo, path: Path, state: Arrays | None) -> None:

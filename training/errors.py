@@ -7,6 +7,7 @@ ValueError
       +-- DatasetError       no usable dataset where one was asked for
       |    +-- BrokenImageError  a file of it is no readable image
       +-- CheckpointError    missing, damaged, or it does not fit the network
+      +-- OutputError        a file of the run cannot be written
       +-- DeviceError        the platform asked for is not on this machine
       +-- DivergedError      the loss is no longer a number
 """
@@ -34,6 +35,10 @@ class BrokenImageError(DatasetError):
 
 class CheckpointError(TrainingError):
     """A checkpoint is missing, damaged, or does not fit the network."""
+
+
+class OutputError(TrainingError):
+    """A file of the run cannot be written."""
 
 
 class DeviceError(TrainingError):

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 def train(config: TrainConfig, folder: RunFolder) -> Metrics | None:
     """Train as configured; return the final evaluation, None where `run_eval` is off.
 
-    Raises DatasetError or CheckpointError for unusable input, DivergedError, and after Ctrl-C
-    KeyboardInterrupt, once a checkpoint of the current step is written.
+    Raises DatasetError or CheckpointError for unusable input, OutputError, DivergedError, and
+    after Ctrl-C KeyboardInterrupt, once a checkpoint of the current step is written.
     """
     mindspore.set_seed(config.seed)
     trainer = Trainer(config, folder)

@@ -1,10 +1,16 @@
 """metrics.jsonl, one line per epoch, and the same drawn as training.png."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from training.errors import CheckpointError
+from training.writing import replace_text, writing
+
+log = logging.getLogger(__name__)
 
 JSONL, PNG = "metrics.jsonl", "training.png"
 PANELS: dict[str, Callable[["EpochRecord"], float | None]] = {
@@ -50,18 +56,28 @@ class Report:
         self._records: list[EpochRecord] = []
 
     def resume(self, epoch: int) -> None:
-        """Take up the records of a run that goes on after so many epochs; drop what came later."""
-        lines = self._jsonl.read_text().splitlines() if self._jsonl.exists() else []
-        records = map(EpochRecord.model_validate_json, lines)
-        self._records = [record for record in records if record.epoch <= epoch]
-        self._jsonl.write_text("".join(_line(record) for record in self._records))
+        """Take up the records of a run that goes on after so many epochs; drop what came later.
+
+        Raises CheckpointError where the file holds something else, OutputError as `add` does.
+        """
+        if self._jsonl.exists():
+            self._records = [record for record in _read(self._jsonl) if record.epoch <= epoch]
+            self._write()
 
     def add(self, record: EpochRecord) -> None:
-        """Redraw the picture, then append the line: who sees the line finds the picture."""
+        """Redraw the picture, then add the line: who sees the line finds the picture.
+
+        Raises OutputError where they cannot be written; the earlier lines are as they were.
+        """
         self._records.append(record)
-        self._draw()
-        with self._jsonl.open("a") as file:
-            file.write(_line(record))
+        with writing(self._png):
+            self._draw()
+        self._write()
+
+    def _write(self) -> None:
+        with writing(self._jsonl):
+            lines = [f"{record.model_dump_json()}\n" for record in self._records]
+            replace_text(self._jsonl, "".join(lines))
 
     def _draw(self) -> None:
         figure = Figure(figsize=(12, 3.5), layout="constrained")
@@ -73,5 +89,14 @@ class Report:
         figure.savefig(self._png, dpi=100)
 
 
-def _line(record: EpochRecord) -> str:
-    return record.model_dump_json() + "\n"
+def _read(path: Path) -> Iterator[EpochRecord]:
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield EpochRecord.model_validate_json(line)
+        except ValidationError as error:
+            if number < len(lines):
+                raise CheckpointError(
+                    f"{path}: line {number} is no epoch; remove it to resume: {error}"
+                ) from error
+            log.warning(f"{path}: line {number}, the last, was cut short and is left out")

@@ -11,6 +11,7 @@ from pathlib import Path
 from training.config import TrainConfig
 from training.resume import find_run, step_checkpoints
 from training.terminal import FORMAT
+from training.writing import writing
 
 LATEST = "latest"
 
@@ -80,8 +81,9 @@ class RunFolder:
             handler.close()
 
     def publish(self) -> None:
-        """Let <ckpt_path>/latest point here, atomically."""
-        link = self.path.parent / f".{self.path.name}.link"
-        link.unlink(missing_ok=True)  # of a killed process
-        link.symlink_to(self.path.name)
-        link.replace(self.path.parent / LATEST)
+        """Let <ckpt_path>/latest point here, atomically; raise OutputError where it cannot."""
+        latest, link = self.path.parent / LATEST, self.path.parent / f".{self.path.name}.link"
+        with writing(latest):
+            link.unlink(missing_ok=True)  # of a killed process
+            link.symlink_to(self.path.name)
+            link.replace(latest)

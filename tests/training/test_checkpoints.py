@@ -79,11 +79,11 @@ SAVE = """
 import resource, sys
 from pathlib import Path
 from tests.support.checkpoints import write_checkpoint
-from training.errors import CheckpointError
+from training.errors import OutputError
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_checkpoint(Path(sys.argv[1]))
-except CheckpointError as error:
+except OutputError as error:
     print(error)
 """
 

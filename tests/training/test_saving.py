@@ -10,6 +10,7 @@ from training import checkpoints
 from training.config import FASHION_MNIST, TrainConfig
 from training.data import TrainingData
 from training.datasets import open_dataset
+from training.errors import OutputError
 from training.metrics import Metrics
 from training.run_folder import RunFolder
 from training.saving import Saver
@@ -60,3 +61,11 @@ def test_a_link_that_a_killed_process_left_is_no_obstacle(run: RunFolder) -> Non
     (run.path.parent / ".2026-01-01.link").symlink_to("2026-01-01")
     run.publish()
     assert (run.path.parent / "latest").readlink() == Path("2026-01-01")
+
+
+def test_a_link_that_cannot_be_made_is_an_error_that_says_so(run: RunFolder) -> None:
+    latest = run.path.parent / "latest"
+    latest.unlink()
+    latest.mkdir()
+    with pytest.raises(OutputError, match=f"cannot write {latest}: Is a directory"):
+        run.publish()
