@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import signal
 import socket
 import subprocess
 import threading
@@ -83,10 +85,16 @@ class Worker:
 
     def close(self) -> None:
         """Kill the worker and wait until it is gone."""
-        self._process.kill()
+        self._kill()
         self._process.wait()
-        self._reader.join()
         self._pipe.close()
+        self._reader.join(timeout=1)
+
+    def _kill(self) -> None:
+        """Kill the session, because an interpreter may be a script that waits for the real one."""
+        # Once the process is waited for, its number may be another's.
+        if self._process.returncode is None:
+            os.killpg(self.pid, signal.SIGKILL)
 
     def _ask(self, message: bytes, timeout_s: float) -> bytes:
         self._pipe.settimeout(timeout_s)
@@ -94,7 +102,7 @@ class Worker:
             self._pipe.send(message)
             answer = self._pipe.recv(LONGEST_MESSAGE)
         except TimeoutError as error:
-            self._process.kill()
+            self._kill()
             raise DeviceLostError(
                 f"MindSpore Lite worker {self.pid} did not answer within {timeout_s:g} s and was "
                 f"killed"
@@ -102,6 +110,7 @@ class Worker:
         except ConnectionError:
             answer = b""
         if not answer:
+            self._kill()
             raise DeviceLostError(
                 f"MindSpore Lite worker {self.pid} ended with {self._process.wait()}"
                 f"{self._last_words()}"

@@ -29,3 +29,18 @@ def convert(bundle: Path, output: Path, *flags: str) -> Path:
     )
     assert done.returncode == 0, done.stderr
     return output / bundle.parent.name / bundle.name
+
+
+def shared_memory(pid: int) -> set[str]:
+    """Return the files of /dev/shm, those without a name too, that a process maps or has open."""
+    process = Path("/proc", str(pid))
+    mapped = [line.split(maxsplit=5)[-1] for line in (process / "maps").read_text().splitlines()]
+    opened = [_target(link) for link in (process / "fd").iterdir()]
+    return {file for file in mapped + opened if file.startswith("/dev/shm")}
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:  # it was closed meanwhile
+        return ""

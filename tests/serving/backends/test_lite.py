@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from export.contract.bundle import Bundle
@@ -20,6 +22,7 @@ from export.contract.transform import Pixels
 from serving.backends import Device, load, predict
 from serving.backends.lite import LiteBackend, open_backends
 from serving.errors import DeviceLostError, StartupError
+from tests.support.lite import shared_memory
 
 CPU = Device("cpu")
 BUCKETS = [1, 2, 4, 8, 16, 32]
@@ -55,17 +58,16 @@ def pixels(images: int) -> Pixels:
     return np.random.default_rng(0).integers(0, 256, (images, 28, 28, 3), np.uint8)
 
 
-def shared() -> set[Path]:
-    return set(Path("/dev/shm").iterdir())
-
-
 def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def wait_for_end(pid: int) -> None:
+@contextmanager
+def ending(pid: int) -> Iterator[None]:
+    """Wait for the end of a process that is alive at first."""
     descriptor = os.pidfd_open(pid)
     try:
+        yield
         ready, _, _ = select.select([descriptor], [], [], 30)
         assert ready, f"process {pid} still runs"
     finally:
@@ -110,10 +112,16 @@ def test_a_ctrl_c_in_the_terminal_does_not_reach_the_worker(backend: LiteBackend
     assert os.getpgid(backend.worker.pid) != os.getpgid(0)
 
 
+def test_batches_lie_in_one_file_that_has_no_name(backend: LiteBackend) -> None:
+    [file] = shared_memory(backend.worker.pid)
+    assert file in shared_memory(os.getpid())
+    assert file.endswith("(deleted)")
+
+
 def test_a_worker_killed_in_mid_batch_fails_it_and_leaves_nothing(
     lite_bundle: Path, lite_python: Path
 ) -> None:
-    files = shared()
+    files = shared_memory(os.getpid())
     with opened(lite_bundle, lite_python) as backend:
         os.kill(backend.worker.pid, signal.SIGSTOP)  # so that the batch cannot be over
         killer = threading.Timer(0.2, os.kill, (backend.worker.pid, signal.SIGKILL))
@@ -122,7 +130,8 @@ def test_a_worker_killed_in_mid_batch_fails_it_and_leaves_nothing(
             backend.run(backend.allocate(1), 1)
         with pytest.raises(DeviceLostError):
             backend.run(backend.allocate(1), 1)
-    assert shared() == files
+    del backend
+    assert shared_memory(os.getpid()) == files
 
 
 def test_a_worker_that_hangs_is_killed_at_the_deadline(
@@ -132,6 +141,42 @@ def test_a_worker_that_hangs_is_killed_at_the_deadline(
         os.kill(backend.worker.pid, signal.SIGSTOP)
         with pytest.raises(DeviceLostError, match=r"did not answer within 0\.3 s and was killed"):
             backend.run(backend.allocate(1), 1)
+
+
+@pytest.fixture
+def wrapper(lite_python: Path, tmp_path: Path) -> Path:
+    """A script that starts the interpreter and waits for it."""
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\n"{lite_python}" "$@"\nexit $?\n')
+    script.chmod(0o755)
+    return script
+
+
+@pytest.mark.parametrize("number", [signal.SIGCONT, signal.SIGSTOP, signal.SIGKILL])
+def test_an_interpreter_behind_a_script_ends_with_it(
+    lite_bundle: Path, wrapper: Path, number: signal.Signals
+) -> None:
+    backend = open_one(lite_bundle, wrapper)
+    [interpreter] = psutil.Process(backend.worker.pid).children()
+    closer = threading.Thread(target=backend.close, daemon=True)
+    with ending(interpreter.pid), ending(backend.worker.pid):
+        interpreter.send_signal(number)
+        closer.start()
+        closer.join(30)
+        assert not closer.is_alive()
+
+
+def test_a_worker_that_hangs_up_but_does_not_end_is_killed(
+    lite_bundle: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "python"
+    hang_up = "import os, sys, time; os.close(int(sys.argv[2])); time.sleep(600)"
+    script.write_text(f"#!{sys.executable}\n{hang_up}\n")
+    script.chmod(0o755)
+    with ThreadPoolExecutor(1) as callers:
+        opening = callers.submit(open_one, lite_bundle, script)
+        with pytest.raises(StartupError, match="ended with -9"):
+            opening.result(30)
 
 
 PARENT = """
@@ -145,15 +190,13 @@ sys.stdin.read()
 
 def test_a_worker_ends_with_its_server(lite_bundle: Path, lite_python: Path) -> None:
     command = [sys.executable, "-c", PARENT, str(lite_bundle), str(lite_python)]
-    files = shared()
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
         assert parent.stdout
         worker = int(parent.stdout.readline())
-        parent.kill()
-        wait_for_end(worker)
-    assert shared() == files
+        with ending(worker):
+            parent.kill()
 
 
 def test_an_interpreter_without_the_package_is_named(lite_bundle: Path) -> None:
