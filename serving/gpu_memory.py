@@ -1,6 +1,7 @@
 """`serving_device_memory_bytes`: read from the driver at each scrape; there only on GPUs."""
 
 import ctypes
+import logging
 import uuid
 from collections.abc import Iterable, Sequence
 
@@ -10,6 +11,8 @@ from prometheus_client.registry import Collector
 
 from serving.backends import Device
 from serving.errors import StartupError
+
+logger = logging.getLogger(__name__)
 
 NAME = "serving_device_memory_bytes"
 HELP = "Memory in use on a device, by all processes, and in total"
@@ -36,15 +39,28 @@ class GpuMemory(Collector):
             self._handles = {str(device): handle(_uuid(device.ordinal)) for device in devices}
         except pynvml.NVMLError as error:
             raise StartupError(f"GPU memory cannot be read: {error}") from error
+        self._lost: set[str] = set()
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Return the gauge, labels `device` and `kind` (used, total), in bytes."""
+        """Return the gauge, labels `device` and `kind` (used, total), in bytes.
+
+        A GPU that the driver cannot ask is left out, so that the other metrics tell of its loss.
+        """
         gauge = GaugeMetricFamily(NAME, HELP, labels=("device", "kind"))
         for device, handle in self._handles.items():
-            memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
+            try:
+                memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
+            except self._nvml.NVMLError as error:
+                self._tell_once(device, error)
+                continue
             gauge.add_metric((device, "used"), memory.used)
             gauge.add_metric((device, "total"), memory.total)
         yield gauge
+
+    def _tell_once(self, device: str, error: Exception) -> None:
+        if device not in self._lost:
+            logger.error("%s: its memory cannot be read: %s", device, error)
+            self._lost.add(device)
 
 
 def _uuid(ordinal: int) -> str:

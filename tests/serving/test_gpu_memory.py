@@ -61,6 +61,27 @@ def test_a_gpu_that_the_driver_does_not_know_is_an_error() -> None:
         watch_gpu_memory(CollectorRegistry(), [Device("tensorrt", 2)])
 
 
+@pytest.mark.usefixtures("two_gpus")
+def test_a_gpu_that_is_lost_is_left_out_and_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read = pynvml.nvmlDeviceGetMemoryInfo
+
+    def lose_the_first(handle: str) -> object:
+        if handle.startswith("GPU-00"):
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+        return read(handle)
+
+    registry = CollectorRegistry()
+    watch_gpu_memory(registry, parse_devices("cuda:0-1"))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", lose_the_first)
+    for _ in range(2):
+        [gauge] = registry.collect()
+        assert [sample.labels["device"] for sample in gauge.samples] == ["cuda:1", "cuda:1"]
+    [said] = caplog.messages
+    assert said.startswith("cuda:0: its memory cannot be read: ")
+
+
 @pytest.mark.parametrize("device", ["cpu", "ascend:0"])
 def test_other_devices_have_no_such_metric(device: str) -> None:
     registry = CollectorRegistry()
