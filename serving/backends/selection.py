@@ -58,6 +58,9 @@ def choose_file(
             if runtime == "auto":
                 logger.info("%s: %s on %s is chosen", manifest.name, candidate, device)
             return file
+        if runtime == "auto":
+            level = logging.WARNING if file else logging.INFO
+            logger.log(level, "%s: not %s: %s", manifest.name, candidate, reason)
         reasons.append(f"{candidate}: {reason}")
     held = ", ".join(f"{f.format} {f.precision}" for f in manifest.files)
     raise StartupError(

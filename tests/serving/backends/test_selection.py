@@ -68,6 +68,32 @@ def test_a_choice_is_said(tiny: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "tiny: onnxruntime on cpu is chosen" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("held", "level", "reason"),
+    [
+        ([LITE, ONNX], logging.WARNING, "no NPU in mindspore-lite"),
+        ([ONNX], logging.INFO, "the bundle holds no mindir-lite file"),
+    ],
+)
+def test_why_a_runtime_is_passed_over_is_said(
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    held: list[Kind],
+    level: int,
+    reason: str,
+) -> None:
+    lacks_lite = {"mindspore-lite": "no NPU in mindspore-lite"}
+    monkeypatch.setattr(selection, "missing", lambda runtime, *_: lacks_lite.get(runtime))
+    caplog.set_level(logging.INFO)
+    assert choose_file(holding(tiny, *held), ASCEND).format == "onnx"
+    said = [(record.levelno, record.message) for record in caplog.records]
+    assert said == [
+        (level, f"tiny: not mindspore-lite: {reason}"),
+        (logging.INFO, "tiny: onnxruntime on ascend:0 is chosen"),
+    ]
+
+
 def test_the_bundle_that_lacks_a_file_says_what_it_holds(tiny: Path) -> None:
     with pytest.raises(StartupError, match=r"holds: onnx fp32.*no onnx file in int8"):
         choose_file(holding(tiny, ONNX), CPU, "int8", "onnxruntime")
