@@ -95,8 +95,12 @@ def check_placement(
         )
     if differing := _differing(options, session.get_provider_options()[provider]):
         raise StartupError(f"{provider} does not take over its options: {differing}")
-    if elsewhere := _elsewhere(session, provider):
-        raise StartupError(f"device {device}: not all of the graph runs on {provider}: {elsewhere}")
+    heavy = _heavy(session)
+    if elsewhere := {key: n for key, n in heavy.items() if key[1] != provider}:
+        named = ", ".join(f"{n} {name} on {at}" for (name, at), n in sorted(elsewhere.items()))
+        raise StartupError(f"device {device}: not all of the graph runs on {provider}: {named}")
+    if not heavy:
+        raise StartupError(f"device {device}: ONNX Runtime does not say what runs on {provider}")
 
 
 def _differing(wanted: Options, used: Options) -> str:
@@ -107,15 +111,14 @@ def _differing(wanted: Options, used: Options) -> str:
     )
 
 
-def _elsewhere(session: onnxruntime.InferenceSession, provider: str) -> str:
-    """Name the operators that cost time and run on another provider."""
-    operators = Counter(
-        f"{node.op_type} on {part.ep_name}"
+def _heavy(session: onnxruntime.InferenceSession) -> Counter[tuple[str, str]]:
+    """Count the operators that cost time, by name and provider."""
+    return Counter(
+        (node.op_type, part.ep_name)
         for part in session.get_provider_graph_assignment_info()
         for node in part.get_nodes()
-        if part.ep_name != provider and any(name in node.op_type for name in HEAVY)
+        if any(name in node.op_type for name in HEAVY)
     )
-    return ", ".join(f"{count} {name}" for name, count in sorted(operators.items()))
 
 
 def _check_tensor(path: Path, found: list[onnxruntime.NodeArg], stated: Tensor) -> None:

@@ -58,6 +58,14 @@ def test_arithmetic_on_shapes_may_stay_on_the_cpu() -> None:
     check_placement(cuda_session({"device_id": "0"}, parts), CUDA, (NAME, {"device_id": "0"}))
 
 
+@pytest.mark.parametrize("parts", [[], [(NAME, "Relu")]])
+def test_a_session_that_does_not_say_where_its_work_runs_is_refused(
+    parts: list[tuple[str, str]],
+) -> None:
+    with pytest.raises(StartupError, match="does not say what runs on CUDAExecutionProvider"):
+        check_placement(cuda_session({}, parts), CUDA, (NAME, {}))
+
+
 def test_where_the_operators_run_is_read_from_the_real_runtime(tiny: Path) -> None:
     """A graph on the CPU, asked whether it runs elsewhere: its product is found on the CPU."""
     real = session(tiny)
