@@ -8,7 +8,11 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
 from serving.errors import DeviceLostError, OutOfDeviceMemoryError
 
-EXCEPTIONS = (ort.Fail, ort.RuntimeException, ort.EPFail, ort.EngineError, ort.DeviceReset)
+EXCEPTIONS = (
+    *(ort.Fail, ort.RuntimeException, ort.EPFail, ort.EngineError, ort.DeviceReset),
+    # OrtValue raises these in their place.
+    *(RuntimeError, MemoryError),
+)
 # The arena's words, CUDA's and its libraries', CANN's ACL_ERROR_RT_MEMORY_ALLOCATION.
 MEMORY = re.compile(
     r"failed to allocate memory|is smaller than requested bytes|out of memory|bad allocation"
@@ -27,7 +31,7 @@ def translated(device: str) -> Iterator[None]:
     try:
         yield
     except EXCEPTIONS as error:
-        if MEMORY.search(str(error)):
+        if isinstance(error, MemoryError) or MEMORY.search(str(error)):
             raise OutOfDeviceMemoryError(f"{device}: the batch does not fit: {error}") from error
         if isinstance(error, ort.DeviceReset) or LOST.search(str(error)):
             raise DeviceLostError(f"{device} failed and must be opened anew: {error}") from error

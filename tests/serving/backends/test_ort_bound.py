@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from onnxruntime import OrtValue
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 from prometheus_client import CollectorRegistry
 
@@ -113,7 +114,7 @@ async def test_the_engine_fills_and_reads_the_fixed_buffers(
         "Exception during initialization: std::bad_alloc",
     ],
 )
-@pytest.mark.parametrize("exception", [Fail, RuntimeException])
+@pytest.mark.parametrize("exception", [Fail, RuntimeException, RuntimeError, MemoryError])
 def test_memory_that_runs_out_is_said_so(message: str, exception: type[Exception]) -> None:
     with (
         pytest.raises(OutOfDeviceMemoryError, match="cuda:0: the batch does not fit"),
@@ -132,15 +133,24 @@ def test_memory_that_runs_out_is_said_so(message: str, exception: type[Exception
         "TensorRT EP execution context enqueue failed.",
     ],
 )
-def test_a_device_that_fails_is_lost(message: str) -> None:
+@pytest.mark.parametrize("exception", [Fail, RuntimeError])
+def test_a_device_that_fails_is_lost(message: str, exception: type[Exception]) -> None:
     with (
         pytest.raises(DeviceLostError, match="cuda:0 failed and must be opened anew"),
         translated("cuda:0"),
     ):
-        raise Fail(message)
+        raise exception(message)
 
 
-@pytest.mark.parametrize("error", [InvalidArgument("Got invalid dimensions"), Fail("no kernel")])
+def test_a_tensor_that_cannot_be_allocated_does_not_fit() -> None:
+    with pytest.raises(OutOfDeviceMemoryError), translated("cuda:0"):
+        OrtValue.ortvalue_from_shape_and_type([2**60], np.uint8)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InvalidArgument("Got invalid dimensions"), Fail("no kernel"), RuntimeError("wrong size")],
+)
 def test_what_no_device_is_to_blame_for_stays_as_it_is(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, translated("cuda:0"):
         raise error
