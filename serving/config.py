@@ -77,7 +77,7 @@ class ServingConfig(BaseSettings):
     )
     device_memory_mib: PositiveInt | None = Field(
         DEFAULTS.device_memory_mib,
-        description="memory that a model may take per instance on a GPU or NPU, in MiB",
+        description="memory that ONNX Runtime may take per instance on cuda or ascend, in MiB",
     )
     cache_dir: Path = Field(
         DEFAULTS.cache_dir, description="folder for what runtimes build from a model, by its digest"

@@ -83,10 +83,10 @@ def load(
         StartupError: it cannot be loaded there.
         BundleError: it is not the file that the manifest states.
     """
-    if settings.device_memory_mib and (device.kind == "cpu" or file.format != "onnx"):
+    if settings.device_memory_mib and (device.kind in ("cpu", "tensorrt") or file.format != "onnx"):
         raise StartupError(
-            f"--device-memory-mib bounds ONNX Runtime's memory on GPUs and NPUs; "
-            f"it does nothing for {file.format} files on {device}"
+            f"--device-memory-mib bounds ONNX Runtime's own memory, on cuda and ascend; "
+            f"it does not for {file.format} files on {device}"
         )
     if file.format == "onnx":
         from serving.backends import ort

@@ -44,8 +44,13 @@ def providers(
 
 
 def engine_cache(file: ModelFile, settings: RuntimeSettings) -> Path:
-    """Return the folder of the engines that TensorRT built from exactly this file."""
-    return settings.cache_dir / "tensorrt" / "-".join(file.digests)
+    """Return the folder of the engines that TensorRT built from exactly this file.
+
+    Per version of ONNX Runtime, which says what of the graph becomes an engine.
+    """
+    from onnxruntime import __version__
+
+    return settings.cache_dir / "tensorrt" / f"onnxruntime-{__version__}" / "-".join(file.digests)
 
 
 def _cuda(file: ModelFile, device: Device, settings: RuntimeSettings) -> Options:
@@ -83,7 +88,6 @@ def _tensorrt(
         "trt_engine_cache_path": cache,
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": cache,
-        **_limit("trt_max_workspace_size", settings),
     }
 
 

@@ -56,10 +56,11 @@ def test_padding_is_not_answered(tiny: Path) -> None:
     np.testing.assert_allclose(backend.run(buffer, 3), probabilities(pixels(3)), atol=1e-6)
 
 
-def test_a_bound_of_memory_that_would_do_nothing_is_refused(tiny: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", "tensorrt:0"])
+def test_a_bound_of_memory_that_would_not_hold_is_refused(tiny: Path, device: str) -> None:
     stated, bounded = manifest(tiny), RuntimeSettings(device_memory_mib=100)
-    with pytest.raises(StartupError, match=r"--device-memory-mib bounds .* onnx files on cpu"):
-        load(tiny, stated, stated.files[0], device=Device("cpu"), settings=bounded)
+    with pytest.raises(StartupError, match=rf"--device-memory-mib bounds .* files on {device}"):
+        load(tiny, stated, stated.files[0], device=Device.parse(device), settings=bounded)
 
 
 def test_what_a_device_lacks_is_named(tiny: Path) -> None:

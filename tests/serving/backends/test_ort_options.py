@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import onnxruntime
 import pytest
 
 from export.contract.kinds import Precision
@@ -52,7 +53,6 @@ def test_only_fp16_runs_channels_last(tiny: Path, precision: Precision, nhwc: st
     ("device", "option"),
     [
         ("cuda", "gpu_mem_limit"),
-        ("tensorrt", "trt_max_workspace_size"),
         ("ascend", "npu_mem_limit"),
     ],
 )
@@ -73,7 +73,8 @@ def test_tensorrt_builds_one_engine_for_all_buckets_and_keeps_it(tiny: Path) -> 
     assert (options["device_id"], cuda["device_id"]) == ("1", "1")
     assert "enable_cuda_graph" not in cuda
     _, file = stated(tiny)
-    assert options["trt_engine_cache_path"] == f"/cache/tensorrt/{file.sha256}"
+    folder = f"/cache/tensorrt/onnxruntime-{onnxruntime.__version__}/{file.sha256}"
+    assert options["trt_engine_cache_path"] == folder
     assert engine_cache(file, settings) == Path(options["trt_timing_cache_path"])
 
 
