@@ -34,7 +34,7 @@ class OrtBackend:
 
     def run(self, buffer: Pixels, images: int) -> Probabilities:
         """Return float32 probabilities (images, classes)."""
-        with translated(self._placement.device):
+        with translated(self._placement.device, len(buffer)):
             [probabilities] = self._session.run([self._output], {self._input: buffer})
         answered: Probabilities = probabilities[:images]
         return answered

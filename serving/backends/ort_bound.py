@@ -91,7 +91,7 @@ class BoundBackend:
         return bound
 
     def _run(self, bound: Bound, buffer: Pixels) -> Probabilities:
-        with translated(self._placement.device):
+        with translated(self._placement.device, len(buffer)):
             bound.pixels.update_inplace(buffer)
             self._session.run_with_iobinding(bound.binding, bound.options)
             # A copy: on a CPU, where this is tested, it would else be the memory of the next run.
@@ -101,7 +101,7 @@ class BoundBackend:
         crop, classes = self._manifest.transform.crop, len(self._manifest.labels)
         shape = (bucket, crop.height, crop.width, 3)
         empty = onnxruntime.OrtValue.ortvalue_from_shape_and_type
-        with translated(self._placement.device):
+        with translated(self._placement.device, bucket):
             pixels = empty(list(shape), np.uint8, *self._device)
             probabilities = empty([bucket, classes], np.float32, *self._device)
         binding = self._session.io_binding()

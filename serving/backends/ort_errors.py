@@ -26,13 +26,20 @@ LOST = re.compile(
 
 
 @contextmanager
-def translated(device: str) -> Iterator[None]:
-    """Raise `OutOfDeviceMemoryError` or `DeviceLostError` in place of what means them."""
+def translated(device: str, images: int) -> Iterator[None]:
+    """Raise `OutOfDeviceMemoryError` or `DeviceLostError` in place of what means them.
+
+    Args:
+        device: where it runs.
+        images: the size of the batch.
+    """
     try:
         yield
     except EXCEPTIONS as error:
         if isinstance(error, MemoryError) or MEMORY.search(str(error)):
-            raise OutOfDeviceMemoryError(f"{device}: the batch does not fit: {error}") from error
+            raise OutOfDeviceMemoryError(
+                f"{device}: a batch of {images} does not fit into its memory: {error}"
+            ) from error
         if isinstance(error, ort.DeviceReset) or LOST.search(str(error)):
             raise DeviceLostError(f"{device} failed and must be opened anew: {error}") from error
         raise

@@ -117,8 +117,8 @@ async def test_the_engine_fills_and_reads_the_fixed_buffers(
 @pytest.mark.parametrize("exception", [Fail, RuntimeException, RuntimeError, MemoryError])
 def test_memory_that_runs_out_is_said_so(message: str, exception: type[Exception]) -> None:
     with (
-        pytest.raises(OutOfDeviceMemoryError, match="cuda:0: the batch does not fit"),
-        translated("cuda:0"),
+        pytest.raises(OutOfDeviceMemoryError, match="cuda:0: a batch of 8 does not fit"),
+        translated("cuda:0", 8),
     ):
         raise exception(message)
 
@@ -137,14 +137,23 @@ def test_memory_that_runs_out_is_said_so(message: str, exception: type[Exception
 def test_a_device_that_fails_is_lost(message: str, exception: type[Exception]) -> None:
     with (
         pytest.raises(DeviceLostError, match="cuda:0 failed and must be opened anew"),
-        translated("cuda:0"),
+        translated("cuda:0", 8),
     ):
         raise exception(message)
 
 
 def test_a_tensor_that_cannot_be_allocated_does_not_fit() -> None:
-    with pytest.raises(OutOfDeviceMemoryError), translated("cuda:0"):
+    with pytest.raises(OutOfDeviceMemoryError), translated("cuda:0", 8):
         OrtValue.ortvalue_from_shape_and_type([2**60], np.uint8)
+
+
+def test_the_bucket_that_does_not_fit_is_named(
+    backend: BoundBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exhausted = Mock(side_effect=RuntimeException("CUDA failure 2: out of memory"))
+    monkeypatch.setattr(backend._session, "run_with_iobinding", exhausted)
+    with pytest.raises(OutOfDeviceMemoryError, match="cuda:0: a batch of 4 does not fit"):
+        backend.allocate(4)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +161,7 @@ def test_a_tensor_that_cannot_be_allocated_does_not_fit() -> None:
     [InvalidArgument("Got invalid dimensions"), Fail("no kernel"), RuntimeError("wrong size")],
 )
 def test_what_no_device_is_to_blame_for_stays_as_it_is(error: Exception) -> None:
-    with pytest.raises(type(error)) as caught, translated("cuda:0"):
+    with pytest.raises(type(error)) as caught, translated("cuda:0", 8):
         raise error
     assert caught.value is error
 
