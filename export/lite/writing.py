@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -86,14 +87,19 @@ def _run(
     python: Path, bundle: Bundle, source: ModelFile, here: Path, settings: dict[str, object]
 ) -> str:
     """Run the converter in its interpreter; return the version of MindSpore Lite."""
-    # Under names of our own: the order of what it writes depends on how long its paths are.
+    # Names and environment of our own: the order of what it writes depends on how long they are.
     for part in source.parts:
         (here / Path(part.path).name).symlink_to((bundle.path / part.path).resolve())
     settings = {"model": Path(source.path).name, "output": str(CONVERTED), **settings}
     command = [str(python.absolute()), str(CONVERTER), json.dumps(settings)]
     try:
         done = subprocess.run(  # noqa: S603 - the interpreter that the operator names
-            command, capture_output=True, text=True, check=False, cwd=here
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=here,
+            env=_environment(settings),
         )
     except OSError as error:
         raise ExportError(f"{python} cannot be run: {error}; see --lite-python") from error
@@ -104,3 +110,10 @@ def _run(
             f"{done.returncode}): {done.stderr.strip().rpartition(chr(10))[2]}"
         )
     return done.stdout
+
+
+def _environment(settings: dict[str, object]) -> dict[str, str]:
+    """Return what the library needs to be found; with CANN for an NPU, that is not known."""
+    if "config_file" in settings:
+        return dict(os.environ)
+    return {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
