@@ -145,6 +145,8 @@ def test_a_device_that_fails_is_lost(message: str, exception: type[Exception]) -
 def test_a_tensor_that_cannot_be_allocated_does_not_fit() -> None:
     with pytest.raises(OutOfDeviceMemoryError), translated("cuda:0", 8):
         OrtValue.ortvalue_from_shape_and_type([2**60], np.uint8)
+    with pytest.raises(OutOfDeviceMemoryError), translated("cuda:0", 8):
+        raise MemoryError
 
 
 def test_the_bucket_that_does_not_fit_is_named(
