@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -27,18 +28,31 @@ def needed(config: CommonConfig) -> bool:
 def launch(config: CommonConfig, command: Sequence[str]) -> None:
     """Run the command, python and its arguments, in group_size processes; print the master's log.
 
-    All logs are in <output_path>/workers/<time>. Raises DeviceError once a process has failed.
+    All logs are in <output_path>/workers/<time>. Raises DeviceError once a process has failed, and
+    after SIGINT or SIGTERM KeyboardInterrupt, once the processes are ended.
     """
     if config.group_size == 1:
         raise DeviceError("is_distributed=1 needs group_size, the number of processes to start")
     logs = config.output_path / "workers" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     logs.mkdir(parents=True)
     log.info(f"{config.group_size} processes, logs in {logs}")
-    done = subprocess.run(  # noqa: S603 - this very command
-        [*_msrun(config, logs), *command], env=_environment(), check=False
-    )
-    if done.returncode:
+    if _wait([*_msrun(config, logs), *command]):
         raise DeviceError(f"a process has failed and the others were ended; their logs: {logs}")
+
+
+def _wait(command: Sequence[str]) -> int:
+    """Return msrun's exit code; once interrupted, let it kill its workers and raise as Ctrl-C does.
+
+    Each worker is in a session of its own: nobody else would end it.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with subprocess.Popen(command, env=_environment()) as msrun:  # noqa: S603 - this very command
+        try:
+            return msrun.wait()
+        except KeyboardInterrupt:
+            msrun.send_signal(signal.SIGINT)
+            msrun.wait()
+            raise
 
 
 def _msrun(config: CommonConfig, logs: Path) -> list[str]:

@@ -116,6 +116,24 @@ def test_a_process_that_dies_ends_the_run_and_only_the_master_wrote(tmp_path: Pa
     assert not alive(tmp_path)
 
 
+def test_a_launcher_that_is_terminated_leaves_no_process(tmp_path: Path) -> None:
+    """SIGTERM reaches the launcher alone, as from a container's runtime or a batch system."""
+    flags = ("--max_epoch", "1000", "--train_images", "256", "--run_eval", "0")
+    process = start_script(
+        "run_distribute_train_gpu.sh", FASHION_MNIST, *flags, "--ckpt_path", tmp_path, **TWO
+    )
+    wait_for_line(process, "epoch 1: loss")
+    started = psutil.Process(process.pid).children(recursive=True)
+    try:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        assert psutil.wait_procs(started, timeout=10)[1] == []
+    finally:
+        for left in filter(psutil.Process.is_running, started):
+            left.kill()
+    finish(process, code=130)
+
+
 def worker(process: subprocess.Popen[str], rank: int) -> psutil.Process:
     for child in psutil.Process(process.pid).children(recursive=True):
         environment = child.environ()
