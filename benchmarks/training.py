@@ -26,7 +26,10 @@ from training.run_folder import RunFolder
 
 Case = Literal["tiny", "resnext14_8x4d", "resnext152_64x4d"]
 Work = Literal["training", "forward"]
-HEADER = ("network", "work", "batch", "bare img/s", "ours img/s", "ours / bare", "data wait")
+Speeds = tuple[float, ...]
+Bare = Literal["same work", "shortest step", "forward pass"]
+TEXTS, NUMBERS = ("network", "work", "bare"), ("bare img/s", "ours img/s", "ours / bare")
+HEADER = (*TEXTS, "batch", *NUMBERS, "data wait")
 LIBRARIES = ("mindspore", "numpy", "pillow")
 FULL: Literal["resnext152_64x4d"] = "resnext152_64x4d"
 STEPS: dict[Case, int] = {"tiny": 4, "resnext14_8x4d": 100, FULL: 4}  # of a turn
@@ -37,6 +40,7 @@ class Row(BaseModel):
 
     network: str
     work: Work
+    against: Bare = Field(description="which bare loop: benchmarks/bare_training.py")
     batch: int
     bare: float
     ours: float
@@ -47,7 +51,7 @@ class Row(BaseModel):
         """Return the row of the table."""
         wait = "" if self.data_wait_share is None else f"{self.data_wait_share:.2%}"
         speeds = (f"{self.bare:.2f}", f"{self.ours:.2f}", f"{self.ratio:.1%}")
-        return [self.network, self.work, str(self.batch), *speeds, wait]
+        return [self.network, self.work, self.against, str(self.batch), *speeds, wait]
 
 
 class TrainingRecord(Record):
@@ -76,24 +80,29 @@ class Training(BaseSettings):
         started = circumstances("benchmarks.training", LIBRARIES)
         rows = [row for network in self.networks for row in self._measure(network)]
         record = TrainingRecord(**started.model_dump(), rounds=self.rounds, rows=rows)
-        show("images per second", HEADER, table := [row.cells() for row in rows], text_columns=2)
-        record.write(self.output, "training", markdown(HEADER, table, text_columns=2))
+        table = [row.cells() for row in rows]
+        show("images per second", HEADER, table, text_columns=len(TEXTS))
+        record.write(self.output, "training", markdown(HEADER, table, text_columns=len(TEXTS)))
 
     def _measure(self, network: Case) -> list[Row]:
         with tempfile.TemporaryDirectory() as name, Console(stderr=True).status(network):
             config, steps = self._config(network, Path(name)), STEPS[network]
             bare, ours = BareNetwork(config), OurLoops(config, RunFolder(Path(name)))
-            training = self._turns(lambda: bare.train(steps), ours.train)
-            forward = self._turns(lambda: bare.predict(steps), ours.evaluate)
+            same, trained, shortest = self._turns(
+                lambda: bare.train(steps), ours.train, lambda: bare.train_shortest(steps)
+            )
+            passes, evaluated = self._turns(lambda: bare.predict(steps), ours.evaluate)
+            wait = ours.data_wait_share
             return [
-                _row(config, "training", training, ours.data_wait_share),
-                _row(config, "forward", forward, None),
+                _row(config, "training", "same work", same, trained, wait),
+                _row(config, "training", "shortest step", shortest, trained, wait),
+                _row(config, "forward", "forward pass", passes, evaluated),
             ]
 
-    def _turns(
-        self, bare: Callable[[], float], ours: Callable[[], float]
-    ) -> list[tuple[float, float]]:
-        return [(bare(), ours()) for _ in range(self.rounds + 1)][1:]
+    def _turns(self, *loops: Callable[[], float]) -> list[Speeds]:
+        """Return the speeds of each loop; the first round, which compiles, is left out."""
+        rounds = [[loop() for loop in loops] for _ in range(self.rounds + 1)]
+        return list(zip(*rounds[1:], strict=True))
 
     def _config(self, network: Case, folder: Path) -> TrainConfig:
         size = 2 if network == FULL else 32
@@ -151,16 +160,21 @@ def _write_photos(folder: Path, classes: int) -> int:
 
 
 def _row(
-    config: TrainConfig, work: Work, turns: list[tuple[float, float]], wait: float | None
+    config: TrainConfig,
+    work: Work,
+    against: Bare,
+    bare: Speeds,
+    ours: Speeds,
+    wait: float | None = None,
 ) -> Row:
-    bare, ours = zip(*turns, strict=True)
     return Row(
         network=config.architecture,
         work=work,
+        against=against,
         batch=config.per_batch_size,
         bare=median(bare),
         ours=median(ours),
-        ratio=median(mine / theirs for theirs, mine in turns),
+        ratio=median(mine / theirs for theirs, mine in zip(bare, ours, strict=True)),
         data_wait_share=wait,
     )
 

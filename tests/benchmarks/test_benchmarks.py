@@ -97,12 +97,15 @@ def test_decoders_are_compared_with_each_other(tmp_path: Path) -> None:
 
 def test_training_is_compared_with_the_bare_network(tmp_path: Path) -> None:
     run("benchmarks.training", "--networks", "tiny", "--rounds", "1", "--output", str(tmp_path))
-    training, forward = json.loads((tmp_path / "training.json").read_text())["rows"]
-    assert (training["work"], forward["work"]) == ("training", "forward")
-    for row in (training, forward):
+    rows = json.loads((tmp_path / "training.json").read_text())["rows"]
+    same_work, shortest, forward = rows
+    assert (same_work["against"], same_work["work"]) == ("same work", "training")
+    assert (shortest["against"], shortest["work"]) == ("shortest step", "training")
+    assert (forward["against"], forward["work"]) == ("forward pass", "forward")
+    for row in rows:
         assert row["ratio"] == pytest.approx(row["ours"] / row["bare"])
-    assert 0 <= training["data_wait_share"] < 1
-    assert "| tiny | training | 32 |" in (tmp_path / "training.md").read_text()
+    assert 0 <= same_work["data_wait_share"] < 1
+    assert "| tiny | training | same work | 32 |" in (tmp_path / "training.md").read_text()
 
 
 def test_a_bundle_for_photos_is_made(tmp_path: Path) -> None:
