@@ -1,19 +1,21 @@
-"""grpc.aio with the Classifier, health and reflection services."""
+"""gRPC with the Classifier, health and reflection services."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
-import grpc
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from protos import classifier_pb2
-from protos.classifier_pb2_grpc import ClassifierServicer, add_ClassifierServicer_to_server
+from protos.classifier_pb2_grpc import add_ClassifierServicer_to_server
+from serving.api.classify import Classifier
 from serving.api.health import Health
-from serving.arrivals import Arrivals
+from serving.arrivals import settled
 from serving.errors import StartupError
 from serving.readiness import Readiness
+from serving.transport.server import DirectServer
 
 # How long answers may be held back; see `Readiness.may_answer`.
 LONGEST_HOLD_S = 1.0
@@ -34,51 +36,56 @@ class GrpcServer:
 
     def __init__(
         self,
-        classifier: ClassifierServicer,
+        classifier: Classifier,
         readiness: Readiness,
         *,
         host: str,
         port: int,
         max_message_bytes: int,
     ) -> None:
-        self._arrivals = Arrivals()
-        self._server = grpc.aio.server(
-            interceptors=[self._arrivals],
-            options=[
+        self._server = DirectServer(
+            [
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
                 ("grpc.so_reuseport", 0),  # else a second server would share the port unnoticed
-            ],
+            ]
         )
         self._readiness = readiness
         self.health = Health((SERVICE,), readiness.draining)
-        add_ClassifierServicer_to_server(classifier, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
-        services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(services, self._server)
+        self._register(classifier)
         self.port = _bind(self._server, host, port)
         self._address = _address(host, self.port)
+
+    def _register(self, classifier: Classifier) -> None:
+        # Generated code is typed for grpcio's own servers and servicers.
+        server, servicer = cast("Any", self._server), cast("Any", classifier)
+        services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        add_ClassifierServicer_to_server(servicer, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
+        reflected = reflection.aio.ReflectionServicer(services)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, server)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Listen, not yet serving, while the context is open; then cut off what is left."""
         await self.health.say(serving=False)
-        await self._server.start()
+        self._server.start()
         try:
             yield
         finally:
-            await self._server.stop(None)
+            await self._server.stop(0)
 
     async def stop(self, grace_period_s: float) -> None:
         """Accept no more calls; return when all are over, or cut off after the grace period."""
-        await self._arrivals.settled(self._address, min(grace_period_s, LONGEST_HOLD_S))
+        hold_s = min(grace_period_s, LONGEST_HOLD_S)
+        await settled(lambda: self._server.arrived, self._address, hold_s)
         stopping = asyncio.create_task(self._server.stop(grace_period_s))
         # Runs after the first step of the task, which tells every client to go elsewhere.
         asyncio.get_running_loop().call_soon(self._readiness.farewell.set)
         await stopping
 
 
-def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
+def _bind(server: DirectServer, host: str, port: int) -> int:
     address = _address(host, port)
     try:
         return server.add_insecure_port(address)

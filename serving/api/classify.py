@@ -1,15 +1,14 @@
-"""The Classifier service on grpc.aio."""
+"""The Classifier service."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, Never
+from typing import Never
 
 import grpc
 
 from protos import classifier_pb2 as pb
-from protos.classifier_pb2_grpc import ClassifierServicer
 from serving.api.messages import check_count, to_model, to_response, to_sources
 from serving.api.status import CODES, retry_metadata, to_status
 from serving.api.streams import messages_until
@@ -17,14 +16,14 @@ from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.errors import InternalError, ServingError
 from serving.readiness import Readiness, State
+from serving.transport.call import Call
 
-Context = grpc.aio.ServicerContext[Any, Any]
 REQUESTS_PER_STREAM = 32
 # A response of more classes is built outside the event loop: each takes some microseconds.
 MANY_CLASSES = 2000
 
 
-class Classifier(ClassifierServicer):
+class Classifier:
     """Answers `resnext.serving.v1.Classifier`.
 
     A caller that cancels, or whose deadline passes, cancels the coroutine that serves it, and
@@ -49,7 +48,7 @@ class Classifier(ClassifierServicer):
         self._max_images, self._default_timeout_s = max_images_per_request, default_timeout_s
 
     async def Classify(  # noqa: N802
-        self, request: pb.ClassifyRequest, context: Context
+        self, request: pb.ClassifyRequest, context: Call
     ) -> pb.ClassifyResponse:
         """Classify the images of one request."""
         try:
@@ -60,8 +59,8 @@ class Classifier(ClassifierServicer):
         await self._readiness.may_answer()
         return response
 
-    async def ClassifyStream(  # type: ignore[override]  # noqa: N802 - the form that writes itself
-        self, request_iterator: AsyncIterator[pb.ClassifyRequest], context: Context
+    async def ClassifyStream(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.ClassifyRequest], context: Call
     ) -> None:
         """Answer each request as soon as it is ready; read on only while few are in flight."""
         places = asyncio.Semaphore(REQUESTS_PER_STREAM)
@@ -88,7 +87,7 @@ class Classifier(ClassifierServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
 
     async def GetModel(  # noqa: N802
-        self, request: pb.GetModelRequest, context: Context
+        self, request: pb.GetModelRequest, context: Call
     ) -> pb.Model:
         """Describe one model."""
         await self._readiness.may_answer()
@@ -100,7 +99,7 @@ class Classifier(ClassifierServicer):
     async def ListModels(  # noqa: N802
         self,
         request: pb.ListModelsRequest,  # noqa: ARG002
-        context: Context,  # noqa: ARG002
+        context: Call,  # noqa: ARG002
     ) -> pb.ListModelsResponse:
         """Describe all models."""
         await self._readiness.may_answer()
@@ -111,7 +110,7 @@ class Classifier(ClassifierServicer):
         ready = self._readiness.state is State.SERVING and model.ready
         return to_model(model, self._max_images, ready=ready)
 
-    async def _classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
+    async def _classify(self, request: pb.ClassifyRequest, context: Call) -> pb.ClassifyResponse:
         model = self._repository.get(request.model, request.version)
         deadline = self._deadline(context)
         check_count(request, self._max_images)
@@ -124,18 +123,18 @@ class Classifier(ClassifierServicer):
             return await asyncio.to_thread(to_response, request, model, answers)
         return to_response(request, model, answers)
 
-    async def _answer(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
+    async def _answer(self, request: pb.ClassifyRequest, context: Call) -> pb.ClassifyResponse:
         try:
             return await self._classify(request, context)
         except Exception as error:  # noqa: BLE001 - told to the caller
             return pb.ClassifyResponse(id=request.id, status=to_status(_known(error)))
 
-    def _deadline(self, context: Context) -> float:
+    def _deadline(self, context: Call) -> float:
         remaining = context.time_remaining()
         return time.monotonic() + (self._default_timeout_s if remaining is None else remaining)
 
 
-async def _abort(context: Context, error: Exception) -> Never:
+async def _abort(context: Call, error: Exception) -> Never:
     known = _known(error)
     await context.abort(CODES[type(known)].grpc, str(known), retry_metadata(known))
 

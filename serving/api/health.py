@@ -7,6 +7,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from serving.api.streams import unless
+from serving.transport.call import Call
 
 STATES = health_pb2.HealthCheckResponse
 
@@ -28,7 +29,7 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # the package ha
         await self.set(service, STATES.SERVING if serving else STATES.NOT_SERVING)
 
     async def Watch(  # noqa: N802
-        self, request: Any, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: Any, context: Call
     ) -> None:
         """Tell every change of a service's state until the server drains."""
         await unless(self._draining, super().Watch(request, context))

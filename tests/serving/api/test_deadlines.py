@@ -100,7 +100,7 @@ async def test_draining_ends_with_the_grace_period(tiny: Path) -> None:
 
 
 async def test_an_open_gate_is_no_bottleneck(tiny: Path) -> None:
-    rig = Rig(tiny, gate=Gate(is_open=True))
+    rig = Rig(tiny, slots=100, gate=Gate(is_open=True))
     async with gated_server(rig) as server, calling(server) as stub:
         responses = await asyncio.gather(*(stub.Classify(request(n)) for n in range(100)))
     found = [response.results[0].classes[0].index for response in responses]
