@@ -51,8 +51,8 @@ lite-env: $(LITE)/.lite ## Install MindSpore Lite, in an environment of its own 
 train: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Train a checkpoint (RECIPE=, DATA=, PLATFORM=, PROCESSES=, RANK_TABLE=, RESUME=, ARGS=)
 	$(PY) -m training.train $(if $(RESUME),--resume $(RESUME),--recipe $(RECIPE) --data_dir $(DATA) --platform $(PLATFORM) $(GROUP)) $(ARGS)
 
-eval: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Evaluate a checkpoint (CHECKPOINT=, DATA=, PLATFORM=)
-	$(PY) -m training.eval --pretrained $(CHECKPOINT) --data_dir $(DATA) --platform $(PLATFORM)
+eval: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Evaluate a checkpoint (CHECKPOINT=, DATA=, PLATFORM=, PROCESSES=)
+	$(PY) -m training.eval --pretrained $(CHECKPOINT) --data_dir $(DATA) --platform $(PLATFORM) $(GROUP)
 
 export: $(VENV)/.export $(filter $(FASHION_MNIST),$(DATA)) ## Turn a checkpoint into a bundle (CHECKPOINT=, DATA=, PRECISION=, OUTPUT=, NAME=)
 	$(PY) -m export --ckpt_file $(CHECKPOINT) --file_format $(FORMATS) --precision $(PRECISION) \

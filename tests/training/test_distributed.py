@@ -1,5 +1,7 @@
 """Two real processes, started by the launchers: what they learn, and how they end."""
 
+import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -10,12 +12,12 @@ import psutil
 from mindspore import Tensor, nn, ops
 
 from tests.support.checkpoints import write_checkpoint
-from tests.training.conftest import start_script
+from tests.training.conftest import start, start_script
 from tests.training.test_train import finish, wait_for_line
 from training import checkpoints
 from training.config import FASHION_MNIST, TrainConfig
 from training.data import TrainingData
-from training.datasets import open_dataset
+from training.datasets import FASHION_MNIST_CLASSES, open_dataset
 from training.losses import SmoothedCrossEntropy
 from training.optimizers import momentum
 from training.schedules import learning_rates
@@ -114,6 +116,30 @@ def test_a_process_that_dies_ends_the_run_and_only_the_master_wrote(tmp_path: Pa
     assert {path.name for path in run.iterdir()} >= {"ckpt_0", "best_acc.ckpt", "train.log"}
     assert not (run / "ckpt_1").exists()
     assert not alive(tmp_path)
+
+
+def test_two_processes_count_every_test_image_once(tmp_path: Path) -> None:
+    """101 images in batches of 16: neither the shares nor their last batches are full or equal."""
+    checkpoint = write_checkpoint(tmp_path / "a.ckpt", labels=list(FASHION_MNIST_CLASSES))
+    flags = ("--pretrained", checkpoint, "--eval_images", "101", "--per_batch_size", "16")
+    group = ("--is_distributed", "1", "--group_size", "2")
+    alone = finish(start("training.eval", *flags, "--report_path", tmp_path / "alone"))
+    together = finish(start("training.eval", *flags, *group, "--report_path", tmp_path / "both"))
+    assert counts("before", alone) == counts("after", alone) == counts("after", together)
+    assert counts("after", together)[-1] == 101
+    assert counts("before", together)[-1] == 51
+    assert confusion(tmp_path / "both") == confusion(tmp_path / "alone")
+
+
+def counts(when: str, output: str) -> list[int]:
+    """Return what the log says was right among top-1, among top-5, and how many there were."""
+    [line] = re.findall(rf"{when} results=(.*)", output)
+    return [int(number) for number in re.findall(r"\d+", line)]
+
+
+def confusion(report_path: Path) -> list[list[int]]:
+    [report] = report_path.glob("2*/a.json")
+    return json.loads(report.read_text())["confusion"]
 
 
 def test_a_launcher_that_is_terminated_leaves_no_process(tmp_path: Path) -> None:
