@@ -1,6 +1,7 @@
 """One call: its operations on gRPC's completion queue, and the task that answers it."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -13,6 +14,7 @@ Settled = tuple["Call | None", tuple[()]]
 NOTHING: Settled = (None, ())
 # What gRPC gives as the deadline of a call that has none, in seconds since 1970, is beyond this.
 NEVER_S = 2.0**62
+Tag = Callable[[Any], Settled]
 Metadata = Sequence[tuple[str, str]]
 
 
@@ -38,8 +40,9 @@ class AbortedError(Exception):
 class Call:
     """What a servicer is given as its context: the part of grpc.aio's that servicers here need.
 
-    The methods whose argument is an event are tags: gRPC's thread calls them when an operation
-    ends. All others but `begin` belong to the event loop.
+    The methods whose last argument is an event are tags: gRPC's thread calls them when an
+    operation ends. All others but `begin` belong to the event loop. Once gRPC's thread knows the
+    call as over, its queue may be gone: no operation starts any more.
 
     Args:
         event: gRPC's, of the call's arrival.
@@ -48,24 +51,25 @@ class Call:
     """
 
     __slots__ = (
-        "_call", "_deadline", "_due", "_has_left", "_is_over", "_loop", "_metadata_sent",
-        "_method", "_received_by", "_task", "_written",
+        "_call", "_deadline", "_due", "_has_ended", "_lock", "_loop", "_metadata_sent", "_method",
+        "_task",
     )  # fmt: skip
 
     def __init__(self, event: Any, loop: asyncio.AbstractEventLoop, method: Method) -> None:
         self._call, self._deadline = event.call, event.call_details.deadline
         self._loop, self._method = loop, method
-        self._due: set[str] = set()
-        self._has_left = self._is_over = self._metadata_sent = False
+        self._lock = threading.Lock()
+        self._due = 1  # operations; the first is the end of the call
+        self._has_ended = self._metadata_sent = False
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         """Await the end of the call, and its request; on gRPC's thread."""
-        self._start("close", self._closed, cygrpc.ReceiveCloseOnServerOperation(0))
+        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
         if self._method.reads_stream:
-            self._loop.call_soon_threadsafe(self._run, None)
+            self._tell(self._run, None)
         else:
-            self._receive(self._run)
+            self._start(partial(self._received, self._run), cygrpc.ReceiveMessageOperation(0))
 
     def time_remaining(self) -> float | None:
         """Return the seconds until the caller's deadline, None where there is none."""
@@ -77,19 +81,24 @@ class Call:
             yield self._method.parse(message)
 
     async def write(self, response: Any) -> None:
-        """Send a response of a stream; return when the next may follow."""
-        self._written = self._loop.create_future()
-        self._send("write", self._wrote, self._message(response))
-        await self._written
+        """Send a response of a stream; return when the next may follow.
+
+        Raises:
+            CancelledError: the call has its status, or the caller has left.
+            RuntimeError: the response before has not gone yet.
+        """
+        written: asyncio.Future[None] = self._loop.create_future()
+        self._send(partial(self._wrote, written), self._message(response))
+        await written
 
     def finish(self, *responses: Any) -> None:
         """End the call well, with its only response where it has one."""
         messages = [self._message(response) for response in responses]
-        self._send("status", self._ended, *messages, _status(grpc.StatusCode.OK, "", ()))
+        self._end(*messages, _status(grpc.StatusCode.OK, "", ()))
 
     def fail(self, code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> None:
-        """End the call with an error."""
-        self._send("status", self._ended, _status(code, details, metadata))
+        """End the call with an error, unless it has ended."""
+        self._end(_status(code, details, metadata))
 
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
@@ -99,65 +108,76 @@ class Call:
         raise AbortedError
 
     def _run(self, request: bytes | None) -> None:
-        if not self._has_left:
+        if not self._has_ended:
             self._task = self._loop.create_task(self._method.answer(self, request))
 
     def _leave(self) -> None:
-        self._has_left = True
+        self._has_ended = True
         if self._task:
             self._task.cancel()
 
     async def _read(self) -> bytes | None:
         message: asyncio.Future[bytes | None] = self._loop.create_future()
-        self._receive(partial(_set, message))
+        then = partial(_set, message)
+        self._start(partial(self._received, then), cygrpc.ReceiveMessageOperation(0))
         return await message
 
     def _message(self, response: Any) -> object:
         return cygrpc.SendMessageOperation(self._method.serialize(response), 0)
 
-    def _receive(self, then: Callable[[bytes | None], None]) -> None:
-        self._received_by = then
-        self._start("read", self._received, cygrpc.ReceiveMessageOperation(0))
+    def _end(self, *operations: object) -> None:
+        if not self._has_ended:
+            self._send(self._ended, *operations)
+            self._has_ended = True
 
-    def _send(self, name: str, tag: Callable[[Any], Settled], *operations: object) -> None:
+    def _send(self, tag: Tag, *operations: object) -> None:
         if not self._metadata_sent:
-            self._metadata_sent = True
             operations = (cygrpc.SendInitialMetadataOperation((), 0), *operations)
-        self._start(name, tag, *operations)
+        self._start(tag, *operations)
+        self._metadata_sent = True
 
-    def _start(self, name: str, tag: Callable[[Any], Settled], *operations: object) -> None:
-        self._due.add(name)
-        self._call.start_server_batch(operations, tag)
+    def _start(self, tag: Tag, *operations: object) -> None:
+        with self._lock:
+            if self._has_ended or not self._due:
+                raise asyncio.CancelledError
+            if error := self._call.start_server_batch(operations, tag):
+                raise RuntimeError(f"gRPC refuses an operation of a call: error {error}")
+            self._due += 1
 
-    def _received(self, event: Any) -> Settled:
-        message = event.batch_operations[0].message()
-        self._loop.call_soon_threadsafe(self._received_by, message)
-        return self._settle("read")
+    def _received(self, then: Callable[[bytes | None], None], event: Any) -> Settled:
+        self._tell(then, event.batch_operations[0].message())
+        return self._settle()
 
-    def _wrote(self, _event: Any) -> Settled:
-        self._loop.call_soon_threadsafe(_set, self._written, None)
-        return self._settle("write")
+    def _wrote(self, written: "asyncio.Future[None]", _event: Any) -> Settled:
+        self._tell(_set, written, None)
+        return self._settle()
 
     def _ended(self, _event: Any) -> Settled:
-        return self._settle("status")
+        return self._settle()
 
     def _closed(self, event: Any) -> Settled:
         if event.batch_operations[0].cancelled():
-            self._loop.call_soon_threadsafe(self._leave)
-        return self._settle("close")
+            self._tell(self._leave)
+        return self._settle()
 
-    def _settle(self, name: str) -> Settled:
-        """Return the call where nothing is due any more; once, whatever is sent after its end."""
-        self._due.discard(name)
-        if self._due or self._is_over:
-            return NOTHING
-        self._is_over = True
-        return self, ()
+    def _tell(self, do: Callable[..., None], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(do, *arguments)
+        except RuntimeError:  # the loop is closed; what is raised here would end gRPC's thread
+            self._call.cancel(cygrpc.StatusCode.unavailable, "the server's event loop is closed")
+
+    def _settle(self) -> Settled:
+        """Return the call where nothing is due any more."""
+        with self._lock:
+            self._due -= 1
+            return NOTHING if self._due else (self, ())
 
 
 def _status(code: grpc.StatusCode, details: str, metadata: Metadata) -> object:
     number: int = code.value[0]
-    return cygrpc.SendStatusFromServerOperation(tuple(metadata), number, details.encode(), 0)
+    # What a handler raises may hold the name of a file that is no valid text.
+    text = details.encode(errors="backslashreplace")
+    return cygrpc.SendStatusFromServerOperation(tuple(metadata), number, text, 0)
 
 
 def _set(future: "asyncio.Future[Any]", result: Any) -> None:

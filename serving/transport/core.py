@@ -55,10 +55,9 @@ class _Place:
         """Begin the call, and ask for the next."""
         with self._state.lock:
             self._state.due.remove(self)
-        if event.success:
-            self.request()
-            call = self._to_call(event)
-            with self._state.lock:
+            if event.success:
+                self.request()
+                call = self._to_call(event)
                 self._state.rpc_states.add(call)
-            call.begin()
+                call.begin()
         return NOTHING

@@ -1,6 +1,8 @@
 """What runs for each call: the servicer's method between its messages."""
 
+import asyncio
 import logging
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -32,6 +34,9 @@ class ServicerMethod:
             await self._answer(call, request)
         except AbortedError:
             pass
+        except asyncio.CancelledError:
+            call.fail(grpc.StatusCode.CANCELLED, "the server has cancelled the call")
+            raise
         except DecodeError as error:
             call.fail(grpc.StatusCode.INTERNAL, f"the request cannot be parsed: {error}")
         except NotImplementedError:
@@ -58,7 +63,8 @@ class ServicerMethod:
 async def _write(call: Call, result: Any) -> None:
     """Await a method that writes by itself, or write what a generator yields."""
     if hasattr(result, "__aiter__"):
-        async for response in result:
-            await call.write(response)
+        async with aclosing(result) as responses:
+            async for response in responses:
+                await call.write(response)
     else:
         await result
