@@ -52,7 +52,7 @@ class Classifier:
     ) -> pb.ClassifyResponse:
         """Classify the images of one request."""
         try:
-            response = await self._classify(request, context)
+            response = await self._classify(request, context.request_bytes, context)
         except Exception as error:  # noqa: BLE001 - told to the caller
             await self._readiness.may_answer()
             await _abort(context, error)
@@ -110,13 +110,13 @@ class Classifier:
         ready = self._readiness.state is State.SERVING and model.ready
         return to_model(model, self._max_images, ready=ready)
 
-    async def _classify(self, request: pb.ClassifyRequest, context: Call) -> pb.ClassifyResponse:
+    async def _classify(
+        self, request: pb.ClassifyRequest, nbytes: int, context: Call
+    ) -> pb.ClassifyResponse:
         model = self._repository.get(request.model, request.version)
         deadline = self._deadline(context)
         check_count(request, self._max_images)
-        # Before the images are copied out of the message: a refusal costs nothing more.
-        model.check(len(request.images), request.ByteSize(), deadline)
-        answers = await model.classify(to_sources(request), deadline)
+        answers = await model.classify(to_sources(request), deadline, nbytes)
         if len(answers) == 1 and isinstance(answers[0], ServingError):
             raise answers[0]
         if len(answers) * (request.top_k or len(model.bundle.manifest.labels)) > MANY_CLASSES:
@@ -125,7 +125,7 @@ class Classifier:
 
     async def _answer(self, request: pb.ClassifyRequest, context: Call) -> pb.ClassifyResponse:
         try:
-            return await self._classify(request, context)
+            return await self._classify(request, request.ByteSize(), context)
         except Exception as error:  # noqa: BLE001 - told to the caller
             return pb.ClassifyResponse(id=request.id, status=to_status(_known(error)))
 

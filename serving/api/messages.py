@@ -3,12 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from export.contract.transform import Pixels, Transform
 from protos import classifier_pb2 as pb
 from serving.api.status import to_status
 from serving.backends import Probabilities
 from serving.engine.job import Answer, Prediction, Timing
 from serving.engine.model import Model
-from serving.engine.sources import Encoded, Raw, Source
+from serving.engine.sources import Encoded, Raw, Size, Source
 from serving.errors import InvalidRequestError
 
 
@@ -23,9 +24,25 @@ def check_count(request: pb.ClassifyRequest, max_images: int) -> None:
         )
 
 
+class Carried:
+    """An image in a request: copied out of it when it is first looked at, that is once admitted."""
+
+    def __init__(self, image: pb.Image) -> None:
+        self._image = image
+
+    def size(self, max_image_pixels: int) -> Size:
+        """Copy the image, return what it claims."""
+        self._source = _to_source(self._image)
+        return self._source.size(max_image_pixels)
+
+    def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
+        """Decode and transform."""
+        return self._source.pixels(transform, max_image_pixels)
+
+
 def to_sources(request: pb.ClassifyRequest) -> list[Source]:
-    """Return the request's images, copied out of it."""
-    return [_to_source(image) for image in request.images]
+    """Return the request's images."""
+    return [Carried(image) for image in request.images]
 
 
 def to_response(
@@ -85,7 +102,7 @@ def _to_result(request: pb.ClassifyRequest, model: Model, index: int, answer: An
 def top_classes(probabilities: Probabilities, top_k: int, labels: list[str]) -> list[pb.Class]:
     """Return the first `top_k` classes, 0 for all; equal probabilities keep label order."""
     first = _candidates(probabilities, top_k)
-    order = first[np.argsort(-probabilities[first], kind="stable")][: top_k or None]
+    order = first[(-probabilities[first]).argsort(kind="stable")][: top_k or None]
     return [
         pb.Class(index=index, label=labels[index], probability=probability)
         for index, probability in zip(order.tolist(), probabilities[order].tolist(), strict=True)
@@ -96,8 +113,10 @@ def _candidates(probabilities: Probabilities, top_k: int) -> NDArray[np.intp]:
     """Return, in label order, the classes that are no less probable than the `top_k`-th."""
     if not 0 < top_k < len(probabilities):
         return np.arange(len(probabilities))
-    least = np.partition(probabilities, -top_k)[-top_k]
-    return np.flatnonzero(~(probabilities < least))  # not >=: NaN must not vanish
+    parted = probabilities.copy()
+    parted.partition(len(parted) - top_k)
+    less = probabilities < parted[len(parted) - top_k]
+    return np.flatnonzero(~less)  # not >=: NaN must not vanish
 
 
 def _to_timing(timing: Timing) -> pb.Timing:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from serving.engine.device import Device, State
-from serving.engine.forecast import Forecast
+from serving.engine.forecast import Forecast, Outlook
 from serving.engine.job import Call, ImageJob
 from serving.engine.latency import Clock
 from serving.engine.pixel_pool import PixelPool
@@ -66,32 +66,28 @@ class Admission:
         self._sweep, self._metrics, self._clock = sweep, metrics, clock
         self.nbytes = self._pixels = 0
 
-    def check(self, images: int, nbytes: int, deadline: float) -> None:
-        """Refuse a request that is too much or too late whatever its images are.
+    def admit(
+        self, sources: Sequence[Source], nbytes: int, deadline: float, call: Call
+    ) -> list[ImageJob]:
+        """Return a job for each image that can be answered in time; tell the call of the others.
+
+        No image is looked at where `nbytes`, what all take at least, or the time refuses them all.
 
         Raises:
             InvalidRequestError: it is more than may ever be in flight.
             OverloadedError: there is no room now.
-            DeadlineExceededError: the deadline has passed or cannot be met.
+            DeadlineExceededError: the deadline has passed or cannot be met whatever the images are.
             UnavailableError: no device answers.
         """
-        self._check_room(Limits(images, nbytes, 0))
-        if late := self.lateness(deadline):
-            self._metrics.reject("deadline", images)
-            raise late
-
-    def admit(self, sources: Sequence[Source], deadline: float, call: Call) -> list[ImageJob]:
-        """Return a job for each image that can be answered in time; tell the call of the others.
-
-        Raises what `check` raises, except for deadlines.
-        """
+        self._check_room(Limits(len(sources), nbytes, 0))
+        outlook = self._foresee(deadline, len(sources))
         sizes = [source.size(self._max_image_pixels) for source in sources]
         self._check_room(_sum(sizes))
         jobs: list[ImageJob] = []
         before_s, now = 0.0, self._clock()
         for index, (source, size) in enumerate(zip(sources, sizes, strict=True)):
             decode_s = self._forecast.decode_s(size)
-            if late := self.lateness(deadline, len(jobs), before_s, decode_s):
+            if late := self._lateness(outlook, deadline, len(jobs), before_s, decode_s):
                 self._metrics.reject("deadline", 1)
                 call.answer(index, late)
             else:
@@ -107,18 +103,30 @@ class Admission:
             self.nbytes -= job.size.nbytes
             self._pixels -= job.size.pixels
 
-    def lateness(
-        self, deadline: float, images: int = 0, before_s: float = 0.0, decode_s: float = 0.0
+    def _foresee(self, deadline: float, images: int) -> Outlook | None:
+        """Return what is ahead of a request; None where no device runs and so nothing is known."""
+        serving = [device for device in self._devices if device.state is State.SERVING]
+        outlook = self._forecast.outlook(deadline, serving) if serving else None
+        if late := self._lateness(outlook, deadline):
+            self._metrics.reject("deadline", images)
+            raise late
+        return outlook
+
+    def _lateness(
+        self,
+        outlook: Outlook | None,
+        deadline: float,
+        images: int = 0,
+        before_s: float = 0.0,
+        decode_s: float = 0.0,
     ) -> DeadlineExceededError | None:
-        """Return why a deadline cannot be met, if so; for the arguments see `Forecast.finish`."""
+        """Return why a deadline cannot be met, if so; for the arguments see `Outlook.finish`."""
         now = self._clock()
         if now >= deadline:
             return DeadlineExceededError("the deadline had passed when the request arrived")
-        if not (serving := [device for device in self._devices if device.state is State.SERVING]):
+        if not outlook:
             return None
-        finish = self._forecast.finish(
-            deadline, serving, images=images, before_s=before_s, decode_s=decode_s
-        )
+        finish = outlook.finish(images, before_s, decode_s)
         if not self._forecast.refuses(deadline, finish):
             return None
         return DeadlineExceededError(
@@ -127,11 +135,10 @@ class Admission:
         )
 
     def _acquire(self, jobs: list[ImageJob]) -> None:
-        taken = _sum([job.size for job in jobs])
-        for job, slot in zip(jobs, self._pool.acquire(taken.images), strict=True):
+        for job, slot in zip(jobs, self._pool.acquire(len(jobs)), strict=True):
             job.slot = slot
-        self.nbytes += taken.nbytes
-        self._pixels += taken.pixels
+            self.nbytes += job.size.nbytes
+            self._pixels += job.size.pixels
 
     def _check_room(self, request: Limits) -> None:
         if all(device.state is State.BROKEN for device in self._devices):
@@ -143,16 +150,12 @@ class Admission:
             self._refuse(lacking, request)
 
     def _lacking(self, request: Limits) -> str | None:
-        taken = self._taken()
-        for name, more, held, limit in zip(
-            Limits._fields, request, taken, self._limits, strict=True
-        ):
-            if held + more > limit:
-                return name
-        return None
-
-    def _taken(self) -> Limits:
-        return Limits(self._pool.taken, self.nbytes, self._pixels)
+        limits = self._limits
+        if self._pool.taken + request.images > limits.images:
+            return "images"
+        if self.nbytes + request.nbytes > limits.nbytes:
+            return "nbytes"
+        return "pixels" if self._pixels + request.pixels > limits.pixels else None
 
     def _refuse(self, name: str, request: Limits) -> None:
         reason, unit = LIMITS[name]
@@ -162,7 +165,7 @@ class Admission:
             raise InvalidRequestError(
                 f"the request needs {needed} {unit}, this server has {limit}; send less at once"
             )
-        taken = getattr(self._taken(), name)
+        taken = getattr(Limits(self._pool.taken, self.nbytes, self._pixels), name)
         raise OverloadedError(
             f"{taken} of {limit} {unit} are taken, the request needs {needed}",
             self._retry_after_ms(),

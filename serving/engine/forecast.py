@@ -1,7 +1,7 @@
 """When an image that came now would be answered."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from serving.backends import fit
 from serving.engine.batcher import Batcher
@@ -17,6 +17,43 @@ class Server(Protocol):
     @property
     def free_at(self) -> float:
         """When it is expected to end its batch."""
+
+
+class Outlook(NamedTuple):
+    """What is ahead of an image with a certain deadline at this moment.
+
+    Args:
+        now: this moment on the clock, in seconds; all other times are on it or spans of it.
+        ahead: number of images that come before.
+        decoded: when the last of them will be decoded.
+        threads: how many decode.
+        free: when each device will be free, rising.
+        sizes: the batch sizes that run, rising.
+        latency: how long they take.
+    """
+
+    now: float
+    ahead: int
+    decoded: float
+    threads: int
+    free: Sequence[float]
+    sizes: Sequence[int]
+    latency: BatchLatency
+
+    def finish(self, images: int = 0, before_s: float = 0.0, decode_s: float = 0.0) -> float:
+        """Return when the image would be answered, on the clock.
+
+        Args:
+            images: images of the same request before it.
+            before_s: what they take to decode.
+            decode_s: what it takes to decode itself.
+        """
+        largest, devices = self.sizes[-1], len(self.free)
+        rounds, position = divmod(self.ahead + images, devices * largest)
+        size = largest if rounds else fit(self.sizes, position // devices + 1)
+        start = self.free[position // size] + rounds * self.latency.usual(largest)
+        decoded = self.decoded + before_s / self.threads + decode_s
+        return max(start, decoded) + self.latency.bound(size)
 
 
 class Forecast:
@@ -37,34 +74,19 @@ class Forecast:
         self._decoders, self._batcher, self._buckets = decoders, batcher, buckets
         self._latency, self._clock = latency, clock
 
-    def finish(
-        self,
-        deadline: float,
-        devices: Sequence[Server],
-        *,
-        images: int = 0,
-        before_s: float = 0.0,
-        decode_s: float = 0.0,
-    ) -> float:
-        """Return when the image would be answered, on the clock.
-
-        Args:
-            deadline: the image's.
-            devices: those that run now, at least one.
-            images: images of the same request before it.
-            before_s: what they take to decode.
-            decode_s: what it takes to decode itself.
-        """
-        now = self._clock()
+    def outlook(self, deadline: float, devices: Sequence[Server]) -> Outlook:
+        """Return what is ahead of a deadline on the devices that run now, at least one."""
+        now, threads = self._clock(), self._decoders.threads
         undecoded, undecoded_s = self._decoders.ahead(deadline)
-        decoded = now + (undecoded_s + before_s) / self._decoders.threads + decode_s
-        ahead = undecoded + self._batcher.ahead(deadline) + images
-        fast = self._buckets.fast()
-        rounds, position = divmod(ahead, len(devices) * fast[-1])
-        size = fast[-1] if rounds else fit(fast, position // len(devices) + 1)
-        free = sorted(max(device.free_at, now) for device in devices)[position // size]
-        start = free + rounds * self._latency.usual(fast[-1])
-        return max(start, decoded) + self._latency.bound(size)
+        return Outlook(
+            now,
+            undecoded + self._batcher.ahead(deadline),
+            now + undecoded_s / threads,
+            threads,
+            sorted(max(device.free_at, now) for device in devices),
+            self._buckets.fast(),
+            self._latency,
+        )
 
     def decode_s(self, size: Size) -> float:
         """Return how long an image will take to decode, in seconds."""

@@ -147,21 +147,23 @@ class Model:
         for device in self.devices:
             device.close()
 
-    def check(self, images: int, nbytes: int, deadline: float) -> None:
-        """Refuse a request early, see `Admission.check`; `classify` refuses it in any case."""
-        self._admission.check(images, nbytes, deadline)
-
-    async def classify(self, sources: Sequence[Source], deadline: float) -> list[Answer]:
+    async def classify(
+        self, sources: Sequence[Source], deadline: float, nbytes: int = 0
+    ) -> list[Answer]:
         """Return an answer or an error for each image, in order, no later than `deadline`.
+
+        Where `nbytes`, what they take in memory at least, or the deadline refuse them all, no
+        source is looked at.
 
         Raises:
             InvalidRequestError: the images are more than may ever be in flight.
             OverloadedError: there is no room for them now.
+            DeadlineExceededError: the deadline has passed or cannot be met.
             UnavailableError: no device answers.
         """
         arrived = self.clock()
         call = Call(len(sources), self._loop.create_future())
-        jobs = self._admission.admit(sources, deadline, call)
+        jobs = self._admission.admit(sources, nbytes, deadline, call)
         if not self.decoders.put(jobs):
             self._answers.reject(jobs, closing())
         timer = self._loop.call_later(deadline - self.clock(), call.end)

@@ -16,6 +16,7 @@ class ModelRepository:
 
     def __init__(self) -> None:
         self._models: dict[str, dict[str, Model]] = {}
+        self._newest: dict[str, Model] = {}
 
     def add(self, model: Model) -> None:
         """Add a model that answers; raise `StartupError` where its name and version are taken."""
@@ -26,6 +27,7 @@ class ModelRepository:
                 f" name one of them, or export one under another version"
             )
         versions[model.version] = model
+        self._newest[model.name] = versions[max(versions, key=_age)]
 
     def all(self) -> list[Model]:
         """Return every model, sorted by name, then version."""
@@ -47,24 +49,28 @@ class ModelRepository:
             ModelNotFoundError: there is no such name or version.
             InvalidRequestError: no name is given, and there are several.
         """
-        versions = self._versions(name)
-        newest = max(versions, key=_age)
-        if version and version not in versions:
+        newest = self._newest[self._name(name)]
+        if not version:
+            return newest
+        versions = self._models[newest.name]
+        if version not in versions:
             raise ModelNotFoundError(
-                f"model {versions[newest].name!r} has no version {version!r}; "
+                f"model {newest.name!r} has no version {version!r}; "
                 f"loaded: {', '.join(sorted(versions, key=_age))}"
             )
-        return versions[version or newest]
+        return versions[version]
 
-    def _versions(self, name: str) -> dict[str, Model]:
+    def _name(self, name: str) -> str:
+        if name in self._models:
+            return name
         if not self._models:
             raise UnavailableError("the server is loading its models; try again later")
         loaded = ", ".join(sorted(self._models))
-        if not name and len(self._models) > 1:
-            raise InvalidRequestError(f"several models are loaded, name one of them: {loaded}")
-        if name and name not in self._models:
+        if name:
             raise ModelNotFoundError(f"there is no model {name!r}; loaded: {loaded}")
-        return self._models[name or next(iter(self._models))]
+        if len(self._models) > 1:
+            raise InvalidRequestError(f"several models are loaded, name one of them: {loaded}")
+        return loaded
 
 
 def _age(version: str) -> list[tuple[int, str]]:

@@ -48,11 +48,14 @@ class Call:
         event: gRPC's, of the call's arrival.
         loop: where the method runs.
         method: answers the call.
+
+    Attributes:
+        request_bytes: size of the request as it came; 0 where requests are a stream.
     """
 
     __slots__ = (
         "_call", "_deadline", "_due", "_has_ended", "_lock", "_loop", "_metadata_sent", "_method",
-        "_task",
+        "_task", "request_bytes",
     )  # fmt: skip
 
     def __init__(self, event: Any, loop: asyncio.AbstractEventLoop, method: Method) -> None:
@@ -62,6 +65,7 @@ class Call:
         self._due = 1  # operations; the first is the end of the call
         self._has_ended = self._metadata_sent = False
         self._task: asyncio.Task[None] | None = None
+        self.request_bytes = 0
 
     def begin(self) -> None:
         """Await the end of the call, and its request; on gRPC's thread."""
@@ -109,6 +113,7 @@ class Call:
 
     def _run(self, request: bytes | None) -> None:
         if not self._has_ended:
+            self.request_bytes = len(request or b"")
             self._task = self._loop.create_task(self._method.answer(self, request))
 
     def _leave(self) -> None:

@@ -46,12 +46,26 @@ async def test_what_never_fits_is_no_overload(tiny: Path) -> None:
             await rig.classify(1, 2, 3, 4)
 
 
+class Unseen:
+    """A source at which nobody may look."""
+
+    def size(self, max_image_pixels: int) -> Size:
+        raise AssertionError
+
+    def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
+        raise AssertionError
+
+
 async def test_a_refused_request_is_not_even_looked_at(tiny: Path) -> None:
-    async with Rig(tiny, slots=2).running() as rig:
-        waiting = rig.classify(1, 2)
+    async with Rig(tiny, limits=Limits(2, 4 * BYTES, 10**9)).running() as rig:
+        waiting = rig.classify(1)
         await rig.gate.wait()
-        with pytest.raises(OverloadedError):
-            rig.model.check(1, BYTES, rig.model.clock() + 10)
+        deadline = rig.model.clock() + 10
+        for sources, nbytes in ([Unseen()] * 2, 0), ([Unseen()], 4 * BYTES):
+            with pytest.raises(OverloadedError):
+                await rig.model.classify(sources, deadline, nbytes)
+        with pytest.raises(DeadlineExceededError):
+            await rig.model.classify([Unseen()], rig.model.clock())
         rig.gate.open()
         await waiting
 
@@ -61,13 +75,11 @@ async def test_a_deadline_that_cannot_be_met_is_refused_at_once_with_the_time(ti
         for bucket in rig.model.buckets:
             rig.model.devices[0].runner._latency.seed(bucket, 0.5 * bucket)
         with pytest.raises(DeadlineExceededError, match=r"would take 500 ms, .* ms are left"):
-            rig.model.check(1, BYTES, rig.model.clock() + 0.1)
-        [refused] = await rig.classify(1, timeout_s=0.1)
-        assert isinstance(refused, DeadlineExceededError)
+            await rig.classify(1, timeout_s=0.1)
         answers = await rig.classify(*range(8), timeout_s=3)
         assert classes(answers[:4]) == [0, 1, 2, 3]
         assert all(isinstance(answer, DeadlineExceededError) for answer in answers[4:])
-    assert rig.sample("rejections_total", reason="deadline") == 1 + 1 + 4
+    assert rig.sample("rejections_total", reason="deadline") == 1 + 4
     assert rig.sample("goodput_images_total") == 4
 
 

@@ -173,7 +173,8 @@ class Machine(RuleBasedStateMachine):
     def _ends(
         self, values: range, task: asyncio.Task[list[Answer]]
     ) -> Iterator[tuple[int, Answer]]:
-        if not task.cancelled() and not isinstance(task.exception(), OverloadedError):
+        refused = (OverloadedError, DeadlineExceededError)
+        if not task.cancelled() and not isinstance(task.exception(), refused):
             yield from zip(values, task.result(), strict=True)
 
     def _check(self, value: int, answer: Answer) -> None:

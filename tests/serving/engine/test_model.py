@@ -118,11 +118,9 @@ async def test_cancelled_just_before_the_deadline_counts_as_expired(
 
 async def test_a_deadline_that_has_passed_is_refused(tiny: Path) -> None:
     async with Rig(tiny).running() as rig:
-        answers = await rig.classify(1, 2, timeout_s=0)
         with pytest.raises(DeadlineExceededError, match="had passed"):
-            rig.model.check(1, 1, rig.model.clock())
-    assert all(isinstance(answer, DeadlineExceededError) for answer in answers)
-    assert rig.sample("rejections_total", reason="deadline") == 3
+            await rig.classify(1, 2, timeout_s=0)
+    assert rig.sample("rejections_total", reason="deadline") == 2
 
 
 class Slow:

@@ -79,9 +79,8 @@ class Simulation:
                     self._run(device, batch)
 
     def accepts(self, image: Image, size: Size) -> bool:
-        end = self.forecast.finish(
-            image.deadline, self.devices, decode_s=self.decoders.estimate(size, self.clock.now)
-        )
+        outlook = self.forecast.outlook(image.deadline, self.devices)
+        end = outlook.finish(decode_s=self.decoders.estimate(size, self.clock.now))
         return not self.forecast.refuses(image.deadline, end)
 
     def admit(self, image: Image, size: Size) -> None:
