@@ -1,5 +1,6 @@
 """What the entries share: settings from the command line, a log, exit codes."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -41,7 +42,8 @@ def run(
     except TrainingError as error:
         return _fail(str(error), FAILED)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        # To msrun any other code is a failure; the launcher knows better, and answers 130.
+        return 0 if launch.LAUNCHED in os.environ else INTERRUPTED
     return 0
 
 

@@ -61,6 +61,16 @@ def total(values: NDArray[Number], config: CommonConfig) -> NDArray[Number]:
     return cast("NDArray[Number]", summed.astype(values.dtype))
 
 
+def any_of(flag: bool, config: CommonConfig) -> bool:  # noqa: FBT001 - its one meaning
+    """Return whether the flag is set in any process, in each of them."""
+    return bool(total(np.array([flag], np.int64), config).any())
+
+
+def wait_for_all(config: CommonConfig) -> None:
+    """Return once every process is here."""
+    total(np.zeros(1, np.int64), config)
+
+
 def gradient_mean(
     parameters: Sequence[Parameter], config: CommonConfig
 ) -> Callable[[Gradients], Gradients]:

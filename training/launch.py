@@ -7,14 +7,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+
+import psutil
 
 from training.config import CommonConfig
 from training.errors import DeviceError
 
 # By any of these a process knows that a launcher (msrun, Open MPI, a rank table) started it.
 LAUNCHERS = ("MS_ROLE", "OMPI_COMM_WORLD_RANK", "RANK_ID")
+LAUNCHED = "TRAINING_LAUNCHED"  # set for the processes that `launch` starts
 LOCALHOST = "127.0.0.1"
 
 log = logging.getLogger(__name__)
@@ -29,7 +33,7 @@ def launch(config: CommonConfig, command: Sequence[str]) -> None:
     """Run the command, python and its arguments, in group_size processes; print the master's log.
 
     All logs are in <output_path>/workers/<time>. Raises DeviceError once a process has failed, and
-    after SIGINT or SIGTERM KeyboardInterrupt, once the processes are ended.
+    after SIGINT or SIGTERM KeyboardInterrupt, once the processes have saved and ended.
     """
     if config.group_size == 1:
         raise DeviceError("is_distributed=1 needs group_size, the number of processes to start")
@@ -41,18 +45,39 @@ def launch(config: CommonConfig, command: Sequence[str]) -> None:
 
 
 def _wait(command: Sequence[str]) -> int:
-    """Return msrun's exit code; once interrupted, let it kill its workers and raise as Ctrl-C does.
+    """Return msrun's exit code; once interrupted, end the workers and raise as Ctrl-C does.
 
-    Each worker is in a session of its own: nobody else would end it.
+    Like each worker, msrun is in a session of its own: a Ctrl-C reaches this process alone.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with subprocess.Popen(command, env=_environment()) as msrun:  # noqa: S603 - this very command
+    with subprocess.Popen(  # noqa: S603 - this very command
+        command, env=_environment(), start_new_session=True
+    ) as msrun:
         try:
             return msrun.wait()
         except KeyboardInterrupt:
-            msrun.send_signal(signal.SIGINT)
-            msrun.wait()
+            _end(msrun)
             raise
+
+
+def _end(msrun: "subprocess.Popen[bytes]") -> None:
+    """Let the workers save and leave; let msrun kill them once interrupted again, or before."""
+    with suppress(KeyboardInterrupt):
+        if _workers_are_asked(msrun):
+            msrun.wait()
+    msrun.send_signal(signal.SIGINT)
+    msrun.wait()
+
+
+def _workers_are_asked(msrun: "subprocess.Popen[bytes]") -> bool:
+    """Send SIGTERM to each worker, in its own session; return whether there are any as yet."""
+    asked = False
+    for child in psutil.Process(msrun.pid).children():
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(child.pid) == child.pid:
+                child.terminate()
+                asked = True
+    return asked
 
 
 def _msrun(config: CommonConfig, logs: Path) -> list[str]:
@@ -73,7 +98,7 @@ def _msrun(config: CommonConfig, logs: Path) -> list[str]:
 def _environment() -> dict[str, str]:
     """Let msrun find this very Python, and MindSpore be silent about what goes well."""
     path = os.pathsep.join([str(_scripts()), os.environ.get("PATH", os.defpath)])
-    return {"GLOG_v": "3", **os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    return {"GLOG_v": "3", **os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", LAUNCHED: "1"}
 
 
 def _scripts() -> Path:

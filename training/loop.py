@@ -37,10 +37,11 @@ def train(config: TrainConfig, folder: RunFolder) -> Metrics | None:
     mindspore.set_seed(config.seed)
     trainer = Trainer(config, folder)
     with stop_on_interrupt() as stop, trainer.progress:
-        while trainer.epoch < config.max_epoch and not stop.is_set():
+        while trainer.epoch < config.max_epoch and not trainer.stopped:
             trainer.run_epoch(stop.is_set)
     trainer.save_step()
-    if stop.is_set():
+    if trainer.stopped:
+        distributed.wait_for_all(config)  # the first to leave ends the job
         raise KeyboardInterrupt
     return trainer.metrics
 
@@ -59,21 +60,22 @@ class Trainer:
         self._step = TrainingStep(self._net, rates, config)
         self._evaluator = None if test_set is None else _evaluator(self._net, test_set, config)
         self.progress = Progress(len(rates), config.log_interval)
-        self.epoch, self.step = 0, 0
+        self.epoch, self.step, self.stopped = 0, 0, False
         self._history = EpochHistory()
         self.metrics: Metrics | None = None
         if config.resume is not None:
             self._resume()
         distributed.share(self._net, config)
 
-    def run_epoch(self, stopped: Callable[[], bool]) -> None:
-        """Train what is left of an epoch, evaluate and report; return early once `stopped()`."""
+    def run_epoch(self, asked_to_stop: Callable[[], bool]) -> None:
+        """Train what is left of an epoch, evaluate and report; return early once `stopped`."""
         self.metrics, start = None, time.monotonic()
         first = self.step - self.epoch * self._data.steps_per_epoch
         batches = Prefetcher(self._data.epoch(self.epoch, first))
         for images, labels in batches:
             self._train_step(Tensor(images), Tensor(labels))
-            if stopped():
+            self.stopped = self._agree_to_stop(asked_to_stop)
+            if self.stopped:
                 return
         history, loss = self._history, self._history.mean_loss()
         seconds = time.monotonic() - start
@@ -118,6 +120,15 @@ class Trainer:
             self.progress.line(self.epoch + 1, loss, rate, self._config.per_batch_size)
         if self.step % self._config.ckpt_interval == 0:
             self.save_step()
+
+    def _agree_to_stop(self, asked: Callable[[], bool]) -> bool:
+        """Return whether any process is asked to stop, the same in all of them.
+
+        Processes ask each other only where a line of the log is due, which waits for the device.
+        """
+        if self._config.group_size > 1 and not self.progress.due:
+            return False
+        return distributed.any_of(asked(), self._config)
 
     def _evaluate(self) -> None:
         if self._evaluator is None or not self._evaluation_due():

@@ -4,6 +4,8 @@ import json
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import mindspore
@@ -123,8 +125,9 @@ def test_two_processes_count_every_test_image_once(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "a.ckpt", labels=list(FASHION_MNIST_CLASSES))
     flags = ("--pretrained", checkpoint, "--eval_images", "101", "--per_batch_size", "16")
     group = ("--is_distributed", "1", "--group_size", "2")
-    alone = finish(start("training.eval", *flags, "--report_path", tmp_path / "alone"))
-    together = finish(start("training.eval", *flags, *group, "--report_path", tmp_path / "both"))
+    one = start("training.eval", *flags, "--report_path", tmp_path / "alone")
+    two = start("training.eval", *flags, *group, "--report_path", tmp_path / "both")
+    alone, together = finish(one), finish(two)
     assert counts("before", alone) == counts("after", alone) == counts("after", together)
     assert counts("after", together)[-1] == 101
     assert counts("before", together)[-1] == 51
@@ -142,22 +145,43 @@ def confusion(report_path: Path) -> list[list[int]]:
     return json.loads(report.read_text())["confusion"]
 
 
-def test_a_launcher_that_is_terminated_leaves_no_process(tmp_path: Path) -> None:
+def test_a_launcher_that_is_terminated_leaves_a_checkpoint_and_no_process(tmp_path: Path) -> None:
     """SIGTERM reaches the launcher alone, as from a container's runtime or a batch system."""
-    flags = ("--max_epoch", "1000", "--train_images", "256", "--run_eval", "0")
+    with endless(tmp_path, "--log_interval", "5") as process:
+        process.send_signal(signal.SIGTERM)
+        output = finish(process, code=130)
+    assert "interrupted" in output
+    assert "Traceback" not in output
+    [path] = tmp_path.glob("2*/ckpt_0/*.ckpt")
+    assert checkpoints.load(path).info.step % 5 == 0
+
+
+def test_a_launcher_that_is_terminated_again_leaves_no_process(tmp_path: Path) -> None:
+    with endless(tmp_path, "--log_interval", "1000000") as process:
+        process.send_signal(signal.SIGTERM)
+        wait_for_line(process, "interrupted")
+        process.send_signal(signal.SIGTERM)
+        finish(process, code=130)
+    assert not list(tmp_path.glob("2*/ckpt_0/*.ckpt"))
+
+
+@contextmanager
+def endless(ckpt_path: Path, *flags: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """Yield a launcher whose run is under way; none of its processes must be left at the end."""
+    short = ("--max_epoch", "100000", "--train_images", "256", "--run_eval", "0")
+    folder = ("--ckpt_path", ckpt_path, "--ckpt_interval", "1000000")
     process = start_script(
-        "run_distribute_train_gpu.sh", FASHION_MNIST, *flags, "--ckpt_path", tmp_path, **TWO
+        "run_distribute_train_gpu.sh", FASHION_MNIST, *short, *folder, *flags, **TWO
     )
     wait_for_line(process, "epoch 1: loss")
-    started = psutil.Process(process.pid).children(recursive=True)
+    started = [process, *psutil.Process(process.pid).children(recursive=True)]
     try:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-        assert psutil.wait_procs(started, timeout=10)[1] == []
+        yield process
+        assert psutil.wait_procs(started[1:], timeout=10)[1] == []
     finally:
-        for left in filter(psutil.Process.is_running, started):
-            left.kill()
-    finish(process, code=130)
+        for left in started:
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
 
 
 def worker(process: subprocess.Popen[str], rank: int) -> psutil.Process:
