@@ -120,6 +120,7 @@ class Call:
         self._has_ended = True
         if self._task:
             self._task.cancel()
+            self._task = None  # else its CancelledError, whose frames hold the call, holds both
 
     async def _read(self) -> bytes | None:
         message: asyncio.Future[bytes | None] = self._loop.create_future()
