@@ -87,9 +87,7 @@ class Call:
     async def write(self, response: Any) -> None:
         """Send a response of a stream; return when the next may follow.
 
-        Raises:
-            CancelledError: the call has its status, or the caller has left.
-            RuntimeError: the response before has not gone yet.
+        Raises CancelledError where the call has its status, or the caller has left.
         """
         written: asyncio.Future[None] = self._loop.create_future()
         self._send(partial(self._wrote, written), self._message(response))

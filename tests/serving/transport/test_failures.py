@@ -146,22 +146,14 @@ async def test_a_response_that_is_too_large() -> None:
         assert (await failure(it.unary_unary()(b""))).code() is Code.RESOURCE_EXHAUSTED
 
 
-async def test_two_responses_at_once_are_refused(caplog: pytest.LogCaptureFixture) -> None:
-    large = bytes(3_000_000)  # does not go before the client reads
-    refused = asyncio.Event()
+async def test_what_grpc_refuses_fails_the_call(caplog: pytest.LogCaptureFixture) -> None:
+    async def read_twice(_requests: AsyncIterator[bytes], context: Call) -> bytes:
+        await asyncio.gather(anext(context.requests()), anext(context.requests()))
+        return b""
 
-    async def write_twice(_request: bytes, context: Call) -> None:
-        try:
-            await asyncio.gather(context.write(large), context.write(b""))
-        finally:
-            refused.set()
-
-    handler = grpc.unary_stream_rpc_method_handler(write_twice, bytes, bytes)
+    handler = grpc.stream_unary_rpc_method_handler(read_twice, bytes, bytes)
     async with running(Method=handler) as it:
-        call = it.unary_stream()(b"")
-        await refused.wait()
-        assert await call.read() == large
-        assert (await failure(call.read())).code() is Code.UNKNOWN
+        assert (await failure(it.stream_unary()())).code() is Code.UNKNOWN
     assert "RuntimeError" in caplog.text
 
 

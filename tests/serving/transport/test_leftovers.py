@@ -9,20 +9,25 @@ import grpc
 import pytest
 
 from serving.transport.call import Call
-from tests.serving.transport.running import code_of, running, unary, until
+from tests.serving.transport.running import Running, code_of, running, unary, until
 
 
 @pytest.fixture(autouse=True)
-def no_collector() -> Iterator[None]:
-    """Whatever a call leaves must go by its count of references: the collector takes time."""
+def before() -> Iterator[int]:
+    """How many calls other tests have left; whatever these leave must go without the collector."""
     gc.collect()
     gc.disable()
-    yield
+    yield calls_alive()
     gc.enable()
 
 
 def calls_alive() -> int:
     return sum(isinstance(thing, Call) for thing in gc.get_objects())
+
+
+async def nothing_is_left(it: Running, before: int) -> None:
+    await until(lambda: not it.calls and not handlers_alive())
+    await until(lambda: calls_alive() == before)
 
 
 def handlers_alive() -> int:
@@ -36,17 +41,17 @@ async def mixed(request: bytes, context: Call) -> bytes:
     return request
 
 
-async def test_thousands_of_calls_in_sequence() -> None:
+async def test_thousands_of_calls_in_sequence(before: int) -> None:
     async with running(Method=unary(mixed)) as it:
         method = it.unary_unary()
         for _ in range(1000):
             assert await method(b"well") == b"well"
             assert await code_of(method(b"fail")) is grpc.StatusCode.NOT_FOUND
         assert it.server.arrived == 2000
-        await until(lambda: not it.calls and not handlers_alive() and not calls_alive())
+        await nothing_is_left(it, before)
 
 
-async def test_five_hundred_calls_at_once() -> None:
+async def test_five_hundred_calls_at_once(before: int) -> None:
     together = asyncio.Barrier(501)
 
     async def meet(request: bytes, _context: Call) -> bytes:
@@ -57,10 +62,10 @@ async def test_five_hundred_calls_at_once() -> None:
         answers = [it.unary_unary()(b"%d" % number) for number in range(500)]
         await together.wait()
         assert await asyncio.gather(*answers) == [b"%d" % number for number in range(500)]
-        await until(lambda: not it.calls and not handlers_alive() and not calls_alive())
+        await nothing_is_left(it, before)
 
 
-async def test_hundreds_of_streams_of_which_half_are_left() -> None:
+async def test_hundreds_of_streams_of_which_half_are_left(before: int) -> None:
     async def echo(requests: AsyncIterator[bytes], _context: Call) -> AsyncIterator[bytes]:
         async for request in requests:
             yield request
@@ -78,4 +83,4 @@ async def test_hundreds_of_streams_of_which_half_are_left() -> None:
     handler = grpc.stream_stream_rpc_method_handler(echo, bytes, bytes)
     async with running(Method=handler) as it:
         await asyncio.gather(*(converse(number, it.stream_stream()) for number in range(300)))
-        await until(lambda: not it.calls and not handlers_alive() and not calls_alive())
+        await nothing_is_left(it, before)
