@@ -9,7 +9,7 @@ from rich.console import Console
 from benchmarks.records import RESULTS, Record, circumstances, markdown, show
 from benchmarks.scenarios import Caller, Departure, Flood
 from benchmarks.server import serving
-from clients.bench.load import connect
+from clients.bench.wire import Wire
 from clients.files import find_images
 from clients.messages import classify_request
 from export.contract.bundle import Bundle
@@ -86,8 +86,8 @@ class Overload(BaseSettings):
             for path in find_images([self.images])
         ]
         status = Console(stderr=True).status("Overloading a server")
-        with status, serving(self.model) as server, connect(server.address) as channel:
-            caller = Caller(server, channel, requests)
+        with status, serving(self.model) as server, Wire(server.address) as wire:
+            caller = Caller(server, wire, requests)
             return OverloadRecord(
                 **started.model_dump(),
                 model=f"{bundle.manifest.name}/{bundle.manifest.version}",

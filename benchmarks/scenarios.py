@@ -13,6 +13,7 @@ from benchmarks.server import Server
 from clients.bench.load import Sample, Target
 from clients.bench.report import Report
 from clients.bench.runs import Closed, Load, Open, measure
+from clients.bench.wire import Cancel, Wire
 
 PATIENCE_S = 60.0
 
@@ -54,8 +55,8 @@ class Departure(BaseModel):
 class Caller:
     """Loads a server in this process; requests are serialised and carry one image each."""
 
-    def __init__(self, server: Server, channel: grpc.Channel, requests: Sequence[bytes]) -> None:
-        self._server, self._channel, self._requests = server, channel, requests
+    def __init__(self, server: Server, wire: Wire, requests: Sequence[bytes]) -> None:
+        self._server, self._wire, self._requests = server, wire, requests
 
     def flood(self, times: float, seconds: float, deadline_s: float) -> Flood:
         """Send so many times the capacity."""
@@ -86,21 +87,24 @@ class Caller:
 
     def departure(self, callers: int) -> Departure:
         """Let so many call at once."""
-        samples: SimpleQueue[Sample] = SimpleQueue()
-        target = Target(self._channel, self._requests, timeout_s=PATIENCE_S)
+        ends: SimpleQueue[tuple[int, Sample]] = SimpleQueue()
+        target = Target(self._wire, self._requests, timeout_s=PATIENCE_S)
         ran, wasted = self._device()
-        calls = [target.ask(time.monotonic(), samples.put) for _ in range(callers)]
-        samples.get()
-        for call in calls[::2]:
-            call.cancel()
-        for _ in calls[1:]:
-            samples.get()
-        stayed = calls[1::2]
+
+        def call(caller: int) -> Cancel:
+            return target.ask(time.monotonic(), lambda sample: ends.put((caller, sample)))
+
+        leave = [call(caller) for caller in range(callers)]
+        first = ends.get()
+        for cancel in leave[::2]:
+            cancel()
+        ended = dict([first, *(ends.get() for _ in leave[1:])])
+        stayed = [ended[caller].code for caller in range(1, callers, 2)]
         ran_then, wasted_then = self._device()
         return Departure(
             callers=callers,
             stayed=len(stayed),
-            answered=sum(call.exception() is None for call in stayed),
+            answered=stayed.count(grpc.StatusCode.OK),
             ran=int(ran_then - ran),
             wasted=int(wasted_then - wasted),
         )
@@ -109,7 +113,7 @@ class Caller:
         self, load: Load, seconds: float, *, warm_up_s: float = 0.5, timeout_s: float = PATIENCE_S
     ) -> Report:
         [report] = measure(
-            self._channel,
+            self._wire,
             [load],
             self._requests,
             seconds=seconds,

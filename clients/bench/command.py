@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import grpc
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from rich.console import Console
 
-from clients.bench.load import connect
 from clients.bench.report import Report
 from clients.bench.runs import Closed, Load, Open, measure
 from clients.bench.table import print_reports
+from clients.bench.wire import Wire
 from clients.client import DEFAULT_ADDRESS, ClassifierClient
 from clients.files import UsageError, find_images
 from clients.messages import classify_request
@@ -52,9 +51,9 @@ class Bench(BaseModel):
             ).SerializeToString()
             for path in find_images([self.images])
         ]
-        with connect(self.address) as channel, ClassifierClient(self.address) as client:
+        with Wire(self.address) as wire, ClassifierClient(self.address) as client:
             model = client.get_model(self.model, self.version)
-            reports = self._measure(channel, requests)
+            reports = self._measure(wire, requests)
         print_reports(reports)
         if self.output and plot:
             self.output.mkdir(parents=True, exist_ok=True)
@@ -67,9 +66,9 @@ class Bench(BaseModel):
             concurrency = [] if self.rate else [1, 8, 32, 128]
         return [*map(Closed, concurrency), *map(Open, self.rate)]
 
-    def _measure(self, channel: grpc.Channel, requests: Sequence[bytes]) -> list[Report]:
+    def _measure(self, wire: Wire, requests: Sequence[bytes]) -> list[Report]:
         reports = measure(
-            channel,
+            wire,
             self._loads(),
             requests,
             seconds=self.duration_s,

@@ -1,7 +1,7 @@
 """Making load: how requests are sent and when.
 
-gRPC calls back on one thread of its own, and a closed loop sends the next request from there: of
-the ways that grpcio offers this takes the least CPU time, and no thread waits for another.
+One thread tells how requests end, and a closed loop sends the next one from there: no thread waits
+for another.
 """
 
 import itertools
@@ -15,15 +15,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.channel import MAX_MESSAGE_BYTES
-
-METHOD = "/resnext.serving.v1.Classifier/Classify"
-# A load tester that repeats requests hides what it is there to show.
-OPTIONS: list[tuple[str, int]] = [
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.enable_retries", 0),
-]
+from clients.bench.wire import Cancel, Wire
 
 
 class Sample(NamedTuple):
@@ -44,30 +36,18 @@ class Target:
     Each has `timeout_s` from the moment when it is due.
     """
 
-    def __init__(
-        self, channel: grpc.Channel, requests: Sequence[bytes], *, timeout_s: float
-    ) -> None:
-        self._classify: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+    def __init__(self, wire: Wire, requests: Sequence[bytes], *, timeout_s: float) -> None:
+        self._wire, self._timeout_s = wire, timeout_s
         self._requests = itertools.cycle(requests)
-        self._timeout_s = timeout_s
 
-    def ask(self, due: float, then: Callable[[Sample], None]) -> "grpc.Future[bytes]":
-        """Send the next request and return its call; at its end gRPC's thread calls `then`."""
+    def ask(self, due: float, then: Callable[[Sample], None]) -> Cancel:
+        """Send the next request; at its end `then` is called. Return what cancels it."""
+
+        def ended(code: grpc.StatusCode, response: bytes | None) -> None:
+            then(Sample(due, time.monotonic(), code, response))
+
         left_s = max(0.0, due + self._timeout_s - time.monotonic())
-        call = self._classify.future(next(self._requests), timeout=left_s)
-
-        def ended(_: object) -> None:
-            done, code = time.monotonic(), call.code()
-            response = call.result() if code is grpc.StatusCode.OK else None
-            then(Sample(due, done, code, response))
-
-        call.add_done_callback(ended)
-        return call
-
-
-def connect(address: str) -> grpc.Channel:
-    """Return a channel that repeats nothing."""
-    return grpc.insecure_channel(address, options=OPTIONS)
+        return self._wire.ask(next(self._requests), left_s, ended)
 
 
 def closed_loop(target: Target, *, concurrency: int, seconds: float) -> list[Sample]:

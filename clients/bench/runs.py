@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-import grpc
-
 from clients.bench.load import Sample, Target, closed_loop, open_loop, poisson
 from clients.bench.report import Report, summarize
+from clients.bench.wire import Wire
 
 
 class Load(Protocol):
@@ -50,7 +49,7 @@ class Open:
 
 
 def measure(
-    channel: grpc.Channel,
+    wire: Wire,
     loads: Sequence[Load],
     requests: Sequence[bytes],
     *,
@@ -59,7 +58,7 @@ def measure(
     timeout_s: float,
 ) -> Iterator[Report]:
     """Yield a report per load; `requests` are serialised and sent in turn."""
-    target = Target(channel, requests, timeout_s=timeout_s)
+    target = Target(wire, requests, timeout_s=timeout_s)
     with _uncollected():
         for load in loads:
             began, cpu_began = time.monotonic(), time.process_time()

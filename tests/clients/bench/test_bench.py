@@ -11,15 +11,16 @@ import grpc
 import numpy as np
 import pytest
 
-from clients.bench.load import OPTIONS, Sample, Target, closed_loop, open_loop
+from clients.bench.load import Sample, Target, closed_loop, open_loop
+from clients.bench.wire import Wire
 from protos import classifier_pb2 as pb
 
 IMAGE = pb.ClassifyRequest(images=[pb.Image(encoded=b"x")]).SerializeToString()
 
 
 def _load(server, loop, *, timeout_s: float = 5.0, **options) -> list[Sample]:
-    with grpc.insecure_channel(server.address, options=OPTIONS) as channel:
-        return loop(Target(channel, [IMAGE], timeout_s=timeout_s), **options)
+    with Wire(server.address) as wire:
+        return loop(Target(wire, [IMAGE], timeout_s=timeout_s), **options)
 
 
 def test_a_closed_loop_keeps_its_callers_busy(server):
@@ -52,8 +53,8 @@ def test_an_open_loop_does_not_wait_for_answers(server):
 
 def test_a_deadline_counts_from_when_a_request_was_due(server):
     ended: SimpleQueue[Sample] = SimpleQueue()
-    with grpc.insecure_channel(server.address, options=OPTIONS) as channel:
-        target = Target(channel, [IMAGE], timeout_s=100.0)
+    with Wire(server.address) as wire:
+        target = Target(wire, [IMAGE], timeout_s=100.0)
         target.ask(time.monotonic() - 50.0, ended.put)
         assert ended.get().code is grpc.StatusCode.OK
     [left_s] = server.timeouts_s
