@@ -10,6 +10,7 @@ from training.config import TrainConfig
 from training.distributed import gradient_mean
 from training.losses import SmoothedCrossEntropy
 from training.optimizers import momentum
+from training.overflow import finite_check
 from training.schedules import Rates
 from training.weight_files import Arrays
 
@@ -26,6 +27,7 @@ class TrainingStep:
         criterion = SmoothedCrossEntropy(config.num_classes, config.smoothing)
         optimizer, scaler = momentum(net, rates, config), loss_scaler(config)
         mean, clip = gradient_mean(optimizer.parameters, config), config.clip_global_norm
+        all_finite = finite_check(config.platform)
 
         def scaled_loss(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             loss = criterion(forward(images), labels)
@@ -36,13 +38,14 @@ class TrainingStep:
         @mindspore.jit  # type: ignore[untyped-decorator]  # mindspore is untyped
         def step(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             (_, loss), grads = gradients(images, labels)
-            grads = scaler.unscale(mean(grads))
-            finite = amp.all_finite(grads)
-            scaler.adjust(finite)
-            if clip is not None:
-                grads = ops.clip_by_global_norm(grads, clip)
+            grads = mean(grads)
+            finite = all_finite(grads)
             if finite:
+                grads = scaler.unscale(grads)
+                if clip is not None:
+                    grads = ops.clip_by_global_norm(grads, clip)
                 optimizer(grads)
+            scaler.adjust(finite)
             return loss, finite
 
         self._step, self._rates, self._scaler, self._optimizer = step, rates, scaler, optimizer
