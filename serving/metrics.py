@@ -1,5 +1,6 @@
 """What the server counts, in Prometheus form; the registry is passed in, never global."""
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,24 +28,28 @@ INFO = ("runtime", "device", "precision", "digest")
 
 
 class RateWindow:
-    """Events per second over the last `seconds` seconds; one thread adds and reads."""
+    """Events per second over the last `seconds` seconds."""
 
     def __init__(self, clock: Clock = time.monotonic, seconds: int = 10) -> None:
         self._clock, self._seconds = clock, seconds
         self._counts: deque[tuple[int, int]] = deque(maxlen=seconds)
+        self._lock = threading.Lock()
 
     def add(self, events: int) -> None:
         """Count events at this moment."""
         second = int(self._clock())
-        if self._counts and self._counts[-1][0] == second:
-            events += self._counts.pop()[1]
-        self._counts.append((second, events))
+        with self._lock:
+            if self._counts and self._counts[-1][0] == second:
+                events += self._counts.pop()[1]
+            self._counts.append((second, events))
 
     def rate(self) -> float:
         """Return events per second."""
         now = self._clock()
         oldest = int(now) - self._seconds + 1
-        return sum(n for second, n in self._counts if second >= oldest) / (now - oldest)
+        with self._lock:
+            events = sum(n for second, n in self._counts if second >= oldest)
+        return events / (now - oldest)
 
 
 class ModelMetrics:

@@ -1,6 +1,7 @@
 """Who may enter: there is room, and the deadline can be met."""
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -37,7 +38,7 @@ LIMITS: dict[str, tuple[Refusal, str]] = {
 
 
 class Admission:
-    """Counts what is in flight and refuses what is too much or too late; on the event loop only.
+    """Counts what is in flight and refuses what is too much or too late; any thread may call.
 
     Args:
         pool: its slots are the limit on images.
@@ -45,7 +46,7 @@ class Admission:
         max_image_pixels: largest image before the transform, in pixels.
         forecast: when an image would be answered.
         devices: the model's.
-        sweep: lets go of jobs whose callers have left, to make room.
+        sweep: takes jobs whose callers have left out of the queues, to make room.
         metrics: where refusals are counted.
         clock: monotonic time, in seconds.
     """
@@ -57,7 +58,7 @@ class Admission:
         max_image_pixels: int,
         forecast: Forecast,
         devices: Sequence[Device],
-        sweep: Callable[[], None],
+        sweep: Callable[[], list[ImageJob]],
         metrics: ModelMetrics,
         clock: Clock,
     ) -> None:
@@ -65,10 +66,9 @@ class Admission:
         self._forecast, self._devices = forecast, devices
         self._sweep, self._metrics, self._clock = sweep, metrics, clock
         self.nbytes = self._pixels = 0
+        self._lock = threading.Lock()
 
-    def admit(
-        self, sources: Sequence[Source], nbytes: int, deadline: float, call: Call
-    ) -> list[ImageJob]:
+    def admit(self, sources: Sequence[Source], nbytes: int, call: Call) -> list[ImageJob]:
         """Return a job for each image that can be answered in time; tell the call of the others.
 
         No image is looked at where `nbytes`, what all take at least, or the time refuses them all.
@@ -79,25 +79,36 @@ class Admission:
             DeadlineExceededError: the deadline has passed or cannot be met whatever the images are.
             UnavailableError: no device answers.
         """
-        self._check_room(Limits(len(sources), nbytes, 0))
-        outlook = self._foresee(deadline, len(sources))
-        sizes = [source.size(self._max_image_pixels) for source in sources]
-        self._check_room(_sum(sizes))
-        jobs: list[ImageJob] = []
-        before_s, now = 0.0, self._clock()
-        for index, (source, size) in enumerate(zip(sources, sizes, strict=True)):
-            decode_s = self._forecast.decode_s(size)
-            if late := self._lateness(outlook, deadline, len(jobs), before_s, decode_s):
-                self._metrics.reject("deadline", 1)
-                call.answer(index, late)
-            else:
-                jobs.append(ImageJob(source, size, call, index, deadline, now, decode_s))
-                before_s += decode_s
-        self._acquire(jobs)
+        with self._lock:
+            self._check_room(Limits(len(sources), nbytes, 0))
+            outlook = self._foresee(call.deadline, len(sources))
+            sizes = [source.size(self._max_image_pixels) for source in sources]
+            self._check_room(_sum(sizes))
+            jobs = self._jobs(sources, sizes, call, outlook)
+            self._acquire(jobs)
         return jobs
 
     def release(self, jobs: Iterable[ImageJob]) -> None:
         """Give back what jobs took."""
+        with self._lock:
+            self._give_back(jobs)
+
+    def _jobs(
+        self, sources: Sequence[Source], sizes: Sequence[Size], call: Call, outlook: Outlook | None
+    ) -> list[ImageJob]:
+        jobs: list[ImageJob] = []
+        before_s, now = 0.0, self._clock()
+        for index, (source, size) in enumerate(zip(sources, sizes, strict=True)):
+            decode_s = self._forecast.decode_s(size)
+            if late := self._lateness(outlook, call.deadline, len(jobs), before_s, decode_s):
+                self._metrics.reject("deadline", 1)
+                call.answer(index, late)
+            else:
+                jobs.append(ImageJob(source, size, call, index, call.deadline, now, decode_s))
+                before_s += decode_s
+        return jobs
+
+    def _give_back(self, jobs: Iterable[ImageJob]) -> None:
         for job in jobs:
             self._pool.release(job.slot)
             self.nbytes -= job.size.nbytes
@@ -145,7 +156,7 @@ class Admission:
             self._metrics.reject("not_ready", request.images)
             raise UnavailableError("the model's devices are lost; they are being opened anew")
         if self._lacking(request):
-            self._sweep()
+            self._give_back(self._sweep())
         if lacking := self._lacking(request):
             self._refuse(lacking, request)
 

@@ -49,14 +49,24 @@ class Answers:
     def reject(self, jobs: list[ImageJob], error: ServingError) -> None:
         """Fail jobs that are still waited for, on the event loop."""
         self._release(jobs)
+        self.tell(jobs, error)
+
+    def tell(self, jobs: list[ImageJob], error: ServingError) -> None:
+        """Fail jobs that hold nothing any more, on the event loop."""
         failed = sum(job.call.answer(job.index, error) for job in jobs)
         self._metrics.images[error.outcome].inc(failed)
 
-    def leave(self, call: Call, arrived: float, deadline: float) -> None:
-        """Count the images of a call that were not answered before it ended."""
-        early = EARLY_S + EARLY_SHARE * (deadline - arrived)
-        left = call.ended.cancelled() and self.clock() < deadline - early
-        self._metrics.images["cancelled" if left else "expired"].inc(call.pending)
+    def expire(self, call: Call) -> None:
+        """End a call at its deadline, on the event loop."""
+        self._metrics.images["expired"].inc(call.pending)
+        call.end()
+
+    def leave(self, call: Call) -> None:
+        """Count the images of a call whose caller left before they were answered, likewise."""
+        call.leave()
+        early = EARLY_S + EARLY_SHARE * (call.deadline - call.arrived)
+        is_early = self.clock() < call.deadline - early
+        self._metrics.images["cancelled" if is_early else "expired"].inc(call.pending)
 
     def _resolve(self, jobs: list[ImageJob], run: BatchRun) -> None:
         self._release(jobs)

@@ -1,6 +1,7 @@
 """One image on its way through the engine, and the call that waits for it."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,30 +34,46 @@ Answer = Prediction | ServingError
 class Call:
     """What one caller waits for: the answers to its images, in order.
 
-    Only the event loop changes it; any thread may ask whether it is over.
+    Whoever admits it may answer until its jobs are queued, from then on the event loop alone. Any
+    thread may ask whether it is over, and say so.
+
+    Args:
+        images: how many.
+        arrived: when it came; times are those of one monotonic clock, in seconds.
+        deadline: when it is over in any case.
+        on_end: gets the call when all images have their answer, or the deadline passes.
     """
 
-    __slots__ = ("answers", "ended", "pending")
+    __slots__ = ("_on_end", "answers", "arrived", "deadline", "is_over", "pending", "timer")
 
-    def __init__(self, images: int, ended: "asyncio.Future[None]") -> None:
+    def __init__(
+        self, images: int, arrived: float, deadline: float, on_end: "Callable[[Call], None]"
+    ) -> None:
         self.answers: list[Answer | None] = [None] * images
-        self.pending = images
-        self.ended = ended
+        self.pending, self.arrived, self.deadline = images, arrived, deadline
+        self.is_over, self._on_end = False, on_end
+        self.timer: asyncio.TimerHandle | None = None
 
     def answer(self, index: int, answer: Answer) -> bool:
         """Keep an answer, the last one ends the call; return False where nobody waits for it."""
-        if self.ended.done():
+        if self.is_over:
             return False
         self.answers[index] = answer
         self.pending -= 1
         if not self.pending:
-            self.ended.set_result(None)
+            self.end()
         return True
 
     def end(self) -> None:
-        """Wait no longer."""
-        if not self.ended.done():
-            self.ended.set_result(None)
+        """Wait no longer, and tell the caller what there is."""
+        self.leave()
+        self._on_end(self)
+
+    def leave(self) -> None:
+        """Wait no longer, for the caller has left."""
+        self.is_over = True
+        if self.timer:
+            self.timer.cancel()
 
 
 @dataclass(slots=True, eq=False)
@@ -80,7 +97,7 @@ class ImageJob:
 
     def is_dead(self, now: float) -> bool:
         """Whether nobody waits for the answer any more: cancelled or expired."""
-        return now >= self.deadline or self.call.ended.done()
+        return now >= self.deadline or self.call.is_over
 
     def timing(self, started: float, finished: float, batch_images: int) -> Timing:
         """Return the stages of a job whose batch ran from `started` to `finished`."""

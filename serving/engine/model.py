@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from prometheus_client import Gauge
 
@@ -152,8 +153,30 @@ class Model:
     ) -> list[Answer]:
         """Return an answer or an error for each image, in order, no later than `deadline`.
 
+        Raises what `submit` raises.
+        """
+        ended = self._loop.create_future()
+        call = self.submit(sources, deadline, partial(_wake, ended), nbytes)
+        self._set_timer(call)
+        try:
+            await ended
+        except asyncio.CancelledError:
+            self._answers.leave(call)
+            raise
+        return results(call)
+
+    def submit(
+        self,
+        sources: Sequence[Source],
+        deadline: float,
+        on_end: Callable[[Call], None],
+        nbytes: int = 0,
+    ) -> Call:
+        """Begin to answer images; any thread may call.
+
         Where `nbytes`, what they take in memory at least, or the deadline refuse them all, no
-        source is looked at.
+        source is looked at. `on_end` runs on the event loop, or at once where each image by itself
+        is refused.
 
         Raises:
             InvalidRequestError: the images are more than may ever be in flight.
@@ -161,19 +184,25 @@ class Model:
             DeadlineExceededError: the deadline has passed or cannot be met.
             UnavailableError: no device answers.
         """
-        arrived = self.clock()
-        call = Call(len(sources), self._loop.create_future())
-        jobs = self._admission.admit(sources, nbytes, deadline, call)
+        call = Call(len(sources), self.clock(), deadline, on_end)
+        jobs = self._admission.admit(sources, nbytes, call)
         if not self.decoders.put(jobs):
-            self._answers.reject(jobs, closing())
-        timer = self._loop.call_later(deadline - self.clock(), call.end)
-        try:
-            await call.ended
-        finally:
-            timer.cancel()
-            # Whoever is still unanswered leaves at the next stage.
-            self._answers.leave(call, arrived, deadline)
-        return [answer or expired() for answer in call.answers]
+            self._answers.fail(jobs, closing())
+        return call
+
+    def end_in_time(self, call: Call) -> None:
+        """End a call at its deadline, with what there is by then; any thread may call."""
+        self._loop.call_soon_threadsafe(self._set_timer, call)
+
+    def leave(self, call: Call) -> None:
+        """Let a call go whose caller has left; any thread may call."""
+        call.is_over = True  # at once: its jobs run no further
+        self._loop.call_soon_threadsafe(self._answers.leave, call)
+
+    def _set_timer(self, call: Call) -> None:
+        if not call.is_over:
+            seconds = call.deadline - self.clock()
+            call.timer = self._loop.call_later(seconds, self._answers.expire, call)
 
     def _serving(self) -> int:
         return max(1, sum(device.state is State.SERVING for device in self.devices))
@@ -181,9 +210,12 @@ class Model:
     def _release(self, jobs: list[ImageJob]) -> None:
         self._admission.release(jobs)
 
-    def _sweep(self) -> None:
+    def _sweep(self) -> list[ImageJob]:
+        """Take the dead jobs out of the queues; what they held is still to be given back."""
         now = self.clock()
-        self._answers.reject([*self.decoders.sweep(now), *self.batcher.sweep(now)], expired())
+        dead = [*self.decoders.sweep(now), *self.batcher.sweep(now)]
+        self._loop.call_soon_threadsafe(self._answers.tell, dead, expired())
+        return dead
 
     def _tell_state(self, device: Device) -> None:
         self._gauge(device).set(device.state is State.SERVING)
@@ -204,3 +236,13 @@ class Model:
             self._gauge(device).set(1)
         info = {**self.placement._asdict(), "digest": self.bundle.digest}
         metrics.model_info.labels(model=self.name, version=self.version, **info).set(1)
+
+
+def results(call: Call) -> list[Answer]:
+    """Return what became of each image of a call that is over."""
+    return [answer or expired() for answer in call.answers]
+
+
+def _wake(ended: "asyncio.Future[None]", _: Call) -> None:
+    if not ended.done():
+        ended.set_result(None)

@@ -11,7 +11,7 @@ from export.contract.transform import Pixels
 class PixelPool:
     """`slots` images of uint8 (height, width, 3) in one anonymous mmap.
 
-    Memory is touched only as slots are first used. The event loop alone acquires and releases.
+    Memory is touched only as slots are first used. Its owner locks what acquires and releases.
     """
 
     def __init__(self, slots: int, height: int, width: int) -> None:

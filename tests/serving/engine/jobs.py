@@ -1,6 +1,5 @@
 """Jobs as the engine's tests make them."""
 
-import asyncio
 
 from serving.engine.job import Call, ImageJob
 from tests.support.serving import grey
@@ -8,6 +7,6 @@ from tests.support.serving import grey
 
 def new_job(deadline: float, arrived: float = 0.0) -> ImageJob:
     """Return the only job of a call; for a running event loop."""
-    call = Call(1, asyncio.get_running_loop().create_future())
+    call = Call(1, arrived, deadline, lambda _: None)
     source = grey(1)
     return ImageJob(source, source.size(10_000), call, 0, deadline, arrived)

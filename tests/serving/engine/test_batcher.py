@@ -56,7 +56,7 @@ async def test_equal_deadlines_keep_the_order_of_arrival() -> None:
 async def test_one_of_four_is_cancelled_and_three_run() -> None:
     bench = Bench()
     jobs = [bench.put() for _ in range(4)]
-    jobs[1].call.ended.cancel()
+    jobs[1].call.leave()
     assert bench.poll() == [jobs[0], jobs[2], jobs[3]]
     assert bench.dead == [jobs[1]]
 
@@ -103,7 +103,7 @@ async def test_a_batch_is_never_larger_than_the_largest_bucket() -> None:
 async def test_sweep_lets_the_dead_go_and_keeps_the_order() -> None:
     bench = Bench()
     late, cancelled, early, expired = bench.put(9), bench.put(3), bench.put(4), bench.put(1)
-    cancelled.call.ended.cancel()
+    cancelled.call.leave()
     bench.clock.now += 1
     assert set(bench.batcher.sweep(bench.clock.now)) == {cancelled, expired}
     assert bench.poll() == [early, late]

@@ -1,6 +1,5 @@
 """Admission on a virtual clock against an oracle that knows all service times."""
 
-import asyncio
 import heapq
 import itertools
 import random
@@ -84,7 +83,7 @@ class Simulation:
         return not self.forecast.refuses(image.deadline, end)
 
     def admit(self, image: Image, size: Size) -> None:
-        call = Call(1, asyncio.get_running_loop().create_future())
+        call = Call(1, self.clock.now, image.deadline, lambda _: None)
         job = ImageJob(grey(1), size, call, 0, image.deadline, self.clock.now, image.decode_s)
         self.waiting[job] = image
         self.decoders.put([job])
