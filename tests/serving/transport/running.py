@@ -1,7 +1,7 @@
 """A real server on a free port, its methods, and a channel to it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,12 +86,6 @@ async def running(
         finally:
             await server.stop(0)
         assert not server._core._state.rpc_states
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Give way to the others until the condition holds; the test's timeout ends it."""
-    while not condition():  # noqa: ASYNC110 - gRPC's thread makes it hold
-        await asyncio.sleep(0)
 
 
 async def code_of(call: Any) -> grpc.StatusCode:

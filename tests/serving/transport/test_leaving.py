@@ -8,7 +8,8 @@ import grpc
 import pytest
 
 from serving.transport.call import Call
-from tests.serving.transport.running import Patient, Running, running, unary, until
+from tests.serving.transport.running import Patient, Running, running, unary
+from tests.support.serving import until
 
 
 async def one_response(handler: Any) -> AsyncIterator[bytes]:

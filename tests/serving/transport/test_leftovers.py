@@ -9,7 +9,8 @@ import grpc
 import pytest
 
 from serving.transport.call import Call
-from tests.serving.transport.running import Running, code_of, running, unary, until
+from tests.serving.transport.running import Running, code_of, running, unary
+from tests.support.serving import until
 
 
 @pytest.fixture(autouse=True)
