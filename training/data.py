@@ -53,6 +53,8 @@ def labels(dataset: Dataset, count: int) -> Labels:
 
 def normalize(pixels: Pixels, normalization: Normalization) -> Images:
     """Return (pixels - mean) / std: uint8 (N, H, W, 3) -> float32 (N, 3, H, W)."""
-    mean, std = np.array(normalization.mean, np.float32), np.array(normalization.std, np.float32)
-    nhwc: Images = (pixels - mean) / std
-    return np.ascontiguousarray(nhwc.transpose(0, 3, 1, 2))
+    mean = np.array(normalization.mean, np.float32)[:, None, None]
+    std = np.array(normalization.std, np.float32)[:, None, None]
+    images: Images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)) - mean
+    images /= std
+    return images
