@@ -1,33 +1,27 @@
 """The Classifier service."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing
-from typing import Never
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import grpc
 
 from protos import classifier_pb2 as pb
-from serving.api.messages import check_count, to_model, to_response, to_sources
-from serving.api.status import CODES, retry_metadata, to_status
-from serving.api.streams import messages_until
-from serving.engine.model import Model
+from serving.api.messages import to_model, to_sources
+from serving.api.requests import Requests, is_large, known, respond, respond_aside
+from serving.api.status import CODES, retry_metadata
+from serving.api.stream import Stream
+from serving.engine import job
+from serving.engine.model import Model, results
 from serving.engine.repository import ModelRepository
-from serving.errors import InternalError, ServingError
 from serving.readiness import Readiness, State
-from serving.transport.call import Call
-
-REQUESTS_PER_STREAM = 32
-# A response of more classes is built outside the event loop: each takes some microseconds.
-MANY_CLASSES = 2000
+from serving.transport.call import Call, Metadata
+from serving.transport.handling import direct
 
 
 class Classifier:
     """Answers `resnext.serving.v1.Classifier`.
 
-    A caller that cancels, or whose deadline passes, cancels the coroutine that serves it, and
-    with it the image jobs.
+    A caller that cancels, or whose deadline passes, takes its image jobs along.
 
     Args:
         repository: the loaded models.
@@ -44,100 +38,93 @@ class Classifier:
         max_images_per_request: int,
         default_timeout_s: float,
     ) -> None:
-        self._repository, self._readiness = repository, readiness
-        self._max_images, self._default_timeout_s = max_images_per_request, default_timeout_s
+        self._requests = Requests(repository, max_images_per_request, default_timeout_s)
+        self._readiness = readiness
 
-    async def Classify(  # noqa: N802
-        self, request: pb.ClassifyRequest, context: Call
-    ) -> pb.ClassifyResponse:
-        """Classify the images of one request."""
+    @direct
+    def Classify(self, request: pb.ClassifyRequest, call: Call) -> None:  # noqa: N802
+        """Classify the images of one request: admitted at once, answered on the event loop."""
         try:
-            response = await self._classify(request, context.request_bytes, context)
+            self._submit(request, call)
         except Exception as error:  # noqa: BLE001 - told to the caller
-            await self._readiness.may_answer()
-            await _abort(context, error)
-        await self._readiness.may_answer()
-        return response
+            self._fail(call, error)
 
     async def ClassifyStream(  # noqa: N802
-        self, request_iterator: AsyncIterator[pb.ClassifyRequest], context: Call
+        self, messages: AsyncIterator[pb.ClassifyRequest], call: Call
     ) -> None:
-        """Answer each request as soon as it is ready; read on only while few are in flight."""
-        places = asyncio.Semaphore(REQUESTS_PER_STREAM)
-        writing = asyncio.Lock()
+        """Answer each request as soon as it is ready."""
+        await Stream(self._requests, self._readiness, call).serve(messages)
 
-        async def answer(request: pb.ClassifyRequest) -> None:
-            response = await self._answer(request, context)
-            async with writing:
-                await context.write(response)
-            places.release()
-
-        async with (
-            aclosing(messages_until(self._readiness.draining, request_iterator)) as requests,
-            asyncio.TaskGroup() as answers,
-        ):
-            async for request in requests:
-                await places.acquire()
-                answers.create_task(answer(request))
-            cut_off = self._readiness.draining.is_set()
-        if cut_off:
-            # There may be requests that were sent and not read: OK would claim that all have
-            # their answers.
-            await self._readiness.may_answer()
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
-
-    async def GetModel(  # noqa: N802
-        self, request: pb.GetModelRequest, context: Call
-    ) -> pb.Model:
+    async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.Model:  # noqa: N802
         """Describe one model."""
         await self._readiness.may_answer()
         try:
-            return self._describe(self._repository.get(request.model, request.version))
+            return self._describe(self._requests.repository.get(request.model, request.version))
         except Exception as error:  # noqa: BLE001 - told to the caller
-            await _abort(context, error)
+            await call.abort(*_status(error))
 
     async def ListModels(  # noqa: N802
         self,
         request: pb.ListModelsRequest,  # noqa: ARG002
-        context: Call,  # noqa: ARG002
+        call: Call,  # noqa: ARG002
     ) -> pb.ListModelsResponse:
         """Describe all models."""
         await self._readiness.may_answer()
-        models = self._repository.all()
+        models = self._requests.repository.all()
         return pb.ListModelsResponse(models=[self._describe(model) for model in models])
 
     def _describe(self, model: Model) -> pb.Model:
         ready = self._readiness.state is State.SERVING and model.ready
-        return to_model(model, self._max_images, ready=ready)
+        return to_model(model, self._requests.max_images, ready=ready)
 
-    async def _classify(
-        self, request: pb.ClassifyRequest, nbytes: int, context: Call
-    ) -> pb.ClassifyResponse:
-        model = self._repository.get(request.model, request.version)
-        deadline = self._deadline(context)
-        check_count(request, self._max_images)
-        answers = await model.classify(to_sources(request), deadline, nbytes)
-        if len(answers) == 1 and isinstance(answers[0], ServingError):
-            raise answers[0]
-        if len(answers) * (request.top_k or len(model.bundle.manifest.labels)) > MANY_CLASSES:
-            return await asyncio.to_thread(to_response, request, model, answers)
-        return to_response(request, model, answers)
+    def _submit(self, request: pb.ClassifyRequest, call: Call) -> None:
+        model, deadline = self._requests.model(request), self._requests.deadline(call)
 
-    async def _answer(self, request: pb.ClassifyRequest, context: Call) -> pb.ClassifyResponse:
+        def ended(images: job.Call) -> None:
+            try:
+                self._respond(request, call, model, images)
+            except Exception as error:  # noqa: BLE001 - told to the caller
+                self._fail(call, error)
+
+        images = model.submit(to_sources(request), deadline, ended, call.request_bytes)
+        call.on_leave = partial(model.leave, images)
+        if call.time_remaining() is None:  # else gRPC ends the call
+            model.end_in_time(images)
+
+    def _respond(
+        self, request: pb.ClassifyRequest, call: Call, model: Model, images: job.Call
+    ) -> None:
+        answers = results(images)
+        if is_large(request, model):
+            call.run(partial(self._respond_aside, request, call, model, answers))
+        else:
+            self._end(call, partial(call.finish, respond(request, model, answers)))
+
+    async def _respond_aside(
+        self, request: pb.ClassifyRequest, call: Call, model: Model, answers: list[job.Answer]
+    ) -> None:
         try:
-            return await self._classify(request, request.ByteSize(), context)
+            response = await respond_aside(request, model, answers)
         except Exception as error:  # noqa: BLE001 - told to the caller
-            return pb.ClassifyResponse(id=request.id, status=to_status(_known(error)))
+            self._fail(call, error)
+        else:
+            self._end(call, partial(call.finish, response))
 
-    def _deadline(self, context: Call) -> float:
-        remaining = context.time_remaining()
-        return time.monotonic() + (self._default_timeout_s if remaining is None else remaining)
+    def _fail(self, call: Call, error: Exception) -> None:
+        self._end(call, partial(call.fail, *_status(error)))
+
+    def _end(self, call: Call, end: Callable[[], None]) -> None:
+        """End a call, in a drain not before clients know of it."""
+        if self._readiness.draining.is_set():
+            call.run(partial(self._hold, end))
+        else:
+            end()
+
+    async def _hold(self, end: Callable[[], None]) -> None:
+        await self._readiness.may_answer()
+        end()
 
 
-async def _abort(context: Call, error: Exception) -> Never:
-    known = _known(error)
-    await context.abort(CODES[type(known)].grpc, str(known), retry_metadata(known))
-
-
-def _known(error: Exception) -> ServingError:
-    return error if isinstance(error, ServingError) else InternalError.logged(error)
+def _status(error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:
+    told = known(error)
+    return CODES[type(told)].grpc, str(told), retry_metadata(told)

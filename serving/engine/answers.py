@@ -58,15 +58,14 @@ class Answers:
 
     def expire(self, call: Call) -> None:
         """End a call at its deadline, on the event loop."""
-        self._metrics.images["expired"].inc(call.pending)
+        self._metrics.images["expired"].inc(call.leave())
         call.end()
 
     def leave(self, call: Call) -> None:
         """Count the images of a call whose caller left before they were answered, likewise."""
-        call.leave()
         early = EARLY_S + EARLY_SHARE * (call.deadline - call.arrived)
         is_early = self.clock() < call.deadline - early
-        self._metrics.images["cancelled" if is_early else "expired"].inc(call.pending)
+        self._metrics.images["cancelled" if is_early else "expired"].inc(call.leave())
 
     def _resolve(self, jobs: list[ImageJob], run: BatchRun) -> None:
         self._release(jobs)

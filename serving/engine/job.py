@@ -1,6 +1,7 @@
 """One image on its way through the engine, and the call that waits for it."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,6 +9,8 @@ from typing import NamedTuple
 from serving.backends import Probabilities
 from serving.engine.sources import Size, Source
 from serving.errors import ServingError
+
+logger = logging.getLogger(__name__)
 
 
 class Timing(NamedTuple):
@@ -67,13 +70,19 @@ class Call:
     def end(self) -> None:
         """Wait no longer, and tell the caller what there is."""
         self.leave()
-        self._on_end(self)
+        try:
+            self._on_end(self)
+        except Exception:
+            # It may be one of many whose images ran in the same batch.
+            logger.exception("a caller could not be told its answers")
 
-    def leave(self) -> None:
-        """Wait no longer, for the caller has left."""
+    def leave(self) -> int:
+        """Wait no longer; return how many answers are missing, once."""
         self.is_over = True
         if self.timer:
             self.timer.cancel()
+        missing, self.pending = self.pending, 0
+        return missing
 
 
 @dataclass(slots=True, eq=False)

@@ -3,7 +3,8 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Never, Protocol
 
@@ -29,8 +30,11 @@ class Method(Protocol):
     def serialize(self, response: Any) -> bytes:
         """Return the bytes of a response."""
 
-    async def answer(self, call: "Call", request: bytes | None) -> None:
-        """Answer a call; None where requests are a stream, or where the only one did not come."""
+    def receive(self, call: "Call", request: bytes | None) -> None:
+        """Begin to answer, on gRPC's thread; raise nothing.
+
+        The request is None where requests are a stream, or where the only one did not come.
+        """
 
 
 class AbortedError(Exception):
@@ -41,8 +45,9 @@ class Call:
     """What a servicer is given as its context: the part of grpc.aio's that servicers here need.
 
     The methods whose last argument is an event are tags: gRPC's thread calls them when an
-    operation ends. All others but `begin` belong to the event loop. Once gRPC's thread knows the
-    call as over, its queue may be gone: no operation starts any more.
+    operation ends, and `begin`. `run`, `finish` and `fail` may be called on any thread, the others
+    on the event loop. Once gRPC's thread knows the call as over, its queue may be gone: no
+    operation starts any more.
 
     Args:
         event: gRPC's, of the call's arrival.
@@ -51,11 +56,12 @@ class Call:
 
     Attributes:
         request_bytes: size of the request as it came; 0 where requests are a stream.
+        on_leave: called on gRPC's thread when the caller leaves, unless None.
     """
 
     __slots__ = (
         "_call", "_deadline", "_due", "_has_ended", "_lock", "_loop", "_metadata_sent", "_method",
-        "_task", "request_bytes",
+        "_task", "on_leave", "request_bytes",
     )  # fmt: skip
 
     def __init__(self, event: Any, loop: asyncio.AbstractEventLoop, method: Method) -> None:
@@ -66,14 +72,15 @@ class Call:
         self._has_ended = self._metadata_sent = False
         self._task: asyncio.Task[None] | None = None
         self.request_bytes = 0
+        self.on_leave: Callable[[], None] | None = None
 
     def begin(self) -> None:
         """Await the end of the call, and its request; on gRPC's thread."""
         self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
         if self._method.reads_stream:
-            self._tell(self._run, None)
+            self._method.receive(self, None)
         else:
-            self._start(partial(self._received, self._run), cygrpc.ReceiveMessageOperation(0))
+            self._start(self._arrived, cygrpc.ReceiveMessageOperation(0))
 
     def time_remaining(self) -> float | None:
         """Return the seconds until the caller's deadline, None where there is none."""
@@ -94,7 +101,7 @@ class Call:
         await written
 
     def finish(self, *responses: Any) -> None:
-        """End the call well, with its only response where it has one."""
+        """End the call well, with its only response where it has one, unless it has ended."""
         messages = [self._message(response) for response in responses]
         self._end(*messages, _status(grpc.StatusCode.OK, "", ()))
 
@@ -109,10 +116,13 @@ class Call:
         self.fail(code, details, trailing_metadata)
         raise AbortedError
 
-    def _run(self, request: bytes | None) -> None:
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a coroutine on the event loop; it is cancelled when the caller leaves."""
+        self._tell(self._run, work)
+
+    def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if not self._has_ended:
-            self.request_bytes = len(request or b"")
-            self._task = self._loop.create_task(self._method.answer(self, request))
+            self._task = self._loop.create_task(work())
 
     def _leave(self) -> None:
         self._has_ended = True
@@ -131,7 +141,8 @@ class Call:
 
     def _end(self, *operations: object) -> None:
         if not self._has_ended:
-            self._send(self._ended, *operations)
+            with suppress(asyncio.CancelledError):  # the caller has left
+                self._send(self._ended, *operations)
             self._has_ended = True
 
     def _send(self, tag: Tag, *operations: object) -> None:
@@ -148,6 +159,12 @@ class Call:
                 raise RuntimeError(f"gRPC refuses an operation of a call: error {error}")
             self._due += 1
 
+    def _arrived(self, event: Any) -> Settled:
+        request = event.batch_operations[0].message()
+        self.request_bytes = len(request or b"")
+        self._method.receive(self, request)
+        return self._settle()
+
     def _received(self, then: Callable[[bytes | None], None], event: Any) -> Settled:
         self._tell(then, event.batch_operations[0].message())
         return self._settle()
@@ -161,6 +178,8 @@ class Call:
 
     def _closed(self, event: Any) -> Settled:
         if event.batch_operations[0].cancelled():
+            if self.on_leave:
+                self.on_leave()
             self._tell(self._leave)
         return self._settle()
 

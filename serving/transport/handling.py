@@ -2,19 +2,23 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from serving.transport.call import AbortedError, Call
 
+Method = TypeVar("Method", bound=Callable[..., None])
+
 logger = logging.getLogger(__name__)
 
 
 class ServicerMethod:
-    """One method of a servicer, of any of gRPC's four kinds, as generated code registers it."""
+    """One method of a servicer, a coroutine of any of gRPC's four kinds, as protoc registers it."""
 
     def __init__(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> None:
         self.reads_stream: bool = handler.request_streaming
@@ -28,36 +32,70 @@ class ServicerMethod:
             or handler.stream_stream
         )
 
-    async def answer(self, call: Call, request: bytes | None) -> None:
-        """Answer a call; whatever the servicer raises becomes a status."""
+    def receive(self, call: Call, request: bytes | None) -> None:
+        """Answer a call in a task of its own."""
+        call.run(partial(self._answer, call, request))
+
+    async def _answer(self, call: Call, request: bytes | None) -> None:
         try:
-            await self._answer(call, request)
-        except AbortedError:
-            pass
+            await self._respond(call, request)
         except asyncio.CancelledError:
             call.fail(grpc.StatusCode.CANCELLED, "the server has cancelled the call")
             raise
-        except DecodeError as error:
-            call.fail(grpc.StatusCode.INTERNAL, f"the request cannot be parsed: {error}")
-        except NotImplementedError:
-            call.fail(grpc.StatusCode.UNIMPLEMENTED, "the server does not have this method")
-        except Exception as error:
-            logger.exception("a gRPC method failed")
-            call.fail(grpc.StatusCode.UNKNOWN, f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            _tell(call, error)
 
-    async def _answer(self, call: Call, request: bytes | None) -> None:
-        if self.reads_stream:
-            argument: Any = call.requests()
-        elif request is None:
-            await call.abort(grpc.StatusCode.INTERNAL, "the call ended without its request")
-        else:
-            argument = self.parse(request)
+    async def _respond(self, call: Call, request: bytes | None) -> None:
+        argument = call.requests() if self.reads_stream else _parsed(self, request)
         result = self._run(argument, call)
         if self._writes_stream:
             await _write(call, result)
             call.finish()
         else:
             call.finish(await result)
+
+
+class DirectMethod(ServicerMethod):
+    """A method of one request and one response that is called on gRPC's thread.
+
+    It must not block, and ends the call by `finish` or `fail`, then or later, on any thread.
+    """
+
+    def receive(self, call: Call, request: bytes | None) -> None:
+        """Call the method."""
+        try:
+            self._run(_parsed(self, request), call)
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            _tell(call, error)
+
+
+def direct(method: Method) -> Method:
+    """Mark a servicer's method as one to be called directly, see `DirectMethod`."""
+    method.__dict__["is_direct"] = True
+    return method
+
+
+def to_method(handler: "grpc.RpcMethodHandler[Any, Any]") -> ServicerMethod:
+    """Return what answers the calls of a registered method."""
+    is_direct = getattr(handler.unary_unary, "is_direct", False)
+    return DirectMethod(handler) if is_direct else ServicerMethod(handler)
+
+
+def _parsed(method: ServicerMethod, request: bytes | None) -> Any:
+    if request is None:
+        raise DecodeError("it did not come")
+    return method.parse(request)
+
+
+def _tell(call: Call, error: Exception) -> None:
+    """End a call with the status of what its method raised."""
+    if isinstance(error, DecodeError):
+        call.fail(grpc.StatusCode.INTERNAL, f"the request cannot be parsed: {error}")
+    elif isinstance(error, NotImplementedError):
+        call.fail(grpc.StatusCode.UNIMPLEMENTED, "the server does not have this method")
+    elif not isinstance(error, AbortedError):
+        logger.error("a gRPC method failed", exc_info=error)
+        call.fail(grpc.StatusCode.UNKNOWN, f"{type(error).__name__}: {error}")
 
 
 async def _write(call: Call, result: Any) -> None:

@@ -8,11 +8,11 @@ import grpc
 
 from serving.transport.call import Call
 from serving.transport.core import Core
-from serving.transport.handling import ServicerMethod
+from serving.transport.handling import ServicerMethod, to_method
 
 
 class DirectServer:
-    """Runs servicers whose methods are coroutines, as `grpc.aio` does.
+    """Runs servicers whose methods are coroutines, as `grpc.aio` does, or marked as `direct`.
 
     `arrived` counts the calls that reached it.
     """
@@ -31,7 +31,7 @@ class DirectServer:
         """Answer the methods of a service."""
         for name, handler in handlers.items():
             path = f"/{service}/{name}"
-            self._methods[path] = ServicerMethod(handler)
+            self._methods[path] = to_method(handler)
             self._core.register(path)
 
     def add_insecure_port(self, address: str) -> int:

@@ -5,7 +5,7 @@ import grpc
 import pytest
 
 from protos import classifier_pb2 as pb
-from serving.api import classify
+from serving.api import requests
 from serving.api.messages import to_response
 from serving.server import Server
 from tests.serving.api.messages import expected, png, raw
@@ -53,8 +53,8 @@ async def test_a_response_of_many_classes_is_built_outside_the_event_loop(
         threads.append(threading.current_thread())
         return to_response(*arguments)
 
-    monkeypatch.setattr(classify, "MANY_CLASSES", 2)
-    monkeypatch.setattr(classify, "to_response", build)
+    monkeypatch.setattr(requests, "MANY_CLASSES", 2)
+    monkeypatch.setattr(requests, "to_response", build)
     response = await stub.Classify(pb.ClassifyRequest(images=[png(1), png(2)], top_k=top_k))
     assert all(same(result, seed) for result, seed in zip(response.results, (1, 2), strict=True))
     assert [thread is threading.main_thread() for thread in threads] == [in_loop]
@@ -155,7 +155,7 @@ async def test_a_bug_is_told_as_an_id_and_logged(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(server.repository.get("", ""), "classify", None)
+    monkeypatch.setattr(server.repository.get("", ""), "submit", None)
     code, details = await refusal(stub, pb.ClassifyRequest(images=[png(1)]))
     assert code is grpc.StatusCode.INTERNAL
     assert details in caplog.text

@@ -1,6 +1,5 @@
 """Jobs as the engine's tests make them."""
 
-
 from serving.engine.job import Call, ImageJob
 from tests.support.serving import grey
 

@@ -1,0 +1,56 @@
+"""`ClassifyStream`: many requests of one caller, answered as they become ready."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import grpc
+
+from protos import classifier_pb2 as pb
+from serving.api.messages import to_sources
+from serving.api.requests import Requests, known, respond_aside
+from serving.api.status import to_status
+from serving.api.streams import messages_until
+from serving.readiness import Readiness
+from serving.transport.call import Call
+
+REQUESTS_PER_STREAM = 32
+
+
+class Stream:
+    """One call of `ClassifyStream`."""
+
+    def __init__(self, requests: Requests, readiness: Readiness, call: Call) -> None:
+        self._requests, self._readiness, self._call = requests, readiness, call
+        self._places = asyncio.Semaphore(REQUESTS_PER_STREAM)
+        self._writing = asyncio.Lock()
+
+    async def serve(self, messages: AsyncIterator[pb.ClassifyRequest]) -> None:
+        """Answer all requests; read on only while few are in flight, and until the drain."""
+        async with (
+            aclosing(messages_until(self._readiness.draining, messages)) as requests,
+            asyncio.TaskGroup() as answers,
+        ):
+            async for request in requests:
+                await self._places.acquire()
+                answers.create_task(self._answer(request))
+            is_cut_off = self._readiness.draining.is_set()
+        if is_cut_off:
+            # There may be requests that were sent and not read: OK would claim that all have
+            # their answers.
+            await self._readiness.may_answer()
+            await self._call.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
+
+    async def _answer(self, request: pb.ClassifyRequest) -> None:
+        try:
+            response = await self._response(request)
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            response = pb.ClassifyResponse(id=request.id, status=to_status(known(error)))
+        async with self._writing:
+            await self._call.write(response)
+        self._places.release()
+
+    async def _response(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        model, deadline = self._requests.model(request), self._requests.deadline(self._call)
+        answers = await model.classify(to_sources(request), deadline, request.ByteSize())
+        return await respond_aside(request, model, answers)
