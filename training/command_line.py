@@ -31,7 +31,9 @@ def run(
         config = CliApp.run(settings, cli_args=arguments)
     except ValidationError as error:
         return _fail("\n".join(_explain(error)), USAGE)
-    except (SettingsError, TrainingError) as error:
+    except SettingsError as error:
+        return _fail(f"{error}; --help lists every flag and what it takes", USAGE)
+    except TrainingError as error:
         return _fail(str(error), USAGE)
     try:
         if launch.needed(config):

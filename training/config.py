@@ -61,6 +61,7 @@ class CommonConfig(BaseSettings):
         env_prefix="RESNEXT_",
         cli_hide_none_type=True,
         cli_avoid_json=True,
+        cli_exit_on_error=False,
         frozen=True,
         extra="forbid",
     )
@@ -194,7 +195,9 @@ class TrainConfig(CommonConfig):
         5, description="checkpoints that are kept, the newest; the best is kept beside them"
     )
     resume: Path | None = Field(
-        None, description="run to continue from its newest checkpoint, or a folder of runs"
+        None,
+        description="run to continue from its newest checkpoint, or folder of runs (such as "
+        "outputs), whose newest it is",
     )
     log_interval: PositiveInt = Field(100, description="steps between lines of the log")
 

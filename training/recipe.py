@@ -4,24 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic.fields import FieldInfo
-from pydantic_settings import PydanticBaseSettingsSource
 
 from training.errors import RecipeError
+from training.whole_source import WholeSource
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
-class RecipeSource(PydanticBaseSettingsSource):
+class RecipeSource(WholeSource):
     """Settings from the file that the setting `recipe`, known from flags or environment, names."""
-
-    def get_field_value(
-        self,
-        field: FieldInfo,  # noqa: ARG002
-        field_name: str,
-    ) -> tuple[Any, str, bool]:
-        """Return nothing for a single field: `__call__` returns the whole file."""
-        return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         """Return the recipe's settings; raise RecipeError that names file and key."""

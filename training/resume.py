@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic.fields import FieldInfo
-from pydantic_settings import PydanticBaseSettingsSource
-
 from training.errors import CheckpointError
+from training.whole_source import WholeSource
 
 if TYPE_CHECKING:
     from training.checkpoints import CheckpointInfo
@@ -32,16 +30,8 @@ FIXED = (
 )
 
 
-class ResumeSource(PydanticBaseSettingsSource):
+class ResumeSource(WholeSource):
     """Settings of the run that the setting `resume` names, as its newest checkpoint holds them."""
-
-    def get_field_value(
-        self,
-        field: FieldInfo,  # noqa: ARG002
-        field_name: str,
-    ) -> tuple[Any, str, bool]:
-        """Return nothing for a single field: `__call__` returns all of them."""
-        return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         """Return the settings; raise CheckpointError where there is nothing to resume."""
@@ -59,7 +49,10 @@ def find_run(folder: Path) -> Path:
     for run in runs:
         if not (run.is_symlink() and run != folder) and step_checkpoints(run / MASTERS):
             return run.resolve()
-    raise CheckpointError(f"nothing to resume: {folder} holds no {MASTERS}/0-<epoch>_<step>.ckpt")
+    raise CheckpointError(
+        f"nothing to resume: {folder} holds no {MASTERS}/0-<epoch>_<step>.ckpt; "
+        "give the folder of a run, or of runs, such as outputs"
+    )
 
 
 def newest_checkpoint(run: Path) -> Path:

@@ -128,6 +128,8 @@ def test_an_interrupt_leaves_a_good_checkpoint(tmp_path: Path) -> None:
     [
         (("--recipe", "nope"), 2, "no recipe 'nope'"),
         (("--recipe", "smoke", "--lr", "fast"), 2, "--lr: Input should be a valid number"),
+        (("--resume",), 2, "--resume: expected one argument; --help lists every flag"),
+        (("--resume", "training"), 2, "give the folder of a run, or of runs, such as outputs"),
         (("--recipe", "smoke", "--num_classes", "9"), 1, "say --num_classes 10"),
         (("--recipe", "smoke", "--architecture", "x"), 1, "unknown architecture 'x'"),
     ],
