@@ -38,12 +38,12 @@ class SimulatedDevice:
 class Simulation:
     """The engine's queues and forecast, the real ones, between simulated decoders and devices."""
 
-    def __init__(self, devices: int, threads: int = 2) -> None:
+    def __init__(self, devices: int, threads: int = 2, slo_s: float | None = None) -> None:
         self.clock, self.slowness, self.batches = VirtualClock(), 1.0, 0
         self.latency = BatchLatency(self.clock)
         for bucket, seconds in TIMES.items():
             self.latency.seed(bucket, seconds)
-        buckets = Buckets(list(TIMES), self.latency)
+        buckets = Buckets(list(TIMES), self.latency, slo_s)
         self.devices = [SimulatedDevice() for _ in range(devices)]
         self.late: list[ImageJob] = []
         self.batcher = Batcher(
@@ -209,3 +209,15 @@ async def test_twenty_batches_after_a_slowdown_it_decides_right_again() -> None:
     clear = [decision for decision in after if abs(decision.spare_s) > 3 * MARGIN_S]
     assert len(clear) > len(after) / 8
     assert [decision for decision in clear if decision.is_wrong] == []
+
+
+def p99_s(load: float, slo_s: float | None) -> float:
+    simulation = Simulation(devices=1, slo_s=slo_s)
+    simulate(simulation, load, seconds=60, timeouts_s=[10.0])
+    latencies = sorted(end - job.arrived for job, end in simulation.answered)
+    return latencies[int(0.99 * len(latencies))]
+
+
+async def test_an_objective_bounds_batches_so_that_p99_keeps_it() -> None:
+    assert p99_s(0.6, slo_s=None) > 0.1
+    assert p99_s(0.6, slo_s=0.1) < 0.1
