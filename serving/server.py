@@ -1,6 +1,7 @@
 """The life of the server: listen, load, serve, drain."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
@@ -37,6 +38,8 @@ async def serve(config: ServingConfig) -> bool:
         async with server.listening():
             loaded = await unless(stop, server.load())
             if loaded:
+                gc.collect()
+                gc.freeze()  # what is loaded stays: the collector need not walk it again and again
                 await server.start()
                 await stop.wait()
                 await server.drain()
