@@ -117,9 +117,10 @@ class Batcher:
         return Batch(jobs, self._reason(len(jobs), size, share))
 
     def _reason(self, images: int, size: int, share: int) -> BatchReason:
-        if images < size or share <= size < self._buckets.usable[-1]:
+        largest = self._buckets.efficient()[-1]
+        if images < size or share <= size < largest:
             return "device_free"
-        return "full" if size == self._buckets.usable[-1] else "deadline"
+        return "full" if size == largest else "deadline"
 
     def _next(self, now: float, dead: list[ImageJob]) -> ImageJob | None:
         hurry = 0.0 if self._latency.is_stale(now) else self._latency.usual(self._buckets.smallest)

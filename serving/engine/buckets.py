@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 from serving.engine.latency import BatchLatency
 
+# A batch size is worth its latency where no larger one runs more images per second than so.
+WORTH = 1 / 0.97
+
 
 class Buckets:
     """The warmed batch sizes, less those that did not fit into memory or that are too slow.
@@ -21,18 +24,30 @@ class Buckets:
     ) -> None:
         self.usable = tuple(sizes)
         self._latency, self._slo_s = latency, slo_s
+        self._known: tuple[tuple[int, ...], int] | None = None
 
     @property
     def smallest(self) -> int:
         """The smallest size; it may always run."""
         return self.usable[0]
 
+    def efficient(self) -> Sequence[int]:
+        """Return the sizes up to the one beyond which a device becomes no faster.
+
+        A larger batch would only make its images wait, and on a CPU outgrow the caches.
+        """
+        known = self.usable, self._latency.seeds
+        if known != self._known:
+            self._known, self._efficient = known, self._worth_it()
+        return self._efficient
+
     def fast(self) -> Sequence[int]:
-        """Return the sizes that keep the objective, the smallest one in any case."""
+        """Return those that keep the objective as well, the smallest one in any case."""
+        sizes = self.efficient()
         if self._slo_s is None:
-            return self.usable
-        keeping = [size for size in self.usable if 2 * self._latency.bound(size) <= self._slo_s]
-        return keeping or self.usable[:1]
+            return sizes
+        keeping = [size for size in sizes if 2 * self._latency.bound(size) <= self._slo_s]
+        return keeping or sizes[:1]
 
     def in_time(self, sizes: Sequence[int], seconds: float) -> int:
         """Return the largest of `sizes` that takes at most so long, else the smallest of all."""
@@ -44,3 +59,11 @@ class Buckets:
         if left:
             self.usable = left
         return bool(left)
+
+    def _worth_it(self) -> Sequence[int]:
+        times = [self._latency.usual(size) for size in self.usable]
+        if not all(times):  # not all are known yet
+            return self.usable
+        speeds = [size / seconds for size, seconds in zip(self.usable, times, strict=True)]
+        enough = next(i for i, speed in enumerate(speeds) if speed * WORTH >= max(speeds))
+        return self.usable[: enough + 1]

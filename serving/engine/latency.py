@@ -30,11 +30,13 @@ class BatchLatency:
         self._ratios: deque[tuple[float, float]] = deque(maxlen=WINDOW)
         self._lock = threading.Lock()
         self._usual = self._slow = 1.0
+        self.seeds = 0  # how often a time at warm-up became known
 
     def seed(self, bucket: int, seconds: float) -> None:
         """Set a bucket's time at warm-up; the fastest of several instances."""
         with self._lock:
             self._base[bucket] = min(seconds, self._base.get(bucket, seconds))
+            self.seeds += 1
         self.observe(bucket, self._base[bucket])
 
     def observe(self, bucket: int, seconds: float) -> None:

@@ -125,7 +125,8 @@ class Call:
             self._task = self._loop.create_task(work())
 
     def _leave(self) -> None:
-        self._has_ended = True
+        with self._lock:
+            self._has_ended = True
         if self._task:
             self._task.cancel()
             self._task = None  # else its CancelledError, whose frames hold the call, holds both
@@ -140,24 +141,26 @@ class Call:
         return cygrpc.SendMessageOperation(self._method.serialize(response), 0)
 
     def _end(self, *operations: object) -> None:
-        if not self._has_ended:
-            with suppress(asyncio.CancelledError):  # the caller has left
-                self._send(self._ended, *operations)
-            self._has_ended = True
+        with suppress(asyncio.CancelledError):  # it has ended, or its caller has left
+            self._send(self._ended, *operations, is_last=True)
 
-    def _send(self, tag: Tag, *operations: object) -> None:
-        if not self._metadata_sent:
-            operations = (cygrpc.SendInitialMetadataOperation((), 0), *operations)
-        self._start(tag, *operations)
-        self._metadata_sent = True
+    def _send(self, tag: Tag, *operations: object, is_last: bool = False) -> None:
+        with self._lock:
+            if not self._metadata_sent:
+                operations = (cygrpc.SendInitialMetadataOperation((), 0), *operations)
+            self._start_locked(tag, operations)
+            self._metadata_sent, self._has_ended = True, is_last
 
     def _start(self, tag: Tag, *operations: object) -> None:
         with self._lock:
-            if self._has_ended or not self._due:
-                raise asyncio.CancelledError
-            if error := self._call.start_server_batch(operations, tag):
-                raise RuntimeError(f"gRPC refuses an operation of a call: error {error}")
-            self._due += 1
+            self._start_locked(tag, operations)
+
+    def _start_locked(self, tag: Tag, operations: tuple[object, ...]) -> None:
+        if self._has_ended or not self._due:
+            raise asyncio.CancelledError
+        if error := self._call.start_server_batch(operations, tag):
+            raise RuntimeError(f"gRPC refuses an operation of a call: error {error}")
+        self._due += 1
 
     def _arrived(self, event: Any) -> Settled:
         request = event.batch_operations[0].message()

@@ -157,7 +157,7 @@ async def test_closing_wakes_waiting_devices() -> None:
 
 def seeded(bench: Bench, seconds_per_image: float = 0.1) -> Bench:
     for bucket in BUCKETS:
-        bench.latency.seed(bucket, seconds_per_image * bucket)
+        bench.latency.seed(bucket, seconds_per_image * bucket**0.9)
     return bench
 
 
@@ -195,3 +195,22 @@ async def test_the_objective_bounds_the_batch() -> None:
     batch = bench.batcher.poll()
     assert batch
     assert (len(batch.jobs), batch.reason) == (2, "deadline")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "images"),
+    [
+        ([1.0, 1.1, 1.3, 1.7], 8),  # a GPU: the larger, the faster
+        ([1.0, 1.9, 3.6, 7.1], 4),  # 8 are hardly faster than 4
+        ([1.0, 1.9, 3.6, 9.0], 4),  # and here slower
+        ([1.0, 2.0, 4.0, 8.0], 1),
+    ],
+)
+async def test_a_batch_grows_only_where_that_makes_the_device_faster(
+    seconds: list[float], images: int
+) -> None:
+    bench = Bench(buckets=[1, 2, 4, 8])
+    for bucket, time in zip([1, 2, 4, 8], seconds, strict=True):
+        bench.latency.seed(bucket, time)
+    jobs = [bench.put(100.0) for _ in range(9)]
+    assert bench.batcher.poll() == Batch(jobs[:images], "full")
