@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from serving.engine.latency import BatchLatency
 
-# A batch size is worth its latency where no larger one runs more images per second than so.
-WORTH = 1 / 0.97
+# Sizes that run almost as many images per second as the best are as good: a larger batch saves
+# hand-overs, which a warm-up does not see.
+AS_GOOD = 0.98
 
 
 class Buckets:
@@ -32,13 +33,13 @@ class Buckets:
         return self.usable[0]
 
     def efficient(self) -> Sequence[int]:
-        """Return the sizes up to the one beyond which a device becomes no faster.
+        """Return the sizes up to the largest that is about as fast as any, in images per second.
 
-        A larger batch would only make its images wait, and on a CPU outgrow the caches.
+        A larger batch would only make its images wait: on a CPU it outgrows the caches.
         """
         known = self.usable, self._latency.seeds
         if known != self._known:
-            self._known, self._efficient = known, self._worth_it()
+            self._known, self._efficient = known, self._up_to_fast()
         return self._efficient
 
     def fast(self) -> Sequence[int]:
@@ -60,10 +61,10 @@ class Buckets:
             self.usable = left
         return bool(left)
 
-    def _worth_it(self) -> Sequence[int]:
+    def _up_to_fast(self) -> Sequence[int]:
         times = [self._latency.usual(size) for size in self.usable]
         if not all(times):  # not all are known yet
             return self.usable
         speeds = [size / seconds for size, seconds in zip(self.usable, times, strict=True)]
-        enough = next(i for i, speed in enumerate(speeds) if speed * WORTH >= max(speeds))
-        return self.usable[: enough + 1]
+        last = max(i for i, speed in enumerate(speeds) if speed >= AS_GOOD * max(speeds))
+        return self.usable[: last + 1]
