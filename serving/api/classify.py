@@ -6,8 +6,8 @@ from functools import partial
 import grpc
 
 from protos import classifier_pb2 as pb
-from serving.api.messages import to_model, to_sources
-from serving.api.requests import Requests, is_large, known, respond, respond_aside
+from serving.api.messages import to_model, to_response, to_sources
+from serving.api.requests import Requests, is_large, known, only_error, response_aside
 from serving.api.status import CODES, retry_metadata
 from serving.api.stream import Stream
 from serving.engine import job
@@ -95,16 +95,18 @@ class Classifier:
         self, request: pb.ClassifyRequest, call: Call, model: Model, images: job.Call
     ) -> None:
         answers = results(images)
-        if is_large(request, model):
+        if error := only_error(answers):
+            self._fail(call, error)
+        elif is_large(request, model):
             call.run(partial(self._respond_aside, request, call, model, answers))
         else:
-            self._end(call, partial(call.finish, respond(request, model, answers)))
+            self._end(call, partial(call.finish, to_response(request, model, answers)))
 
     async def _respond_aside(
         self, request: pb.ClassifyRequest, call: Call, model: Model, answers: list[job.Answer]
     ) -> None:
         try:
-            response = await respond_aside(request, model, answers)
+            response = await response_aside(request, model, answers)
         except Exception as error:  # noqa: BLE001 - told to the caller
             self._fail(call, error)
         else:

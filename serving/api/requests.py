@@ -48,22 +48,19 @@ def is_large(request: pb.ClassifyRequest, model: Model) -> bool:
     return len(request.images) * classes > MANY_CLASSES
 
 
-def respond(
-    request: pb.ClassifyRequest, model: Model, answers: list[Answer]
-) -> pb.ClassifyResponse:
-    """Return the response; raise the error of a single image that has one."""
-    if len(answers) == 1 and isinstance(answers[0], ServingError):
-        raise answers[0]
-    return to_response(request, model, answers)
+def only_error(answers: list[Answer]) -> ServingError | None:
+    """Return the error of a single image: it is that of the request."""
+    [answer, *others] = answers
+    return None if others or not isinstance(answer, ServingError) else answer
 
 
-async def respond_aside(
+async def response_aside(
     request: pb.ClassifyRequest, model: Model, answers: list[Answer]
 ) -> pb.ClassifyResponse:
-    """Do the same, in a thread where it takes long."""
+    """Return the response, built in a thread where it takes long."""
     if is_large(request, model):
-        return await asyncio.to_thread(respond, request, model, answers)
-    return respond(request, model, answers)
+        return await asyncio.to_thread(to_response, request, model, answers)
+    return to_response(request, model, answers)
 
 
 def known(error: Exception) -> ServingError:

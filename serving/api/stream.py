@@ -8,9 +8,10 @@ import grpc
 
 from protos import classifier_pb2 as pb
 from serving.api.messages import to_sources
-from serving.api.requests import Requests, known, respond_aside
+from serving.api.requests import Requests, known, only_error, response_aside
 from serving.api.status import to_status
 from serving.api.streams import messages_until
+from serving.errors import ServingError
 from serving.readiness import Readiness
 from serving.transport.call import Call
 
@@ -45,7 +46,7 @@ class Stream:
         try:
             response = await self._response(request)
         except Exception as error:  # noqa: BLE001 - told to the caller
-            response = pb.ClassifyResponse(id=request.id, status=to_status(known(error)))
+            response = _failed(request, known(error))
         async with self._writing:
             await self._call.write(response)
         self._places.release()
@@ -53,4 +54,10 @@ class Stream:
     async def _response(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
         model, deadline = self._requests.model(request), self._requests.deadline(self._call)
         answers = await model.classify(to_sources(request), deadline, request.ByteSize())
-        return await respond_aside(request, model, answers)
+        if error := only_error(answers):
+            return _failed(request, error)
+        return await response_aside(request, model, answers)
+
+
+def _failed(request: pb.ClassifyRequest, error: ServingError) -> pb.ClassifyResponse:
+    return pb.ClassifyResponse(id=request.id, status=to_status(error))

@@ -100,13 +100,20 @@ class Admission:
         before_s, now = 0.0, self._clock()
         for index, (source, size) in enumerate(zip(sources, sizes, strict=True)):
             decode_s = self._forecast.decode_s(size)
-            if late := self._lateness(outlook, call.deadline, len(jobs), before_s, decode_s):
+            if why := self._lateness(outlook, call.deadline, len(jobs), before_s, decode_s):
                 self._metrics.reject("deadline", 1)
-                call.answer(index, late)
+                call.answer(index, DeadlineExceededError(why))
             else:
-                jobs.append(ImageJob(source, size, call, index, call.deadline, now, decode_s))
+                wait_s = self._wait_s(outlook, len(jobs))
+                jobs.append(
+                    ImageJob(source, size, call, index, call.deadline, now, decode_s, wait_s)
+                )
                 before_s += decode_s
         return jobs
+
+    def _wait_s(self, outlook: Outlook | None, images: int) -> float:
+        wait_s = outlook.wait_s(images) if outlook else 0.0
+        return wait_s if wait_s > self._forecast.long_wait_s() else 0.0
 
     def _give_back(self, jobs: Iterable[ImageJob]) -> None:
         for job in jobs:
@@ -118,9 +125,9 @@ class Admission:
         """Return what is ahead of a request; None where no device runs and so nothing is known."""
         serving = [device for device in self._devices if device.state is State.SERVING]
         outlook = self._forecast.outlook(deadline, serving) if serving else None
-        if late := self._lateness(outlook, deadline):
+        if why := self._lateness(outlook, deadline):
             self._metrics.reject("deadline", images)
-            raise late
+            raise DeadlineExceededError(why)
         return outlook
 
     def _lateness(
@@ -130,17 +137,17 @@ class Admission:
         images: int = 0,
         before_s: float = 0.0,
         decode_s: float = 0.0,
-    ) -> DeadlineExceededError | None:
+    ) -> str | None:
         """Return why a deadline cannot be met, if so; for the arguments see `Outlook.finish`."""
         now = self._clock()
         if now >= deadline:
-            return DeadlineExceededError("the deadline had passed when the request arrived")
+            return "the deadline had passed when the request arrived"
         if not outlook:
             return None
         finish = outlook.finish(images, before_s, decode_s)
         if not self._forecast.refuses(deadline, finish):
             return None
-        return DeadlineExceededError(
+        return (
             f"the deadline cannot be met: the answer would take {1000 * (finish - now):.0f} ms, "
             f"{1000 * (deadline - now):.0f} ms are left"
         )

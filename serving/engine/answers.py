@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from serving.engine.job import Call, ImageJob, Prediction
-from serving.engine.latency import Clock
+from serving.engine.latency import Clock, Slip
 from serving.engine.runner import BatchRun
 from serving.errors import DeadlineExceededError, ServingError
 from serving.metrics import ModelMetrics
@@ -21,13 +21,18 @@ class Answers:
     Args:
         metrics: where to count.
         release: takes back what the jobs held.
+        slip: learns how long jobs waited.
         clock: monotonic time, in seconds.
     """
 
     def __init__(
-        self, metrics: ModelMetrics, release: Callable[[list[ImageJob]], None], clock: Clock
+        self,
+        metrics: ModelMetrics,
+        release: Callable[[list[ImageJob]], None],
+        slip: Slip,
+        clock: Clock,
     ) -> None:
-        self._metrics, self._release, self.clock = metrics, release, clock
+        self._metrics, self._release, self._slip, self.clock = metrics, release, slip, clock
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Answer on this loop."""
@@ -40,6 +45,8 @@ class Answers:
     def fail(self, jobs: list[ImageJob], error: ServingError) -> None:
         """Fail jobs that are still waited for; any thread may call."""
         if jobs:
+            # Its traceback, and its cause's, hold the frames that hold the jobs that will hold it.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
             self._loop.call_soon_threadsafe(self.reject, jobs, error)
 
     def drop(self, jobs: list[ImageJob]) -> None:
@@ -53,12 +60,15 @@ class Answers:
 
     def tell(self, jobs: list[ImageJob], error: ServingError) -> None:
         """Fail jobs that hold nothing any more, on the event loop."""
+        now = self.clock()
+        # Those that expired waited at least so long; whom a caller left early teaches nothing.
+        self._slip.observe((job.wait_s, now - job.arrived) for job in jobs if now >= job.deadline)
         failed = sum(job.call.answer(job.index, error) for job in jobs)
         self._metrics.images[error.outcome].inc(failed)
 
     def expire(self, call: Call) -> None:
         """End a call at its deadline, on the event loop."""
-        self._metrics.images["expired"].inc(call.leave())
+        self._metrics.images["expired"].inc(call.pending)
         call.end()
 
     def leave(self, call: Call) -> None:
@@ -69,6 +79,7 @@ class Answers:
 
     def _resolve(self, jobs: list[ImageJob], run: BatchRun) -> None:
         self._release(jobs)
+        self._slip.observe((job.wait_s, run.started - job.arrived) for job in jobs)
         now, answered, in_time = self.clock(), 0, 0
         for job, row in zip(jobs, run.probabilities, strict=True):
             timing = job.timing(run.started, run.finished, len(jobs))

@@ -14,10 +14,11 @@ from serving.metrics import BatchReason
 
 
 class Batch(NamedTuple):
-    """Jobs that run together, and why they are not more."""
+    """Jobs that run together, why they are not more, and whether the device waited for them."""
 
     jobs: list[ImageJob]
     reason: BatchReason
+    after_idling: bool = True
 
 
 class Batcher:
@@ -68,13 +69,16 @@ class Batcher:
 
     def take(self) -> Batch | None:
         """Return the next batch as soon as there is one; None when the batcher is closed."""
+        idled = False
         while True:
             with self._changed:
+                idled = idled or not self._queue
                 self._changed.wait_for(lambda: self._queue or self._closed)
                 if self._closed:
                     return None
             if batch := self.poll():
-                return batch
+                return batch._replace(after_idling=idled)
+            idled = True
 
     def poll(self) -> Batch | None:
         """Return the next batch, or None where no live job waits."""

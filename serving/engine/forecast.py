@@ -7,7 +7,7 @@ from serving.backends import fit
 from serving.engine.batcher import Batcher
 from serving.engine.buckets import Buckets
 from serving.engine.decode_pool import DecodePool
-from serving.engine.latency import BatchLatency, Clock
+from serving.engine.latency import BatchLatency, Clock, Slip
 from serving.engine.sources import Size
 
 
@@ -30,6 +30,7 @@ class Outlook(NamedTuple):
         free: when each device will be free, rising.
         sizes: the batch sizes that run, rising.
         latency: how long they take.
+        slip: how much longer images wait than is foreseen.
     """
 
     now: float
@@ -39,6 +40,11 @@ class Outlook(NamedTuple):
     free: Sequence[float]
     sizes: Sequence[int]
     latency: BatchLatency
+    slip: float
+
+    def wait_s(self, images: int = 0) -> float:
+        """Return how long an image with so many of its request before it waits for a device."""
+        return self._place(images)[0] - self.now
 
     def finish(self, images: int = 0, before_s: float = 0.0, decode_s: float = 0.0) -> float:
         """Return when the image would be answered, on the clock.
@@ -48,12 +54,17 @@ class Outlook(NamedTuple):
             before_s: what they take to decode.
             decode_s: what it takes to decode itself.
         """
+        start, size = self._place(images)
+        start = self.now + self.slip * (start - self.now)
+        decoded = self.decoded + before_s / self.threads + decode_s
+        return max(start, decoded) + self.latency.bound(size)
+
+    def _place(self, images: int) -> tuple[float, int]:
+        """Return when an image's batch starts, and its size."""
         largest, devices = self.sizes[-1], len(self.free)
         rounds, position = divmod(self.ahead + images, devices * largest)
         size = largest if rounds else fit(self.sizes, position // devices + 1)
-        start = self.free[position // size] + rounds * self.latency.usual(largest)
-        decoded = self.decoded + before_s / self.threads + decode_s
-        return max(start, decoded) + self.latency.bound(size)
+        return self.free[position // size] + rounds * self.latency.usual(largest), size
 
 
 class Forecast:
@@ -69,8 +80,10 @@ class Forecast:
         batcher: Batcher,
         buckets: Buckets,
         latency: BatchLatency,
+        slip: Slip,
         clock: Clock,
     ) -> None:
+        self._slip = slip
         self._decoders, self._batcher, self._buckets = decoders, batcher, buckets
         self._latency, self._clock = latency, clock
 
@@ -86,7 +99,12 @@ class Forecast:
             sorted(max(device.free_at, now) for device in devices),
             self._buckets.fast(),
             self._latency,
+            self._slip.factor(),
         )
+
+    def long_wait_s(self) -> float:
+        """Return from when on a wait teaches how waits compare with what was foreseen."""
+        return 2 * self._latency.usual(self._buckets.fast()[-1])
 
     def decode_s(self, size: Size) -> float:
         """Return how long an image will take to decode, in seconds."""

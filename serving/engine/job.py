@@ -54,7 +54,8 @@ class Call:
     ) -> None:
         self.answers: list[Answer | None] = [None] * images
         self.pending, self.arrived, self.deadline = images, arrived, deadline
-        self.is_over, self._on_end = False, on_end
+        self.is_over = False
+        self._on_end: Callable[[Call], None] = on_end
         self.timer: asyncio.TimerHandle | None = None
 
     def answer(self, index: int, answer: Answer) -> bool:
@@ -69,9 +70,10 @@ class Call:
 
     def end(self) -> None:
         """Wait no longer, and tell the caller what there is."""
+        on_end = self._on_end
         self.leave()
         try:
-            self._on_end(self)
+            on_end(self)
         except Exception:
             # It may be one of many whose images ran in the same batch.
             logger.exception("a caller could not be told its answers")
@@ -79,6 +81,7 @@ class Call:
     def leave(self) -> int:
         """Wait no longer; return how many answers are missing, once."""
         self.is_over = True
+        self._on_end = _tell_nobody  # it holds what waits for this call, which holds the call
         if self.timer:
             self.timer.cancel()
         missing, self.pending = self.pending, 0
@@ -90,7 +93,8 @@ class ImageJob:
     """One image, its slot in the pixel pool, and its place in the call that waits for it.
 
     All times are those of one monotonic clock, in seconds; `decode_s` is how long decoding is
-    expected to take. The job knows no request and no gRPC.
+    expected to take, `wait_s` the wait for a device, 0 where it is short. The job knows no request
+    and no gRPC.
     """
 
     source: Source
@@ -100,6 +104,7 @@ class ImageJob:
     deadline: float
     arrived: float
     decode_s: float = 0.0
+    wait_s: float = 0.0
     slot: int = -1
     decode_started: float = 0.0
     decoded: float = 0.0
@@ -118,3 +123,7 @@ class ImageJob:
             total=finished - self.arrived,
             batch_images=batch_images,
         )
+
+
+def _tell_nobody(_: Call) -> None:
+    """End a call that has ended."""

@@ -3,13 +3,14 @@
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 Clock = Callable[[], float]
 
 WINDOW = 16
 QUANTILE = 0.9
 FRESH_S = 10.0
+WAITS = 64
 # Fewer batches than these are no base for a quantile: one that was slow would be the ninth in ten.
 FEW = 10
 SMALL_MEGAPIXELS = 0.1
@@ -68,6 +69,32 @@ class BatchLatency:
         Else a device that was slow once would refuse all and never be found fast again.
         """
         return not self._ratios or now - self._ratios[-1][0] > FRESH_S
+
+
+class Slip:
+    """How much longer images wait for a device than was foreseen: of the last ones a quantile.
+
+    A forecast knows batches and decoding, not what they cost each other on shared cores, nor who
+    will come with an earlier deadline. One thread observes, any may ask.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ratios: deque[float] = deque(maxlen=WAITS)
+        self._latest, self._factor = -math.inf, 1.0
+
+    def observe(self, waits: Iterable[tuple[float, float]]) -> None:
+        """Learn from the foreseen and the actual waits of images, in seconds."""
+        ratios = [actual / foreseen for foreseen, actual in waits if foreseen]
+        if ratios:
+            self._ratios.extend(ratios)
+            ordered = sorted(self._ratios)
+            self._factor = ordered[math.ceil(QUANTILE * len(ordered)) - 1]
+            self._latest = self._clock()
+
+    def factor(self) -> float:
+        """Return by how much to multiply a wait that is foreseen; 1 where none was seen lately."""
+        return self._factor if self._clock() - self._latest <= FRESH_S else 1.0
 
 
 class DecodeLatency:

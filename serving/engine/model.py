@@ -18,7 +18,7 @@ from serving.engine.decoder import Decoder, closing
 from serving.engine.device import Device, State
 from serving.engine.forecast import Forecast
 from serving.engine.job import Answer, Call, ImageJob
-from serving.engine.latency import BatchLatency, Clock
+from serving.engine.latency import BatchLatency, Clock, Slip
 from serving.engine.pixel_pool import PixelPool
 from serving.engine.sources import Source
 from serving.errors import UnavailableError
@@ -63,9 +63,9 @@ class Model:
         self._on_ready: list[Callable[[], None]] = []
         transform = bundle.manifest.transform
         self._pool = PixelPool(limits.images, transform.crop.height, transform.crop.width)
-        latency = BatchLatency(clock)
+        latency, slip = BatchLatency(clock), Slip(clock)
         sizes = Buckets(buckets, latency, slo_s)
-        self._answers = Answers(self._metrics, self._release, clock)
+        self._answers = Answers(self._metrics, self._release, slip, clock)
         self.batcher = Batcher(
             buckets=sizes,
             latency=latency,
@@ -90,7 +90,7 @@ class Model:
             )
             for instance in instances
         ]
-        forecast = Forecast(self.decoders, self.batcher, sizes, latency, clock)
+        forecast = Forecast(self.decoders, self.batcher, sizes, latency, slip, clock)
         self._admission = Admission(
             self._pool,
             limits,

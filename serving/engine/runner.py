@@ -70,6 +70,7 @@ class Runner:
         self._buffers = {bucket: backend.allocate(bucket) for bucket in self._buckets.usable}
         self._warm: set[int] = set()
         self._failures, self.free_at, self.is_lost = 0, 0.0, False
+        self._ended: float | None = None
 
     def warm(self, bucket: int) -> float:
         """Run a bucket for nobody; return how long it took, in seconds."""
@@ -80,6 +81,8 @@ class Runner:
 
     def run(self, batch: Batch) -> None:
         """Run a batch: out of memory, in smaller ones; else failing, its halves, once each."""
+        if batch.after_idling:
+            self._ended = None
         self._run(batch.jobs, batch.reason, may_halve=True)
         if self._failures >= MOST_FAILURES:
             self.is_lost = True
@@ -146,7 +149,9 @@ class Runner:
         probabilities = self._backend.run(buffer, len(jobs))
         finished, is_cold = self._clock(), bucket not in self._warm
         self._warm.add(bucket)
-        self._latency.observe(bucket, finished - started)
+        # Between two batches of a busy device lie hand-overs: who waits behind both waits for them.
+        begun, self._ended = self._ended or started, finished
+        self._latency.observe(bucket, finished - begun)
         return BatchRun(probabilities, started, finished, bucket, predicted, is_cold, reason)
 
 

@@ -5,7 +5,7 @@ import grpc
 import pytest
 
 from protos import classifier_pb2 as pb
-from serving.api import requests
+from serving.api import classify, requests
 from serving.api.messages import to_response
 from serving.server import Server
 from tests.serving.api.messages import expected, png, raw
@@ -54,7 +54,8 @@ async def test_a_response_of_many_classes_is_built_outside_the_event_loop(
         return to_response(*arguments)
 
     monkeypatch.setattr(requests, "MANY_CLASSES", 2)
-    monkeypatch.setattr(requests, "to_response", build)
+    for module in (classify, requests):
+        monkeypatch.setattr(module, "to_response", build)
     response = await stub.Classify(pb.ClassifyRequest(images=[png(1), png(2)], top_k=top_k))
     assert all(same(result, seed) for result, seed in zip(response.results, (1, 2), strict=True))
     assert [thread is threading.main_thread() for thread in threads] == [in_loop]

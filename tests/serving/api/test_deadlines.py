@@ -1,12 +1,14 @@
 """Callers that leave, and callers that are too many, over gRPC."""
 
 import asyncio
+import gc
 from pathlib import Path
 
 import grpc
 import pytest
 
 from protos import classifier_pb2 as pb
+from serving.errors import ServingError
 from tests.serving.api.conftest import calling
 from tests.serving.api.messages import flat
 from tests.support.serving import Gate, Rig, gated_server, until
@@ -105,3 +107,39 @@ async def test_an_open_gate_is_no_bottleneck(tiny: Path) -> None:
         responses = await asyncio.gather(*(stub.Classify(request(n)) for n in range(100)))
     found = [response.results[0].classes[0].index for response in responses]
     assert found == [value % 6 for value in range(100)]
+
+
+def errors_alive() -> int:
+    return sum(isinstance(held, ServingError) for held in gc.get_objects())
+
+
+async def test_a_refusal_leaves_nothing_to_the_garbage_collector(tiny: Path) -> None:
+    rig = Rig(tiny, slots=1)
+    async with gated_server(rig) as server, calling(server) as stub:
+        busy = stub.Classify(request(0))
+        await rig.gate.wait()
+        gc.collect()
+        before = errors_alive()
+        gc.disable()
+        try:
+            for call in (stub.Classify(request(1)), stub.Classify(pb.ClassifyRequest())):
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await call
+            await until(lambda: errors_alive() <= before)
+        finally:
+            gc.enable()
+        rig.gate.open()
+        await busy
+
+
+async def test_an_image_that_fails_alone_leaves_nothing_either(tiny: Path) -> None:
+    async with gated_server(Rig(tiny)) as server, calling(server) as stub:
+        gc.collect()
+        before = errors_alive()
+        gc.disable()
+        try:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.Classify(pb.ClassifyRequest(images=[pb.Image(encoded=b"text")]))
+            await until(lambda: errors_alive() <= before)
+        finally:
+            gc.enable()

@@ -15,7 +15,7 @@ from serving.engine.buckets import Buckets
 from serving.engine.decode_pool import DecodePool
 from serving.engine.forecast import Forecast
 from serving.engine.job import Call, ImageJob
-from serving.engine.latency import BatchLatency
+from serving.engine.latency import BatchLatency, Slip
 from serving.engine.sources import Size
 from tests.serving.engine.oracle import Image, World
 from tests.support.serving import VirtualClock, grey
@@ -56,7 +56,10 @@ class Simulation:
         self.decoders = DecodePool(threads, self._decode)
         for _ in range(50):
             self.decoders._latency.observe("raw", 1_000_000, DECODE_S_PER_MEGAPIXEL, 0.0)
-        self.forecast = Forecast(self.decoders, self.batcher, buckets, self.latency, self.clock)
+        slip = Slip(self.clock)
+        self.forecast = Forecast(
+            self.decoders, self.batcher, buckets, self.latency, slip, self.clock
+        )
         self.waiting: dict[ImageJob, Image] = {}
         self.decoding: list[tuple[float, Image]] = []
         self.answered: list[tuple[ImageJob, float]] = []
