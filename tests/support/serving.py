@@ -73,7 +73,7 @@ async def until(condition: Callable[[], bool]) -> None:
     """Let other tasks and threads run until the condition holds, for at most ten seconds."""
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - what it waits for happens in other threads
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)  # a loop that spins would keep Python's lock from them
 
 
 @dataclass
