@@ -6,10 +6,10 @@ from functools import partial
 import grpc
 
 from protos import classifier_pb2 as pb
+from serving.api.classify_stream import Stream
 from serving.api.messages import to_model, to_response, to_sources
 from serving.api.requests import Requests, is_large, known, only_error, response_aside
 from serving.api.status import CODES, retry_metadata
-from serving.api.stream import Stream
 from serving.engine import job
 from serving.engine.model import Model, results
 from serving.engine.repository import ModelRepository

@@ -25,7 +25,8 @@ class Buckets:
     ) -> None:
         self.usable = tuple(sizes)
         self._latency, self._slo_s = latency, slo_s
-        self._known: tuple[tuple[int, ...], int] | None = None
+        # What it was computed from, and the result: one attribute, for several threads ask.
+        self._cached: tuple[tuple[tuple[int, ...], int], Sequence[int]] | None = None
 
     @property
     def smallest(self) -> int:
@@ -37,10 +38,10 @@ class Buckets:
 
         A larger batch would only make its images wait: on a CPU it outgrows the caches.
         """
-        known = self.usable, self._latency.seeds
-        if known != self._known:
-            self._known, self._efficient = known, self._up_to_fast()
-        return self._efficient
+        known, cached = (self.usable, self._latency.seeds), self._cached
+        if cached is None or cached[0] != known:
+            cached = self._cached = known, self._up_to_fast()
+        return cached[1]
 
     def fast(self) -> Sequence[int]:
         """Return those that keep the objective as well, the smallest one in any case."""

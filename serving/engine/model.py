@@ -1,4 +1,4 @@
-"""A loaded model that answers: admission -> decode pool -> batcher -> devices -> futures."""
+"""A loaded model that answers: admission -> decode pool -> batcher -> devices -> callers."""
 
 import asyncio
 import time
@@ -214,7 +214,8 @@ class Model:
         """Take the dead jobs out of the queues; what they held is still to be given back."""
         now = self.clock()
         dead = [*self.decoders.sweep(now), *self.batcher.sweep(now)]
-        self._loop.call_soon_threadsafe(self._answers.tell, dead, expired())
+        if dead:
+            self._loop.call_soon_threadsafe(self._answers.tell, dead, expired())
         return dead
 
     def _tell_state(self, device: Device) -> None:

@@ -133,6 +133,7 @@ class Runner:
             run = self._infer(jobs, reason)
         except Exception as error:  # noqa: BLE001 - whatever it is, the device goes on
             self._failures += 1
+            self._ended = None  # what failed is no part of the next batch's time
             return error
         finally:
             self.free_at = 0.0

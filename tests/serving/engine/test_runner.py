@@ -1,0 +1,81 @@
+"""How long batches are said to have taken."""
+
+from serving.backends.fake import FakeBackend
+from serving.engine.batcher import Batch
+from serving.engine.buckets import Buckets
+from serving.engine.job import ImageJob
+from serving.engine.latency import BatchLatency
+from serving.engine.pixel_pool import PixelPool
+from serving.engine.runner import BatchRun, Runner
+from serving.errors import ServingError
+from tests.serving.engine.jobs import new_job
+from tests.support.bundles import LABELS, SIDE
+from tests.support.serving import VirtualClock
+
+
+class Latency(BatchLatency):
+    """Keeps what it is told."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__(clock)
+        self.seen: list[float] = []
+
+    def observe(self, bucket: int, seconds: float) -> None:
+        self.seen.append(seconds)
+
+
+class Nowhere:
+    """A sink that keeps nothing."""
+
+    def deliver(self, jobs: list[ImageJob], run: BatchRun) -> None:
+        pass
+
+    def fail(self, jobs: list[ImageJob], error: ServingError) -> None:
+        pass
+
+    def drop(self, jobs: list[ImageJob]) -> None:
+        pass
+
+
+class Bench:
+    """A runner whose batches take a second each, some of them in vain."""
+
+    def __init__(self) -> None:
+        self.clock, self.failures = VirtualClock(), 0
+        self.latency = Latency(self.clock)
+        self.pool = PixelPool(4, SIDE, SIDE)
+        backend = FakeBackend(len(LABELS), SIDE, self._pass)
+        buckets = Buckets([1, 2], self.latency)
+        self.runner = Runner(backend, buckets, self.latency, self.pool, Nowhere(), self.clock)
+
+    def run(self, images: int = 1, *, after_idling: bool) -> None:
+        jobs = [new_job(self.clock.now + 100, self.clock.now) for _ in range(images)]
+        for job, slot in zip(jobs, self.pool.acquire(images), strict=True):
+            job.slot = slot
+        self.runner.run(Batch(jobs, "device_free", after_idling))
+        for job in jobs:
+            self.pool.release(job.slot)
+
+    def _pass(self, _: object) -> None:
+        self.clock.now += 1
+        if self.failures:
+            self.failures -= 1
+            raise ValueError
+
+
+def test_the_time_between_two_batches_of_a_busy_device_counts() -> None:
+    bench = Bench()
+    bench.run(after_idling=True)
+    bench.clock.now += 0.25
+    bench.run(after_idling=False)
+    bench.clock.now += 60
+    bench.run(after_idling=True)
+    assert bench.latency.seen == [1.0, 1.25, 1.0]
+
+
+def test_what_failed_counts_for_no_other_batch() -> None:
+    bench = Bench()
+    bench.run(after_idling=True)
+    bench.failures = 1
+    bench.run(images=2, after_idling=False)  # in vain, then its halves
+    assert bench.latency.seen == [1.0, 1.0, 1.0]
