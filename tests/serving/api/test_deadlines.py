@@ -11,6 +11,7 @@ from protos import classifier_pb2 as pb
 from serving.errors import ServingError
 from tests.serving.api.conftest import calling
 from tests.serving.api.messages import flat
+from tests.support.objects import alive
 from tests.support.serving import Gate, Rig, gated_server, until
 
 
@@ -109,23 +110,19 @@ async def test_an_open_gate_is_no_bottleneck(tiny: Path) -> None:
     assert found == [value % 6 for value in range(100)]
 
 
-def errors_alive() -> int:
-    return sum(isinstance(held, ServingError) for held in gc.get_objects())
-
-
 async def test_a_refusal_leaves_nothing_to_the_garbage_collector(tiny: Path) -> None:
     rig = Rig(tiny, slots=1)
     async with gated_server(rig) as server, calling(server) as stub:
         busy = stub.Classify(request(0))
         await rig.gate.wait()
         gc.collect()
-        before = errors_alive()
+        before = alive(ServingError)
         gc.disable()
         try:
             for call in (stub.Classify(request(1)), stub.Classify(pb.ClassifyRequest())):
                 with pytest.raises(grpc.aio.AioRpcError):
                     await call
-            await until(lambda: errors_alive() <= before)
+            await until(lambda: alive(ServingError) <= before)
         finally:
             gc.enable()
         rig.gate.open()
@@ -135,11 +132,11 @@ async def test_a_refusal_leaves_nothing_to_the_garbage_collector(tiny: Path) -> 
 async def test_an_image_that_fails_alone_leaves_nothing_either(tiny: Path) -> None:
     async with gated_server(Rig(tiny)) as server, calling(server) as stub:
         gc.collect()
-        before = errors_alive()
+        before = alive(ServingError)
         gc.disable()
         try:
             with pytest.raises(grpc.aio.AioRpcError):
                 await stub.Classify(pb.ClassifyRequest(images=[pb.Image(encoded=b"text")]))
-            await until(lambda: errors_alive() <= before)
+            await until(lambda: alive(ServingError) <= before)
         finally:
             gc.enable()

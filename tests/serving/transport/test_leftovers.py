@@ -10,6 +10,7 @@ import pytest
 
 from serving.transport.call import Call
 from tests.serving.transport.running import Running, code_of, running, unary
+from tests.support.objects import alive
 from tests.support.serving import until
 
 
@@ -18,17 +19,13 @@ def before() -> Iterator[int]:
     """How many calls other tests have left; whatever these leave must go without the collector."""
     gc.collect()
     gc.disable()
-    yield calls_alive()
+    yield alive(Call)
     gc.enable()
-
-
-def calls_alive() -> int:
-    return sum(isinstance(thing, Call) for thing in gc.get_objects())
 
 
 async def nothing_is_left(it: Running, before: int) -> None:
     await until(lambda: not it.calls and not handlers_alive())
-    await until(lambda: calls_alive() == before)
+    await until(lambda: alive(Call) == before)
 
 
 def handlers_alive() -> int:
