@@ -1,5 +1,6 @@
 """The shipped bundle, converted, through a real server on the real MindSpore Lite."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,6 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from numpy.typing import NDArray
 
 from clients.client import ClassifierClient
 from clients.types import Prediction
@@ -48,6 +48,7 @@ def until(condition: Callable[[], bool]) -> None:
 def test_all_test_images_give_what_onnx_runtime_gives_in_every_bucket(
     lite_bundle: Path, lite_python: Path
 ) -> None:
+    """A server per bucket, each for a share of the images."""
     dataset = open_dataset(FASHION_MNIST, "test")
     encoded = [dataset.encoded(index) for index in range(len(dataset))]
     bundle = Bundle.open(lite_bundle)
@@ -56,8 +57,14 @@ def test_all_test_images_give_what_onnx_runtime_gives_in_every_bucket(
     expected = predict(
         onnx, file.buckets, np.stack([bundle.manifest.transform.decode(data) for data in encoded])
     )
-    with lite_server(lite_bundle, lite_python) as server:
-        actual = _in_every_bucket(server, encoded, file.buckets)
+    results: list[Prediction] = []
+    for bucket, share in zip(file.buckets, _shares(encoded, len(file.buckets)), strict=True):
+        with (
+            lite_server(lite_bundle, lite_python, "--buckets", str(bucket)) as server,
+            ClassifierClient(server.grpc) as client,
+        ):
+            results += _ask(client, share)
+    actual = np.array([result.probabilities for result in results], np.float32)
     np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=0)
     labels = [dataset.label(index) for index in range(len(dataset))]
     assert bundle.manifest.accuracy
@@ -65,41 +72,9 @@ def test_all_test_images_give_what_onnx_runtime_gives_in_every_bucket(
     assert (actual.argmax(1) == labels).sum() == (expected.argmax(1) == labels).sum() == correct
 
 
-def _in_every_bucket(
-    server: Server, encoded: list[bytes], buckets: list[int]
-) -> NDArray[np.float32]:
-    """Classify all images, the first ones in batches that fill each bucket, the others as usual."""
-    results: list[Prediction] = []
-    with ClassifierClient(server.grpc) as client:
-        for bucket in buckets:
-            while bucket not in {result.timing.batch_images for result in results}:
-                start = len(results)
-                results += _one_and_a_batch(server, client, encoded[start : start + 1 + bucket])
-        for first in range(len(results), len(encoded), 128):
-            results += _ask(client, encoded[first : first + 128])
-    return np.array([result.probabilities for result in results], np.float32)
-
-
-def _one_and_a_batch(
-    server: Server, client: ClassifierClient, images: list[bytes]
-) -> list[Prediction]:
-    """Hold the worker with the first image while the others gather, so that they run together.
-
-    Where the first is decoded late it takes others along, and they are fewer.
-    """
-    with ThreadPoolExecutor(2) as callers:
-        with _held(worker(server)):
-            first = callers.submit(_ask, client, images[:1])
-            until(lambda: metric(server, "serving_inflight_images") == 1)
-            until(lambda: metric(server, "serving_queue_images") == 0)
-            others = callers.submit(_ask, client, images[1:])
-            until(lambda: metric(server, "serving_inflight_images") == len(images))
-            until(lambda: _queue(server) == _queue(server))
-        return first.result() + others.result()
-
-
-def _queue(server: Server) -> float:
-    return metric(server, "serving_queue_images")
+def _shares(encoded: list[bytes], shares: int) -> Iterator[list[bytes]]:
+    size = math.ceil(len(encoded) / shares)
+    return (encoded[start : start + size] for start in range(0, len(encoded), size))
 
 
 @contextmanager
@@ -112,7 +87,12 @@ def _held(process: psutil.Process) -> Iterator[None]:
 
 
 def _ask(client: ClassifierClient, images: Sequence[bytes | Path]) -> list[Prediction]:
-    results = client.classify(images, full_probabilities=True, timeout_s=120)
+    calls = [images[start : start + 128] for start in range(0, len(images), 128)]
+    results = [
+        result
+        for call in calls
+        for result in client.classify(call, full_probabilities=True, timeout_s=120)
+    ]
     assert all(isinstance(result, Prediction) for result in results)
     return cast("list[Prediction]", results)
 
