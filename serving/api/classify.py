@@ -41,7 +41,16 @@ class Classifier:
         self._requests = Requests(repository, max_images_per_request, default_timeout_s)
         self._readiness = readiness
 
-    @direct
+    def _admits(self, call: Call) -> bool:
+        """Refuse a call before its request is read where that does not depend on it."""
+        try:
+            self._requests.check(call)
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            self._fail(call, error)
+            return False
+        return True
+
+    @direct(_admits)
     def Classify(self, request: pb.ClassifyRequest, call: Call) -> None:  # noqa: N802
         """Classify the images of one request: admitted at once, answered on the event loop."""
         try:

@@ -36,6 +36,14 @@ class Requests:
         check_count(request, self.max_images)
         return model
 
+    def check(self, call: Call) -> None:
+        """Raise where no request that `call` may bring could be answered.
+
+        Which model it asks is in the request: nothing is known where there are several.
+        """
+        if model := self.repository.only():
+            model.check(self.deadline(call))
+
     def deadline(self, call: Call) -> float:
         """Return when a call must be answered, on the monotonic clock."""
         remaining = call.time_remaining()

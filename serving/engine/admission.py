@@ -88,6 +88,12 @@ class Admission:
             self._acquire(jobs)
         return jobs
 
+    def check(self, deadline: float) -> None:
+        """Raise what `admit` raises for a single image that costs nothing."""
+        with self._lock:
+            self._check_room(Limits(1, 0, 0))
+            self._foresee(deadline, 1)
+
     def release(self, jobs: Iterable[ImageJob]) -> None:
         """Give back what jobs took."""
         with self._lock:

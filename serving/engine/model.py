@@ -165,6 +165,10 @@ class Model:
             raise
         return results(call)
 
+    def check(self, deadline: float) -> None:
+        """Raise what `submit` would raise whatever the images were; any thread may call."""
+        self._admission.check(deadline)
+
     def submit(
         self,
         sources: Sequence[Source],

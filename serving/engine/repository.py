@@ -34,6 +34,11 @@ class ModelRepository:
         versions = (self._models[name] for name in sorted(self._models))
         return [held[version] for held in versions for version in sorted(held, key=_age)]
 
+    def only(self) -> Model | None:
+        """Return the model where no other is loaded."""
+        versions = [version for held in self._models.values() for version in held.values()]
+        return versions[0] if len(versions) == 1 else None
+
     def ready(self) -> dict[str, bool]:
         """Return of each name whether a version of it answers."""
         return {

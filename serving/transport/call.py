@@ -24,6 +24,9 @@ class Method(Protocol):
 
     reads_stream: bool
 
+    def admits(self, call: "Call") -> bool:
+        """Whether to read the request, on gRPC's thread; else the call has been ended."""
+
     def parse(self, message: bytes) -> Any:
         """Return a request."""
 
@@ -79,7 +82,7 @@ class Call:
         self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
         if self._method.reads_stream:
             self._method.receive(self, None)
-        else:
+        elif self._method.admits(self):
             self._start(self._arrived, cygrpc.ReceiveMessageOperation(0))
 
     def time_remaining(self) -> float | None:

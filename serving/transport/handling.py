@@ -32,6 +32,10 @@ class ServicerMethod:
             or handler.stream_stream
         )
 
+    def admits(self, call: Call) -> bool:  # noqa: ARG002
+        """Admit every call."""
+        return True
+
     def receive(self, call: Call, request: bytes | None) -> None:
         """Answer a call in a task of its own."""
         call.run(partial(self._answer, call, request))
@@ -58,8 +62,22 @@ class ServicerMethod:
 class DirectMethod(ServicerMethod):
     """A method of one request and one response that is called on gRPC's thread.
 
-    It must not block, and ends the call by `finish` or `fail`, then or later, on any thread.
+    It must not block, and ends the call by `finish` or `fail`, then or later, on any thread. What
+    `direct` was given is asked first, before the request is read.
     """
+
+    def __init__(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> None:
+        super().__init__(handler)
+        method: Any = handler.unary_unary
+        self._admits: Callable[[Call], bool] = partial(method.admits, method.__self__)
+
+    def admits(self, call: Call) -> bool:
+        """Ask the servicer."""
+        try:
+            return self._admits(call)
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            _tell(call, error)
+            return False
 
     def receive(self, call: Call, request: bytes | None) -> None:
         """Call the method."""
@@ -69,15 +87,24 @@ class DirectMethod(ServicerMethod):
             _tell(call, error)
 
 
-def direct(method: Method) -> Method:
-    """Mark a servicer's method as one to be called directly, see `DirectMethod`."""
-    method.__dict__["is_direct"] = True
-    return method
+def direct(admits: Callable[[Any, Call], bool]) -> Callable[[Method], Method]:
+    """Mark a servicer's method as one to be called directly, see `DirectMethod`.
+
+    Args:
+        admits: the servicer's as well; whether to read the request of a call that is just coming.
+            Where not, it has ended the call, or will.
+    """
+
+    def mark(method: Method) -> Method:
+        method.__dict__["admits"] = admits
+        return method
+
+    return mark
 
 
 def to_method(handler: "grpc.RpcMethodHandler[Any, Any]") -> ServicerMethod:
     """Return what answers the calls of a registered method."""
-    is_direct = getattr(handler.unary_unary, "is_direct", False)
+    is_direct = hasattr(handler.unary_unary, "admits")
     return DirectMethod(handler) if is_direct else ServicerMethod(handler)
 
 

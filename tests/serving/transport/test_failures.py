@@ -9,6 +9,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from serving.transport.call import Call
+from serving.transport.handling import direct
 from tests.serving.transport.running import Running, running, unary
 
 Code = grpc.StatusCode
@@ -180,3 +181,32 @@ async def bounded(ran: list[bytes]) -> AsyncIterator[Running]:
         Stream=grpc.stream_unary_rpc_method_handler(drain, PARSE, bytes),
     ) as it:
         yield it
+
+
+async def test_a_call_that_is_not_admitted_is_not_read() -> None:
+    class Service:
+        def admits(self, call: Call) -> bool:
+            call.fail(Code.RESOURCE_EXHAUSTED, "full", (("retry", "5"),))
+            return False
+
+        @direct(admits)
+        def method(self, _request: bytes, call: Call) -> None:
+            call.finish(b"read")
+
+    async with running(Method=unary(Service().method)) as it:
+        error = await failure(it.unary_unary()(b"x" * 1_000_000))
+        assert (error.code(), error.details()) == (Code.RESOURCE_EXHAUSTED, "full")
+        assert dict(error.trailing_metadata()) == {"retry": "5"}
+
+
+async def test_what_fails_before_the_request_is_told() -> None:
+    class Service:
+        def admits(self, _call: Call) -> bool:
+            raise ValueError("broken")
+
+        @direct(admits)
+        def method(self, _request: bytes, call: Call) -> None:
+            call.finish(b"read")
+
+    error = await failure_of(Service().method)
+    assert (error.code(), error.details()) == (Code.UNKNOWN, "ValueError: broken")
