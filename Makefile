@@ -113,6 +113,8 @@ bench: $(VENV)/.dev ## Measure the server against a bare loop and under overload
 	$(PY) -m benchmarks.overload
 	$(PY) -m benchmarks.decoders
 	$(PY) -m benchmarks.models --network resnext152_64x4d
+	$(PY) -m benchmarks --model build/benchmarks/resnext152_64x4d/1 --images build/benchmarks/photos \
+	  --concurrency 32 --capacity-shares '[]' --rounds 3 --duration-s 60
 	$(MAKE) $(addprefix build/lite/build/benchmarks/,$(addsuffix /1/manifest.json,resnext152_64x4d resnext14_8x4d_224))
 	$(PY) -m benchmarks.lite
 	$(PY) -m benchmarks.training

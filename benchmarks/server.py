@@ -16,6 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, Field
 
 TIMEOUT_MS = 120_000
+# How long is loaded before a turn is counted, over the turn: the batches that run when counting
+# begins must be as large as those that run when it ends, and at first nothing fills them.
+WARM_UP = 0.25
 
 
 class Load(BaseModel):
@@ -41,7 +44,7 @@ class Server:
         """Send requests of one image as the load tester is told; every one must be answered."""
         with TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "clients", "bench", "--address", self.address, *load]
-            command += ["--duration", str(seconds), "--warm-up", str(min(0.5, seconds))]
+            command += ["--duration", str(seconds), "--warm-up", str(WARM_UP * seconds)]
             command += ["--timeout-ms", str(TIMEOUT_MS), "--images", images, "--output", folder]
             images_before, cpu_before = self._answered(), self._cpu_s()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
