@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
+from statistics import mean
 
 import grpc
 from pydantic import BaseModel, Field
@@ -21,7 +22,9 @@ PATIENCE_S = 60.0
 class Flood(BaseModel):
     """An open loop far above capacity, and a lone caller before it and one second after it."""
 
-    capacity: float = Field(description="img/s of the best closed loop just before")
+    capacities: tuple[float, float] = Field(
+        description="img/s of the best closed loop, just before and just after"
+    )
     capacity_concurrency: int
     offered: float = Field(description="requests of one image per second")
     seconds: float
@@ -34,6 +37,11 @@ class Flood(BaseModel):
     memory_mib: list[float] = Field(description="of the server, twice a second")
     lone_before_ms: float = Field(description="median latency of a lone caller")
     lone_after_ms: float
+
+    @property
+    def share(self) -> float:
+        """Goodput over the capacity, which is the mean of both, for the machine's speed drifts."""
+        return self.goodput / mean(self.capacities)
 
     @property
     def growth_mib(self) -> float:
@@ -69,8 +77,9 @@ class Caller:
             report = self._run(load, seconds, warm_up_s=0.0, timeout_s=deadline_s)
         time.sleep(max(0.0, started + seconds + 1.0 - time.monotonic()))
         after = self._run(Closed(1), short, warm_up_s=0.0)
+        again = self._run(Closed(best), short)
         return Flood(
-            capacity=loops[best],
+            capacities=(loops[best], again.images_per_second),
             capacity_concurrency=best,
             offered=report.requests / seconds,
             seconds=seconds,
