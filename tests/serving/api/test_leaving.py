@@ -1,4 +1,4 @@
-"""Half of many callers leave a real server of a real runtime."""
+"""Half of many callers leave a real server of a real runtime, before a batch has formed."""
 
 import asyncio
 from pathlib import Path
@@ -15,16 +15,19 @@ async def test_half_of_256_callers_leave_and_the_others_are_answered(tiny: Path)
     requests = [pb.ClassifyRequest(images=[png(seed)], top_k=1) for seed in range(8)]
     async with running_server(tiny, instances=1, decode_threads=1) as server:
         registry = server.metrics.registry
+        [model] = server.repository.all()
 
-        def sample(name: str) -> float:
-            labels = {"model": "tiny", "version": "1"}
+        def sample(name: str, **more: str) -> float:
+            labels = {"model": "tiny", "version": "1", **more}
             return registry.get_sample_value(f"serving_{name}", labels) or 0.0
 
         async with calling(server) as stub:
-            calls = [stub.Classify(requests[caller % 8]) for caller in range(CALLERS)]
-            await until(lambda: sample("inflight_images") > 0)
-            for call in calls[::2]:
-                call.cancel()
+            with model.batcher._changed:  # no batch forms as yet
+                calls = [stub.Classify(requests[caller % 8]) for caller in range(CALLERS)]
+                await until(lambda: sample("inflight_images") == CALLERS)
+                for call in calls[::2]:
+                    call.cancel()
+                await until(lambda: sample("images_total", outcome="cancelled") == CALLERS / 2)
             responses = await asyncio.gather(*calls[1::2])
             ended = await asyncio.gather(*calls[::2], return_exceptions=True)
         await until(lambda: sample("inflight_images") == 0)
@@ -32,5 +35,5 @@ async def test_half_of_256_callers_leave_and_the_others_are_answered(tiny: Path)
         wasted = sample("wasted_images_total")
     for response, caller in zip(responses, range(1, CALLERS, 2), strict=True):
         assert response.results[0].classes[0].index == expected(caller % 8)[0][0]
-    assert sum(isinstance(end, asyncio.CancelledError) for end in ended) > CALLERS / 4
-    assert wasted <= 0.05 * ran
+    assert all(isinstance(end, asyncio.CancelledError) for end in ended)
+    assert (ran, wasted) == (CALLERS / 2, 0)
