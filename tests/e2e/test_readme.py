@@ -1,5 +1,6 @@
-"""Every command of the README runs, in the order of the page."""
+"""Every command of the README runs, in the order of the page: training, export and serving."""
 
+import json
 import os
 import re
 import shlex
@@ -45,12 +46,15 @@ def test_every_command_runs(tmp_path: Path) -> None:
     environment = os.environ | {
         "RECIPE": "smoke",
         "RESNEXT_CKPT_PATH": str(tmp_path / "outputs"),
+        "RESNEXT_TRAIN_IMAGES": "640",
+        "RESNEXT_EVAL_IMAGES": "100",
         "CHECKPOINT": str(tmp_path / "outputs/latest/best_acc.ckpt"),
         "OUTPUT": str(tmp_path / "bundles"),
         "GRPC_PORT": str(grpc),
         "HTTP_PORT": str(http),
     }
     server: subprocess.Popen[str] | None = None
+    printed: dict[str, str] = {}
     try:
         for command in shown:
             if command in RUN_BY_CI:
@@ -59,7 +63,10 @@ def test_every_command_runs(tmp_path: Path) -> None:
                 _stop(server)
                 server = _serve(environment)
             else:
-                _run(command.replace("8080", str(http)), environment)
+                printed[command] = _run(command.replace("8080", str(http)), environment)
+        assert "tot=100,acc=" in printed["make eval"]
+        assert "Inference Performance:" in printed["make eval"]
+        _own_bundle_answers(grpc, environment)
         [program] = blocks("README.md", "python")
         program = program.replace("50051", str(grpc))
         _run(f".venv/bin/python -c {shlex.quote(program)}", environment)
@@ -67,11 +74,19 @@ def test_every_command_runs(tmp_path: Path) -> None:
         _stop(server)
 
 
-def _run(command: str, environment: dict[str, str]) -> None:
+def _own_bundle_answers(port: int, environment: dict[str, str]) -> None:
+    command = f".venv/bin/python -m clients classify examples/images --address localhost:{port}"
+    lines = [json.loads(line) for line in _run(f"{command} --json", environment).splitlines()]
+    assert len(lines) == 12
+    assert all(0 < line["classes"][0]["probability"] <= 1 for line in lines)
+
+
+def _run(command: str, environment: dict[str, str]) -> str:
     done = subprocess.run(
         command, shell=True, cwd=ROOT, env=environment, text=True, capture_output=True
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def _serve(environment: dict[str, str]) -> subprocess.Popen[str]:
