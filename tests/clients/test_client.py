@@ -91,8 +91,8 @@ async def test_models_are_described(server, ask):
 @pytest.mark.parametrize(("options", "timeout_s"), [({}, 10.0), ({"timeout_s": 3.0}, 3.0)])
 async def test_a_deadline_is_always_set(server, ask, options, timeout_s):
     await ask(server.address, "classify", [b"x"], **options)
-    # gRPC rounds up what it sends.
-    assert timeout_s - 1 < server.timeouts_s[0] < timeout_s + 1
+    # gRPC rounds up what it sends; a busy machine may take long to send it.
+    assert timeout_s / 2 < server.timeouts_s[0] < timeout_s + 1
 
 
 async def test_a_late_answer_is_a_deadline_error(server, ask):

@@ -70,8 +70,8 @@ def grey(value: int) -> Raw:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let other tasks and threads run until the condition holds, for at most ten seconds."""
-    async with asyncio.timeout(10):
+    """Let other tasks and threads run until the condition holds, for at most a minute."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what it waits for happens in other threads
             await asyncio.sleep(0.001)  # a loop that spins would keep Python's lock from them
 

@@ -24,7 +24,7 @@ def _load(server, loop, *, timeout_s: float = 5.0, **options) -> list[Sample]:
 
 
 def test_a_closed_loop_keeps_its_callers_busy(server):
-    samples = _load(server, closed_loop, concurrency=3, seconds=0.3)
+    samples = _load(server, closed_loop, concurrency=3, seconds=1.0)
     assert len(samples) == len(server.requests) > 3
     assert all(s.code is grpc.StatusCode.OK and s.done > s.due for s in samples)
     [result] = pb.ClassifyResponse.FromString(samples[0].response).results
