@@ -17,24 +17,27 @@ SCRIPTS = sorted((ROOT / "training/scripts").glob("*.sh"))
 ON_CPU = {"PLATFORM": "CPU", "RECIPE": "smoke"}
 
 
-@pytest.mark.parametrize(
-    "leading", [("run_standalone_train.sh", "0"), ("run_standalone_train_gpu.sh",)]
-)
-def test_training_takes_one_step(tmp_path: Path, leading: tuple[str, ...]) -> None:
+def test_training_takes_one_step(tmp_path: Path) -> None:
     flags = ("--train_images", "64", "--max_epoch", "1", "--run_eval", "0")
-    finish(start_script(*leading, FASHION_MNIST, *flags, "--ckpt_path", tmp_path, **ON_CPU))
-    assert list(tmp_path.glob("2*/ckpt_0/0-1_1.ckpt"))
+    scripts = ("run_standalone_train.sh", "0"), ("run_standalone_train_gpu.sh",)
+    processes = [
+        start_script(
+            *leading, FASHION_MNIST, *flags, "--ckpt_path", tmp_path / leading[0], **ON_CPU
+        )
+        for leading in scripts
+    ]
+    for process, (script, *_) in zip(processes, scripts, strict=True):
+        finish(process)
+        assert list(tmp_path.glob(f"{script}/2*/ckpt_0/0-1_1.ckpt"))
 
 
-@pytest.mark.parametrize("gpu", [False, True])
-def test_evaluation_counts_the_images(tmp_path: Path, *, gpu: bool) -> None:
+def test_evaluation_counts_the_images(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "a.ckpt", labels=list(FASHION_MNIST_CLASSES))
-    flags = ("--eval_images", "50", "--report_path", tmp_path)
-    if gpu:
-        process = start_script("run_eval_gpu.sh", FASHION_MNIST, checkpoint, *flags, **ON_CPU)
-    else:
-        process = start_script("run_eval.sh", "0", FASHION_MNIST, checkpoint, "CPU", *flags)
-    assert re.search(r"after results=\[\[\d+\] \[\d+\] \[50\]\]", finish(process))
+    flags = ("--eval_images", "50", "--report_path")
+    gpu = ("run_eval_gpu.sh", FASHION_MNIST, checkpoint, *flags, tmp_path / "gpu")
+    ascend = ("run_eval.sh", "0", FASHION_MNIST, checkpoint, "CPU", *flags, tmp_path / "ascend")
+    for process in [start_script(*gpu, **ON_CPU), start_script(*ascend)]:
+        assert re.search(r"after results=\[\[\d+\] \[\d+\] \[50\]\]", finish(process))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

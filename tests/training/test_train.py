@@ -15,6 +15,7 @@ from tests.training.conftest import ROOT, start
 from tests.training.test_datasets import image_folder
 from training import checkpoints
 from training.config import FASHION_MNIST
+from training.train import main
 
 ASCEND_DRIVER = Path("/dev/davinci_manager")
 
@@ -23,7 +24,8 @@ class Finished:
     """A smoke run that has ended well: its folder and what it printed."""
 
     def __init__(self, ckpt_path: Path) -> None:
-        self.output = finish(start("training.train", "--recipe", "smoke", "--ckpt_path", ckpt_path))
+        arguments = ("--recipe", "smoke", "--train_images", "2560", "--ckpt_path", ckpt_path)
+        self.output = finish(start("training.train", *arguments))
         self.folder = ckpt_path / "latest"
         self.best = self.folder / "best_acc.ckpt"
 
@@ -41,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 def test_it_learns_and_says_so_in_the_upstreams_lines(run: Finished) -> None:
     top1 = re.findall(r"acc=(\d+\.\d\d)%\(TOP1\)", run.output)
-    assert float(top1[-1]) > 50
+    assert float(top1[-1]) > 30
     assert re.search(r"acc=\d+\.\d\d%\(TOP5\)", run.output)
     assert re.search(r"Inference Performance: \d+\.\d\d img/sec", run.output)
     assert "Warning" not in run.output
@@ -52,7 +54,7 @@ def test_every_epoch_has_a_line_and_the_picture_is_there(run: Finished) -> None:
     records = [json.loads(line) for line in lines]
     assert [record["epoch"] for record in records] == [1, 2]
     assert records[1]["loss"] < records[0]["loss"]
-    assert records[1]["top1"] > 0.5
+    assert records[1]["top1"] > 0.3
     assert records[0]["lr"] == pytest.approx(0.1)
     assert 0 <= records[1]["data_wait_share"] < 1
     assert np.asarray(Image.open(run.folder / "training.png")).std() > 1
@@ -70,32 +72,28 @@ def test_the_checkpoint_says_everything(run: Finished) -> None:
 
 
 def test_the_upstreams_file_names(run: Finished) -> None:
-    assert [path.name for path in (run.folder / "ckpt_0").glob("*.ckpt")] == ["0-2_100.ckpt"]
+    assert [path.name for path in (run.folder / "ckpt_0").glob("*.ckpt")] == ["0-2_40.ckpt"]
 
 
-def test_evaluation_finds_the_accuracy_again(run: Finished, tmp_path: Path) -> None:
-    arguments = ("--pretrained", run.best, "--data_dir", FASHION_MNIST, "--eval_images", "1000")
-    output = finish(start("training.eval", *arguments, "--report_path", tmp_path))
-    metrics = checkpoints.load(run.best).info.metrics
-    assert metrics is not None
-    assert f"acc={metrics.top1:.2%}(TOP1)" in output
-    assert re.search(r"before results=\[\[\d+\], \[\d+\], \[1000\]\]", output)
-    [report] = tmp_path.glob("*/best_acc.json")
-    found = json.loads(report.read_text())
-    assert sum(map(sum, found["confusion"])) == 1000
-    assert [c["images"] * c["top1"] for c in found["classes"]] == pytest.approx(
-        [row[i] for i, row in enumerate(found["confusion"])]
-    )
-    assert np.asarray(Image.open(report.with_suffix(".png"))).std() > 1
-
-
-def test_evaluating_a_folder_evaluates_each_checkpoint(run: Finished, tmp_path: Path) -> None:
+def test_evaluation_of_a_folder_finds_each_accuracy_again(run: Finished, tmp_path: Path) -> None:
     for name in ("first", "second"):
         for suffix in (".ckpt", ".json"):
             shutil.copy(run.best.with_suffix(suffix), tmp_path / f"{name}{suffix}")
-    arguments = ("--pretrained", tmp_path, "--eval_images", "100", "--report_path", tmp_path / "to")
-    assert finish(start("training.eval", *arguments)).count("(TOP1)") == 2
-    assert {path.stem for path in tmp_path.glob("to/*/*.png")} == {"first", "second"}
+    arguments = ("--pretrained", tmp_path, "--data_dir", FASHION_MNIST, "--eval_images", "1000")
+    output = finish(start("training.eval", *arguments, "--report_path", tmp_path / "to"))
+    metrics = checkpoints.load(run.best).info.metrics
+    assert metrics is not None
+    assert output.count(f"acc={metrics.top1:.2%}(TOP1)") == 2
+    assert len(re.findall(r"before results=\[\[\d+\], \[\d+\], \[1000\]\]", output)) == 2
+    reports = sorted(tmp_path.glob("to/*/*.json"))
+    assert [report.stem for report in reports] == ["first", "second"]
+    for report in reports:
+        found = json.loads(report.read_text())
+        assert sum(map(sum, found["confusion"])) == 1000
+        assert [c["images"] * c["top1"] for c in found["classes"]] == pytest.approx(
+            [row[i] for i, row in enumerate(found["confusion"])]
+        )
+        assert np.asarray(Image.open(report.with_suffix(".png"))).std() > 1
 
 
 def wait_for_line(process: subprocess.Popen[str], words: str) -> None:
@@ -135,11 +133,14 @@ def test_an_interrupt_leaves_a_good_checkpoint(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_explained_without_a_traceback(
-    tmp_path: Path, arguments: tuple[str, ...], code: int, words: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    code: int,
+    words: str,
 ) -> None:
-    output = finish(start("training.train", *arguments, "--ckpt_path", tmp_path), code)
-    assert words in output
-    assert "Traceback" not in output
+    assert main([*arguments, "--ckpt_path", str(tmp_path)]) == code
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.skipif(ASCEND_DRIVER.exists(), reason="this machine has an Ascend")
@@ -151,13 +152,17 @@ def test_a_missing_device_is_an_error_and_not_a_fall_back(tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
-def test_training_images_never_stand_in_for_test_images(tmp_path: Path) -> None:
+def test_training_images_never_stand_in_for_test_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images = image_folder(tmp_path / "imagenet/train", ["ant", "bee", "cat"])
     own = ("--num_classes", "3", "--per_batch_size", "3", "--train_images", "3")
-    arguments = ("--recipe", "smoke", *own, "--data_dir", images, "--ckpt_path", tmp_path / "out")
-    output = finish(start("training.train", *arguments), code=1)
-    assert "the test images would be the training images" in output
-    assert "--eval_data_dir, or --run_eval 0" in output
+    places = ("--data_dir", str(images), "--ckpt_path", str(tmp_path / "out"))
+    arguments = ("--recipe", "smoke", *own, *places)
+    assert main(arguments) == 1
+    told = capsys.readouterr().err
+    assert "the test images would be the training images" in told
+    assert "--eval_data_dir, or --run_eval 0" in told
     finish(start("training.train", *arguments, "--run_eval", "0"))
     assert not list(tmp_path.glob("out/*/best_acc.ckpt"))
 
