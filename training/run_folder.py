@@ -36,10 +36,11 @@ class RunFolder:
 
     @classmethod
     def create(cls, config: TrainConfig, now: float) -> "RunFolder":
-        """Name the folder of a new run after the local time; the master makes it."""
+        """Name a new run's folder after the local time; the master makes it, or raises OutputError."""
         path = config.ckpt_path / f"{datetime.fromtimestamp(now):%Y-%m-%d_%H-%M-%S}"
         if config.is_master:
-            path.mkdir(parents=True)
+            with writing(path):
+                path.mkdir(parents=True)
         return cls(path, config.rank, config.ckpt_suffix)
 
     @property

@@ -1,0 +1,23 @@
+"""Where a run would keep its files, and cannot."""
+
+from pathlib import Path
+
+import pytest
+
+from training.config import TrainConfig
+from training.errors import OutputError
+from training.run_folder import RunFolder
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    config = TrainConfig(recipe="smoke", ckpt_path=tmp_path / "file")
+    with pytest.raises(OutputError, match=r"cannot write .*/file/.*: Not a directory"):
+        RunFolder.create(config, now=0)
+
+
+def test_a_run_never_writes_into_the_folder_of_another(tmp_path: Path) -> None:
+    config = TrainConfig(recipe="smoke", ckpt_path=tmp_path)
+    RunFolder.create(config, now=0)
+    with pytest.raises(OutputError, match="File exists"):
+        RunFolder.create(config, now=0)
