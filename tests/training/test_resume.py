@@ -18,7 +18,8 @@ from training.resume import check_same_run, check_same_size, find_run, newest_ch
 from training.run_folder import RunFolder
 from training.train import main
 
-SHORT = ("--train_images", "1280", "--max_epoch", "4", "--T_max", "4", "--shift", "2")
+SMALL = ("--train_images", "640", "--per_batch_size", "32")
+SHORT = (*SMALL, "--max_epoch", "4", "--T_max", "4", "--shift", "2")
 OFTEN = ("--ckpt_interval", "7", "--log_interval", "1", "--run_eval", "0")
 SCALE = ("--is_dynamic_loss_scale", "1")
 
