@@ -36,7 +36,10 @@ class RunFolder:
 
     @classmethod
     def create(cls, config: TrainConfig, now: float) -> "RunFolder":
-        """Name a new run's folder after the local time; the master makes it, or raises OutputError."""
+        """Name the folder of a new run after the local time; the master makes it.
+
+        Raises OutputError where it cannot.
+        """
         path = config.ckpt_path / f"{datetime.fromtimestamp(now):%Y-%m-%d_%H-%M-%S}"
         if config.is_master:
             with writing(path):
