@@ -1,7 +1,7 @@
 """Settings of training and evaluation: flags > environment > resumed run > recipe > defaults.
 
-Names and defaults are those of the upstream resnext152_64x4d scripts, where it has them; but
-`platform` is CPU unless said otherwise, and `run_eval` is on.
+Names and defaults are those of the upstream resnext152_64x4d scripts, where it has them; what
+differs is in training/README.md, under Settings.
 """
 
 from pathlib import Path
