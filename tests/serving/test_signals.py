@@ -13,6 +13,6 @@ async def test_the_first_signal_asks_and_handlers_are_restored(signum: signal.Si
     with stop_on_signals() as stop:
         assert not stop.is_set()
         os.kill(os.getpid(), signum)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await stop.wait()
     assert signal.getsignal(signum) is former

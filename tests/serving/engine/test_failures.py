@@ -40,7 +40,7 @@ class FailingTogether(Gate):
 
     def __init__(self) -> None:
         super().__init__()
-        self.both = threading.Barrier(2, timeout=10)
+        self.both = threading.Barrier(2, timeout=60)
 
     def __call__(self, images: Pixels) -> None:
         super().__call__(images)

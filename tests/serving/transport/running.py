@@ -79,7 +79,7 @@ async def running(
     server.add_registered_method_handlers(SERVICE, methods)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", CHANNEL) as channel:
                 yield Running(server, port, channel)
