@@ -74,7 +74,7 @@ class ModelMetrics:
         self.answered = RateWindow()
         metrics.images_per_second.labels(**bound).set_function(self.answered.rate)
 
-    def reject(self, reason: Refusal, images: int) -> None:
+    def reject(self, reason: Refusal, images: float) -> None:
         """Count images that were refused at admission."""
         self.rejections[reason].inc(images)
         self.images["rejected"].inc(images)

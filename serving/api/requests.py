@@ -13,9 +13,6 @@ from serving.transport.call import Call
 
 # A response of more classes is built outside the event loop: each takes some microseconds.
 MANY_CLASSES = 2000
-# Of the time that a caller gives: gRPC rounds it up by as much as 1 %, it begins here only after
-# the request's way, and the answer has its own before it. The last moment would be too late.
-USABLE = 0.98
 
 
 class Requests:
@@ -44,14 +41,13 @@ class Requests:
 
         Which model it asks is in the request: nothing is known where there are several.
         """
-        if model := self.repository.only():
+        if model := self.repository.only:
             model.check(self.deadline(call))
 
     def deadline(self, call: Call) -> float:
         """Return when a call must be answered, on the monotonic clock."""
         remaining = call.time_remaining()
-        left = self._default_timeout_s if remaining is None else USABLE * remaining
-        return time.monotonic() + left
+        return time.monotonic() + (self._default_timeout_s if remaining is None else remaining)
 
 
 def is_large(request: pb.ClassifyRequest, model: Model) -> bool:

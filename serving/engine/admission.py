@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from serving.engine.device import Device, State
 from serving.engine.forecast import Forecast, Outlook
-from serving.engine.job import Call, ImageJob
+from serving.engine.job import Call, ImageJob, due
 from serving.engine.latency import Clock
 from serving.engine.pixel_pool import PixelPool
 from serving.engine.sources import Size, Source
@@ -20,6 +20,8 @@ from serving.errors import (
 from serving.metrics import ModelMetrics, Refusal
 
 LONGEST_RETRY_MS = 10_000
+# How much of the mean number of images per request the latest request is.
+LATEST = 0.05
 
 
 class Limits(NamedTuple):
@@ -66,6 +68,7 @@ class Admission:
         self._forecast, self._devices = forecast, devices
         self._sweep, self._metrics, self._clock = sweep, metrics, clock
         self.nbytes = self._pixels = 0
+        self._images_per_request = 1.0
         self._lock = threading.Lock()
 
     def admit(self, sources: Sequence[Source], nbytes: int, call: Call) -> list[ImageJob]:
@@ -80,19 +83,24 @@ class Admission:
             UnavailableError: no device answers.
         """
         with self._lock:
-            self._check_room(Limits(len(sources), nbytes, 0))
-            outlook = self._foresee(call.deadline, len(sources))
+            images = len(sources)
+            self._images_per_request += LATEST * (images - self._images_per_request)
+            self._check_room(Limits(images, nbytes, 0), images)
+            outlook = self._foresee(call.due, images)
             sizes = [source.size(self._max_image_pixels) for source in sources]
-            self._check_room(_sum(sizes))
+            self._check_room(_sum(sizes), images)
             jobs = self._jobs(sources, sizes, call, outlook)
             self._acquire(jobs)
         return jobs
 
     def check(self, deadline: float) -> None:
-        """Raise what `admit` raises for a single image that costs nothing."""
+        """Raise what `admit` raises for a single image that costs nothing.
+
+        It is counted as so many images as requests lately had.
+        """
         with self._lock:
-            self._check_room(Limits(1, 0, 0))
-            self._foresee(deadline, 1)
+            self._check_room(Limits(1, 0, 0), self._images_per_request)
+            self._foresee(due(self._clock(), deadline), self._images_per_request)
 
     def release(self, jobs: Iterable[ImageJob]) -> None:
         """Give back what jobs took."""
@@ -106,14 +114,12 @@ class Admission:
         before_s, now = 0.0, self._clock()
         for index, (source, size) in enumerate(zip(sources, sizes, strict=True)):
             decode_s = self._forecast.decode_s(size)
-            if why := self._lateness(outlook, call.deadline, len(jobs), before_s, decode_s):
+            if why := self._lateness(outlook, call.due, len(jobs), before_s, decode_s):
                 self._metrics.reject("deadline", 1)
                 call.answer(index, DeadlineExceededError(why))
             else:
                 wait_s = self._wait_s(outlook, len(jobs))
-                jobs.append(
-                    ImageJob(source, size, call, index, call.deadline, now, decode_s, wait_s)
-                )
+                jobs.append(ImageJob(source, size, call, index, call.due, now, decode_s, wait_s))
                 before_s += decode_s
         return jobs
 
@@ -127,7 +133,7 @@ class Admission:
             self.nbytes -= job.size.nbytes
             self._pixels -= job.size.pixels
 
-    def _foresee(self, deadline: float, images: int) -> Outlook | None:
+    def _foresee(self, deadline: float, images: float) -> Outlook | None:
         """Return what is ahead of a request; None where no device runs and so nothing is known."""
         serving = [device for device in self._devices if device.state is State.SERVING]
         outlook = self._forecast.outlook(deadline, serving) if serving else None
@@ -164,14 +170,14 @@ class Admission:
             self.nbytes += job.size.nbytes
             self._pixels += job.size.pixels
 
-    def _check_room(self, request: Limits) -> None:
+    def _check_room(self, request: Limits, images: float) -> None:
         if all(device.state is State.BROKEN for device in self._devices):
-            self._metrics.reject("not_ready", request.images)
+            self._metrics.reject("not_ready", images)
             raise UnavailableError("the model's devices are lost; they are being opened anew")
         if self._lacking(request):
             self._give_back(self._sweep())
         if lacking := self._lacking(request):
-            self._refuse(lacking, request)
+            self._refuse(lacking, request, images)
 
     def _lacking(self, request: Limits) -> str | None:
         limits = self._limits
@@ -181,10 +187,10 @@ class Admission:
             return "nbytes"
         return "pixels" if self._pixels + request.pixels > limits.pixels else None
 
-    def _refuse(self, name: str, request: Limits) -> None:
+    def _refuse(self, name: str, request: Limits, images: float) -> None:
         reason, unit = LIMITS[name]
         limit, needed = getattr(self._limits, name), getattr(request, name)
-        self._metrics.reject(reason, request.images)
+        self._metrics.reject(reason, images)
         if needed > limit:
             raise InvalidRequestError(
                 f"the request needs {needed} {unit}, this server has {limit}; send less at once"

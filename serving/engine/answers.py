@@ -85,7 +85,7 @@ class Answers:
             timing = job.timing(run.started, run.finished, len(jobs))
             if job.call.answer(job.index, Prediction(row, timing)):
                 answered += 1
-                in_time += now < job.deadline
+                in_time += now < job.call.deadline
                 for stage, histogram in self._metrics.stages.items():
                     histogram.observe(getattr(timing, stage))
         self._metrics.images["ok"].inc(answered)

@@ -3,9 +3,9 @@
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from statistics import mean
+from statistics import median
 
 from serving.backends import Backend, Instance
 from serving.engine.batcher import Batch, Batcher
@@ -18,8 +18,9 @@ from serving.errors import OutOfDeviceMemoryError
 
 logger = logging.getLogger(__name__)
 
-# A warm-up times all buckets in turn for about so long, and at most so often.
-TIMED_S, TIMED_ROUNDS = 1.0, 5
+# A warm-up runs all buckets in turn for about so long, at most so often. First runs may compile or
+# allocate: they are not counted, unless they took so long that they shall not be repeated.
+TIMED_S, MOST_ROUNDS, PATIENCE_S = 1.0, 40, 10.0
 LONGEST_WAIT_S = 30.0
 FIRST_WAIT_S = 0.5
 # A device that is lost again before it ran for so long is not opened anew at once.
@@ -79,16 +80,19 @@ class Device:
     def warm_up(self) -> None:
         """Run every bucket, so that no caller pays for a first run, and learn how long it takes.
 
-        They take turns, and means are compared: on a busy machine the shortest of several runs of a
-        small batch is one that nothing interrupted, but a large one is always interrupted.
+        They take turns, so that a moment at which the machine is busy does not slow down one alone.
         """
-        started = self._clock()
-        rounds: list[list[float]] = []
-        while len(rounds) < TIMED_ROUNDS and self._clock() < started + TIMED_S:
-            rounds.append([self.runner.warm(bucket) for bucket in self._buckets.usable])
-        timed = rounds[1:] or rounds  # a first run allocates
-        for bucket, seconds in zip(self._buckets.usable, zip(*timed, strict=True), strict=True):
-            self._latency.seed(bucket, mean(seconds))
+        sizes = self._buckets.usable  # another device may retire one meanwhile
+        started, rounds = self._clock(), [self._round(sizes)]
+        while self._clock() < started + (TIMED_S if rounds[1:] else PATIENCE_S):
+            rounds.append(self._round(sizes))
+            if len(rounds) == MOST_ROUNDS:
+                break
+        for bucket, seconds in zip(sizes, zip(*rounds[1:] or rounds, strict=True), strict=True):
+            self._latency.seed(bucket, median(seconds))
+
+    def _round(self, sizes: Sequence[int]) -> list[float]:
+        return [self.runner.warm(bucket) for bucket in sizes]
 
     def start(self) -> None:
         """Begin to take batches."""

@@ -12,6 +12,10 @@ from serving.errors import ServingError
 
 logger = logging.getLogger(__name__)
 
+# Of the time that a caller gives: gRPC rounds it up by as much as 1 %, it begins here only after
+# the request's way, and the answer has its own before it. The last moment would be too late.
+USABLE = 0.98
+
 
 class Timing(NamedTuple):
     """Where an image's time went, in seconds, and how many images ran in its batch."""
@@ -43,17 +47,18 @@ class Call:
     Args:
         images: how many.
         arrived: when it came; times are those of one monotonic clock, in seconds.
-        deadline: when it is over in any case.
+        deadline: when it is over in any case; its images are to be answered by `due`, before.
         on_end: gets the call when all images have their answer, or the deadline passes.
     """
 
-    __slots__ = ("_on_end", "answers", "arrived", "deadline", "is_over", "pending", "timer")
+    __slots__ = ("_on_end", "answers", "arrived", "deadline", "due", "is_over", "pending", "timer")
 
     def __init__(
         self, images: int, arrived: float, deadline: float, on_end: "Callable[[Call], None]"
     ) -> None:
         self.answers: list[Answer | None] = [None] * images
         self.pending, self.arrived, self.deadline = images, arrived, deadline
+        self.due = due(arrived, deadline)
         self.is_over = False
         self._on_end: Callable[[Call], None] = on_end
         self.timer: asyncio.TimerHandle | None = None
@@ -86,6 +91,11 @@ class Call:
             self.timer.cancel()
         missing, self.pending = self.pending, 0
         return missing
+
+
+def due(arrived: float, deadline: float) -> float:
+    """Return when an image must be answered so that the answer comes by the deadline."""
+    return arrived + USABLE * (deadline - arrived)
 
 
 @dataclass(slots=True, eq=False)

@@ -17,6 +17,8 @@ class ModelRepository:
     def __init__(self) -> None:
         self._models: dict[str, dict[str, Model]] = {}
         self._newest: dict[str, Model] = {}
+        # The model where no other is loaded; any thread may read it.
+        self.only: Model | None = None
 
     def add(self, model: Model) -> None:
         """Add a model that answers; raise `StartupError` where its name and version are taken."""
@@ -26,6 +28,7 @@ class ModelRepository:
                 f"{held.bundle.path} and {model.bundle.path} are both {model.name}/{model.version};"
                 f" name one of them, or export one under another version"
             )
+        self.only = None if self._newest else model
         versions[model.version] = model
         self._newest[model.name] = versions[max(versions, key=_age)]
 
@@ -33,11 +36,6 @@ class ModelRepository:
         """Return every model, sorted by name, then version."""
         versions = (self._models[name] for name in sorted(self._models))
         return [held[version] for held in versions for version in sorted(held, key=_age)]
-
-    def only(self) -> Model | None:
-        """Return the model where no other is loaded."""
-        versions = [version for held in self._models.values() for version in held.values()]
-        return versions[0] if len(versions) == 1 else None
 
     def ready(self) -> dict[str, bool]:
         """Return of each name whether a version of it answers."""

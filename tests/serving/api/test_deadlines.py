@@ -2,19 +2,13 @@
 
 import asyncio
 import gc
-import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import grpc
 import pytest
 
 from protos import classifier_pb2 as pb
-from serving.api.requests import Requests
-from serving.engine.repository import ModelRepository
 from serving.errors import ServingError
-from serving.transport.call import Call
 from tests.serving.api.conftest import calling
 from tests.serving.api.messages import flat
 from tests.support.objects import alive
@@ -47,15 +41,6 @@ async def test_a_request_without_a_deadline_gets_the_default(tiny: Path) -> None
         assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         response = await stub.Classify(request(1, 2))
     assert {result.status.code for result in response.results} == {4}
-
-
-@pytest.mark.parametrize(("remaining", "left"), [(10.0, 9.8), (None, 30.0)])
-def test_of_a_callers_time_the_ways_are_taken_off(remaining: float | None, left: float) -> None:
-    requests = Requests(ModelRepository(), max_images=1, default_timeout_s=30.0)
-    call = SimpleNamespace(time_remaining=lambda: remaining)
-    before = time.monotonic()
-    deadline = requests.deadline(cast("Call", call))
-    assert before + left <= deadline <= time.monotonic() + left
 
 
 async def test_a_cancelled_call_never_runs(tiny: Path) -> None:

@@ -43,10 +43,10 @@ def test_an_empty_name_among_several_is_refused_with_their_names() -> None:
 
 def test_only_one_model_is_the_only_one() -> None:
     one = holding(("net", "1"))
-    assert one.only() is one.get("net", "1")
-    assert holding().only() is None
-    assert holding(("net", "1"), ("net", "2")).only() is None
-    assert holding(("net", "1"), ("cat", "1")).only() is None
+    assert one.only is one.get("net", "1")
+    assert holding().only is None
+    assert holding(("net", "1"), ("net", "2")).only is None
+    assert holding(("net", "1"), ("cat", "1")).only is None
 
 
 def test_an_unknown_name_is_told_what_is_there() -> None:

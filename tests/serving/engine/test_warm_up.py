@@ -1,0 +1,82 @@
+"""What a device learns before it serves, on a virtual clock."""
+
+from collections.abc import Callable
+
+import pytest
+
+from export.contract.transform import Pixels
+from serving.backends import Instance
+from serving.backends.fake import FakeBackend
+from serving.engine.batcher import Batcher
+from serving.engine.buckets import Buckets
+from serving.engine.device import MOST_ROUNDS, Device
+from serving.engine.latency import BatchLatency
+from serving.engine.pixel_pool import PixelPool
+from tests.serving.engine.test_runner import Nowhere
+from tests.support.bundles import LABELS, SIDE
+from tests.support.serving import VirtualClock
+
+Times = Callable[[int, int], float]
+
+
+class Warming:
+    """Warms a device whose run of a batch size takes `times(size, round)` seconds."""
+
+    def __init__(self, times: Times, on_run: Callable[[Buckets], object] = lambda _: None) -> None:
+        self.clock, self._times, self._on_run = VirtualClock(), times, on_run
+        self.latency = BatchLatency(self.clock)
+        self.buckets = Buckets([1, 4], self.latency)
+        self.backend = FakeBackend(len(LABELS), SIDE, self._pass)
+        batcher = Batcher(
+            buckets=self.buckets,
+            latency=self.latency,
+            devices=lambda: 1,
+            clock=self.clock,
+            on_dead=lambda _: None,
+        )
+        Device(
+            Instance(self.backend, lambda _: self.backend),
+            buckets=self.buckets,
+            latency=self.latency,
+            pool=PixelPool(4, SIDE, SIDE),
+            batcher=batcher,
+            sink=Nowhere(),
+            clock=self.clock,
+            on_state=lambda _: None,
+        ).warm_up()
+
+    @property
+    def learnt(self) -> tuple[float, float]:
+        return self.latency.usual(1), self.latency.usual(4)
+
+    def _pass(self, images: Pixels) -> None:
+        self.clock.now += self._times(len(images), (len(self.backend.batches) - 1) // 2)
+        self._on_run(self.buckets)
+
+
+def test_the_first_runs_are_not_counted() -> None:
+    warming = Warming(lambda size, turn: 0.1 * size if turn else 3.0)
+    assert warming.learnt == pytest.approx((0.1, 0.4))
+
+
+def test_first_runs_that_took_long_are_not_repeated() -> None:
+    warming = Warming(lambda size, _: 5.0 * size)
+    assert warming.learnt == (5.0, 20.0)
+    assert warming.backend.batches == [(1, 1), (4, 4)]
+
+
+def test_sizes_take_turns_and_a_busy_moment_is_outvoted() -> None:
+    warming = Warming(lambda size, turn: 0.3 if (size, turn) == (1, 2) else 0.02 * size)
+    assert warming.learnt == pytest.approx((0.02, 0.08))
+    assert warming.backend.batches[:4] == [(1, 1), (4, 4), (1, 1), (4, 4)]
+    assert 1.0 <= warming.clock.now - 100.0 < 1.2
+
+
+def test_a_fast_device_is_not_asked_for_ever() -> None:
+    assert len(Warming(lambda *_: 1e-6).backend.batches) == 2 * MOST_ROUNDS
+
+
+def test_another_device_may_retire_a_size_meanwhile() -> None:
+    warming = Warming(lambda size, _: 0.1 * size, lambda buckets: buckets.retire(4))
+    assert warming.learnt == pytest.approx((0.1, 0.4))
+    assert warming.buckets.usable == (1,)
