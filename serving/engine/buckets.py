@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from serving.engine.latency import BatchLatency
 
-# Sizes that run almost as many images per second as the best are as good: a larger batch saves
-# hand-overs, which a warm-up does not see.
-AS_GOOD = 0.95
+# Sizes that run about as many images per second as the best are as good: a larger batch saves
+# hand-overs, which a warm-up does not see, and a busy machine's warm-up is off by some percent.
+AS_GOOD = 0.9
 
 
 class Buckets:

@@ -201,9 +201,9 @@ async def test_the_objective_bounds_the_batch() -> None:
     ("seconds", "images"),
     [
         ([1.0, 1.1, 1.3, 1.7], 8),  # a GPU: the larger, the faster
-        ([1.0, 1.9, 3.6, 7.5], 8),  # 8 are hardly slower than 4
-        ([1.0, 1.9, 3.6, 7.6], 4),  # and here they are
-        ([1.0, 2.2, 4.4, 8.8], 1),
+        ([1.0, 1.9, 3.6, 7.9], 8),  # 8 are hardly slower than 4
+        ([1.0, 1.9, 3.6, 8.1], 4),  # and here they are
+        ([1.0, 2.3, 4.6, 9.2], 1),
     ],
 )
 async def test_a_batch_grows_only_while_the_device_does_not_become_slower(
