@@ -9,8 +9,8 @@ from serving.engine.runner import BatchRun
 from serving.errors import DeadlineExceededError, ServingError
 from serving.metrics import ModelMetrics
 
-# A client whose deadline passes sends a cancel. It may come before the deadline that is known here,
-# which began later by the request's way.
+# A client whose deadline passes sends a cancel. It comes before the deadline that is known here,
+# which began later by the request's way and which gRPC rounds up by as much as 1 %.
 EARLY_S = 0.01
 EARLY_SHARE = 0.01
 
