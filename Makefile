@@ -70,7 +70,7 @@ classify: $(VENV)/.serving ## Classify images with the running server (IMAGE=, G
 	$(PY) -m clients classify $(IMAGE) --address localhost:$(GRPC_PORT)
 
 test: $(VENV)/.dev $(FASHION_MNIST) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, import rules and generated files
 	$(VENV)/bin/ruff check .

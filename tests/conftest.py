@@ -18,6 +18,10 @@ def pytest_runtest_makereport(
     """Where CI is set only an accelerator may be missing: any other skip is a failure."""
     report = yield
     missing_accelerator = any(item.get_closest_marker(name) for name in ACCELERATORS)
+    # Workers send reports as UTF-8, which has no lone surrogates.
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
     if report.skipped and os.environ.get("CI") and not missing_accelerator:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped: {report.longrepr}"

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any, Self
 
 import grpc
@@ -31,8 +32,7 @@ class Wire:
 
     def __init__(self, address: str) -> None:
         self._channel = cygrpc.Channel(address.encode(), OPTIONS, None)
-        self._outstanding = threading.Semaphore(0)
-        self._is_open = True
+        self._due = SimpleQueue[int]()  # a 1 for each event that will come, and a 0 at the end
         self._reader = threading.Thread(target=self._read, name="wire", daemon=True)
         self._reader.start()
 
@@ -40,8 +40,7 @@ class Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._is_open = False
-        self._outstanding.release()
+        self._due.put(0)
         self._channel.close(cygrpc.StatusCode.cancelled, "the load tester is done")
         self._reader.join()
 
@@ -65,10 +64,10 @@ class Wire:
         call = self._channel.integrated_call(
             0, METHOD, None, deadline, (), None, ((operations, tag),), None, None
         )
-        self._outstanding.release()
+        self._due.put(1)
         return lambda: call.cancel(cygrpc.StatusCode.cancelled, "the caller leaves")
 
     def _read(self) -> None:
-        while self._outstanding.acquire() and self._is_open:
+        while self._due.get():
             event = self._channel.next_call_event()
             event.tag(event)

@@ -111,6 +111,8 @@ def top_classes(probabilities: Probabilities, top_k: int, labels: list[str]) -> 
 
 def _candidates(probabilities: Probabilities, top_k: int) -> NDArray[np.intp]:
     """Return, in label order, the classes that are no less probable than the `top_k`-th."""
+    if top_k == 1:
+        return np.array([probabilities.argmax()])
     if not 0 < top_k < len(probabilities):
         return np.arange(len(probabilities))
     parted = probabilities.copy()
