@@ -71,16 +71,15 @@ class ServerRecord(Record):
 def summarize(load: str, rounds: list[Round]) -> Row:
     """Return the medians under one load."""
     pairs = [measured.pairs[load] for measured in rounds]
-    lone = median(measured.lone.batch_ms for measured in rounds)
-    p50 = median(pair.server.p50_ms for pair in pairs)
+    lone = [measured.lone.batch_ms for measured in rounds]
     return Row(
         load=load,
         floor_images_per_second=median(pair.floor.images_per_second for pair in pairs),
         images_per_second=median(pair.server.images_per_second for pair in pairs),
         ratio=median(pair.ratio for pair in pairs),
-        p50_ms=p50,
+        p50_ms=median(pair.server.p50_ms for pair in pairs),
         p99_ms=median(pair.server.p99_ms for pair in pairs),
-        p50_over_bare=p50 / lone,
+        p50_over_bare=median(p.server.p50_ms / bare for p, bare in zip(pairs, lone, strict=True)),
         cpu_ms_beyond_floor=median(pair.server.cpu_ms - pair.floor.cpu_ms for pair in pairs),
         memory_mib=median(pair.server.memory_mib for pair in pairs),
     )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from training.datasets import Dataset
 from training.metrics import Evaluation, Metrics
+from training.writing import writing
 
 LABELLED = 30  # more names than this cannot be read on the axes
 
@@ -63,11 +64,16 @@ class EvaluationReport(BaseModel):
         )
 
     def write(self, folder: Path, stem: str) -> Path:
-        """Write <stem>.json and, drawn, <stem>.png; return the picture's path."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{stem}.json").write_text(self.model_dump_json(indent=1) + "\n")
+        """Write <stem>.json and, drawn, <stem>.png; return the picture's path.
+
+        Raises OutputError where it cannot.
+        """
+        drawn = _draw(np.array(self.confusion), [c.name for c in self.classes])
         picture = folder / f"{stem}.png"
-        _draw(np.array(self.confusion), [c.name for c in self.classes]).savefig(picture, dpi=100)
+        with writing(picture):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{stem}.json").write_text(self.model_dump_json(indent=1) + "\n")
+            drawn.savefig(picture, dpi=100)
         return picture
 
 

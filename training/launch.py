@@ -15,6 +15,7 @@ import psutil
 
 from training.config import CommonConfig
 from training.errors import DeviceError
+from training.writing import writing
 
 # By any of these a process knows that a launcher (msrun, Open MPI, a rank table) started it.
 LAUNCHERS = ("MS_ROLE", "OMPI_COMM_WORLD_RANK", "RANK_ID")
@@ -32,13 +33,15 @@ def needed(config: CommonConfig) -> bool:
 def launch(config: CommonConfig, command: Sequence[str]) -> None:
     """Run the command, python and its arguments, in group_size processes; print the master's log.
 
-    All logs are in <output_path>/workers/<time>. Raises DeviceError once a process has failed, and
-    after SIGINT or SIGTERM KeyboardInterrupt, once the processes have saved and ended.
+    All logs are in <output_path>/workers/<time>. Raises OutputError where they cannot be,
+    DeviceError once a process has failed, and after SIGINT or SIGTERM KeyboardInterrupt, once the
+    processes have saved and ended.
     """
     if config.group_size == 1:
         raise DeviceError("is_distributed=1 needs group_size, the number of processes to start")
     logs = config.output_path / "workers" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    logs.mkdir(parents=True)
+    with writing(logs):
+        logs.mkdir(parents=True)
     log.info(f"{config.group_size} processes, logs in {logs}")
     if _wait([*_msrun(config, logs), *command]):
         raise DeviceError(f"a process has failed and the others were ended; their logs: {logs}")

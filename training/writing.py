@@ -15,7 +15,8 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(
             f"cannot write {path}: {error.strerror or error}; make room there, or say where there "
-            f"is some, --ckpt_path; earlier checkpoints are as they were"
+            f"is some, --ckpt_path in training, --report_path in evaluation; "
+            f"earlier checkpoints are as they were"
         ) from error
 
 

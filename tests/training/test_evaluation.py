@@ -11,7 +11,8 @@ from tests.training.test_datasets import image_folder
 from training.config import TrainConfig
 from training.data import normalize
 from training.datasets import Dataset, open_dataset
-from training.errors import BrokenImageError
+from training.errors import BrokenImageError, OutputError
+from training.eval_report import ClassAccuracy, EvaluationReport
 from training.evaluation import Evaluator
 from training.metrics import Evaluation, Metrics, Tally
 
@@ -41,6 +42,20 @@ def test_the_lines_are_the_upstreams() -> None:
         "after allreduce eval: top1_correct=39666, tot=49984,acc=79.36%(TOP1)",
         "after allreduce eval: top5_correct=46445, tot=49984,acc=92.92%(TOP5)",
     ]
+
+
+def test_a_report_that_cannot_be_written_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    report = EvaluationReport(
+        checkpoint="best_acc.ckpt",
+        data="images",
+        metrics=Metrics(top1=1.0, top5=1.0, images=1, images_per_second=1.0),
+        images_per_second=1.0,
+        classes=[ClassAccuracy(name="boot", images=1, top1=1.0, top5=1.0)],
+        confusion=[[1]],
+    )
+    with pytest.raises(OutputError, match=r"cannot write .*/best_acc.png: .*--report_path"):
+        report.write(tmp_path / "file", "best_acc")
 
 
 @pytest.mark.parametrize("batch_size", [10, 4])
