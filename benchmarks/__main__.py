@@ -1,15 +1,13 @@
 """`python -m benchmarks`: a server against the bare loop on the same machine."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 from pydantic import Field, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 from rich.console import Console
 
+from benchmarks.bare_loop import BareLoop, bare_loop
 from benchmarks.comparison import HEADER, Pair, Round, ServerRecord, summarize
-from benchmarks.floor import FLOORS, Floor
 from benchmarks.records import RESULTS, circumstances, markdown, show
 from benchmarks.server import Load, Server, serving
 from export.contract.bundle import Bundle
@@ -44,13 +42,15 @@ class Bench(BaseSettings):
         bundle = Bundle.open(self.model)
         started = circumstances("benchmarks")
         status = Console(stderr=True).status("Choosing the floor's batch size")
-        with status, serving(self.model) as server:
-            trial = self._floor(*sorted({b for f in bundle.manifest.files for b in f.buckets}))
+        loop = bare_loop(self.model, self.images)
+        with status, serving(self.model) as server, loop as bare:
+            buckets = sorted({b for f in bundle.manifest.files for b in f.buckets})
+            trial = [bare.measure(bucket, self.duration_s) for bucket in buckets]
             best = max(trial, key=lambda floor: floor.images_per_second).bucket
             rounds = []
             for number in range(self.rounds):
                 status.update(f"Round {number + 1} of {self.rounds}")
-                rounds.append(self._round(server, best))
+                rounds.append(self._round(server, bare, best))
         return ServerRecord(
             **started.model_dump(),
             model=f"{bundle.manifest.name}/{bundle.manifest.version}",
@@ -62,11 +62,11 @@ class Bench(BaseSettings):
             rounds=rounds,
         )
 
-    def _round(self, server: Server, bucket: int) -> Round:
-        [lone] = self._floor(1, instances=1)
+    def _round(self, server: Server, bare: BareLoop, bucket: int) -> Round:
+        lone = bare.measure(1, self.duration_s, instances=1)
         pairs = {}
         for concurrency in self.concurrency:
-            [floor] = self._floor(bucket)
+            floor = bare.measure(bucket, self.duration_s)
             load = self._load(server, "--concurrency", concurrency)
             pairs[f"{concurrency} in flight"] = Pair(floor=floor, server=load)
         best = max(pairs.values(), key=lambda pair: pair.server.images_per_second)
@@ -77,14 +77,6 @@ class Bench(BaseSettings):
 
     def _load(self, server: Server, flag: str, value: float) -> Load:
         return server.load(self.images, self.duration_s, flag, str(value))
-
-    def _floor(self, *buckets: int, instances: int | None = None) -> list[Floor]:
-        command = [sys.executable, "-m", "benchmarks.floor", "--model", str(self.model)]
-        command += ["--images", self.images, "--duration-s", str(self.duration_s)]
-        command += ["--buckets", ",".join(map(str, buckets))]
-        command += ["--instances", str(instances)] if instances else []
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE)  # noqa: S603
-        return FLOORS.validate_json(done.stdout)
 
 
 if __name__ == "__main__":

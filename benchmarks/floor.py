@@ -1,5 +1,6 @@
 """`python -m benchmarks.floor`: decode and infer on the server's settings, without the server."""
 
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, TypeAdapter
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from clients.files import find_images
@@ -30,7 +31,12 @@ class Floor(BaseModel):
     cpu_ms: float = Field(description="CPU time per image, of the whole process")
 
 
-FLOORS = TypeAdapter(list[Floor])
+class Turn(BaseModel):
+    """What is to be measured."""
+
+    bucket: PositiveInt
+    seconds: PositiveFloat
+    instances: PositiveInt | None = Field(description="how many run at once; None for all")
 
 
 class Batches(NamedTuple):
@@ -42,7 +48,7 @@ class Batches(NamedTuple):
 
 
 class FloorConfig(BaseSettings):
-    """Print as JSON how fast a bare loop is with each batch size."""
+    """Read turns from stdin, JSON by lines, and print how fast the bare loop was in each."""
 
     model_config = SettingsConfigDict(
         env_prefix="BENCH_FLOOR_",
@@ -54,17 +60,17 @@ class FloorConfig(BaseSettings):
 
     model: Path = Field(description="bundle directory")
     images: str = Field(description="file, folder or glob")
-    buckets: list[PositiveInt] = Field(description="batch sizes, by commas")
-    instances: PositiveInt | None = Field(None, description="batches at once; unset: as served")
-    duration_s: PositiveFloat = Field(description="length of each run, in seconds")
 
     def cli_cmd(self) -> None:
-        """Load the model, run every batch size once, measure each."""
+        """Load the model, then take turns until there is no more."""
         bundle = Bundle.open(self.model)
-        backends = _load(bundle, self.instances)
+        backends = _load(bundle)
         files = [path.read_bytes() for path in find_images([self.images])]
-        loops = [Loop(backends, bundle.manifest.transform, files, b) for b in self.buckets]
-        print(FLOORS.dump_json([loop.measure(self.duration_s) for loop in loops]).decode())
+        for line in sys.stdin:
+            turn = Turn.model_validate_json(line)
+            running = backends[: turn.instances]
+            loop = Loop(running, bundle.manifest.transform, files, turn.bucket)
+            print(loop.measure(turn.seconds).model_dump_json(), flush=True)
 
 
 class Loop:
@@ -105,7 +111,7 @@ class Loop:
         return Batches(self._bucket * len(times), now - started, times)
 
 
-def _load(bundle: Bundle, instances: int | None) -> list[Backend]:
+def _load(bundle: Bundle) -> list[Backend]:
     config = ServingConfig(model=[bundle.path])
     device = Device.parse(config.device)
     return load(
@@ -113,7 +119,7 @@ def _load(bundle: Bundle, instances: int | None) -> list[Backend]:
         bundle.manifest,
         choose_file(bundle.manifest, device, config.precision),
         device=device,
-        instances=instances or count_instances(config, device),
+        instances=count_instances(config, device),
         settings=config.runtime_settings,
     )
 
