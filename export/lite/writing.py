@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -13,11 +12,11 @@ from export.contract.bundle import Bundle, sha256
 from export.contract.manifest import Conversion, ModelFile, Precision, PrecisionMode
 from export.errors import ExportError
 from export.lite import ascend
+from export.lite.canonical import sort_primitives
 from export.lite.config import ConvertConfig
 from export.original import TOLERANCES
 
 CONVERTER = Path(__file__).with_name("converter.py").resolve()
-CONVERTED = Path("converted")
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +39,8 @@ def write(bundle: Bundle, source: ModelFile, root: Path, config: ConvertConfig) 
         here = Path(scratch)
         settings = _settings(bundle, gears, mode, config, here)
         version = _run(config.lite_python or Path(sys.executable), bundle, source, here, settings)
-        shutil.move(here / CONVERTED.with_suffix(".mindir"), path)
+        sort_primitives(here / "converted.mindir")
+        shutil.move(here / "converted.mindir", path)
     return ModelFile(
         path=path.name,
         format="mindir-lite",
@@ -87,19 +87,12 @@ def _run(
     python: Path, bundle: Bundle, source: ModelFile, here: Path, settings: dict[str, object]
 ) -> str:
     """Run the converter in its interpreter; return the version of MindSpore Lite."""
-    # Names and environment of our own: the order of what it writes depends on how long they are.
-    for part in source.parts:
-        (here / Path(part.path).name).symlink_to((bundle.path / part.path).resolve())
-    settings = {"model": Path(source.path).name, "output": str(CONVERTED), **settings}
+    model = (bundle.path / source.path).resolve()
+    settings = {"model": str(model), "output": str(here / "converted"), **settings}
     command = [str(python.absolute()), str(CONVERTER), json.dumps(settings)]
     try:
         done = subprocess.run(  # noqa: S603 - the interpreter that the operator names
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=here,
-            env=_environment(settings),
+            command, capture_output=True, text=True, check=False, cwd=here
         )
     except OSError as error:
         raise ExportError(f"{python} cannot be run: {error}; see --lite-python") from error
@@ -110,10 +103,3 @@ def _run(
             f"{done.returncode}): {done.stderr.strip().rpartition(chr(10))[2]}"
         )
     return done.stdout
-
-
-def _environment(settings: dict[str, object]) -> dict[str, str]:
-    """Return what the library needs to be found; with CANN for an NPU, that is not known."""
-    if "config_file" in settings:
-        return dict(os.environ)
-    return {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
