@@ -52,7 +52,7 @@ class Classifier:
 
     @direct(_admits)
     def Classify(self, request: pb.ClassifyRequest, call: Call) -> None:  # noqa: N802
-        """Classify the images of one request: admitted at once, answered on the event loop."""
+        """Classify the images of one request: admitted and answered on gRPC's thread."""
         try:
             self._submit(request, call)
         except Exception as error:  # noqa: BLE001 - told to the caller
@@ -95,7 +95,7 @@ class Classifier:
             except Exception as error:  # noqa: BLE001 - told to the caller
                 self._fail(call, error)
 
-        images = model.submit(to_sources(request), deadline, ended, call.request_bytes)
+        images = model.submit(to_sources(request), deadline, ended, call.post, call.request_bytes)
         call.on_leave = partial(model.leave, images)
         if call.time_remaining() is None:  # else gRPC ends the call
             model.end_in_time(images)

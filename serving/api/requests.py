@@ -11,7 +11,7 @@ from serving.engine.repository import ModelRepository
 from serving.errors import InternalError, ServingError
 from serving.transport.call import Call
 
-# A response of more classes is built outside the event loop: each takes some microseconds.
+# A response of more classes is built in a thread of its own: each takes some microseconds.
 MANY_CLASSES = 2000
 
 
@@ -51,7 +51,7 @@ class Requests:
 
 
 def is_large(request: pb.ClassifyRequest, model: Model) -> bool:
-    """Whether the response is to be built outside the event loop."""
+    """Whether the response is to be built in a thread of its own."""
     classes = request.top_k or len(model.bundle.manifest.labels)
     return len(request.images) * classes > MANY_CLASSES
 

@@ -116,7 +116,7 @@ class Admission:
             decode_s = self._forecast.decode_s(size)
             if why := self._lateness(outlook, call.due, len(jobs), before_s, decode_s):
                 self._metrics.reject("deadline", 1)
-                call.answer(index, DeadlineExceededError(why))
+                call.keep(index, DeadlineExceededError(why))
             else:
                 wait_s = self._wait_s(outlook, len(jobs))
                 jobs.append(ImageJob(source, size, call, index, call.due, now, decode_s, wait_s))

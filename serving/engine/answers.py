@@ -1,7 +1,7 @@
-"""How images end: told to their callers and counted, on the event loop, once each."""
+"""How images end: told to their callers and counted, once each."""
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from serving.engine.job import Call, ImageJob, Prediction
 from serving.engine.latency import Clock, Slip
@@ -16,7 +16,7 @@ EARLY_SHARE = 0.01
 
 
 class Answers:
-    """The devices' sink: brings what they say to the event loop, with one wake-up per batch.
+    """The devices' sink, whose work is done where callers are told; any thread may call.
 
     Args:
         metrics: where to count.
@@ -34,48 +34,44 @@ class Answers:
     ) -> None:
         self._metrics, self._release, self._slip, self.clock = metrics, release, slip, clock
 
-    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Answer on this loop."""
-        self._loop = loop
-
     def deliver(self, jobs: list[ImageJob], run: BatchRun) -> None:
-        """Answer a batch; any thread may call."""
-        self._loop.call_soon_threadsafe(self._resolve, jobs, run)
+        """Answer a batch."""
+        _hand_over(jobs, partial(self._resolve, jobs, run))
 
     def fail(self, jobs: list[ImageJob], error: ServingError) -> None:
-        """Fail jobs that are still waited for; any thread may call."""
-        if jobs:
-            # Its traceback, and its cause's, hold the frames that hold the jobs that will hold it.
-            error.__traceback__ = error.__cause__ = error.__context__ = None
-            self._loop.call_soon_threadsafe(self.reject, jobs, error)
+        """Fail jobs that are still waited for, and take back what they hold."""
+        _hand_over(jobs, partial(self._reject, jobs, _freed(error)))
 
     def drop(self, jobs: list[ImageJob]) -> None:
-        """Let go of jobs that are cancelled, expired or too late; any thread may call."""
+        """Let go of jobs that are cancelled, expired or too late."""
         self.fail(jobs, expired())
 
-    def reject(self, jobs: list[ImageJob], error: ServingError) -> None:
-        """Fail jobs that are still waited for, on the event loop."""
-        self._release(jobs)
-        self.tell(jobs, error)
-
     def tell(self, jobs: list[ImageJob], error: ServingError) -> None:
-        """Fail jobs that hold nothing any more, on the event loop."""
-        now = self.clock()
-        # Those that expired waited at least so long; whom a caller left early teaches nothing.
-        self._slip.observe((job.wait_s, now - job.arrived) for job in jobs if now >= job.deadline)
-        failed = sum(job.call.answer(job.index, error) for job in jobs)
-        self._metrics.images[error.outcome].inc(failed)
+        """Fail jobs that hold nothing any more."""
+        _hand_over(jobs, partial(self._tell, jobs, _freed(error)))
 
     def expire(self, call: Call) -> None:
-        """End a call at its deadline, on the event loop."""
-        self._metrics.images["expired"].inc(call.pending)
-        call.end()
+        """End a call at its deadline."""
+        call.end(self._metrics.images["expired"].inc)
 
     def leave(self, call: Call) -> None:
-        """Count the images of a call whose caller left before they were answered, likewise."""
+        """Count the images of a call whose caller left before they were answered."""
         early = EARLY_S + EARLY_SHARE * (call.deadline - call.arrived)
         is_early = self.clock() < call.deadline - early
         self._metrics.images["cancelled" if is_early else "expired"].inc(call.leave())
+
+    def _reject(self, jobs: list[ImageJob], error: ServingError) -> None:
+        self._release(jobs)
+        self._tell(jobs, error)
+
+    def _tell(self, jobs: list[ImageJob], error: ServingError) -> None:
+        now = self.clock()
+        # Those that expired waited at least so long; whom a caller left early teaches nothing.
+        self._slip.observe((job.wait_s, now - job.arrived) for job in jobs if now >= job.deadline)
+        failed = sum(job.call.keep(job.index, error) for job in jobs)
+        self._metrics.images[error.outcome].inc(failed)
+        for job in jobs:
+            job.call.settle()
 
     def _resolve(self, jobs: list[ImageJob], run: BatchRun) -> None:
         self._release(jobs)
@@ -83,7 +79,7 @@ class Answers:
         now, answered, in_time = self.clock(), 0, 0
         for job, row in zip(jobs, run.probabilities, strict=True):
             timing = job.timing(run.started, run.finished, len(jobs))
-            if job.call.answer(job.index, Prediction(row, timing)):
+            if job.call.keep(job.index, Prediction(row, timing)):
                 answered += 1
                 in_time += now < job.call.deadline
                 for stage, histogram in self._metrics.stages.items():
@@ -93,6 +89,8 @@ class Answers:
         self._metrics.goodput_images.inc(in_time)
         self._metrics.wasted_images.inc(len(jobs) - answered)
         self._count_batch(run, len(jobs))
+        for job in jobs:  # who asks for the metrics after an answer finds it counted
+            job.call.settle()
 
     def _count_batch(self, run: BatchRun, images: int) -> None:
         self._metrics.batches[run.reason].inc()
@@ -102,6 +100,18 @@ class Answers:
         actual = run.finished - run.started
         if actual and run.predicted:
             self._metrics.prediction_error.observe(abs(run.predicted - actual) / actual)
+
+
+def _hand_over(jobs: Sequence[ImageJob], work: Callable[[], None]) -> None:
+    """Have the work done where one of the callers is told; here, where none is left."""
+    if not any(job.call.post(work) for job in jobs):
+        work()
+
+
+def _freed(error: ServingError) -> ServingError:
+    """Return an error without the frames that hold the jobs that will hold it."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 def expired() -> DeadlineExceededError:

@@ -1,7 +1,7 @@
 """One image on its way through the engine, and the call that waits for it."""
 
-import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -36,47 +36,53 @@ class Prediction(NamedTuple):
 
 
 Answer = Prediction | ServingError
+Post = Callable[[Callable[[], None]], bool]
 
 
 class Call:
-    """What one caller waits for: the answers to its images, in order.
-
-    Whoever admits it may answer until its jobs are queued, from then on the event loop alone. Any
-    thread may ask whether it is over, and say so.
+    """What one caller waits for: the answers to its images, in order. Any thread may call.
 
     Args:
         images: how many.
         arrived: when it came; times are those of one monotonic clock, in seconds.
         deadline: when it is over in any case; its images are to be answered by `due`, before.
         on_end: gets the call when all images have their answer, or the deadline passes.
+        post: has something done where callers are best told; False where this caller has left.
     """
 
-    __slots__ = ("_on_end", "answers", "arrived", "deadline", "due", "is_over", "pending", "timer")
+    __slots__ = (
+        "__weakref__", "_lock", "_on_end", "answers", "arrived", "deadline", "due", "is_over",
+        "pending", "post",
+    )  # fmt: skip
 
     def __init__(
-        self, images: int, arrived: float, deadline: float, on_end: "Callable[[Call], None]"
+        self, images: int, arrived: float, deadline: float, on_end: "OnEnd", post: Post
     ) -> None:
         self.answers: list[Answer | None] = [None] * images
         self.pending, self.arrived, self.deadline = images, arrived, deadline
         self.due = due(arrived, deadline)
         self.is_over = False
-        self._on_end: Callable[[Call], None] = on_end
-        self.timer: asyncio.TimerHandle | None = None
+        self._on_end: OnEnd = on_end
+        self.post = post
+        self._lock = threading.Lock()
 
-    def answer(self, index: int, answer: Answer) -> bool:
-        """Keep an answer, the last one ends the call; return False where nobody waits for it."""
-        if self.is_over:
-            return False
-        self.answers[index] = answer
-        self.pending -= 1
+    def keep(self, index: int, answer: Answer) -> bool:
+        """Keep an answer for `settle`; return False where nobody waits for it."""
+        with self._lock:
+            if not self.is_over:
+                self.answers[index] = answer
+                self.pending -= 1
+            return not self.is_over
+
+    def settle(self) -> None:
+        """End the call where it has all answers."""
         if not self.pending:
-            self.end()
-        return True
+            self.end(lambda _: None)
 
-    def end(self) -> None:
-        """Wait no longer, and tell the caller what there is."""
-        on_end = self._on_end
-        self.leave()
+    def end(self, count: Callable[[int], None]) -> None:
+        """Wait no longer: count the answers that are missing, tell the caller what there is."""
+        missing, on_end = self._close()
+        count(missing)
         try:
             on_end(self)
         except Exception:
@@ -85,12 +91,18 @@ class Call:
 
     def leave(self) -> int:
         """Wait no longer; return how many answers are missing, once."""
-        self.is_over = True
-        self._on_end = _tell_nobody  # it holds what waits for this call, which holds the call
-        if self.timer:
-            self.timer.cancel()
-        missing, self.pending = self.pending, 0
-        return missing
+        return self._close()[0]
+
+    def _close(self) -> tuple[int, "OnEnd"]:
+        with self._lock:
+            self.is_over = True
+            missing, self.pending = self.pending, 0
+            # They hold what waits for this call, which holds the call.
+            on_end, self._on_end, self.post = self._on_end, _tell_nobody, _nowhere
+        return missing, on_end
+
+
+OnEnd = Callable[[Call], None]
 
 
 def due(arrived: float, deadline: float) -> float:
@@ -137,3 +149,8 @@ class ImageJob:
 
 def _tell_nobody(_: Call) -> None:
     """End a call that has ended."""
+
+
+def _nowhere(_: Callable[[], None]) -> bool:
+    """Have nothing done for a call that has ended."""
+    return False

@@ -75,18 +75,21 @@ class Slip:
     """How much longer images wait for a device than was foreseen: of the last ones a quantile.
 
     A forecast knows batches and decoding, not what they cost each other on shared cores, nor who
-    will come with an earlier deadline. One thread observes, any may ask.
+    will come with an earlier deadline. Any thread may call.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ratios: deque[float] = deque(maxlen=WAITS)
         self._latest, self._factor = -math.inf, 1.0
+        self._lock = threading.Lock()
 
     def observe(self, waits: Iterable[tuple[float, float]]) -> None:
         """Learn from the foreseen and the actual waits of images, in seconds."""
         ratios = [actual / foreseen for foreseen, actual in waits if foreseen]
-        if ratios:
+        if not ratios:
+            return
+        with self._lock:
             self._ratios.extend(ratios)
             ordered = sorted(self._ratios)
             self._factor = ordered[math.ceil(QUANTILE * len(ordered)) - 1]

@@ -13,11 +13,12 @@ from serving.engine.admission import Admission, Limits
 from serving.engine.answers import Answers, expired
 from serving.engine.batcher import Batcher
 from serving.engine.buckets import Buckets
+from serving.engine.deadlines import Deadlines
 from serving.engine.decode_pool import DecodePool
 from serving.engine.decoder import Decoder, closing
 from serving.engine.device import Device, State
 from serving.engine.forecast import Forecast
-from serving.engine.job import Answer, Call, ImageJob
+from serving.engine.job import Answer, Call, ImageJob, OnEnd, Post
 from serving.engine.latency import BatchLatency, Clock, Slip
 from serving.engine.pixel_pool import PixelPool
 from serving.engine.sources import Source
@@ -66,6 +67,7 @@ class Model:
         latency, slip = BatchLatency(clock), Slip(clock)
         sizes = Buckets(buckets, latency, slo_s)
         self._answers = Answers(self._metrics, self._release, slip, clock)
+        self._deadlines = Deadlines(self._answers.expire, clock)
         self.batcher = Batcher(
             buckets=sizes,
             latency=latency,
@@ -128,12 +130,12 @@ class Model:
             device.warm_up()
 
     def attach(self) -> None:
-        """Answer callers on the event loop that runs now."""
+        """Watch deadlines on the event loop that runs now."""
         self._loop = asyncio.get_running_loop()
-        self._answers.attach(self._loop)
+        self._deadlines.attach(self._loop)
 
     def start(self) -> None:
-        """Begin to answer, for callers on the event loop that runs now."""
+        """Begin to answer; the event loop that runs now watches deadlines."""
         self.attach()
         self.decoders.start()
         for device in self.devices:
@@ -155,9 +157,14 @@ class Model:
 
         Raises what `submit` raises.
         """
-        ended = self._loop.create_future()
-        call = self.submit(sources, deadline, partial(_wake, ended), nbytes)
-        self._set_timer(call)
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+
+        def wake(_: Call) -> None:
+            _post(loop, partial(_set, ended))
+
+        call = self.submit(sources, deadline, wake, partial(_post, loop), nbytes)
+        self._deadlines.add(call)
         try:
             await ended
         except asyncio.CancelledError:
@@ -173,14 +180,15 @@ class Model:
         self,
         sources: Sequence[Source],
         deadline: float,
-        on_end: Callable[[Call], None],
+        on_end: OnEnd,
+        post: Post,
         nbytes: int = 0,
     ) -> Call:
         """Begin to answer images; any thread may call.
 
         Where `nbytes`, what they take in memory at least, or the deadline refuse them all, no
-        source is looked at. `on_end` runs on the event loop, or at once where each image by itself
-        is refused.
+        source is looked at. For `on_end` and `post` see `Call`; where each image by itself is
+        refused, `on_end` runs at once.
 
         Raises:
             InvalidRequestError: the images are more than may ever be in flight.
@@ -188,25 +196,20 @@ class Model:
             DeadlineExceededError: the deadline has passed or cannot be met.
             UnavailableError: no device answers.
         """
-        call = Call(len(sources), self.clock(), deadline, on_end)
+        call = Call(len(sources), self.clock(), deadline, on_end, post)
         jobs = self._admission.admit(sources, nbytes, call)
         if not self.decoders.put(jobs):
             self._answers.fail(jobs, closing())
+        call.settle()
         return call
 
     def end_in_time(self, call: Call) -> None:
         """End a call at its deadline, with what there is by then; any thread may call."""
-        self._loop.call_soon_threadsafe(self._set_timer, call)
+        self._deadlines.add(call)
 
     def leave(self, call: Call) -> None:
         """Let a call go whose caller has left; any thread may call."""
-        call.is_over = True  # at once: its jobs run no further
-        self._loop.call_soon_threadsafe(self._answers.leave, call)
-
-    def _set_timer(self, call: Call) -> None:
-        if not call.is_over:
-            seconds = call.deadline - self.clock()
-            call.timer = self._loop.call_later(seconds, self._answers.expire, call)
+        self._answers.leave(call)
 
     def _serving(self) -> int:
         return max(1, sum(device.state is State.SERVING for device in self.devices))
@@ -219,7 +222,7 @@ class Model:
         now = self.clock()
         dead = [*self.decoders.sweep(now), *self.batcher.sweep(now)]
         if dead:
-            self._loop.call_soon_threadsafe(self._answers.tell, dead, expired())
+            self._answers.tell(dead, expired())
         return dead
 
     def _tell_state(self, device: Device) -> None:
@@ -248,6 +251,14 @@ def results(call: Call) -> list[Answer]:
     return [answer or expired() for answer in call.answers]
 
 
-def _wake(ended: "asyncio.Future[None]", _: Call) -> None:
+def _post(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> bool:
+    try:
+        loop.call_soon_threadsafe(work)
+    except RuntimeError:  # it is closed, and nobody waits any more
+        return False
+    return True
+
+
+def _set(ended: "asyncio.Future[None]") -> None:
     if not ended.done():
         ended.set_result(None)

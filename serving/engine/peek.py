@@ -1,7 +1,7 @@
-"""Format and size of an image in a few microseconds, for admission on the event loop.
+"""Format and size of an image in a few microseconds, for admission on gRPC's thread.
 
 `read_header` asks the decoders and is the judge, on a decode thread; this looks at fixed places,
-so that no file, however it is made, holds the event loop up.
+so that no file, however it is made, holds that thread up.
 """
 
 import struct

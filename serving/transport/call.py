@@ -1,6 +1,7 @@
 """One call: its operations on gRPC's completion queue, and the task that answers it."""
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -10,6 +11,8 @@ from typing import Any, Never, Protocol
 
 import grpc
 from grpc._cython import cygrpc
+
+logger = logging.getLogger(__name__)
 
 Settled = tuple["Call | None", tuple[()]]
 NOTHING: Settled = (None, ())
@@ -48,8 +51,8 @@ class Call:
     """What a servicer is given as its context: the part of grpc.aio's that servicers here need.
 
     The methods whose last argument is an event are tags: gRPC's thread calls them when an
-    operation ends, and `begin`. `run`, `finish` and `fail` may be called on any thread, the others
-    on the event loop. Once gRPC's thread knows the call as over, its queue may be gone: no
+    operation ends, and `begin`. `run`, `post`, `finish` and `fail` may be called on any thread, the
+    others on the event loop. Once gRPC's thread knows the call as over, its queue may be gone: no
     operation starts any more.
 
     Args:
@@ -123,6 +126,17 @@ class Call:
         """Run a coroutine on the event loop; it is cancelled when the caller leaves."""
         self._tell(self._run, work)
 
+    def post(self, work: Callable[[], None]) -> bool:
+        """Have something done on gRPC's thread; return False where the call has ended.
+
+        gRPC reports the end of an operation that consists of none, which wakes its thread.
+        """
+        try:
+            self._start(partial(self._posted, work))
+        except asyncio.CancelledError:
+            return False
+        return True
+
     def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if not self._has_ended:
             self._task = self._loop.create_task(work())
@@ -177,6 +191,13 @@ class Call:
 
     def _wrote(self, written: "asyncio.Future[None]", _event: Any) -> Settled:
         self._tell(_set, written, None)
+        return self._settle()
+
+    def _posted(self, work: Callable[[], None], _event: Any) -> Settled:
+        try:
+            work()
+        except Exception:
+            logger.exception("what was handed over to gRPC's thread failed")
         return self._settle()
 
     def _ended(self, _event: Any) -> Settled:

@@ -33,6 +33,20 @@ class VirtualClock:
         return self.now
 
 
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop on a virtual clock, which runs when it is told to."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__()
+        self.time = clock  # type: ignore[method-assign]
+
+    def turn(self) -> None:
+        """Run all that is due."""
+        for _ in range(6):
+            self.call_soon(self.stop)
+            self.run_forever()
+
+
 class Gate:
     """Holds a backend's batches until it is opened, and fails those with a poisoned image."""
 

@@ -17,7 +17,7 @@ async def test_the_callers_deadline_counts_and_not_the_one_that_was_planned(
     now: float, goodput: float
 ) -> None:
     clock, registry = VirtualClock(), CollectorRegistry()
-    call = Call(1, 100.0, 200.0, lambda _: None)
+    call = Call(1, 100.0, 200.0, lambda _: None, lambda _: False)
     source = grey(1)
     job = ImageJob(source, source.size(100), call, 0, call.due, call.arrived)
     assert job.deadline == 198.0

@@ -28,24 +28,10 @@ from serving.errors import (
 )
 from serving.metrics import OUTCOMES, Metrics
 from tests.support.bundles import BUCKETS, SIDE
-from tests.support.serving import VirtualClock, grey
+from tests.support.serving import VirtualClock, VirtualLoop, grey
 
 IMAGES, SLOTS, CLASSES = 240, 12, 251
 Meanwhile = Callable[[], None]
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop on a virtual clock, which runs when it is told to."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        super().__init__()
-        self.time = clock  # type: ignore[method-assign]
-
-    def turn(self) -> None:
-        """Run all that is due."""
-        for _ in range(6):
-            self.call_soon(self.stop)
-            self.run_forever()
 
 
 class Machine(RuleBasedStateMachine):

@@ -86,7 +86,7 @@ class Simulation:
         return not self.forecast.refuses(image.deadline, end)
 
     def admit(self, image: Image, size: Size) -> None:
-        call = Call(1, self.clock.now, image.deadline, lambda _: None)
+        call = Call(1, self.clock.now, image.deadline, lambda _: None, lambda _: False)
         job = ImageJob(grey(1), size, call, 0, image.deadline, self.clock.now, image.decode_s)
         self.waiting[job] = image
         self.decoders.put([job])
