@@ -1,14 +1,21 @@
-"""A typed client for the Classifier service."""
+"""A typed client for the Classifier service.
 
-from clients.client import AsyncClassifierClient, ClassifierClient
-from clients.errors import (
-    ClassifierError,
-    DeadlineError,
-    OverloadError,
-    RequestError,
-    UnavailableError,
-)
-from clients.types import ClassScore, ImageFailure, ImageSource, ModelInfo, Prediction, Timing
+Nothing is imported before it is asked for: `python -m clients` has something to say to gRPC first.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clients.client import AsyncClassifierClient, ClassifierClient
+    from clients.errors import (
+        ClassifierError,
+        DeadlineError,
+        OverloadError,
+        RequestError,
+        UnavailableError,
+    )
+    from clients.types import ClassScore, ImageFailure, ImageSource, ModelInfo, Prediction, Timing
 
 __all__ = [
     "AsyncClassifierClient",
@@ -25,3 +32,13 @@ __all__ = [
     "Timing",
     "UnavailableError",
 ]
+
+_MODULES = ("clients.client", "clients.errors", "clients.types")
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        for module in map(import_module, _MODULES):
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """gRPC with the Classifier, health and reflection services."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -32,6 +32,7 @@ class GrpcServer:
         host: address to listen on.
         port: its port; 0 takes a free one, then in `port`.
         max_message_bytes: largest message in either direction.
+        may_rest: whether calls may wait for a moment before they are looked at.
     """
 
     def __init__(
@@ -42,13 +43,15 @@ class GrpcServer:
         host: str,
         port: int,
         max_message_bytes: int,
+        may_rest: Callable[[], bool],
     ) -> None:
         self._server = DirectServer(
             [
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
                 ("grpc.so_reuseport", 0),  # else a second server would share the port unnoticed
-            ]
+            ],
+            may_rest,
         )
         self._readiness = readiness
         self.health = Health((SERVICE,), readiness.draining)

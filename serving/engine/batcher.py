@@ -59,6 +59,10 @@ class Batcher:
         """Return how many jobs come before a new one with this deadline."""
         return self._queue.ahead(deadline)
 
+    def is_full(self) -> bool:
+        """Whether so many jobs wait that each device can take a full batch."""
+        return len(self._queue) >= self._devices() * self._buckets.fast()[-1]
+
     def put(self, job: ImageJob) -> bool:
         """Add a decoded job; return False when the batcher is closed."""
         with self._changed:

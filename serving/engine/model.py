@@ -120,6 +120,11 @@ class Model:
         """Whether a device answers."""
         return any(device.state is State.SERVING for device in self.devices)
 
+    @property
+    def is_saturated(self) -> bool:
+        """Whether decoded images wait for full batches on all devices."""
+        return self.batcher.is_full()
+
     def on_ready(self, listener: Callable[[], None]) -> None:
         """Call `listener` on the event loop whenever `ready` may have changed."""
         self._on_ready.append(listener)

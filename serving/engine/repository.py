@@ -19,6 +19,7 @@ class ModelRepository:
         self._newest: dict[str, Model] = {}
         # The model where no other is loaded; any thread may read it.
         self.only: Model | None = None
+        self._all: tuple[Model, ...] = ()
 
     def add(self, model: Model) -> None:
         """Add a model that answers; raise `StartupError` where its name and version are taken."""
@@ -29,6 +30,7 @@ class ModelRepository:
                 f" name one of them, or export one under another version"
             )
         self.only = None if self._newest else model
+        self._all = (*self._all, model)
         versions[model.version] = model
         self._newest[model.name] = versions[max(versions, key=_age)]
 
@@ -43,6 +45,11 @@ class ModelRepository:
             name: any(model.ready for model in versions.values())
             for name, versions in sorted(self._models.items())
         }
+
+    def is_saturated(self) -> bool:
+        """Whether a request more or less makes no device wait; any thread may ask."""
+        models = self._all
+        return bool(models) and all(model.is_saturated for model in models)
 
     def get(self, name: str, version: str) -> Model:
         """Return a model; an empty name means the only one, an empty version the newest.

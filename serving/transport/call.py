@@ -59,6 +59,7 @@ class Call:
         event: gRPC's, of the call's arrival.
         loop: where the method runs.
         method: answers the call.
+        wake: has gRPC's thread look at once at what is posted.
 
     Attributes:
         request_bytes: size of the request as it came; 0 where requests are a stream.
@@ -66,26 +67,33 @@ class Call:
     """
 
     __slots__ = (
-        "_call", "_deadline", "_due", "_has_ended", "_lock", "_loop", "_metadata_sent", "_method",
-        "_task", "on_leave", "request_bytes",
+        "_call", "_deadline", "_due", "_has_ended", "_is_watched", "_lock", "_loop",
+        "_metadata_sent", "_method", "_task", "_wake", "on_leave", "request_bytes",
     )  # fmt: skip
 
-    def __init__(self, event: Any, loop: asyncio.AbstractEventLoop, method: Method) -> None:
+    def __init__(
+        self,
+        event: Any,
+        loop: asyncio.AbstractEventLoop,
+        method: Method,
+        wake: Callable[[], None],
+    ) -> None:
         self._call, self._deadline = event.call, event.call_details.deadline
-        self._loop, self._method = loop, method
+        self._loop, self._method, self._wake = loop, method, wake
         self._lock = threading.Lock()
         self._due = 1  # operations; the first is the end of the call
-        self._has_ended = self._metadata_sent = False
+        self._has_ended = self._is_watched = self._metadata_sent = False
         self._task: asyncio.Task[None] | None = None
         self.request_bytes = 0
         self.on_leave: Callable[[], None] | None = None
 
     def begin(self) -> None:
         """Await the end of the call, and its request; on gRPC's thread."""
-        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
         if self._method.reads_stream:
+            self._watch()
             self._method.receive(self, None)
         elif self._method.admits(self):
+            self._watch()
             self._start(self._arrived, cygrpc.ReceiveMessageOperation(0))
 
     def time_remaining(self) -> float | None:
@@ -124,6 +132,7 @@ class Call:
 
     def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a coroutine on the event loop; it is cancelled when the caller leaves."""
+        self._watch()
         self._tell(self._run, work)
 
     def post(self, work: Callable[[], None]) -> bool:
@@ -135,7 +144,16 @@ class Call:
             self._start(partial(self._posted, work))
         except asyncio.CancelledError:
             return False
+        self._wake()
         return True
+
+    def _watch(self) -> None:
+        """Await the end of the call, unless that is done."""
+        with self._lock:
+            if not self._is_watched:
+                self._is_watched = True
+                close = cygrpc.ReceiveCloseOnServerOperation(0)
+                self._call.start_server_batch((close,), self._closed)
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if not self._has_ended:
@@ -165,8 +183,11 @@ class Call:
         with self._lock:
             if not self._metadata_sent:
                 operations = (cygrpc.SendInitialMetadataOperation((), 0), *operations)
+            if not self._is_watched:  # it is refused at once: its end and its status in one event
+                operations = (cygrpc.ReceiveCloseOnServerOperation(0), *operations)
             self._start_locked(tag, operations)
-            self._metadata_sent, self._has_ended = True, is_last
+            self._due -= not self._is_watched
+            self._metadata_sent, self._has_ended, self._is_watched = True, is_last, True
 
     def _start(self, tag: Tag, *operations: object) -> None:
         with self._lock:

@@ -1,7 +1,7 @@
 """A server that takes what protoc's `add_…Servicer_to_server` registers."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -14,11 +14,16 @@ from serving.transport.handling import ServicerMethod, to_method
 class DirectServer:
     """Runs servicers whose methods are coroutines, as `grpc.aio` does, or marked as `direct`.
 
-    `arrived` counts the calls that reached it.
+    `arrived` counts the calls that reached it. While `may_rest` says so, calls may wait for some
+    milliseconds before they are looked at.
     """
 
-    def __init__(self, options: Sequence[tuple[str, int]]) -> None:
-        self._core = Core(options)
+    def __init__(
+        self,
+        options: Sequence[tuple[str, int]],
+        may_rest: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._core = Core(options, may_rest)
         self._methods: dict[str, ServicerMethod] = {}
         self.arrived = 0
 
@@ -46,7 +51,7 @@ class DirectServer:
 
             def to_call(event: Any, method: ServicerMethod = method) -> Call:
                 self.arrived += 1
-                return Call(event, loop, method)
+                return Call(event, loop, method, self._core.wake)
 
             self._core.accept(path, to_call)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import grpc
 import numpy as np
 import pytest
 
+import clients
 from clients import (
     AsyncClassifierClient,
     ClassifierClient,
@@ -175,3 +178,14 @@ async def test_what_cannot_be_sent_is_refused(server, ask, images, error, messag
 async def test_large_messages_pass(server, ask):
     (result,) = await ask(server.address, "classify", [bytes(20_000_000)])
     assert isinstance(result, Prediction)
+
+
+def test_grpc_is_not_imported_before_it_is_needed() -> None:
+    # `python -m clients` says something to gRPC, which reads it when it is imported.
+    code = "import sys, clients; assert 'grpc' not in sys.modules; from clients import *"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_the_package_lacks_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'clients' has no attribute 'Nothing'"):
+        clients.Nothing  # noqa: B018

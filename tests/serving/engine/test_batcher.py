@@ -155,6 +155,13 @@ async def test_closing_wakes_waiting_devices() -> None:
         assert taken == [None]
 
 
+async def test_it_is_full_when_each_device_can_take_a_full_batch() -> None:
+    bench = Bench(buckets=[1, 4], devices=2)
+    for images in range(10):
+        assert bench.batcher.is_full() is (images >= 8)
+        bench.put()
+
+
 def seeded(bench: Bench, seconds_per_image: float = 0.1) -> Bench:
     for bucket in BUCKETS:
         bench.latency.seed(bucket, seconds_per_image * bucket**0.9)

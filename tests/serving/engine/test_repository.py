@@ -82,3 +82,16 @@ def test_all_is_sorted_by_name_then_version() -> None:
         ("net", "9"),
         ("net", "10"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("saturated", "all_are"), [([], False), ([True], True), ([True, False], False)]
+)
+def test_devices_wait_for_nobody_where_each_model_has_enough(
+    saturated: list[bool], *, all_are: bool
+) -> None:
+    repository = ModelRepository()
+    for number, is_saturated in enumerate(saturated):
+        model = SimpleNamespace(name="net", version=str(number), is_saturated=is_saturated)
+        repository.add(cast("Model", model))
+    assert repository.is_saturated() is all_are

@@ -1,7 +1,7 @@
 """A real server on a free port, its methods, and a channel to it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,10 +72,12 @@ def unary(handler: Handler) -> "grpc.RpcMethodHandler[Any, Any]":
 
 @asynccontextmanager
 async def running(
-    options: tuple[tuple[str, int], ...] = (), **methods: "grpc.RpcMethodHandler[Any, Any]"
+    options: tuple[tuple[str, int], ...] = (),
+    may_rest: Callable[[], bool] = lambda: False,
+    **methods: "grpc.RpcMethodHandler[Any, Any]",
 ) -> AsyncIterator[Running]:
     """Run a server of these methods; stop it at the end."""
-    server = DirectServer([("grpc.so_reuseport", 0), *options])
+    server = DirectServer([("grpc.so_reuseport", 0), *options], may_rest)
     server.add_registered_method_handlers(SERVICE, methods)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
