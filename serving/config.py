@@ -1,10 +1,16 @@
 """The server's settings: flags, environment (`SERVING_*`) and help from one declaration."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, CliToggleFlag, NoDecode, SettingsConfigDict
 
 from export.contract.kinds import Precision
@@ -87,8 +93,10 @@ class ServingConfig(BaseSettings):
         DEFAULTS.batch_timeout_s,
         description="time after which a MindSpore Lite worker with a batch is lost, in seconds",
     )
-    decode_threads: PositiveInt = Field(
-        len(os.sched_getaffinity(0)), description="threads that decode images, per model"
+    decode_threads: NonNegativeInt | None = Field(
+        None,
+        description="threads that decode images, per model; 0: instances decode their own batches; "
+        "unset: 0 where instances of one CPU thread take all cores, else as many as cores",
     )
     # Not 0.0.0.0: there is neither encryption nor authentication yet.
     host: str = Field(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from serving.engine.device import Device, State
-from serving.engine.forecast import Forecast, Outlook
+from serving.engine.forecast import Forecast, Foreseen, Outlook
 from serving.engine.job import Call, ImageJob, due
 from serving.engine.latency import Clock
 from serving.engine.pixel_pool import PixelPool
@@ -114,17 +114,18 @@ class Admission:
         before_s, now = 0.0, self._clock()
         for index, (source, size) in enumerate(zip(sources, sizes, strict=True)):
             decode_s = self._forecast.decode_s(size)
-            if why := self._lateness(outlook, call.due, len(jobs), before_s, decode_s):
+            foreseen = outlook.foresee(len(jobs), before_s, decode_s) if outlook else None
+            if why := self._lateness(call.due, foreseen):
                 self._metrics.reject("deadline", 1)
                 call.keep(index, DeadlineExceededError(why))
             else:
-                wait_s = self._wait_s(outlook, len(jobs))
+                wait_s = self._long_wait_s(foreseen)
                 jobs.append(ImageJob(source, size, call, index, call.due, now, decode_s, wait_s))
                 before_s += decode_s
         return jobs
 
-    def _wait_s(self, outlook: Outlook | None, images: int) -> float:
-        wait_s = outlook.wait_s(images) if outlook else 0.0
+    def _long_wait_s(self, foreseen: Foreseen | None) -> float:
+        wait_s = foreseen.wait_s if foreseen else 0.0
         return wait_s if wait_s > self._forecast.long_wait_s() else 0.0
 
     def _give_back(self, jobs: Iterable[ImageJob]) -> None:
@@ -137,31 +138,22 @@ class Admission:
         """Return what is ahead of a request; None where no device runs and so nothing is known."""
         serving = [device for device in self._devices if device.state is State.SERVING]
         outlook = self._forecast.outlook(deadline, serving) if serving else None
-        if why := self._lateness(outlook, deadline):
+        if why := self._lateness(deadline, outlook.foresee() if outlook else None):
             self._metrics.reject("deadline", images)
             raise DeadlineExceededError(why)
         return outlook
 
-    def _lateness(
-        self,
-        outlook: Outlook | None,
-        deadline: float,
-        images: int = 0,
-        before_s: float = 0.0,
-        decode_s: float = 0.0,
-    ) -> str | None:
-        """Return why a deadline cannot be met, if so; for the arguments see `Outlook.finish`."""
+    def _lateness(self, deadline: float, foreseen: Foreseen | None) -> str | None:
+        """Return why a deadline cannot be met, if so."""
         now = self._clock()
         if now >= deadline:
             return "the deadline had passed when the request arrived"
-        if not outlook:
+        if not foreseen or not self._forecast.refuses(deadline, foreseen.finish):
             return None
-        finish = outlook.finish(images, before_s, decode_s)
-        if not self._forecast.refuses(deadline, finish):
-            return None
+        needed_ms, left_ms = 1000 * (foreseen.finish - now), 1000 * (deadline - now)
         return (
-            f"the deadline cannot be met: the answer would take {1000 * (finish - now):.0f} ms, "
-            f"{1000 * (deadline - now):.0f} ms are left"
+            f"the deadline cannot be met: the answer would take {needed_ms:.0f} ms, "
+            f"{left_ms:.0f} ms are left"
         )
 
     def _acquire(self, jobs: list[ImageJob]) -> None:

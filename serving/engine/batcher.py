@@ -1,4 +1,4 @@
-"""Decoded jobs wait here for a device: earliest deadline first, no one who has left among them."""
+"""Jobs wait here for a device: earliest deadline first, no one who has left among them."""
 
 import math
 import threading
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from serving.backends import fit
 from serving.engine.buckets import Buckets
-from serving.engine.deadline_queue import DeadlineQueue
+from serving.engine.deadline_queue import Ahead, DeadlineQueue
 from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency, Clock
 from serving.metrics import BatchReason
@@ -26,6 +26,8 @@ class Batcher:
 
     Nothing here waits for a batch to fill: batches grow while all devices are busy. A device takes
     its share of what waits, so that a burst does not end as one batch on one of several devices.
+    Jobs may come undecoded: then the device decodes them first, and a batch takes no image whose
+    decoding would make the first one late.
 
     Args:
         buckets: batch sizes that run; a batch fills its bucket while there are jobs.
@@ -55,20 +57,23 @@ class Batcher:
         """Number of jobs that wait, those included whose caller has left unnoticed."""
         return len(self._queue)
 
-    def ahead(self, deadline: float) -> int:
-        """Return how many jobs come before a new one with this deadline."""
+    def ahead(self, deadline: float) -> Ahead:
+        """Return what comes before a new job with this deadline."""
         return self._queue.ahead(deadline)
 
     def is_full(self) -> bool:
         """Whether so many jobs wait that each device can take a full batch."""
         return len(self._queue) >= self._devices() * self._buckets.fast()[-1]
 
-    def put(self, job: ImageJob) -> bool:
-        """Add a decoded job; return False when the batcher is closed."""
+    def put(self, jobs: Sequence[ImageJob]) -> bool:
+        """Add jobs; return False when the batcher is closed."""
+        now = self._clock()
         with self._changed:
             if not self._closed:
-                self._queue.push(job)
-                self._changed.notify()
+                for job in jobs:
+                    job.queued = now
+                    self._queue.push(job)
+                self._changed.notify(len(jobs))
             return not self._closed
 
     def take(self) -> Batch | None:
@@ -90,7 +95,7 @@ class Batcher:
         with self._changed:
             now = self._clock()
             waiting = len(self._queue)
-            first = self._next(now, dead)
+            first = self._next(now, math.inf, dead)
             batch = self._fill(first, waiting, now, dead) if first else None
         if dead:
             self._on_dead(dead)
@@ -115,13 +120,15 @@ class Batcher:
 
     def _fill(self, first: ImageJob, waiting: int, now: float, dead: list[ImageJob]) -> Batch:
         """Return a batch of the jobs' share for one device, as large as the first job can bear."""
-        fast = self._buckets.fast()
+        decode_s, left_s = first.decode_s, first.deadline - now
+        fast = self._buckets.fast(decode_s)
         share = math.ceil(waiting / self._devices())
         wanted = fit(fast, min(share, fast[-1]))
-        size = self._buckets.in_time(_up_to(fast, wanted), first.deadline - now)
-        jobs = [first]
-        while len(jobs) < size and (job := self._next(now, dead)):
+        size = self._buckets.in_time(_up_to(fast, wanted), left_s, decode_s)
+        jobs, spare_s = [first], left_s - self._latency.bound(size) - decode_s
+        while len(jobs) < size and (job := self._next(now, spare_s, dead)):
             jobs.append(job)
+            spare_s -= job.decode_s
         return Batch(jobs, self._reason(len(jobs), size, share))
 
     def _reason(self, images: int, size: int, share: int) -> BatchReason:
@@ -130,13 +137,18 @@ class Batcher:
             return "device_free"
         return "full" if size == largest else "deadline"
 
-    def _next(self, now: float, dead: list[ImageJob]) -> ImageJob | None:
-        hurry = 0.0 if self._latency.is_stale(now) else self._latency.usual(self._buckets.smallest)
+    def _next(self, now: float, spare_s: float, dead: list[ImageJob]) -> ImageJob | None:
+        """Take out the next live job, unless it takes longer to decode than there is to spare."""
+        is_known = not self._latency.is_stale(now)
+        smallest_s = self._latency.usual(self._buckets.smallest) if is_known else 0.0
         while self._queue:
-            job = self._queue.pop()
-            if not job.is_dead(now + hurry):
-                return job
-            dead.append(job)
+            job = self._queue.first()
+            if job.is_dead(now + smallest_s + (job.decode_s if is_known else 0.0)):
+                dead.append(self._queue.pop())
+            elif job.decode_s and job.decode_s > spare_s:
+                return None
+            else:
+                return self._queue.pop()
         return None
 
 

@@ -43,17 +43,25 @@ class Buckets:
             cached = self._cached = known, self._up_to_fast()
         return cached[1]
 
-    def fast(self) -> Sequence[int]:
-        """Return those that keep the objective as well, the smallest one in any case."""
+    def fast(self, decode_s: float = 0.0) -> Sequence[int]:
+        """Return those that keep the objective as well, the smallest one in any case.
+
+        `decode_s` is what the device needs beforehand to decode each image.
+        """
         sizes = self.efficient()
         if self._slo_s is None:
             return sizes
-        keeping = [size for size in sizes if 2 * self._latency.bound(size) <= self._slo_s]
+        keeping = [size for size in sizes if 2 * self.bound(size, decode_s) <= self._slo_s]
         return keeping or sizes[:1]
 
-    def in_time(self, sizes: Sequence[int], seconds: float) -> int:
+    def in_time(self, sizes: Sequence[int], seconds: float, decode_s: float = 0.0) -> int:
         """Return the largest of `sizes` that takes at most so long, else the smallest of all."""
-        return next((s for s in reversed(sizes) if self._latency.bound(s) <= seconds), sizes[0])
+        fitting = (size for size in reversed(sizes) if self.bound(size, decode_s) <= seconds)
+        return next(fitting, sizes[0])
+
+    def bound(self, size: int, decode_s: float) -> float:
+        """Return the time that nine of ten batches keep, decoding included, in seconds."""
+        return self._latency.bound(size) + size * decode_s
 
     def retire(self, size: int) -> bool:
         """Run this size and larger ones never again; return False where none would be left."""

@@ -3,10 +3,8 @@
 import threading
 from collections.abc import Callable, Sequence
 
-from serving.engine.deadline_queue import DeadlineQueue
+from serving.engine.deadline_queue import Ahead, DeadlineQueue
 from serving.engine.job import ImageJob
-from serving.engine.latency import DecodeLatency
-from serving.engine.sources import Size
 from serving.engine.threads import compute_thread
 
 
@@ -14,7 +12,7 @@ class DecodePool:
     """A queue by deadline in front of threads; the decoders release the GIL.
 
     Args:
-        threads: how many.
+        threads: how many; 0 where devices decode.
         decode: decodes one job on a thread of the pool; raises nothing.
     """
 
@@ -22,8 +20,6 @@ class DecodePool:
         self.threads, self._decode = threads, decode
         self._queue = DeadlineQueue()
         self._changed = threading.Condition()
-        self._latency = DecodeLatency()
-        self._waiting_s = 0.0
         self._closed = False
         self._workers = [compute_thread("decode", self._run) for _ in range(threads)]
 
@@ -42,25 +38,17 @@ class DecodePool:
             if not self._closed:
                 for job in jobs:
                     self._queue.push(job)
-                    self._waiting_s += job.decode_s
                 self._changed.notify(len(jobs))
             return not self._closed
 
-    def estimate(self, size: Size, now: float) -> float:
-        """Return how long an image will take to decode, in seconds."""
-        return self._latency.estimate(size.kind, size.pixels, now)
-
-    def ahead(self, deadline: float) -> tuple[int, float]:
-        """Return how many jobs come before a new one, and how long one thread needs for them."""
-        waiting, ahead = len(self._queue), self._queue.ahead(deadline)
-        return ahead, self._waiting_s * ahead / waiting if waiting else 0.0
+    def ahead(self, deadline: float) -> Ahead:
+        """Return what comes before a new job with this deadline."""
+        return self._queue.ahead(deadline)
 
     def sweep(self, now: float) -> list[ImageJob]:
         """Remove and return the dead jobs."""
         with self._changed:
-            dead = self._queue.sweep(now)
-            self._waiting_s -= sum(job.decode_s for job in dead)
-        return dead
+            return self._queue.sweep(now)
 
     def close(self) -> list[ImageJob]:
         """Finish the images that are being decoded; return the jobs that waited."""
@@ -80,11 +68,7 @@ class DecodePool:
             if self._closed:
                 return False
             job = self._queue.pop()
-            self._waiting_s = self._waiting_s - job.decode_s if self._queue else 0.0
         self._decode(job)
-        if seconds := job.decoded - job.decode_started if job.decoded else 0.0:
-            with self._changed:
-                self._latency.observe(job.size.kind, job.size.pixels, seconds, job.decoded)
         return True
 
     def _run(self) -> None:

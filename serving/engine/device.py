@@ -10,6 +10,7 @@ from statistics import median
 from serving.backends import Backend, Instance
 from serving.engine.batcher import Batch, Batcher
 from serving.engine.buckets import Buckets
+from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency, Clock
 from serving.engine.pixel_pool import PixelPool
 from serving.engine.runner import Runner, Sink
@@ -47,6 +48,7 @@ class Device:
         pool: where the jobs' pixels are.
         batcher: where batches come from.
         sink: where they go.
+        decode: decodes a job that comes undecoded; returns whether it can run.
         clock: monotonic time, in seconds.
         on_state: called after each change of `state`, on the device's thread.
     """
@@ -60,13 +62,14 @@ class Device:
         pool: PixelPool,
         batcher: Batcher,
         sink: Sink,
+        decode: Callable[[ImageJob], bool],
         clock: Clock,
         on_state: Callable[["Device"], None],
     ) -> None:
         self._reopen, self._buckets, self._latency = instance.reopen, buckets, latency
         self._batcher, self._clock, self._on_state = batcher, clock, on_state
         self._backend: Backend | None = instance.backend
-        self.runner = Runner(instance.backend, buckets, latency, pool, sink, clock)
+        self.runner = Runner(instance.backend, buckets, latency, pool, sink, decode, clock)
         self.state = State.SERVING
         self._closing = threading.Event()
         self._wait_s, self._opened = 0.0, -math.inf

@@ -6,8 +6,9 @@ from typing import NamedTuple, Protocol
 from serving.backends import fit
 from serving.engine.batcher import Batcher
 from serving.engine.buckets import Buckets
+from serving.engine.deadline_queue import Ahead
 from serving.engine.decode_pool import DecodePool
-from serving.engine.latency import BatchLatency, Clock, Slip
+from serving.engine.latency import BatchLatency, Clock, DecodeLatency, Slip
 from serving.engine.sources import Size
 
 
@@ -19,14 +20,20 @@ class Server(Protocol):
         """When it is expected to end its batch."""
 
 
+class Foreseen(NamedTuple):
+    """How long an image waits until its batch runs, in seconds, and when it is answered."""
+
+    wait_s: float
+    finish: float
+
+
 class Outlook(NamedTuple):
     """What is ahead of an image with a certain deadline at this moment.
 
     Args:
         now: this moment on the clock, in seconds; all other times are on it or spans of it.
-        ahead: number of images that come before.
-        decoded: when the last of them will be decoded.
-        threads: how many decode.
+        ahead: what comes before.
+        threads: how many threads decode; 0 where devices decode their batches.
         free: when each device will be free, rising.
         sizes: the batch sizes that run, rising.
         latency: how long they take.
@@ -34,37 +41,38 @@ class Outlook(NamedTuple):
     """
 
     now: float
-    ahead: int
-    decoded: float
+    ahead: Ahead
     threads: int
     free: Sequence[float]
     sizes: Sequence[int]
     latency: BatchLatency
     slip: float
 
-    def wait_s(self, images: int = 0) -> float:
-        """Return how long an image with so many of its request before it waits for a device."""
-        return self._place(images)[0] - self.now
-
-    def finish(self, images: int = 0, before_s: float = 0.0, decode_s: float = 0.0) -> float:
-        """Return when the image would be answered, on the clock.
+    def foresee(self, images: int = 0, before_s: float = 0.0, decode_s: float = 0.0) -> Foreseen:
+        """Foresee the way of an image.
 
         Args:
             images: images of the same request before it.
             before_s: what they take to decode.
             decode_s: what it takes to decode itself.
         """
-        start, size = self._place(images)
-        start = self.now + self.slip * (start - self.now)
-        decoded = self.decoded + before_s / self.threads + decode_s
-        return max(start, decoded) + self.latency.bound(size)
+        before, before_s = self.ahead.images + images, self.ahead.decode_s + before_s
+        start, size, later = self._place(before)
+        if self.threads:
+            wait_s = max(start - self.now, before_s / self.threads + decode_s)
+        else:  # its batch mates are decoded before it runs, later ones too
+            later_s = later * (before_s / before if before else decode_s)
+            wait_s = start - self.now + before_s / len(self.free) + decode_s + later_s
+        return Foreseen(wait_s, self.now + self.slip * wait_s + self.latency.bound(size))
 
-    def _place(self, images: int) -> tuple[float, int]:
-        """Return when an image's batch starts, and its size."""
+    def _place(self, before: int) -> tuple[float, int, int]:
+        """Return when a device takes an image, the size of its batch, how many come after it."""
         largest, devices = self.sizes[-1], len(self.free)
-        rounds, position = divmod(self.ahead + images, devices * largest)
-        size = largest if rounds else fit(self.sizes, position // devices + 1)
-        return self.free[position // size] + rounds * self.latency.usual(largest), size
+        rounds, position = divmod(before, devices * largest)
+        in_batch = position // devices
+        size = largest if rounds else fit(self.sizes, in_batch + 1)
+        start = self.free[position // size] + rounds * self.latency.usual(largest)
+        return start, size, size - 1 - in_batch
 
 
 class Forecast:
@@ -72,6 +80,7 @@ class Forecast:
 
     Ahead are jobs with earlier deadlines, decoded or not: they run in full batches, round by round
     on all devices, in the usual time each. Its own batch takes the time that nine of ten keep.
+    Decoding is the work of threads of its own, or of the devices, before each batch.
     """
 
     def __init__(
@@ -80,21 +89,21 @@ class Forecast:
         batcher: Batcher,
         buckets: Buckets,
         latency: BatchLatency,
+        decode_latency: DecodeLatency,
         slip: Slip,
         clock: Clock,
     ) -> None:
-        self._slip = slip
+        self._decode_latency, self._slip = decode_latency, slip
         self._decoders, self._batcher, self._buckets = decoders, batcher, buckets
         self._latency, self._clock = latency, clock
 
     def outlook(self, deadline: float, devices: Sequence[Server]) -> Outlook:
         """Return what is ahead of a deadline on the devices that run now, at least one."""
         now, threads = self._clock(), self._decoders.threads
-        undecoded, undecoded_s = self._decoders.ahead(deadline)
+        undecoded, waiting = self._decoders.ahead(deadline), self._batcher.ahead(deadline)
         return Outlook(
             now,
-            undecoded + self._batcher.ahead(deadline),
-            now + undecoded_s / threads,
+            Ahead(undecoded.images + waiting.images, undecoded.decode_s + waiting.decode_s),
             threads,
             sorted(max(device.free_at, now) for device in devices),
             self._buckets.fast(),
@@ -108,7 +117,7 @@ class Forecast:
 
     def decode_s(self, size: Size) -> float:
         """Return how long an image will take to decode, in seconds."""
-        return self._decoders.estimate(size, self._clock())
+        return self._decode_latency.estimate(size, self._clock())
 
     def refuses(self, deadline: float, finish: float) -> bool:
         """Whether an image that would end at `finish` is too late."""

@@ -114,9 +114,9 @@ def due(arrived: float, deadline: float) -> float:
 class ImageJob:
     """One image, its slot in the pixel pool, and its place in the call that waits for it.
 
-    All times are those of one monotonic clock, in seconds; `decode_s` is how long decoding is
-    expected to take, `wait_s` the wait for a device, 0 where it is short. The job knows no request
-    and no gRPC.
+    All times are those of one monotonic clock, in seconds; `decode_s` is how long decoding it is
+    expected to take from now on, `wait_s` the wait for a device, 0 where it is short; `queued` is
+    when it began. The job knows no request and no gRPC.
     """
 
     source: Source
@@ -128,6 +128,7 @@ class ImageJob:
     decode_s: float = 0.0
     wait_s: float = 0.0
     slot: int = -1
+    queued: float = 0.0
     decode_started: float = 0.0
     decoded: float = 0.0
 
@@ -137,10 +138,12 @@ class ImageJob:
 
     def timing(self, started: float, finished: float, batch_images: int) -> Timing:
         """Return the stages of a job whose batch ran from `started` to `finished`."""
+        admission = min(self.queued, self.decode_started) - self.arrived
+        decode = self.decoded - self.decode_started
         return Timing(
-            admission=self.decode_started - self.arrived,
-            decode=self.decoded - self.decode_started,
-            queue=started - self.decoded,
+            admission=admission,
+            decode=decode,
+            queue=started - self.arrived - admission - decode,
             infer=finished - started,
             total=finished - self.arrived,
             batch_images=batch_images,

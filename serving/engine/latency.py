@@ -5,6 +5,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from serving.engine.sources import Size
+
 Clock = Callable[[], float]
 
 WINDOW = 16
@@ -104,29 +106,31 @@ class DecodeLatency:
     """Time to decode an image: per kind a line over its pixels, by least squares that forget.
 
     What was not decoded for long is expected to take no time: an estimate that refused all images
-    of a kind would never be mended. Its owner locks.
+    of a kind would never be mended. Any thread may call.
     """
 
     def __init__(self) -> None:
         self._sums: dict[str, tuple[float, float, float, float, float]] = {}
         self._latest: dict[str, float] = {}
+        self._lock = threading.Lock()
 
-    def observe(self, kind: str, pixels: int, seconds: float, now: float) -> None:
+    def observe(self, size: Size, seconds: float, now: float) -> None:
         """Learn from an image that was decoded; one that took absurdly long counts as long."""
-        expected = self.estimate(kind, pixels, now)
-        x, y = pixels / 1e6, min(seconds, OUTLIER * expected) if expected else seconds
-        self._latest[kind] = now
-        old = self._sums.get(kind, (0.0,) * 5)
-        new = (1.0, x, y, x * x, x * y)
-        n, sx, sy, sxx, sxy = (FORGET * a + b for a, b in zip(old, new, strict=True))
-        self._sums[kind] = n, sx, sy, sxx, sxy
+        with self._lock:
+            expected = self.estimate(size, now)
+            x, y = size.pixels / 1e6, min(seconds, OUTLIER * expected) if expected else seconds
+            old = self._sums.get(size.kind, (0.0,) * 5)
+            new = (1.0, x, y, x * x, x * y)
+            n, sx, sy, sxx, sxy = (FORGET * a + b for a, b in zip(old, new, strict=True))
+            self._latest[size.kind] = now
+            self._sums[size.kind] = n, sx, sy, sxx, sxy
 
-    def estimate(self, kind: str, pixels: int, now: float) -> float:
+    def estimate(self, size: Size, now: float) -> float:
         """Return the time in seconds; 0 for a kind that was not seen lately."""
-        if kind not in self._sums or now - self._latest[kind] > FRESH_S:
+        if size.kind not in self._sums or now - self._latest[size.kind] > FRESH_S:
             return 0.0
-        n, sx, sy, sxx, sxy = self._sums[kind]
-        x, mean_x, mean_y = pixels / 1e6, sx / n, sy / n
+        n, sx, sy, sxx, sxy = self._sums[size.kind]
+        x, mean_x, mean_y = size.pixels / 1e6, sx / n, sy / n
         variance = sxx / n - mean_x * mean_x
         if variance > 1e-3 * mean_x * mean_x:
             slope = max((sxy / n - mean_x * mean_y) / variance, 0.0)

@@ -15,11 +15,11 @@ from serving.engine.batcher import Batcher
 from serving.engine.buckets import Buckets
 from serving.engine.deadlines import Deadlines
 from serving.engine.decode_pool import DecodePool
-from serving.engine.decoder import Decoder, closing
+from serving.engine.decoder import Decoder
 from serving.engine.device import Device, State
 from serving.engine.forecast import Forecast
 from serving.engine.job import Answer, Call, ImageJob, OnEnd, Post
-from serving.engine.latency import BatchLatency, Clock, Slip
+from serving.engine.latency import BatchLatency, Clock, DecodeLatency, Slip
 from serving.engine.pixel_pool import PixelPool
 from serving.engine.sources import Source
 from serving.errors import UnavailableError
@@ -33,7 +33,7 @@ class Model:
         bundle: the proven bundle.
         instances: its backends, each on a device (or a share of one) of its own.
         buckets: batch sizes to warm and run, rising.
-        decode_threads: threads that decode.
+        decode_threads: threads that decode; 0: the devices decode their batches.
         limits: what may be in flight; the pixel pool has a slot for each image.
         max_image_pixels: largest image before the transform, in pixels.
         metrics: where to count.
@@ -64,7 +64,7 @@ class Model:
         self._on_ready: list[Callable[[], None]] = []
         transform = bundle.manifest.transform
         self._pool = PixelPool(limits.images, transform.crop.height, transform.crop.width)
-        latency, slip = BatchLatency(clock), Slip(clock)
+        latency, decode_latency, slip = BatchLatency(clock), DecodeLatency(), Slip(clock)
         sizes = Buckets(buckets, latency, slo_s)
         self._answers = Answers(self._metrics, self._release, slip, clock)
         self._deadlines = Deadlines(self._answers.expire, clock)
@@ -75,10 +75,10 @@ class Model:
             clock=clock,
             on_dead=self._answers.drop,
         )
-        decoder = Decoder(
-            transform, max_image_pixels, self._pool, self.batcher, self._answers, clock
+        self._decode = Decoder(
+            transform, max_image_pixels, self._pool, self._answers, decode_latency, clock
         )
-        self.decoders = DecodePool(decode_threads, decoder)
+        self.decoders = DecodePool(decode_threads, self._decode_ahead)
         self.devices = [
             Device(
                 instance,
@@ -87,12 +87,15 @@ class Model:
                 pool=self._pool,
                 batcher=self.batcher,
                 sink=self._answers,
+                decode=self._decode,
                 clock=clock,
                 on_state=self._tell_state,
             )
             for instance in instances
         ]
-        forecast = Forecast(self.decoders, self.batcher, sizes, latency, slip, clock)
+        forecast = Forecast(
+            self.decoders, self.batcher, sizes, latency, decode_latency, slip, clock
+        )
         self._admission = Admission(
             self._pool,
             limits,
@@ -148,8 +151,8 @@ class Model:
 
     def close(self) -> None:
         """Fail what still waits, finish what runs, stop all threads."""
-        self._answers.fail(self.decoders.close(), closing())
-        self._answers.fail(self.batcher.close(), closing())
+        for queue in (self.decoders, self.batcher):
+            self._answers.fail(queue.close(), UnavailableError("the server is shutting down"))
         for device in self.devices:
             device.stop()
         for device in self.devices:
@@ -203,8 +206,7 @@ class Model:
         """
         call = Call(len(sources), self.clock(), deadline, on_end, post)
         jobs = self._admission.admit(sources, nbytes, call)
-        if not self.decoders.put(jobs):
-            self._answers.fail(jobs, closing())
+        self._put(self.decoders if self.decoders.threads else self.batcher, jobs)
         call.settle()
         return call
 
@@ -215,6 +217,14 @@ class Model:
     def leave(self, call: Call) -> None:
         """Let a call go whose caller has left; any thread may call."""
         self._answers.leave(call)
+
+    def _decode_ahead(self, job: ImageJob) -> None:
+        if self._decode(job):
+            self._put(self.batcher, [job])
+
+    def _put(self, queue: DecodePool | Batcher, jobs: list[ImageJob]) -> None:
+        if not queue.put(jobs):
+            self._answers.fail(jobs, UnavailableError("the server is shutting down"))
 
     def _serving(self) -> int:
         return max(1, sum(device.state is State.SERVING for device in self.devices))

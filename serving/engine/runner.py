@@ -1,7 +1,7 @@
 """Batches on a backend, and what becomes of those that fail."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from serving.backends import Backend, Probabilities, fit
@@ -48,7 +48,8 @@ class Runner:
     """Runs batches; every job of a batch has gone to the sink when `run` returns.
 
     `free_at` is when the batch that runs is expected to end. `is_lost` says that nothing runs
-    before `use` gives it another backend.
+    before `use` gives it another backend. `decode` decodes a job that comes undecoded, and returns
+    whether it can run.
     """
 
     def __init__(
@@ -58,10 +59,11 @@ class Runner:
         latency: BatchLatency,
         pool: PixelPool,
         sink: Sink,
+        decode: Callable[[ImageJob], bool],
         clock: Clock,
     ) -> None:
         self._buckets, self._latency, self._pool = buckets, latency, pool
-        self._sink, self._clock = sink, clock
+        self._sink, self._decode, self._clock = sink, decode, clock
         self.use(backend)
 
     def use(self, backend: Backend) -> None:
@@ -83,9 +85,21 @@ class Runner:
         """Run a batch: out of memory, in smaller ones; else failing, its halves, once each."""
         if batch.after_idling:
             self._ended = None
-        self._run(batch.jobs, batch.reason, may_halve=True)
+        self._run(self._decoded(batch.jobs), batch.reason, may_halve=True)
+        self.free_at = 0.0
         if self._failures >= MOST_FAILURES:
             self.is_lost = True
+
+    def _decoded(self, jobs: list[ImageJob]) -> list[ImageJob]:
+        """Decode what is not decoded yet; return what can run."""
+        decode_s, started = sum(job.decode_s for job in jobs), self._clock()
+        self.free_at = (
+            started + decode_s + self._latency.bound(fit(self._buckets.usable, len(jobs)))
+        )
+        left = [job for job in jobs if job.decoded or self._decode(job)]
+        if self._ended is not None:
+            self._ended += self._clock() - started  # it is no part of the hand-over
+        return left
 
     def _run(self, jobs: list[ImageJob], reason: BatchReason, *, may_halve: bool) -> None:
         for part in _parts(jobs, self._buckets.usable[-1]):
@@ -135,8 +149,6 @@ class Runner:
             self._failures += 1
             self._ended = None  # what failed is no part of the next batch's time
             return error
-        finally:
-            self.free_at = 0.0
         self._failures = 0
         self._sink.deliver(jobs, run)
         return None

@@ -9,7 +9,7 @@ from export.contract.bundle import Bundle, BundleError
 from serving import loading
 from serving.backends import Device, Placement, load, predict
 from serving.config import ServingConfig
-from serving.loading import Loader, load_model
+from serving.loading import Loader, count_decode_threads, load_model
 from serving.metrics import Metrics
 from serving.runtime import DEFAULTS
 from tests.support.bundles import BUCKETS, SIDE, probabilities
@@ -65,3 +65,22 @@ def test_a_model_spans_all_devices(tiny: Path, monkeypatch: pytest.MonkeyPatch) 
     ready = {"model": "tiny", "version": "1", "device": "cuda:2#1"}
     assert registry.get_sample_value("serving_device_ready", ready) == 1
     model.close()
+
+
+@pytest.mark.parametrize(
+    ("device", "flags", "threads"),
+    [
+        (Device("cpu"), {}, 0),
+        (Device("cpu"), {"threads": 4}, 4),
+        (Device("cpu"), {"instances": 3}, 4),
+        (Device("cuda", 0), {}, 4),
+        (Device("cuda", 0), {"decode_threads": 0}, 0),
+        (Device("cpu"), {"decode_threads": 2}, 2),
+    ],
+)
+def test_instances_decode_where_they_take_all_cores(
+    device: Device, flags: dict[str, int], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    config = ServingConfig.model_validate({"model": [Path("bundle")], **flags})
+    assert count_decode_threads(config, device) == threads

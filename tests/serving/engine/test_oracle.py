@@ -5,6 +5,7 @@ import itertools
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import mean
 from typing import NamedTuple
 
 import pytest
@@ -15,17 +16,15 @@ from serving.engine.buckets import Buckets
 from serving.engine.decode_pool import DecodePool
 from serving.engine.forecast import Forecast
 from serving.engine.job import Call, ImageJob
-from serving.engine.latency import BatchLatency, Slip
+from serving.engine.latency import BatchLatency, DecodeLatency, Slip
 from serving.engine.sources import Size
 from tests.serving.engine.oracle import Image, World
 from tests.support.serving import VirtualClock, grey
 
 TIMES = {1: 0.010, 2: 0.017, 4: 0.030, 8: 0.055}
-# Where the oracle sees an image end less than a batch from its deadline, either decision is right.
-MARGIN_S = TIMES[8]
 ASK_EVERY = 3
-CAPACITY = 8 / TIMES[8]
 DECODE_S_PER_MEGAPIXEL = 0.005
+PIXELS = (100_000, 500_000, 2_000_000)
 
 
 class SimulatedDevice:
@@ -33,6 +32,13 @@ class SimulatedDevice:
 
     def __init__(self) -> None:
         self.free_at = self.truly_free_at = 0.0
+
+
+class KnownDecodeLatency(DecodeLatency):
+    """Decoding takes as long as the world lets it take."""
+
+    def estimate(self, size: Size, now: float) -> float:
+        return DECODE_S_PER_MEGAPIXEL * size.pixels / 1e6
 
 
 class Simulation:
@@ -54,17 +60,30 @@ class Simulation:
             on_dead=self.late.extend,
         )
         self.decoders = DecodePool(threads, self._decode)
-        for _ in range(50):
-            self.decoders._latency.observe("raw", 1_000_000, DECODE_S_PER_MEGAPIXEL, 0.0)
-        slip = Slip(self.clock)
+        decode_latency, slip = KnownDecodeLatency(), Slip(self.clock)
         self.forecast = Forecast(
-            self.decoders, self.batcher, buckets, self.latency, slip, self.clock
+            self.decoders, self.batcher, buckets, self.latency, decode_latency, slip, self.clock
         )
         self.waiting: dict[ImageJob, Image] = {}
         self.decoding: list[tuple[float, Image]] = []
         self.answered: list[tuple[ImageJob, float]] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+
+    @property
+    def batch_s(self) -> float:
+        """What a full batch takes, on average.
+
+        Where the oracle sees an image end less than that from its deadline, either decision is
+        right.
+        """
+        decode_s = 0.0 if self.decoders.threads else DECODE_S_PER_MEGAPIXEL * mean(PIXELS) / 1e6
+        return TIMES[8] + 8 * decode_s
+
+    @property
+    def capacity(self) -> float:
+        """Images per second of all devices."""
+        return len(self.devices) * 8 / self.batch_s
 
     def at(self, when: float, event: Callable[[], None]) -> None:
         heapq.heappush(self._events, (when, next(self._order), event))
@@ -82,14 +101,14 @@ class Simulation:
 
     def accepts(self, image: Image, size: Size) -> bool:
         outlook = self.forecast.outlook(image.deadline, self.devices)
-        end = outlook.finish(decode_s=self.decoders.estimate(size, self.clock.now))
-        return not self.forecast.refuses(image.deadline, end)
+        foreseen = outlook.foresee(decode_s=self.forecast.decode_s(size))
+        return not self.forecast.refuses(image.deadline, foreseen.finish)
 
     def admit(self, image: Image, size: Size) -> None:
         call = Call(1, self.clock.now, image.deadline, lambda _: None, lambda _: False)
         job = ImageJob(grey(1), size, call, 0, image.deadline, self.clock.now, image.decode_s)
         self.waiting[job] = image
-        self.decoders.put([job])
+        assert (self.decoders if self.decoders.threads else self.batcher).put([job])
 
     def world(self) -> World:
         decoding = {image for _, image in self.decoding}
@@ -114,15 +133,17 @@ class Simulation:
 
         def decoded() -> None:
             self.decoding.remove(entry)
-            assert self.batcher.put(job)
+            job.decode_s = 0.0
+            assert self.batcher.put([job])
 
         self.at(entry[0], decoded)
 
     def _run(self, device: SimulatedDevice, batch: Batch) -> None:
         bucket = fit(list(TIMES), len(batch.jobs))
         seconds = TIMES[bucket] * self.slowness
-        device.free_at = self.clock.now + self.latency.bound(bucket)
-        device.truly_free_at = self.clock.now + seconds
+        decoded = self.clock.now + sum(job.decode_s for job in batch.jobs)
+        device.free_at = decoded + self.latency.bound(bucket)
+        device.truly_free_at = decoded + seconds
         for job in (*batch.jobs, *self.late):
             del self.waiting[job]
         self.late.clear()
@@ -158,7 +179,7 @@ def simulate(
     chance, decisions = random.Random(1), []
 
     def arrive(order: int) -> None:
-        pixels = chance.choice([100_000, 500_000, 2_000_000])
+        pixels = chance.choice(PIXELS)
         image = Image(
             simulation.clock.now + chance.choice(timeouts_s),
             order,
@@ -172,7 +193,7 @@ def simulate(
         if accepted:
             simulation.admit(image, size)
 
-    when, rate = simulation.clock.now, load * len(simulation.devices) * CAPACITY
+    when, rate = simulation.clock.now, load * simulation.capacity
     for order in range(int(seconds * rate)):
         when += chance.expovariate(rate)
         simulation.at(when, partial(arrive, order))
@@ -180,21 +201,25 @@ def simulate(
     return decisions
 
 
+@pytest.mark.parametrize("threads", [2, 0])
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("load", [0.3, 1.0, 3.0])
-async def test_decides_as_the_oracle_does(devices: int, load: float) -> None:
-    simulation = Simulation(devices)
+async def test_decides_as_the_oracle_does(threads: int, devices: int, load: float) -> None:
+    simulation = Simulation(devices, threads)
     decisions = simulate(simulation, load, seconds=2)
-    clear = [decision for decision in decisions if abs(decision.spare_s) > MARGIN_S]
+    clear = [decision for decision in decisions if abs(decision.spare_s) > simulation.batch_s]
     assert len(clear) > len(decisions) / 4
     assert [decision for decision in clear if decision.is_wrong] == []
 
 
-async def test_three_times_the_capacity_leaves_the_devices_busy_and_nobody_late() -> None:
-    simulation = Simulation(devices=1)
+@pytest.mark.parametrize("threads", [2, 0])
+async def test_three_times_the_capacity_leaves_the_devices_busy_and_nobody_late(
+    threads: int,
+) -> None:
+    simulation = Simulation(1, threads)
     simulate(simulation, load=3.0, seconds=5, timeouts_s=[1.0])
     in_time = [job for job, end in simulation.answered if end <= job.deadline]
-    assert len(in_time) >= 0.9 * 5 * CAPACITY
+    assert len(in_time) >= 0.9 * 5 * simulation.capacity
     assert len(in_time) >= 0.99 * len(simulation.answered)
 
 
@@ -209,7 +234,7 @@ async def test_twenty_batches_after_a_slowdown_it_decides_right_again() -> None:
     simulation.at(simulation.clock.now + 2, slow_down)
     decisions = simulate(simulation, load=1.0, seconds=5)
     after = [decision for decision in decisions if decision.batches >= seen[0] + 20]
-    clear = [decision for decision in after if abs(decision.spare_s) > 3 * MARGIN_S]
+    clear = [decision for decision in after if abs(decision.spare_s) > 3 * simulation.batch_s]
     assert len(clear) > len(after) / 8
     assert [decision for decision in clear if decision.is_wrong] == []
 

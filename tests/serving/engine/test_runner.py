@@ -1,5 +1,7 @@
 """How long batches are said to have taken."""
 
+import pytest
+
 from serving.backends.fake import FakeBackend
 from serving.engine.batcher import Batch
 from serving.engine.buckets import Buckets
@@ -22,6 +24,10 @@ class Latency(BatchLatency):
 
     def observe(self, bucket: int, seconds: float) -> None:
         self.seen.append(seconds)
+
+    def seed(self, bucket: int, seconds: float) -> None:
+        super().seed(bucket, seconds)
+        self.seen.clear()
 
 
 class Nowhere:
@@ -46,17 +52,32 @@ class Bench:
         self.pool = PixelPool(4, SIDE, SIDE)
         backend = FakeBackend(len(LABELS), SIDE, self._pass)
         buckets = Buckets([1, 2], self.latency)
-        self.runner = Runner(backend, buckets, self.latency, self.pool, Nowhere(), self.clock)
+        self.runner = Runner(
+            backend, buckets, self.latency, self.pool, Nowhere(), self._decode, self.clock
+        )
+        self.decode_s = 0.5
+        self.free_at: list[float] = []
 
-    def run(self, images: int = 1, *, after_idling: bool) -> None:
+    def run(self, images: int = 1, *, after_idling: bool, undecoded: int = 0) -> None:
         jobs = [new_job(self.clock.now + 100, self.clock.now) for _ in range(images)]
+        for job in jobs:
+            job.decoded = self.clock.now
+        for job in jobs[:undecoded]:
+            job.decoded, job.decode_s = 0.0, 0.4
         for job, slot in zip(jobs, self.pool.acquire(images), strict=True):
             job.slot = slot
         self.runner.run(Batch(jobs, "device_free", after_idling))
         for job in jobs:
             self.pool.release(job.slot)
 
+    def _decode(self, job: ImageJob) -> bool:
+        self.free_at.append(self.runner.free_at - self.clock.now)
+        self.clock.now += self.decode_s
+        job.decoded = self.clock.now
+        return self.decode_s > 0
+
     def _pass(self, _: object) -> None:
+        self.free_at.append(self.runner.free_at - self.clock.now)
         self.clock.now += 1
         if self.failures:
             self.failures -= 1
@@ -79,3 +100,28 @@ def test_what_failed_counts_for_no_other_batch() -> None:
     bench.failures = 1
     bench.run(images=2, after_idling=False)  # in vain, then its halves
     assert bench.latency.seen == [1.0, 1.0, 1.0]
+
+
+def test_decoding_is_part_of_neither_a_hand_over_nor_a_batch() -> None:
+    bench = Bench()
+    bench.run(after_idling=True, undecoded=1)
+    bench.clock.now += 0.25
+    bench.run(images=2, after_idling=False, undecoded=2)
+    assert bench.latency.seen == [1.0, 1.25]
+
+
+def test_while_it_decodes_it_is_known_when_it_will_be_free() -> None:
+    bench = Bench()
+    bench.latency.seed(2, 1.0)
+    bench.run(images=2, after_idling=True, undecoded=2)
+    assert bench.free_at == pytest.approx([1.8, 1.3, 1.0])
+    assert bench.runner.free_at == 0.0
+
+
+def test_what_cannot_be_decoded_does_not_run() -> None:
+    bench = Bench()
+    bench.decode_s = 0.0
+    bench.run(images=2, after_idling=True, undecoded=1)
+    bench.run(images=1, after_idling=True, undecoded=1)
+    assert bench.runner.free_at == 0.0
+    assert bench.latency.seen == [1.0]

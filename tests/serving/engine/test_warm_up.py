@@ -41,6 +41,7 @@ class Warming:
             pool=PixelPool(4, SIDE, SIDE),
             batcher=batcher,
             sink=Nowhere(),
+            decode=bool,
             clock=self.clock,
             on_state=lambda _: None,
         ).warm_up()
