@@ -104,7 +104,7 @@ class Metrics:
             "latency_prediction_error_ratio", "|predicted - actual| / actual of a batch", RATIOS
         )
         self.images_per_second = self._gauge("images_per_second", "Images answered, over 10 s")
-        self.queue_images = self._gauge("queue_images", "Decoded images that wait for a device")
+        self.queue_images = self._gauge("queue_images", "Images that wait for a device")
         self.inflight_images = self._gauge("inflight_images", "Images admitted and not ended")
         self.inflight_bytes = self._gauge("inflight_bytes", "Their bytes as they arrived")
         self.device_ready = self._gauge(

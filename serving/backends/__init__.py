@@ -1,5 +1,6 @@
 """Runtimes behind one small Protocol; each runtime's package is imported in its module alone."""
 
+import bisect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -130,4 +131,4 @@ def predict(backend: Backend, buckets: Sequence[int], pixels: Pixels) -> Probabi
 
 def fit(buckets: Sequence[int], images: int) -> int:
     """Return the smallest of the rising `buckets` that holds `images`."""
-    return next(bucket for bucket in buckets if bucket >= images)
+    return buckets[bisect.bisect_left(buckets, images)]

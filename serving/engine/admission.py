@@ -32,6 +32,7 @@ class Limits(NamedTuple):
     pixels: int
 
 
+LEAST = Limits(1, 0, 0)
 LIMITS: dict[str, tuple[Refusal, str]] = {
     "images": ("queue_full", "slots"),
     "nbytes": ("bytes", "bytes in flight"),
@@ -83,13 +84,12 @@ class Admission:
             UnavailableError: no device answers.
         """
         with self._lock:
-            images = len(sources)
+            now, images = self._clock(), len(sources)
             self._images_per_request += LATEST * (images - self._images_per_request)
-            self._check_room(Limits(images, nbytes, 0), images)
-            outlook = self._foresee(call.due, images)
+            outlook = self._enter(now, Limits(images, nbytes, 0), call.due, images)
             sizes = [source.size(self._max_image_pixels) for source in sources]
             self._check_room(_sum(sizes), images)
-            jobs = self._jobs(sources, sizes, call, outlook)
+            jobs = self._jobs(now, sources, sizes, call, outlook)
             self._acquire(jobs)
         return jobs
 
@@ -99,23 +99,41 @@ class Admission:
         It is counted as so many images as requests lately had.
         """
         with self._lock:
-            self._check_room(Limits(1, 0, 0), self._images_per_request)
-            self._foresee(due(self._clock(), deadline), self._images_per_request)
+            now = self._clock()
+            self._enter(now, LEAST, due(now, deadline), self._images_per_request)
 
     def release(self, jobs: Iterable[ImageJob]) -> None:
         """Give back what jobs took."""
         with self._lock:
             self._give_back(jobs)
 
+    def _enter(self, now: float, least: Limits, deadline: float, images: float) -> Outlook | None:
+        """Return what is ahead of a request; raise where it is refused whatever its images are."""
+        serving = [device for device in self._devices if device.state is State.SERVING]
+        if not serving and all(device.state is State.BROKEN for device in self._devices):
+            self._metrics.reject("not_ready", images)
+            raise UnavailableError("the model's devices are lost; they are being opened anew")
+        self._check_room(least, images)
+        outlook = self._forecast.outlook(now, deadline, serving)
+        if why := _lateness(now, deadline, outlook.foresee() if outlook else None):
+            self._metrics.reject("deadline", images)
+            raise DeadlineExceededError(why)
+        return outlook
+
     def _jobs(
-        self, sources: Sequence[Source], sizes: Sequence[Size], call: Call, outlook: Outlook | None
+        self,
+        now: float,
+        sources: Sequence[Source],
+        sizes: Sequence[Size],
+        call: Call,
+        outlook: Outlook | None,
     ) -> list[ImageJob]:
         jobs: list[ImageJob] = []
-        before_s, now = 0.0, self._clock()
+        before_s = 0.0
         for index, (source, size) in enumerate(zip(sources, sizes, strict=True)):
-            decode_s = self._forecast.decode_s(size)
+            decode_s = self._forecast.decode_s(now, size)
             foreseen = outlook.foresee(len(jobs), before_s, decode_s) if outlook else None
-            if why := self._lateness(call.due, foreseen):
+            if why := _lateness(now, call.due, foreseen):
                 self._metrics.reject("deadline", 1)
                 call.keep(index, DeadlineExceededError(why))
             else:
@@ -134,28 +152,6 @@ class Admission:
             self.nbytes -= job.size.nbytes
             self._pixels -= job.size.pixels
 
-    def _foresee(self, deadline: float, images: float) -> Outlook | None:
-        """Return what is ahead of a request; None where no device runs and so nothing is known."""
-        serving = [device for device in self._devices if device.state is State.SERVING]
-        outlook = self._forecast.outlook(deadline, serving) if serving else None
-        if why := self._lateness(deadline, outlook.foresee() if outlook else None):
-            self._metrics.reject("deadline", images)
-            raise DeadlineExceededError(why)
-        return outlook
-
-    def _lateness(self, deadline: float, foreseen: Foreseen | None) -> str | None:
-        """Return why a deadline cannot be met, if so."""
-        now = self._clock()
-        if now >= deadline:
-            return "the deadline had passed when the request arrived"
-        if not foreseen or not self._forecast.refuses(deadline, foreseen.finish):
-            return None
-        needed_ms, left_ms = 1000 * (foreseen.finish - now), 1000 * (deadline - now)
-        return (
-            f"the deadline cannot be met: the answer would take {needed_ms:.0f} ms, "
-            f"{left_ms:.0f} ms are left"
-        )
-
     def _acquire(self, jobs: list[ImageJob]) -> None:
         for job, slot in zip(jobs, self._pool.acquire(len(jobs)), strict=True):
             job.slot = slot
@@ -163,13 +159,10 @@ class Admission:
             self._pixels += job.size.pixels
 
     def _check_room(self, request: Limits, images: float) -> None:
-        if all(device.state is State.BROKEN for device in self._devices):
-            self._metrics.reject("not_ready", images)
-            raise UnavailableError("the model's devices are lost; they are being opened anew")
         if self._lacking(request):
             self._give_back(self._sweep())
-        if lacking := self._lacking(request):
-            self._refuse(lacking, request, images)
+            if lacking := self._lacking(request):
+                self._refuse(lacking, request, images)
 
     def _lacking(self, request: Limits) -> str | None:
         limits = self._limits
@@ -200,4 +193,17 @@ class Admission:
 
 
 def _sum(sizes: Sequence[Size]) -> Limits:
-    return Limits(len(sizes), sum(s.nbytes for s in sizes), sum(s.pixels for s in sizes))
+    return Limits(len(sizes), sum([s.nbytes for s in sizes]), sum([s.pixels for s in sizes]))
+
+
+def _lateness(now: float, deadline: float, foreseen: Foreseen | None) -> str | None:
+    """Return why a deadline cannot be met, if so."""
+    if now >= deadline:
+        return "the deadline had passed when the request arrived"
+    if not foreseen or foreseen.finish <= deadline:
+        return None
+    needed_ms, left_ms = 1000 * (foreseen.finish - now), 1000 * (deadline - now)
+    return (
+        f"the deadline cannot be met: the answer would take {needed_ms:.0f} ms, "
+        f"{left_ms:.0f} ms are left"
+    )

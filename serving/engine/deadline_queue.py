@@ -15,6 +15,9 @@ class Ahead(NamedTuple):
     decode_s: float
 
 
+NOTHING = Ahead(0, 0.0)
+
+
 class DeadlineQueue:
     """Jobs, earliest deadline first, equal deadlines in order of arrival.
 
@@ -47,8 +50,10 @@ class DeadlineQueue:
 
     def ahead(self, deadline: float) -> Ahead:
         """Return what would come before a new job with this deadline."""
-        waiting, images = len(self._entries), bisect.bisect(self._entries, (deadline, math.inf))
-        return Ahead(images, self._decode_s * images / waiting if waiting else 0.0)
+        if not self._entries:
+            return NOTHING
+        images = bisect.bisect(self._entries, (deadline, math.inf))
+        return Ahead(images, self._decode_s * images / len(self._entries))
 
     def sweep(self, now: float) -> list[ImageJob]:
         """Remove and return the dead jobs."""

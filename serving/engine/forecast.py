@@ -8,7 +8,7 @@ from serving.engine.batcher import Batcher
 from serving.engine.buckets import Buckets
 from serving.engine.deadline_queue import Ahead
 from serving.engine.decode_pool import DecodePool
-from serving.engine.latency import BatchLatency, Clock, DecodeLatency, Slip
+from serving.engine.latency import BatchLatency, DecodeLatency, Slip
 from serving.engine.sources import Size
 
 
@@ -91,21 +91,22 @@ class Forecast:
         latency: BatchLatency,
         decode_latency: DecodeLatency,
         slip: Slip,
-        clock: Clock,
     ) -> None:
         self._decode_latency, self._slip = decode_latency, slip
         self._decoders, self._batcher, self._buckets = decoders, batcher, buckets
-        self._latency, self._clock = latency, clock
+        self._latency = latency
 
-    def outlook(self, deadline: float, devices: Sequence[Server]) -> Outlook:
-        """Return what is ahead of a deadline on the devices that run now, at least one."""
-        now, threads = self._clock(), self._decoders.threads
+    def outlook(self, now: float, deadline: float, devices: Sequence[Server]) -> Outlook | None:
+        """Return what is ahead of a deadline on these devices; None where too little is known."""
+        if not devices or self._latency.is_stale(now):
+            return None
+        threads = self._decoders.threads
         undecoded, waiting = self._decoders.ahead(deadline), self._batcher.ahead(deadline)
         return Outlook(
             now,
             Ahead(undecoded.images + waiting.images, undecoded.decode_s + waiting.decode_s),
             threads,
-            sorted(max(device.free_at, now) for device in devices),
+            sorted([max(device.free_at, now) for device in devices]),
             self._buckets.fast(),
             self._latency,
             self._slip.factor(),
@@ -115,10 +116,6 @@ class Forecast:
         """Return from when on a wait teaches how waits compare with what was foreseen."""
         return 2 * self._latency.usual(self._buckets.fast()[-1])
 
-    def decode_s(self, size: Size) -> float:
+    def decode_s(self, now: float, size: Size) -> float:
         """Return how long an image will take to decode, in seconds."""
-        return self._decode_latency.estimate(size, self._clock())
-
-    def refuses(self, deadline: float, finish: float) -> bool:
-        """Whether an image that would end at `finish` is too late."""
-        return finish > deadline and not self._latency.is_stale(self._clock())
+        return self._decode_latency.estimate(size, now)

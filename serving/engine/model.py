@@ -93,9 +93,7 @@ class Model:
             )
             for instance in instances
         ]
-        forecast = Forecast(
-            self.decoders, self.batcher, sizes, latency, decode_latency, slip, clock
-        )
+        forecast = Forecast(self.decoders, self.batcher, sizes, latency, decode_latency, slip)
         self._admission = Admission(
             self._pool,
             limits,
@@ -125,7 +123,7 @@ class Model:
 
     @property
     def is_saturated(self) -> bool:
-        """Whether decoded images wait for full batches on all devices."""
+        """Whether images wait for full batches on all devices."""
         return self.batcher.is_full()
 
     def on_ready(self, listener: Callable[[], None]) -> None:
@@ -227,7 +225,7 @@ class Model:
             self._answers.fail(jobs, UnavailableError("the server is shutting down"))
 
     def _serving(self) -> int:
-        return max(1, sum(device.state is State.SERVING for device in self.devices))
+        return max(1, len([device for device in self.devices if device.state is State.SERVING]))
 
     def _release(self, jobs: list[ImageJob]) -> None:
         self._admission.release(jobs)

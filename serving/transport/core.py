@@ -14,6 +14,7 @@ from serving.transport.call import NOTHING, Call, Settled
 # How long its thread lets events gather where that keeps nobody waiting.
 REST_S = 0.005
 AT_ONCE = 0.0
+NO_EVENT = cygrpc.CompletionType.queue_timeout
 # Calls that gRPC may hand out before the queue is read again. Those beyond wait inside gRPC, where
 # a server that stops cuts them off.
 READY_CALLS = 16
@@ -27,7 +28,7 @@ class Core:
 
     Args:
         options: gRPC's, for the server.
-        may_rest: whether the thread may let events gather for a moment; it is asked for each.
+        may_rest: whether the thread may let events gather for a moment; asked where there is none.
     """
 
     def __init__(self, options: Sequence[tuple[str, int]], may_rest: Callable[[], bool]) -> None:
@@ -65,10 +66,13 @@ class _Queue(cygrpc.CompletionQueue):  # type: ignore[misc]  # the package has n
 
     def poll(self, deadline: float | None = None) -> Any:
         """Return the next event, or a time-out at the deadline (seconds since 1970)."""
+        event = super().poll(AT_ONCE)
+        if event.completion_type != NO_EVENT:
+            return event
         if self.may_rest():
             self.woken.clear()
             event = super().poll(AT_ONCE)
-            if event.completion_type != cygrpc.CompletionType.queue_timeout:
+            if event.completion_type != NO_EVENT:
                 return event
             self.woken.wait(REST_S)
         return super().poll(deadline)

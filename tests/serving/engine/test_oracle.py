@@ -62,7 +62,7 @@ class Simulation:
         self.decoders = DecodePool(threads, self._decode)
         decode_latency, slip = KnownDecodeLatency(), Slip(self.clock)
         self.forecast = Forecast(
-            self.decoders, self.batcher, buckets, self.latency, decode_latency, slip, self.clock
+            self.decoders, self.batcher, buckets, self.latency, decode_latency, slip
         )
         self.waiting: dict[ImageJob, Image] = {}
         self.decoding: list[tuple[float, Image]] = []
@@ -100,9 +100,10 @@ class Simulation:
                     self._run(device, batch)
 
     def accepts(self, image: Image, size: Size) -> bool:
-        outlook = self.forecast.outlook(image.deadline, self.devices)
-        foreseen = outlook.foresee(decode_s=self.forecast.decode_s(size))
-        return not self.forecast.refuses(image.deadline, foreseen.finish)
+        now = self.clock.now
+        outlook = self.forecast.outlook(now, image.deadline, self.devices)
+        decode_s = self.forecast.decode_s(now, size)
+        return not outlook or outlook.foresee(decode_s=decode_s).finish <= image.deadline
 
     def admit(self, image: Image, size: Size) -> None:
         call = Call(1, self.clock.now, image.deadline, lambda _: None, lambda _: False)
