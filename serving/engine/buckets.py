@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from serving.engine.latency import BatchLatency
 
 # What a batch costs besides its run on a busy machine, in seconds: threads and caches change hands.
-HAND_OVER_S = 0.002
+HAND_OVER_S = 0.003
 # Sizes that run about as many images per second as the best are as good: a busy machine's warm-up
 # is off by some percent.
 AS_GOOD = 0.98
