@@ -133,7 +133,9 @@ class Batcher:
 
     def _reason(self, images: int, size: int, share: int) -> BatchReason:
         largest = self._buckets.efficient()[-1]
-        if images < size or share <= size < largest:
+        if images < size:  # and those that are left take too long to decode
+            return "deadline" if self._queue else "device_free"
+        if share <= size < largest:
             return "device_free"
         return "full" if size == largest else "deadline"
 

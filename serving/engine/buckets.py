@@ -53,17 +53,13 @@ class Buckets:
         sizes = self.efficient()
         if self._slo_s is None:
             return sizes
-        keeping = [size for size in sizes if 2 * self.bound(size, decode_s) <= self._slo_s]
+        keeping = [size for size in sizes if 2 * self._bound(size, decode_s) <= self._slo_s]
         return keeping or sizes[:1]
 
     def in_time(self, sizes: Sequence[int], seconds: float, decode_s: float = 0.0) -> int:
         """Return the largest of `sizes` that takes at most so long, else the smallest of all."""
-        fitting = (size for size in reversed(sizes) if self.bound(size, decode_s) <= seconds)
+        fitting = (size for size in reversed(sizes) if self._bound(size, decode_s) <= seconds)
         return next(fitting, sizes[0])
-
-    def bound(self, size: int, decode_s: float) -> float:
-        """Return the time that nine of ten batches keep, decoding included, in seconds."""
-        return self._latency.bound(size) + size * decode_s
 
     def retire(self, size: int) -> bool:
         """Run this size and larger ones never again; return False where none would be left."""
@@ -73,9 +69,12 @@ class Buckets:
         return bool(left)
 
     def _up_to_fast(self) -> Sequence[int]:
-        times = [self._latency.usual(size) for size in self.usable]
+        times = [self._latency.at_warm_up(size) for size in self.usable]
         if not all(times):  # not all are known yet
             return self.usable
         rates = [size / (HAND_OVER_S + s) for size, s in zip(self.usable, times, strict=True)]
         last = next(i for i, rate in enumerate(rates) if rate >= AS_GOOD * max(rates))
         return self.usable[: last + 1]
+
+    def _bound(self, size: int, decode_s: float) -> float:
+        return self._latency.bound(size) + size * decode_s

@@ -22,7 +22,7 @@ class DeadlineQueue:
     """Jobs, earliest deadline first, equal deadlines in order of arrival.
 
     A sorted list and no heap: how many jobs come before a new one must be known, too. Its owner
-    locks what changes it; `ahead` is one call into C and needs no lock.
+    locks what changes it. `ahead` needs no lock: what it says may be a moment old.
     """
 
     def __init__(self) -> None:
@@ -50,10 +50,11 @@ class DeadlineQueue:
 
     def ahead(self, deadline: float) -> Ahead:
         """Return what would come before a new job with this deadline."""
-        if not self._entries:
+        waiting = len(self._entries)
+        if not waiting:
             return NOTHING
-        images = bisect.bisect(self._entries, (deadline, math.inf))
-        return Ahead(images, self._decode_s * images / len(self._entries))
+        images = min(bisect.bisect(self._entries, (deadline, math.inf)), waiting)
+        return Ahead(images, self._decode_s * images / waiting)
 
     def sweep(self, now: float) -> list[ImageJob]:
         """Remove and return the dead jobs."""

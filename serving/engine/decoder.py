@@ -47,4 +47,5 @@ class Decoder:
         else:
             job.decoded, job.decode_s = self._clock(), 0.0
             self._latency.observe(job.size, job.decoded - job.decode_started, job.decoded)
-        return bool(job.decoded)
+            return True
+        return False

@@ -56,14 +56,17 @@ class Outlook(NamedTuple):
             before_s: what they take to decode.
             decode_s: what it takes to decode itself.
         """
-        before, before_s = self.ahead.images + images, self.ahead.decode_s + before_s
+        before, ahead_s = self.ahead.images + images, self.ahead.decode_s + before_s
         start, size, later = self._place(before)
+        queue_s, bound_s = start - self.now, self.latency.bound(size)
         if self.threads:
-            wait_s = max(start - self.now, before_s / self.threads + decode_s)
-        else:  # its batch mates are decoded before it runs, later ones too
-            later_s = later * (before_s / before if before else decode_s)
-            wait_s = start - self.now + before_s / len(self.free) + decode_s + later_s
-        return Foreseen(wait_s, self.now + self.slip * wait_s + self.latency.bound(size))
+            decoded_s = ahead_s / self.threads + decode_s
+            longest_s = max(self.slip * queue_s, decoded_s)
+            return Foreseen(max(queue_s, decoded_s), self.now + longest_s + bound_s)
+        queue_s += ahead_s / len(self.free)
+        # Its batch mates are decoded before it runs, later ones too.
+        decode_s += later * (ahead_s / before if before else decode_s)
+        return Foreseen(queue_s + decode_s, self.now + self.slip * queue_s + decode_s + bound_s)
 
     def _place(self, before: int) -> tuple[float, int, int]:
         """Return when a device takes an image, the size of its batch, how many come after it."""
@@ -102,12 +105,13 @@ class Forecast:
             return None
         threads = self._decoders.threads
         undecoded, waiting = self._decoders.ahead(deadline), self._batcher.ahead(deadline)
+        device_s = waiting.decode_s / waiting.images if waiting.images else 0.0
         return Outlook(
             now,
             Ahead(undecoded.images + waiting.images, undecoded.decode_s + waiting.decode_s),
             threads,
             sorted([max(device.free_at, now) for device in devices]),
-            self._buckets.fast(),
+            self._buckets.fast(device_s),
             self._latency,
             self._slip.factor(),
         )

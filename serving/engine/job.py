@@ -115,8 +115,8 @@ class ImageJob:
     """One image, its slot in the pixel pool, and its place in the call that waits for it.
 
     All times are those of one monotonic clock, in seconds; `decode_s` is how long decoding it is
-    expected to take from now on, `wait_s` the wait for a device, 0 where it is short; `queued` is
-    when it began. The job knows no request and no gRPC.
+    expected to take from now on, `wait_s` how long it was to take until its batch runs, 0 where
+    that is short; `queued` is when it came to the batcher. It knows no request and no gRPC.
     """
 
     source: Source

@@ -57,6 +57,10 @@ class BatchLatency:
             few = len(ratios) < FEW
             self._slow = self._usual if few else ratios[math.ceil(QUANTILE * len(ratios)) - 1]
 
+    def at_warm_up(self, bucket: int) -> float:
+        """Return a bucket's time at warm-up, in seconds; 0 where nothing is known of it."""
+        return self._base.get(bucket, 0.0)
+
     def usual(self, bucket: int) -> float:
         """Return the median of a bucket's time, in seconds; 0 where nothing is known of it."""
         return self._base.get(bucket, 0.0) * self._usual
@@ -74,7 +78,7 @@ class BatchLatency:
 
 
 class Slip:
-    """How much longer images wait for a device than was foreseen: of the last ones a quantile.
+    """How much longer images wait for their batch than was foreseen: of the last ones a quantile.
 
     A forecast knows batches and decoding, not what they cost each other on shared cores, nor who
     will come with an earlier deadline. Any thread may call.

@@ -93,9 +93,9 @@ class Runner:
     def _decoded(self, jobs: list[ImageJob]) -> list[ImageJob]:
         """Decode what is not decoded yet; return what can run."""
         decode_s, started = sum(job.decode_s for job in jobs), self._clock()
-        self.free_at = (
-            started + decode_s + self._latency.bound(fit(self._buckets.usable, len(jobs)))
-        )
+        usable = self._buckets.usable  # another device may have retired the batch's size
+        bucket = fit(usable, min(len(jobs), usable[-1]))
+        self.free_at = started + decode_s + self._latency.bound(bucket)
         left = [job for job in jobs if job.decoded or self._decode(job)]
         if self._ended is not None:
             self._ended += self._clock() - started  # it is no part of the hand-over

@@ -28,7 +28,7 @@ class Core:
 
     Args:
         options: gRPC's, for the server.
-        may_rest: whether the thread may let events gather for a moment; asked where there is none.
+        may_rest: whether the thread may let events gather for a moment; asked while none waits.
     """
 
     def __init__(self, options: Sequence[tuple[str, int]], may_rest: Callable[[], bool]) -> None:

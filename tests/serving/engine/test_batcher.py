@@ -191,7 +191,7 @@ async def test_what_the_device_decodes_makes_the_batch_smaller_too() -> None:
 async def test_a_large_image_makes_no_earlier_one_late() -> None:
     bench = seeded(Bench())
     small, large, other = bench.put(0.5, 0.01), bench.put(decode_s=2.0), bench.put(decode_s=0.01)
-    assert bench.poll() == [small]
+    assert bench.batcher.poll() == Batch([small], "deadline")
     assert bench.poll() == [large, other]
 
 
@@ -259,6 +259,17 @@ async def test_a_batch_grows_only_while_the_device_becomes_faster(
         bench.latency.seed(bucket, time)
     jobs = [bench.put(100.0) for _ in range(9)]
     assert bench.batcher.poll() == Batch(jobs[:images], "full")
+
+
+async def test_a_device_that_comes_back_in_a_slow_hour_changes_no_batch_size() -> None:
+    latency = Bench().latency
+    buckets = Buckets([4, 8], latency)
+    for _ in range(2):
+        latency.seed(4, 0.016)
+        latency.seed(8, 0.034)
+        assert buckets.efficient() == (4, 8)
+        for _ in range(20):
+            latency.observe(4, 10.0)
 
 
 async def test_a_batch_says_whether_its_device_waited_for_it() -> None:

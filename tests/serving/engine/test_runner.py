@@ -51,9 +51,9 @@ class Bench:
         self.latency = Latency(self.clock)
         self.pool = PixelPool(4, SIDE, SIDE)
         backend = FakeBackend(len(LABELS), SIDE, self._pass)
-        buckets = Buckets([1, 2], self.latency)
+        self.buckets = Buckets([1, 2], self.latency)
         self.runner = Runner(
-            backend, buckets, self.latency, self.pool, Nowhere(), self._decode, self.clock
+            backend, self.buckets, self.latency, self.pool, Nowhere(), self._decode, self.clock
         )
         self.decode_s = 0.5
         self.free_at: list[float] = []
@@ -125,3 +125,10 @@ def test_what_cannot_be_decoded_does_not_run() -> None:
     bench.run(images=1, after_idling=True, undecoded=1)
     assert bench.runner.free_at == 0.0
     assert bench.latency.seen == [1.0]
+
+
+def test_a_batch_of_a_size_that_another_device_retired_runs_in_parts() -> None:
+    bench = Bench()
+    bench.buckets.retire(2)
+    bench.run(images=2, after_idling=True)
+    assert bench.clock.now == 102.0
