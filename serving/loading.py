@@ -117,12 +117,14 @@ def count_decode_threads(config: ServingConfig, device: Device) -> int:
 
 def _log(model: Model, instances: int, threads: int, seconds: float) -> None:
     logger.info(
-        "%s/%s: %s on %s in %s, %d instances x %d threads, batches of %s, ready after %.1f s",
+        "%s/%s: %s on %s in %s, %d instances x %d threads, "
+        "%d decode threads, batches of %s, ready after %.1f s",
         model.name,
         model.version,
         *model.placement,
         instances,
         threads,
+        model.decoders.threads,
         list(model.buckets),
         seconds,
     )

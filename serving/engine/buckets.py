@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from serving.engine.latency import BatchLatency
 
 # What a batch costs besides its run on a busy machine, in seconds: threads and caches change hands.
+# Turns of batches of 4 and 8 on two cores gave 1.5 ms; twice that lets a noisy warm-up err towards
+# fewer hand-overs, which cost most under overload.
 HAND_OVER_S = 0.003
 # Sizes that run about as many images per second as the best are as good: a busy machine's warm-up
 # is off by some percent.

@@ -150,7 +150,7 @@ class Model:
     def close(self) -> None:
         """Fail what still waits, finish what runs, stop all threads."""
         for queue in (self.decoders, self.batcher):
-            self._answers.fail(queue.close(), UnavailableError("the server is shutting down"))
+            self._answers.fail(queue.close(), _closing())
         for device in self.devices:
             device.stop()
         for device in self.devices:
@@ -222,7 +222,7 @@ class Model:
 
     def _put(self, queue: DecodePool | Batcher, jobs: list[ImageJob]) -> None:
         if not queue.put(jobs):
-            self._answers.fail(jobs, UnavailableError("the server is shutting down"))
+            self._answers.fail(jobs, _closing())
 
     def _serving(self) -> int:
         return max(1, len([device for device in self.devices if device.state is State.SERVING]))
@@ -262,6 +262,10 @@ class Model:
 def results(call: Call) -> list[Answer]:
     """Return what became of each image of a call that is over."""
     return [answer or expired() for answer in call.answers]
+
+
+def _closing() -> UnavailableError:
+    return UnavailableError("the server is shutting down")
 
 
 def _post(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> bool:
