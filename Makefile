@@ -5,7 +5,7 @@ SHELL := bash
 PYTHON ?= python3.11
 RECIPE ?= fashion_mnist_cpu
 PLATFORM ?= CPU
-# From the Debian package of the same name; any other folder is left to whoever names it.
+# What Debian packages install; .ci/run removes them first, so that each run installs them anew.
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 PROMETHEUS := /usr/bin/prometheus
 DATA ?= $(FASHION_MNIST)
@@ -69,7 +69,7 @@ build/lite/%/manifest.json: %/manifest.json $(LITE)/.lite $(VENV)/.serving
 classify: $(VENV)/.serving ## Classify images with the running server (IMAGE=, GRPC_PORT=)
 	$(PY) -m clients classify $(IMAGE) --address localhost:$(GRPC_PORT)
 
-test: $(VENV)/.dev $(FASHION_MNIST) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
+test: $(VENV)/.dev $(FASHION_MNIST) $(PROMETHEUS) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
 	$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, import rules and generated files
