@@ -14,7 +14,7 @@ from benchmarks.comparison import HEADER, Pair, Round, ServerRecord, summarize
 from benchmarks.floor import Floor
 from benchmarks.records import RESULTS, circumstances, markdown, show
 from benchmarks.server import Load, Server, serving
-from export.contract.bundle import Bundle
+from bundle.store import Bundle
 
 # Turns of each batch size before the rounds: a machine's speed may change from one to the next.
 TRIALS = 3

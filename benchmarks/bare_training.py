@@ -7,10 +7,10 @@ import mindspore
 import numpy as np
 from mindspore import Tensor, amp, nn
 
-from training.config import TrainConfig
-from training.losses import SmoothedCrossEntropy
+from training.optim.losses import SmoothedCrossEntropy
+from training.optim.schedules import Rates, learning_rates
 from training.resnext import build
-from training.schedules import Rates, learning_rates
+from training.settings.config import TrainConfig
 
 Step = Callable[[Tensor, Tensor], Tensor]
 
@@ -57,7 +57,7 @@ class BareNetwork:
 
 
 def same_work(net: nn.Cell, rates: Rates, config: TrainConfig) -> Step:
-    """Return a step that computes what `training.step` does, as MindSpore's guides write it.
+    """Return a step that computes what `training.optim.step` does, as MindSpore's guides write it.
 
     https://www.mindspore.cn/tutorials/en/master/beginner/mixed_precision.html: loss scale, check of
     all gradients, no update after an overflow; with decay by group and a schedule of rates.

@@ -20,7 +20,7 @@ from rich.progress import track
 
 from benchmarks.photos import jpeg, photo
 from benchmarks.records import RESULTS, Record, circumstances, markdown, show
-from export.contract.transform import Pixels, ShorterSide, Size, Stretch, Transform
+from images.transform import Pixels, ShorterSide, Size, Stretch, Transform
 
 Decode = Callable[[bytes], Pixels]
 

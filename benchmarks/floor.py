@@ -12,10 +12,12 @@ import numpy as np
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
+from bundle.store import Bundle
 from clients.files import find_images
-from export.contract.bundle import Bundle
-from export.contract.transform import Transform
-from serving.backends import Backend, Device, load
+from images.transform import Transform
+from serving.backends.backend import Backend
+from serving.backends.devices import Device
+from serving.backends.opening import load
 from serving.backends.selection import choose_file
 from serving.config import ServingConfig
 from serving.loading import count_instances

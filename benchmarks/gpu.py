@@ -13,11 +13,13 @@ from rich.console import Console
 from benchmarks.gpu_record import Bare, GpuRecord, Measured
 from benchmarks.records import circumstances, show
 from benchmarks.server import Load, Server, serving
-from export.contract.bundle import Bundle
-from export.contract.golden import prove_pixels, prove_probabilities
-from export.contract.manifest import ModelFile
-from serving.backends import Backend, Device, load, predict
-from serving.backends.machine import describe, missing
+from bundle.golden import prove_pixels, prove_probabilities
+from bundle.manifest import ModelFile
+from bundle.store import Bundle
+from serving.backends.backend import Backend, predict
+from serving.backends.devices import Device
+from serving.backends.hardware import describe, missing
+from serving.backends.opening import load
 
 LIBRARIES = ("grpcio", "numpy")
 

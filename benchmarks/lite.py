@@ -14,9 +14,9 @@ from rich.console import Console
 from benchmarks.lite_record import HEADER, LiteRecord, Round
 from benchmarks.records import RESULTS, circumstances, markdown, show
 from benchmarks.server import Server, serving
-from export.contract.bundle import Bundle
-from serving.backends import Device
-from serving.backends.lite import LiteBackend, open_backends
+from bundle.store import Bundle
+from serving.backends.devices import Device
+from serving.backends.lite.backend import LiteBackend, open_backends
 
 LOOP = Path(__file__).with_name("lite_loop.py")
 BUILT = Path("build/lite/build/benchmarks")

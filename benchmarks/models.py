@@ -11,15 +11,15 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
 
 from benchmarks.photos import write_photos
+from bundle.kinds import Precision
+from bundle.manifest import Normalization
 from export.config import ExportConfig
-from export.contract.kinds import Precision
-from export.contract.manifest import Normalization
-from export.contract.transform import Size, Stretch, Transform
 from export.formats import writer
 from export.graph import Deployment, predictor
 from export.original import IMAGES_AT_ONCE, Original
 from export.pipeline import export_bundle
 from export.report import show
+from images.transform import Size, Stretch, Transform
 from training.resnext import ARCHITECTURES, Architecture, ResNeXt, Stem
 
 Network = Literal["resnext14_8x4d_224", "resnext152_64x4d"]

@@ -9,13 +9,13 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 from rich.console import Console
 
+from benchmarks.load.wire import Wire
 from benchmarks.records import RESULTS, Record, circumstances, markdown, show
 from benchmarks.scenarios import Caller, Departure, Flood
 from benchmarks.server import serving
-from clients.bench.wire import Wire
+from bundle.store import Bundle
 from clients.files import find_images
 from clients.messages import classify_request
-from export.contract.bundle import Bundle
 
 HEADER = ("what", "median", "each round", "aim")
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.contract.transform import Pixels
+from images.transform import Pixels
 
 WIDTH, HEIGHT = 500, 375
 CONTRAST = 50.0

@@ -10,11 +10,11 @@ from statistics import mean
 import grpc
 from pydantic import BaseModel, Field
 
+from benchmarks.load.loops import Sample, Target
+from benchmarks.load.report import Report
+from benchmarks.load.runs import Closed, Load, Open, measure
+from benchmarks.load.wire import Cancel, Wire
 from benchmarks.server import Server
-from clients.bench.load import Sample, Target
-from clients.bench.report import Report
-from clients.bench.runs import Closed, Load, Open, measure
-from clients.bench.wire import Cancel, Wire
 
 PATIENCE_S = 60.0
 

@@ -15,13 +15,13 @@ from benchmarks.bare_training import BareNetwork
 from benchmarks.photos import jpeg, photo
 from benchmarks.records import RESULTS, Record, circumstances, markdown, show
 from training import device
-from training.config import TrainConfig
-from training.datasets import open_dataset
+from training.data.datasets import open_dataset
 from training.evaluation import Evaluator
-from training.loop import Trainer
-from training.report import JSONL, EpochRecord
 from training.resnext import build
-from training.run_folder import RunFolder
+from training.run.folder import RunFolder
+from training.run.loop import Trainer
+from training.run.report import JSONL, EpochRecord
+from training.settings.config import TrainConfig
 
 Case = Literal["tiny", "resnext14_8x4d", "resnext152_64x4d"]
 Work = Literal["training", "forward"]

@@ -12,7 +12,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from clients.bench.command import Bench
+from benchmarks.load.command import Bench
 from clients.classify import Question, classify_files
 from clients.client import DEFAULT_ADDRESS, ClassifierClient
 from clients.files import find_images

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp
 
+from bundle.store import Bundle, BundleError
 from export.audit.config import DiffConfig, InspectConfig, VerifyConfig
 from export.config import ExportConfig
-from export.contract.bundle import Bundle, BundleError
 from export.errors import ExportError
 from export.foreign.config import FromOnnxConfig
 from export.lite.config import ConvertConfig

@@ -4,16 +4,16 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from bundle.manifest import Normalization
+from bundle.store import sha256
 from export.config import ExportConfig
-from export.contract.bundle import sha256
-from export.contract.manifest import Normalization
-from export.contract.transform import Size, Transform
 from export.errors import ExportError
 from export.formats import writer
 from export.graph import Deployment, predictor
 from export.labels import read_labels
 from export.original import IMAGES_AT_ONCE, Original
-from training import checkpoints, upstream
+from images.transform import Size, Transform
+from training.checkpoint import checkpoints, upstream
 from training.device import use
 
 

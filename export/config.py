@@ -13,7 +13,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from export.contract.manifest import Name, Precision
+from bundle.manifest import Name, Precision
 from export.formats import FileFormat
 
 

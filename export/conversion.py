@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bundle.manifest import ExternalData, ModelFile, Precision
+from bundle.stamp import stamp
+from bundle.store import sha256
 from export.config import BundleConfig
-from export.contract.bundle import sha256
-from export.contract.manifest import ExternalData, ModelFile, Precision
-from export.contract.stamp import stamp
 from export.errors import PrecisionError
-from export.evaluation import EvaluationSet, ImageSet
+from export.evaluation.image_sets import EvaluationSet, ImageSet
+from export.evaluation.scores import Scores
 from export.formats import FORMATS, FileFormat
 from export.formats.metadata import append_metadata
 from export.formats.storage import data_path
 from export.original import TOLERANCES, Original
 from export.precision.report import Quantization
-from export.scores import Scores
 
 # While ranges are collected all values between layers are held at once: of two images of 224 x 224.
 INT8_PIXELS = 1 << 17

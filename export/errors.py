@@ -5,7 +5,7 @@ ValueError
  |    +-- ParityError         a written file does not answer as the checkpoint does
  |    +-- PrecisionError      a reduced precision cannot be had, or costs too much
  |    +-- VerificationError   a finished bundle does not hold what it states
- +-- BundleError              (export.contract.bundle) a bundle is damaged or not what it says
+ +-- BundleError              (bundle.store) a bundle is damaged or not what it says
 """
 
 

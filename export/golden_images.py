@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from export.contract.decoders import ORIENTATION_TAG
-from export.contract.golden import GOLDEN, GoldenImage, GoldenSet, pixels_digest
-from export.contract.transform import Pixels, Transform
+from bundle.golden import GOLDEN, GoldenImage, GoldenSet, pixels_digest
 from export.errors import ExportError
 from export.original import Original
-from training.datasets import Dataset
+from images.decoders import ORIENTATION_TAG
+from images.transform import Pixels, Transform
+from training.data.datasets import Dataset
 
 LONGEST_SIDE = 192
 CANDIDATES = 10

@@ -8,9 +8,9 @@ import numpy as np
 from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
-from export.contract.golden import Predict
-from export.contract.manifest import Normalization
-from export.contract.transform import Pixels, Size
+from bundle.golden import Predict
+from bundle.manifest import Normalization
+from images.transform import Pixels, Size
 
 # Bounds the memory that MindSpore needs: five images of 224 x 224 run at once.
 PIXELS_AT_ONCE = 1 << 18

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.contract.golden import Predict
-from export.contract.manifest import Normalization, Precision
-from export.contract.transform import Transform
+from bundle.golden import Predict
+from bundle.manifest import Normalization, Precision
 from export.formats import FileFormat
+from images.transform import Transform
 
 IMAGES_AT_ONCE = 64
 # Largest difference of a probability from an original of the same precision: fp16 rounds to 11

@@ -6,27 +6,27 @@ from pathlib import Path
 
 import numpy as np
 
+from bundle.manifest import MANIFEST, Accuracy, Manifest, ModelFile, Tensor
+from bundle.store import Bundle, contents, model_paths, seal
 from export.config import BundleConfig
-from export.contract.bundle import Bundle, contents, model_paths, seal
-from export.contract.manifest import MANIFEST, Accuracy, Manifest, ModelFile, Tensor
 from export.conversion import convert, precisions
-from export.evaluation import (
+from export.evaluation.image_sets import (
     Fingerprint,
     ImageSet,
     Probabilities,
     UnlabelledSet,
     open_images,
 )
+from export.evaluation.scores import Scores, images_per_class
 from export.formats import INPUT, OUTPUT
 from export.golden_images import EncodedImage, choose, record, synthetic
 from export.original import IMAGES_AT_ONCE, Original
-from export.parity import PROVABLE
-from export.parity_page import write_page
-from export.parity_record import PARITY, Parity
+from export.parity.compare import PROVABLE
+from export.parity.page import write_page
+from export.parity.record import PARITY, Parity
 from export.progress import progress
 from export.provenance import versions
 from export.proving import Proof, Reference, prove, record_answers
-from export.scores import Scores, images_per_class
 from export.staging import next_version, staged
 from training.versions import revision
 

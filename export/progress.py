@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 from rich.progress import Progress
 
-from export.contract.transform import Pixels
+from images.transform import Pixels
 
 CONSOLE = Console(stderr=True)
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from export.contract.golden import GOLDEN, FileAnswers, own_tolerance, read_golden
-from export.contract.manifest import Manifest, ModelFile
-from export.contract.transform import Pixels
+from bundle.golden import GOLDEN, FileAnswers, own_tolerance, read_golden
+from bundle.manifest import Manifest, ModelFile
 from export.conversion import Converted
-from export.evaluation import ImageSet, Probabilities
-from export.parity import PROVABLE, measure, open_runner, require
-from export.parity_record import FileParity
+from export.evaluation.image_sets import ImageSet, Probabilities
+from export.parity.compare import PROVABLE, measure, open_runner, require
+from export.parity.record import FileParity
 from export.precision import tolerance
 from export.progress import progress
+from images.transform import Pixels
 
 logger = logging.getLogger(__name__)
 

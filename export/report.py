@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from export.parity_record import FileParity
+from export.console import print_table
+from export.parity.record import FileParity
 from export.pipeline import Exported
-from export.tables import print_table
 
 HEADINGS = ("file", "runtime", "differs by", "allowed", "same top-1", "top-1")
 

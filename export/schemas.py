@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from export.contract.golden import GoldenSet
-from export.contract.manifest import Manifest
-from export.parity_record import Parity
+from bundle.golden import GoldenSet
+from bundle.manifest import Manifest
+from export.parity.record import Parity
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SCHEMAS: dict[str, type[BaseModel]] = {

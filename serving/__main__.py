@@ -39,7 +39,7 @@ def _serve(config: ServingConfig) -> int:
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     import uvloop
 
-    from export.contract.bundle import BundleError
+    from bundle.store import BundleError
     from serving.server import serve
 
     try:

@@ -4,8 +4,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from export.contract.bundle import Bundle
-from export.contract.golden import GOLDEN, GoldenSet
+from bundle.golden import GOLDEN, GoldenSet
+from bundle.store import Bundle
 
 LOCAL = {"127.0.0.1", "0.0.0.0", "::1", "::", "localhost"}  # noqa: S104 - compared, not bound
 

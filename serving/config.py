@@ -13,8 +13,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, CliToggleFlag, NoDecode, SettingsConfigDict
 
-from export.contract.kinds import Precision
-from serving.runtime import DEFAULTS, Runtime, RuntimeSettings
+from bundle.kinds import Precision
+from serving.backends.settings import DEFAULTS, Runtime, RuntimeSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 

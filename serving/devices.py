@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from serving.backends.devices import Device, Kind
-from serving.backends.machine import missing, present
+from serving.backends.hardware import missing, present
 from serving.backends.selection import RUNTIMES
+from serving.backends.settings import Runtime
 from serving.config import DevicesConfig
-from serving.runtime import Runtime
 
 # A pipe has no width: a row stays one line there.
 UNBOUNDED = 1000

@@ -15,7 +15,7 @@ from serving.api.health import Health
 from serving.arrivals import settled
 from serving.errors import StartupError
 from serving.readiness import Readiness
-from serving.transport.server import DirectServer
+from serving.rpc.server import DirectServer
 
 # How long answers may be held back; see `Readiness.may_answer`.
 LONGEST_HOLD_S = 1.0

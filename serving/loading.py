@@ -8,15 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from export.contract.bundle import Bundle
-from export.contract.manifest import ModelFile
-from serving.backends import Backend, Device, Instance, load, parse_devices
+from bundle.manifest import ModelFile
+from bundle.store import Bundle
+from serving.backends.backend import Backend, Instance
+from serving.backends.devices import Device, parse_devices
+from serving.backends.opening import load
 from serving.backends.selection import choose_file
+from serving.backends.settings import RuntimeSettings
 from serving.config import ServingConfig
 from serving.engine.admission import Limits
 from serving.engine.model import Model
 from serving.metrics import Metrics
-from serving.runtime import RuntimeSettings
 from serving.selftest import prove
 
 logger = logging.getLogger(__name__)

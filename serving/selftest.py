@@ -4,10 +4,10 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
-from export.contract.bundle import Bundle
-from export.contract.golden import prove_pixels, prove_probabilities
-from export.contract.manifest import ModelFile
-from serving.backends import Backend, predict
+from bundle.golden import prove_pixels, prove_probabilities
+from bundle.manifest import ModelFile
+from bundle.store import Bundle
+from serving.backends.backend import Backend, predict
 
 logger = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from prometheus_client import CollectorRegistry
 from serving.api.classify import Classifier
 from serving.api.rest import create_app
 from serving.api.streams import unless
-from serving.backends import parse_devices
+from serving.backends.devices import parse_devices
+from serving.backends.ort.gpu_memory import watch_gpu_memory
 from serving.banner import banner
 from serving.config import ServingConfig
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
-from serving.gpu_memory import watch_gpu_memory
 from serving.grpc_server import GrpcServer
 from serving.http_server import HttpServer
 from serving.loading import load_model

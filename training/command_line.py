@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from training import launch
-from training.config import CommonConfig
 from training.errors import TrainingError
+from training.settings.config import CommonConfig
 from training.terminal import log_to_stdout
 
 Config = TypeVar("Config", bound=CommonConfig)

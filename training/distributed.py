@@ -12,8 +12,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, communication, nn, ops
 from numpy.typing import NDArray
 
-from training.config import CommonConfig
 from training.errors import DeviceError
+from training.settings.config import CommonConfig
 
 Gradients = tuple[Tensor, ...]
 Config = TypeVar("Config", bound=CommonConfig)

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.config import TrainConfig
-from training.schedules import learning_rates
+from training.optim.schedules import learning_rates
+from training.settings.config import TrainConfig
 
 STEPS_PER_EPOCH = 10
 TITLES = {"cosine_annealing": "cosine_annealing", "multistep": "multistep, exponential"}

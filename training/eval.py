@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 from training.command_line import run
-from training.config import EvalConfig
 from training.errors import CheckpointError
-from training.resume import SUFFIXES
+from training.settings.config import EvalConfig
+from training.settings.resume import SUFFIXES
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(config: EvalConfig) -> None:
     # Here, so that --help need not wait for mindspore.
     from training import device, distributed
-    from training.datasets import open_dataset
+    from training.checkpoint.subject import open_subject
+    from training.data.datasets import open_dataset
     from training.eval_report import EvaluationReport
     from training.evaluation import Evaluator
-    from training.subject import open_subject
 
     device.use(config.platform, distributed.device_index())
     config = distributed.join(config)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from training.datasets import Dataset
+from training.data.datasets import Dataset
 from training.metrics import Evaluation, Metrics
 from training.writing import writing
 

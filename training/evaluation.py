@@ -7,17 +7,17 @@ import mindspore
 import numpy as np
 from mindspore import Tensor, nn
 
-from export.contract.manifest import Normalization
-from export.contract.transform import Transform
+from bundle.manifest import Normalization
+from images.transform import Transform
 from training import distributed
-from training.config import CommonConfig
-from training.data import Images, labels, normalize
-from training.datasets import Dataset
+from training.data.batches import Images, labels, normalize
+from training.data.datasets import Dataset
+from training.data.pixels import Mask, TransformedImages
+from training.data.prefetch import Prefetcher
+from training.data.workers import Indices
 from training.errors import DatasetError
 from training.metrics import Evaluation, Tally
-from training.prefetch import Prefetcher
-from training.sources import Mask, TransformedImages
-from training.workers import Indices
+from training.settings.config import CommonConfig
 
 
 class Evaluator:

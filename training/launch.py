@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from training.config import CommonConfig
 from training.errors import DeviceError
+from training.settings.config import CommonConfig
 from training.writing import writing
 
 # By any of these a process knows that a launcher (msrun, Open MPI, a rank table) started it.

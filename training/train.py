@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from training.command_line import run
-from training.config import TrainConfig
+from training.settings.config import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(config: TrainConfig) -> None:
     # Here, so that --help need not wait for mindspore.
     from training import device, distributed
-    from training.loop import train
-    from training.run_folder import RunFolder
+    from training.run.folder import RunFolder
+    from training.run.loop import train
 
     device.use(config.platform, distributed.device_index())
     config = distributed.join(config)

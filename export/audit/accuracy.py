@@ -8,10 +8,10 @@ fp32 file as closely as it did with the original when it was exported.
 
 from collections.abc import Iterator
 
-from export.contract.manifest import ModelFile
-from export.evaluation import EvaluationSet, Fingerprint, Probabilities
-from export.parity import Runner, compare
-from export.parity_record import FileParity, Parity
+from bundle.manifest import ModelFile
+from export.evaluation.image_sets import EvaluationSet, Fingerprint, Probabilities
+from export.parity.compare import Runner, compare
+from export.parity.record import FileParity, Parity
 from export.progress import progress
 
 REDUCED_SLACK = 0.005

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from export.contract.bundle import Bundle
-from export.contract.golden import read_golden
-from export.contract.manifest import Accuracy, ModelFile
-from export.contract.transform import Stretch, Transform
-from export.parity_record import FileParity, read_parity
+from bundle.golden import read_golden
+from bundle.manifest import Accuracy, ModelFile
+from bundle.store import Bundle
+from export.console import print_table
+from export.parity.record import FileParity, read_parity
 from export.precision.report import Quantization
-from export.tables import print_table
+from images.transform import Stretch, Transform
 
 SHOWN_LABELS = 10
 HEADINGS = (

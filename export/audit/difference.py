@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from rich.console import Console
 
-from export.contract.bundle import Bundle
-from export.contract.manifest import Manifest, ModelFile
-from export.tables import print_table
+from bundle.manifest import Manifest, ModelFile
+from bundle.store import Bundle
+from export.console import print_table
 
 ABSENT = "-"
 

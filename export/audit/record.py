@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from export.contract.bundle import Bundle, BundleError
-from export.contract.manifest import Accuracy
-from export.parity_record import PARITY, Parity
+from bundle.manifest import Accuracy
+from bundle.store import Bundle, BundleError
+from export.parity.record import PARITY, Parity
 
 
 def check_record(bundle: Bundle, parity: Parity) -> None:

@@ -6,16 +6,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from bundle.golden import GoldenSet, prove_pixels, prove_probabilities
+from bundle.manifest import ModelFile
+from bundle.store import Bundle, BundleError
 from export.audit.accuracy import Remeasurement
 from export.audit.record import check_record
-from export.contract.bundle import Bundle, BundleError
-from export.contract.golden import GoldenSet, prove_pixels, prove_probabilities
-from export.contract.manifest import ModelFile
-from export.contract.transform import Pixels
 from export.errors import ExportError, VerificationError
-from export.evaluation import open_images
-from export.parity import PROVABLE, open_runner
-from export.parity_record import FileParity, Parity, read_parity
+from export.evaluation.image_sets import open_images
+from export.parity.compare import PROVABLE, open_runner
+from export.parity.record import FileParity, Parity, read_parity
+from images.transform import Pixels
 
 
 class Place(NamedTuple):

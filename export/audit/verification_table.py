@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from export.audit.verification import FileResult, Verification
-from export.tables import print_table
+from export.console import print_table
 
 HEADINGS = ("file", "runtime", "golden", "allowed", "differs by", "top-1", "recorded", "result")
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from export.contract.manifest import Normalization
-from export.contract.transform import ShorterSide, Size, Transform
+from bundle.manifest import Normalization
 from export.errors import ExportError
+from images.transform import ShorterSide, Size, Transform
 
 
 class Preparation(BaseModel):

@@ -7,12 +7,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from export.contract.manifest import Normalization
-from export.contract.transform import Pixels
+from bundle.manifest import Normalization
 from export.errors import ExportError
 from export.foreign.config import OutputKind
 from export.foreign.signature import Signature
 from export.formats import INPUT
+from images.transform import Pixels
 
 
 class OriginalRunner:

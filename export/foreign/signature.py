@@ -7,9 +7,9 @@ import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from export.contract.manifest import Precision
-from export.contract.transform import Size
+from bundle.manifest import Precision
 from export.errors import ExportError
+from images.transform import Size
 
 IMAGE_TYPES = {TensorProto.UINT8, TensorProto.FLOAT, TensorProto.FLOAT16}
 QUANTISED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"}

@@ -11,9 +11,8 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from export.contract.bundle import sha256
-from export.contract.manifest import Normalization
-from export.contract.transform import Pixels
+from bundle.manifest import Normalization
+from bundle.store import sha256
 from export.errors import ExportError
 from export.foreign.config import FromOnnxConfig, OutputKind
 from export.foreign.preparation import read_preparation
@@ -24,6 +23,7 @@ from export.formats.opset import opset
 from export.golden_images import synthetic
 from export.labels import read_labels
 from export.original import TOLERANCES, Original
+from images.transform import Pixels
 
 IDENTITY = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 SUM_TOLERANCE = 1e-2

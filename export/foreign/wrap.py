@@ -12,8 +12,8 @@ from onnx import (
     numpy_helper,
 )
 
-from export.contract.manifest import Normalization
-from export.contract.stamp import NAMESPACE
+from bundle.manifest import Normalization
+from bundle.stamp import NAMESPACE
 from export.foreign.config import OutputKind
 from export.foreign.signature import Signature
 from export.formats import INPUT, OUTPUT

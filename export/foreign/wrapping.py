@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx
 
-from export.contract.manifest import Normalization
+from bundle.manifest import Normalization
 from export.errors import ExportError
 from export.foreign.config import OutputKind
 from export.foreign.signature import Signature

@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from export.contract.manifest import Format
+from bundle.manifest import Format
 
 if TYPE_CHECKING:
     from export.graph import Deployment

@@ -8,7 +8,7 @@ import mindspore
 from mindspore import Tensor, nn
 from mindspore.train import mind_ir_pb2
 
-from export.contract.golden import Predict
+from bundle.golden import Predict
 from export.errors import ExportError
 from export.formats import INPUT, OUTPUT
 from export.graph import Deployment, predictor

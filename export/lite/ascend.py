@@ -6,7 +6,7 @@ the MindSpore Lite 2.0 documentation (use/cloud_infer/converter_tool_ascend) for
 
 from collections.abc import Sequence
 
-from export.contract.manifest import Precision, PrecisionMode
+from bundle.manifest import Precision, PrecisionMode
 
 # Whatever may compute in float16 is held to what float16 costs.
 PRECISIONS: dict[PrecisionMode, Precision] = {

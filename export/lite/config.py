@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, SettingsConfigDict
 
-from export.contract.manifest import PrecisionMode
+from bundle.manifest import PrecisionMode
 
 # Of the offline model converter of CANN.
 MOST_GEARS = 100

@@ -4,15 +4,15 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from export.contract.bundle import SEAL, Bundle, seal
-from export.contract.golden import prove_pixels, prove_probabilities
-from export.contract.manifest import MANIFEST, ModelFile
+from bundle.golden import prove_pixels, prove_probabilities
+from bundle.manifest import MANIFEST, ModelFile
+from bundle.store import SEAL, Bundle, seal
 from export.lite.config import ConvertConfig
 from export.lite.parity import Measured, measure
 from export.lite.writing import write
-from export.parity import open_runner, require
-from export.parity_page import write_table
-from export.parity_record import PARITY, read_parity
+from export.parity.compare import open_runner, require
+from export.parity.page import write_table
+from export.parity.record import PARITY, read_parity
 from export.precision.tolerance import from_original
 from export.staging import staged
 

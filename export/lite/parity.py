@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from export.contract.bundle import Bundle
-from export.contract.golden import prove_pixels
-from export.contract.manifest import ModelFile
+from bundle.golden import prove_pixels
+from bundle.manifest import ModelFile
+from bundle.store import Bundle
 from export.errors import ExportError
-from export.evaluation import Fingerprint, open_images
-from export.parity import Runner, compare, open_runner
-from export.parity_record import FileParity, read_parity
+from export.evaluation.image_sets import Fingerprint, open_images
+from export.parity.compare import Runner, compare, open_runner
+from export.parity.record import FileParity, read_parity
 from export.progress import progress
 
 

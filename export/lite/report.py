@@ -2,8 +2,8 @@
 
 from rich.console import Console
 
+from export.console import print_table
 from export.lite.conversion import Converted
-from export.tables import print_table
 
 HEADINGS = ("file", "runtime", "differs by", "allowed", "same top-1", "top-1")
 REFERENCES = {"onnx": "the ONNX file, all images", "golden": "the original, golden images"}

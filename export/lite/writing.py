@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from export.contract.bundle import Bundle, sha256
-from export.contract.manifest import Conversion, ModelFile, Precision, PrecisionMode
+from bundle.manifest import Conversion, ModelFile, Precision, PrecisionMode
+from bundle.store import Bundle, sha256
 from export.errors import ExportError
 from export.lite import ascend
 from export.lite.canonical import sort_primitives

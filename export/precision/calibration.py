@@ -8,9 +8,9 @@ from typing import Any
 
 from onnxruntime.quantization import CalibrationMethod, create_calibrator, save_tensors_data
 
-from export.contract.transform import Pixels
 from export.formats import INPUT
 from export.precision.report import Method
+from images.transform import Pixels
 
 METHODS: dict[Method, CalibrationMethod] = {
     "minmax": CalibrationMethod.MinMax,

@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from export.errors import PrecisionError
-from export.evaluation import EvaluationSet, Probabilities
+from export.evaluation.image_sets import EvaluationSet, Probabilities
+from export.evaluation.training_images import HeldImages, split
 from export.precision.calibration import METHODS
 from export.precision.quantizer import Quantizer
 from export.precision.report import Method, Quantization
 from export.precision.search import fewest
 from export.precision.session import answers
-from export.precision.training_images import HeldImages, split
 
 # A file with more of its layers in float is no int8 file.
 LARGEST_PART_IN_FLOAT = 0.5

@@ -16,15 +16,15 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from export.contract.transform import Pixels
 from export.errors import PrecisionError
+from export.evaluation.training_images import HeldImages
 from export.formats.opset import OPSET, lift, opset
 from export.formats.storage import data_path, save
 from export.precision.calibration import METHODS, calibrate
 from export.precision.names import name_nodes
 from export.precision.report import Method
 from export.precision.sensitivity import noise
-from export.precision.training_images import HeldImages
+from images.transform import Pixels
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 # Between layers, so that values stay in eight bits from one to the next; not Softmax, whose answer

@@ -12,9 +12,9 @@ import onnx
 import onnxruntime
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
-from export.contract.transform import Pixels
 from export.formats import INPUT
 from export.formats.storage import save
+from images.transform import Pixels
 
 COPY = "int8/"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from export.contract.transform import Pixels
-from export.evaluation import Probabilities
+from export.evaluation.image_sets import Probabilities
 from export.formats import INPUT, OUTPUT
+from images.transform import Pixels
 
 
 def answers(path: Path, batches: Iterable[Pixels], batch: int) -> Probabilities:

@@ -2,8 +2,8 @@
 
 from decimal import ROUND_CEILING, Context
 
-from export.contract.golden import FLOAT32_NOISE
-from export.contract.manifest import LARGEST_TOLERANCE, Precision
+from bundle.golden import FLOAT32_NOISE
+from bundle.manifest import LARGEST_TOLERANCE, Precision
 from export.errors import PrecisionError
 
 # The arithmetic of another processor: that of real float16, say, where this one has none.

@@ -14,8 +14,8 @@ from serving.engine import job
 from serving.engine.model import Model, results
 from serving.engine.repository import ModelRepository
 from serving.readiness import Readiness, State
-from serving.transport.call import Call, Metadata
-from serving.transport.handling import direct
+from serving.rpc.call import Call, Metadata
+from serving.rpc.methods import direct
 
 
 class Classifier:

@@ -13,7 +13,7 @@ from serving.api.status import to_status
 from serving.api.streams import messages_until
 from serving.errors import ServingError
 from serving.readiness import Readiness
-from serving.transport.call import Call
+from serving.rpc.call import Call
 
 REQUESTS_PER_STREAM = 32
 

@@ -7,7 +7,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from serving.api.streams import unless
-from serving.transport.call import Call
+from serving.rpc.call import Call
 
 STATES = health_pb2.HealthCheckResponse
 

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from export.contract.transform import Pixels, Transform
+from images.transform import Pixels, Transform
 from protos import classifier_pb2 as pb
 from serving.api.status import to_status
-from serving.backends import Probabilities
+from serving.backends.backend import Probabilities
 from serving.engine.job import Answer, Prediction, Timing
 from serving.engine.model import Model
 from serving.engine.sources import Encoded, Raw, Size, Source

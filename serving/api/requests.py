@@ -9,7 +9,7 @@ from serving.engine.job import Answer
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.errors import InternalError, ServingError
-from serving.transport.call import Call
+from serving.rpc.call import Call
 
 # A response of more classes is built in a thread of its own: each takes some microseconds.
 MANY_CLASSES = 2000

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from export.contract.transform import Pixels
-from serving.backends import Placement, Probabilities
+from images.transform import Pixels
+from serving.backends.backend import Placement, Probabilities
 
 
 class FakeBackend:

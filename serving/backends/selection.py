@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from export.contract.manifest import Format, Manifest, ModelFile, Precision
+from bundle.manifest import Format, Manifest, ModelFile, Precision
 from serving.backends.devices import Device, Kind
-from serving.backends.machine import missing
+from serving.backends.hardware import missing
+from serving.backends.settings import Runtime
 from serving.errors import StartupError
-from serving.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from serving.backends import fit
+from serving.backends.backend import fit
 from serving.engine.buckets import Buckets
 from serving.engine.deadline_queue import Ahead, DeadlineQueue
 from serving.engine.job import ImageJob

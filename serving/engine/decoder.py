@@ -1,6 +1,6 @@
 """Bytes -> pixels, for one job."""
 
-from export.contract.transform import Transform
+from images.transform import Transform
 from serving.engine.job import ImageJob
 from serving.engine.latency import Clock, DecodeLatency
 from serving.engine.pixel_pool import PixelPool

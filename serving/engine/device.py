@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from statistics import median
 
-from serving.backends import Backend, Instance
+from serving.backends.backend import Backend, Instance
 from serving.engine.batcher import Batch, Batcher
 from serving.engine.buckets import Buckets
 from serving.engine.job import ImageJob

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from serving.backends import fit
+from serving.backends.backend import fit
 from serving.engine.batcher import Batcher
 from serving.engine.buckets import Buckets
 from serving.engine.deadline_queue import Ahead

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from serving.backends import Probabilities
+from serving.backends.backend import Probabilities
 from serving.engine.sources import Size, Source
 from serving.errors import ServingError
 

@@ -7,8 +7,8 @@ from functools import partial
 
 from prometheus_client import Gauge
 
-from export.contract.bundle import Bundle
-from serving.backends import Instance, placement
+from bundle.store import Bundle
+from serving.backends.backend import Instance, placement
 from serving.engine.admission import Admission, Limits
 from serving.engine.answers import Answers, expired
 from serving.engine.batcher import Batcher

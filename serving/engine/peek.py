@@ -6,7 +6,7 @@ so that no file, however it is made, holds that thread up.
 
 import struct
 
-from export.contract.decoders import Header
+from images.decoders import Header
 
 MOST_SEGMENTS = 64
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}

@@ -5,7 +5,7 @@ from collections import deque
 
 import numpy as np
 
-from export.contract.transform import Pixels
+from images.transform import Pixels
 
 
 class PixelPool:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
-from serving.backends import Backend, Probabilities, fit
+from serving.backends.backend import Backend, Probabilities, fit
 from serving.engine.batcher import Batch
 from serving.engine.buckets import Buckets
 from serving.engine.job import ImageJob

@@ -4,8 +4,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from export.contract.decoders import ImageError, Pixels, read_header
-from export.contract.transform import Transform
+from images.decoders import ImageError, Pixels, read_header
+from images.transform import Transform
 from serving.engine.peek import peek
 from serving.errors import InvalidImageError
 

@@ -7,9 +7,9 @@ from mindspore import Tensor, nn
 
 from benchmarks.bare_training import Step, same_work
 from training import device
-from training.config import TrainConfig
+from training.optim.step import TrainingStep
 from training.resnext import build
-from training.step import TrainingStep
+from training.settings.config import TrainConfig
 
 CONFIG = TrainConfig(recipe="smoke")
 RATES = np.array([0.1, 0.05, 0.02, 0.01], np.float32)

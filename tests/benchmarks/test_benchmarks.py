@@ -12,7 +12,7 @@ from benchmarks.__main__ import TRIALS, fastest
 from benchmarks.floor import Floor
 from benchmarks.models import NAME, Models
 from benchmarks.photos import photo
-from export.contract.bundle import Bundle
+from bundle.store import Bundle
 from tests.support.bundles import BUCKETS, write_bundle
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.backends import Device
-from serving.backends.machine import missing
+from serving.backends.devices import Device
+from serving.backends.hardware import missing
 from tests.support.bundles import BUCKETS, write_bundle
 
 ROOT = Path(__file__).parents[2]

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops, save_checkpoint
 
+from bundle.golden import GOLDEN, GoldenSet, prove_pixels
+from bundle.store import Bundle
 from clients.client import ClassifierClient
 from clients.types import ImageFailure, Prediction
-from export.contract.bundle import Bundle
-from export.contract.golden import GOLDEN, GoldenSet, prove_pixels
-from export.parity import open_runner
-from export.parity_record import read_parity
+from export.parity.compare import open_runner
+from export.parity.record import read_parity
 from tests.e2e.conftest import Server, metric, run, serve
 from tests.support.checkpoints import stirred
 from tests.support.lite import convert

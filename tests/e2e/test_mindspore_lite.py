@@ -13,15 +13,17 @@ import numpy as np
 import psutil
 import pytest
 
+from bundle.store import Bundle
 from clients.client import ClassifierClient
 from clients.types import Prediction
-from export.contract.bundle import Bundle
 from protos import classifier_pb2 as pb
 from protos.classifier_pb2_grpc import ClassifierStub
-from serving.backends import Device, load, predict
+from serving.backends.backend import predict
+from serving.backends.devices import Device
+from serving.backends.opening import load
 from tests.e2e.conftest import FASHION_MNIST, ROOT, Server, metric, serve
 from tests.support.lite import shared_memory
-from training.datasets import open_dataset
+from training.data.datasets import open_dataset
 
 SAMPLE = ROOT / "examples/images/bag_30.png"
 

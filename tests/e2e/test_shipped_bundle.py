@@ -8,11 +8,11 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
+from bundle.store import Bundle
 from clients.client import ClassifierClient
 from clients.types import Prediction
-from export.contract.bundle import Bundle
 from tests.e2e.conftest import FASHION_MNIST, ROOT, SHIPPED, Server, metric
-from training.datasets import open_dataset
+from training.data.datasets import open_dataset
 
 
 def test_all_test_images_give_the_top1_count_of_the_manifest(shipped_server: Server) -> None:

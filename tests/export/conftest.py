@@ -7,9 +7,9 @@ from PIL import Image
 
 from export.checkpoint import from_checkpoint
 from export.config import ExportConfig
-from export.contract.transform import Pixels, Size
 from export.graph import Deployment
 from export.pipeline import export_bundle
+from images.transform import Pixels, Size
 from tests.export.images import varied
 from tests.support.checkpoints import NORMALIZATION, stirred, write_checkpoint
 

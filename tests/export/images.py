@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from export.contract.transform import Pixels
+from images.transform import Pixels
 
 
 def varied(count: int, side: int) -> Pixels:

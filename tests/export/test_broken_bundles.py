@@ -15,11 +15,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from export.contract.bundle import Bundle, BundleError
-from export.contract.golden import pixels_digest, read_golden
-from export.contract.manifest import MANIFEST
-from export.contract.transform import ShorterSide, Size, Stretch
-from serving.backends import Device, load
+from bundle.golden import pixels_digest, read_golden
+from bundle.manifest import MANIFEST
+from bundle.store import Bundle, BundleError
+from images.transform import ShorterSide, Size, Stretch
+from serving.backends.devices import Device
+from serving.backends.opening import load
 from serving.errors import StartupError
 from serving.selftest import prove
 from tests.support.bundles import reseal

@@ -8,12 +8,12 @@ from mindspore import Tensor, ops, save_checkpoint
 
 from export.checkpoint import from_checkpoint
 from export.config import ExportConfig
-from export.contract.transform import Pixels
 from export.errors import ExportError
+from images.transform import Pixels
 from tests.export.images import varied
 from tests.support.checkpoints import write_checkpoint
 from tests.support.upstream import group_by_group, split, with_optimiser
-from training.checkpoints import load_network
+from training.checkpoint.checkpoints import load_network
 
 
 @pytest.fixture(scope="module")

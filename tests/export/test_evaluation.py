@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.contract.transform import Pixels, Size, Stretch, Transform
 from export.errors import ExportError
-from export.evaluation import EvaluationSet, Fingerprint, UnlabelledSet
-from export.scores import Scores, calibration_error, images_per_class
+from export.evaluation.image_sets import EvaluationSet, Fingerprint, UnlabelledSet
+from export.evaluation.scores import Scores, calibration_error, images_per_class
+from images.transform import Pixels, Size, Stretch, Transform
 from tests.export.images import varied
 
 TRANSFORM = Transform(resize=Stretch(height=8, width=8), crop=Size(height=8, width=8))

@@ -10,11 +10,12 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from bundle.manifest import MANIFEST
+from bundle.store import Bundle, BundleError
 from export.__main__ import main
-from export.contract.bundle import Bundle, BundleError
-from export.contract.manifest import MANIFEST
 from export.formats import storage
-from serving.backends import Device, load
+from serving.backends.devices import Device
+from serving.backends.opening import load
 from serving.errors import StartupError
 from serving.selftest import prove
 from tests.export.conftest import ANIMALS

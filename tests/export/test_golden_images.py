@@ -8,13 +8,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.contract.decoders import read_header
-from export.contract.golden import GOLDEN, GoldenSet, pixels_digest
-from export.contract.manifest import Normalization
-from export.contract.transform import Pixels, Size, Stretch, Transform
+from bundle.golden import GOLDEN, GoldenSet, pixels_digest
+from bundle.manifest import Normalization
 from export.errors import ExportError
 from export.golden_images import VARIANTS, choose, record, slug, synthetic
 from export.original import Original
+from images.decoders import read_header
+from images.transform import Pixels, Size, Stretch, Transform
 from tests.export.images import varied
 
 LABELS = ["T-shirt/top", "Ankle boot", "Bag"]

@@ -3,8 +3,8 @@
 import numpy as np
 from mindspore import Tensor
 
-from export.contract.transform import Pixels
 from export.graph import Deployment, predictor
+from images.transform import Pixels
 from tests.support.checkpoints import NORMALIZATION
 
 

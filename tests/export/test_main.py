@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.contract.bundle import Bundle
-from export.contract.golden import prove_pixels, prove_probabilities
-from export.parity import open_runner
-from export.parity_record import PARITY, Parity
+from bundle.golden import prove_pixels, prove_probabilities
+from bundle.store import Bundle
+from export.parity.compare import open_runner
+from export.parity.record import PARITY, Parity
 from tests.export.images import varied
 from tests.support.checkpoints import write_checkpoint
 

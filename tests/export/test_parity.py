@@ -7,11 +7,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from export.contract.bundle import Bundle, sha256
-from export.contract.manifest import ModelFile
+from bundle.manifest import ModelFile
+from bundle.store import Bundle, sha256
 from export.errors import ExportError, ParityError
-from export.parity import Runner, measure, open_runner, require
-from export.parity_record import FileParity
+from export.parity.compare import Runner, measure, open_runner, require
+from export.parity.record import FileParity
 from tests.export.images import varied
 from tests.support.bundles import SIDE, probabilities, write_bundle
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from export.parity_page import PAGE, PICTURE, write_page
-from export.parity_record import Parity, read_parity
-from export.scores import Scores
+from export.evaluation.scores import Scores
+from export.parity.page import PAGE, PICTURE, write_page
+from export.parity.record import Parity, read_parity
 
 LARGEST_PICTURE = 60_000
 

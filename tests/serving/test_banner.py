@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from export.contract.bundle import Bundle
+from bundle.store import Bundle
 from serving.banner import banner
 
 

@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
-from serving.backends import Device, machine
-from serving.backends.machine import missing, present
+from serving.backends import hardware as machine
+from serving.backends.devices import Device
+from serving.backends.hardware import missing, present
 
 
 def devices(*flags: str) -> str:

@@ -7,11 +7,11 @@ import pynvml
 import pytest
 from prometheus_client import CollectorRegistry
 
-from serving import gpu_memory
-from serving.backends import Device, parse_devices
-from serving.backends.machine import present
+from serving.backends.devices import Device, parse_devices
+from serving.backends.hardware import present
+from serving.backends.ort import gpu_memory
+from serving.backends.ort.gpu_memory import NAME, watch_gpu_memory
 from serving.errors import StartupError
-from serving.gpu_memory import NAME, watch_gpu_memory
 
 UUIDS = [bytes(range(16)), bytes(range(16, 32))]
 

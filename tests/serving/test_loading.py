@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from export.contract.bundle import Bundle, BundleError
+from bundle.store import Bundle, BundleError
 from serving import loading
-from serving.backends import Device, Placement, load, predict
+from serving.backends.backend import Placement, predict
+from serving.backends.devices import Device
+from serving.backends.opening import load
+from serving.backends.settings import DEFAULTS
 from serving.config import ServingConfig
 from serving.loading import Loader, count_decode_threads, load_model
 from serving.metrics import Metrics
-from serving.runtime import DEFAULTS
 from tests.support.bundles import BUCKETS, SIDE, probabilities
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)

@@ -6,11 +6,11 @@ import pytest
 from onnx import helper, numpy_helper
 from prometheus_client import CollectorRegistry
 
-from export.contract.bundle import Bundle, BundleError, sha256
-from export.contract.golden import GOLDEN, GoldenSet
-from export.contract.manifest import Normalization
-from export.contract.stamp import stamp
-from export.contract.transform import Stretch
+from bundle.golden import GOLDEN, GoldenSet
+from bundle.manifest import Normalization
+from bundle.stamp import stamp
+from bundle.store import Bundle, BundleError, sha256
+from images.transform import Stretch
 from serving.config import ServingConfig
 from serving.engine.model import Model
 from serving.errors import StartupError

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from export.contract.bundle import contents, seal, sha256
-from export.contract.golden import GOLDEN, GoldenImage, GoldenSet, pixels_digest
-from export.contract.manifest import MANIFEST, Manifest, ModelFile, Normalization, Tensor
-from export.contract.stamp import stamp
-from export.contract.transform import Pixels, Size, Stretch, Transform
+from bundle.golden import GOLDEN, GoldenImage, GoldenSet, pixels_digest
+from bundle.manifest import MANIFEST, Manifest, ModelFile, Normalization, Tensor
+from bundle.stamp import stamp
+from bundle.store import contents, seal, sha256
+from images.transform import Pixels, Size, Stretch, Transform
 
 LABELS = ["ant", "bee", "cat", "dog", "elk", "fox"]
 SIDE = 16

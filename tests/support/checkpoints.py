@@ -7,9 +7,9 @@ import mindspore
 import numpy as np
 from mindspore import Tensor, nn
 
-from export.contract.manifest import Normalization
-from export.contract.transform import Size, Stretch, Transform
-from training.checkpoints import CheckpointInfo, save
+from bundle.manifest import Normalization
+from images.transform import Size, Stretch, Transform
+from training.checkpoint.checkpoints import CheckpointInfo, save
 from training.device import use
 from training.resnext import build
 

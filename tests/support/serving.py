@@ -11,9 +11,9 @@ from typing import ClassVar
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from export.contract.bundle import Bundle
-from export.contract.transform import Pixels
-from serving.backends import Instance
+from bundle.store import Bundle
+from images.transform import Pixels
+from serving.backends.backend import Instance
 from serving.backends.fake import FakeBackend
 from serving.config import ServingConfig
 from serving.engine.admission import Limits

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from training import device
-from training.config import FASHION_MNIST, TrainConfig
-from training.datasets import Dataset, open_dataset
+from training.data.datasets import Dataset, open_dataset
+from training.settings.config import FASHION_MNIST, TrainConfig
 
 ROOT = Path(__file__).parents[2]
 

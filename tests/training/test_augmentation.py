@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.augmentation import random_resized_crop, shift_and_flip, uniform_draws
+from training.data.augmentation import random_resized_crop, shift_and_flip, uniform_draws
 
 IMAGES = np.arange(2 * 5 * 5 * 3, dtype=np.uint8).reshape(2, 5, 5, 3)
 CENTRE, KEEP, MIRROR = 0.5, 0.9, 0.1

@@ -12,10 +12,10 @@ from mindspore import Tensor
 
 from tests.support.checkpoints import stirred, write_checkpoint
 from tests.training.conftest import ROOT
-from training import checkpoints
+from training.checkpoint import checkpoints
 from training.errors import CheckpointError
 from training.resnext import build
-from training.resume import step_checkpoints
+from training.settings.resume import step_checkpoints
 
 
 @pytest.fixture

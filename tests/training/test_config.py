@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
-from training.config import TrainConfig
 from training.errors import RecipeError
+from training.settings.config import TrainConfig
 
 UPSTREAM = {
     "image_size": (224, 224),

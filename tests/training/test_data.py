@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from export.contract.manifest import Normalization
+from bundle.manifest import Normalization
 from tests.training.test_datasets import image_folder
-from training.config import TrainConfig
-from training.data import TrainingData, normalize
-from training.datasets import Dataset, open_dataset
+from training.data.batches import TrainingData, normalize
+from training.data.datasets import Dataset, open_dataset
 from training.errors import BrokenImageError, DatasetError
+from training.settings.config import TrainConfig
 
 
 def config(**changes: object) -> TrainConfig:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.contract.decoders import decode
-from training.config import FASHION_MNIST
-from training.datasets import Dataset, beside, open_dataset
+from images.decoders import decode
+from training.data.datasets import Dataset, beside, open_dataset
 from training.errors import DatasetError
+from training.settings.config import FASHION_MNIST
 
 
 def image_folder(root: Path, names: list[str]) -> Path:

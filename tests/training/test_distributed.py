@@ -16,16 +16,16 @@ from mindspore import Tensor, nn, ops
 from tests.support.checkpoints import write_checkpoint
 from tests.training.conftest import start, start_script
 from tests.training.test_train import finish, wait_for_line
-from training import checkpoints
-from training.config import FASHION_MNIST, EvalConfig, TrainConfig
-from training.data import TrainingData
-from training.datasets import FASHION_MNIST_CLASSES, open_dataset
+from training.checkpoint import checkpoints
+from training.checkpoint.subject import open_subject
+from training.data.batches import TrainingData
+from training.data.datasets import FASHION_MNIST_CLASSES, open_dataset
 from training.evaluation import Evaluator
-from training.losses import SmoothedCrossEntropy
 from training.metrics import Evaluation
-from training.optimizers import momentum
-from training.schedules import learning_rates
-from training.subject import open_subject
+from training.optim.losses import SmoothedCrossEntropy
+from training.optim.optimizers import momentum
+from training.optim.schedules import learning_rates
+from training.settings.config import FASHION_MNIST, EvalConfig, TrainConfig
 
 STEPS, BATCH = 3, 16
 MOVING = ("moving_mean", "moving_variance")

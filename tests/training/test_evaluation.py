@@ -8,13 +8,13 @@ from mindspore import Tensor
 
 from tests.support.checkpoints import NORMALIZATION, stirred
 from tests.training.test_datasets import image_folder
-from training.config import TrainConfig
-from training.data import normalize
-from training.datasets import Dataset, open_dataset
+from training.data.batches import normalize
+from training.data.datasets import Dataset, open_dataset
 from training.errors import BrokenImageError, OutputError
 from training.eval_report import ClassAccuracy, EvaluationReport
 from training.evaluation import Evaluator
 from training.metrics import Evaluation, Metrics, Tally
+from training.settings.config import TrainConfig
 
 
 def test_answers_are_counted_by_class_and_what_they_were_taken_for() -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from training.config import TrainConfig
-from training.optimizers import momentum
+from training.optim.optimizers import momentum
 from training.resnext import build
+from training.settings.config import TrainConfig
 
 
 @pytest.mark.parametrize(

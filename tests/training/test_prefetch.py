@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from training.prefetch import Prefetcher
+from training.data.prefetch import Prefetcher
 
 
 def threads() -> list[str]:

@@ -11,9 +11,9 @@ from safetensors.numpy import save_file
 from tests.support.checkpoints import stirred, write_checkpoint
 from tests.support.upstream import grouped, split, with_optimiser
 from tests.training.test_upstream import write
-from training.config import TrainConfig
+from training.checkpoint.pretrained import network
 from training.errors import CheckpointError
-from training.pretrained import network
+from training.settings.config import TrainConfig
 
 
 def start(pretrained: Path, classes: int = 10) -> nn.Cell:

@@ -3,13 +3,13 @@
 import mindspore
 from mindspore import Tensor
 
-from training.config import TrainConfig
-from training.data import TrainingData
-from training.datasets import Dataset
+from training.data.batches import TrainingData
+from training.data.datasets import Dataset
 from training.evaluation import Evaluator
+from training.optim.schedules import learning_rates
+from training.optim.step import TrainingStep
 from training.resnext import build
-from training.schedules import learning_rates
-from training.step import TrainingStep
+from training.settings.config import TrainConfig
 
 STEPS, BATCH, EVALUATE_EVERY = 100, 16, 30
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from training.errors import CheckpointError, OutputError
-from training.report import EpochRecord, Report
+from training.run.report import EpochRecord, Report
 
 
 def record(epoch: int) -> EpochRecord:

@@ -11,11 +11,11 @@ import pytest
 from tests.training.conftest import ROOT, start
 from tests.training.test_datasets import image_folder
 from tests.training.test_train import finish, wait_for_line
-from training import checkpoints, weight_files
-from training.config import TrainConfig
+from training.checkpoint import checkpoints, weight_files
 from training.errors import CheckpointError
-from training.resume import check_same_run, check_same_size, find_run, newest_checkpoint
-from training.run_folder import RunFolder
+from training.run.folder import RunFolder
+from training.settings.config import TrainConfig
+from training.settings.resume import check_same_run, check_same_size, find_run, newest_checkpoint
 from training.train import main
 
 SMALL = ("--train_images", "640", "--per_batch_size", "32")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from training.config import TrainConfig
 from training.errors import OutputError
 from training.launch import launch
-from training.run_folder import RunFolder
+from training.run.folder import RunFolder
+from training.settings.config import TrainConfig
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_that_says_so(tmp_path: Path) -> None:

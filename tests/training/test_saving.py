@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkpoints import DIGITS, stirred
-from training import checkpoints
-from training.config import FASHION_MNIST, TrainConfig
-from training.data import TrainingData
-from training.datasets import open_dataset
+from training.checkpoint import checkpoints
+from training.data.batches import TrainingData
+from training.data.datasets import open_dataset
 from training.errors import OutputError
 from training.metrics import Metrics
-from training.run_folder import RunFolder
-from training.saving import Saver
+from training.run.folder import RunFolder
+from training.run.saving import Saver
+from training.settings.config import FASHION_MNIST, TrainConfig
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.config import TrainConfig
 from training.draw_schedules import draw
-from training.schedules import learning_rates
+from training.optim.schedules import learning_rates
+from training.settings.config import TrainConfig
 
 HALF = np.sqrt(0.5)
 

@@ -5,10 +5,10 @@ import pytest
 from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
-from training.config import TrainConfig
 from training.errors import CheckpointError
-from training.history import EpochHistory
-from training.step import TrainingStep
+from training.optim.step import TrainingStep
+from training.run.history import EpochHistory
+from training.settings.config import TrainConfig
 
 CLASSES, FEATURES, BATCH = 4, 3, 5
 CHANCE = np.random.default_rng(1)

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from mindspore import Tensor, save_checkpoint
 
-from export.contract.transform import Size, Stretch
+from images.transform import Size, Stretch
 from tests.support.checkpoints import NORMALIZATION, stirred, write_checkpoint
 from tests.support.upstream import split, with_optimiser
 from tests.training.conftest import start
-from training import upstream
-from training.config import FASHION_MNIST, EvalConfig
-from training.datasets import Dataset
+from training.checkpoint import upstream
+from training.checkpoint.subject import open_subject
+from training.data.datasets import Dataset
 from training.errors import CheckpointError
 from training.evaluation import Evaluator
-from training.subject import open_subject
+from training.settings.config import FASHION_MNIST, EvalConfig
 
 
 @pytest.fixture(scope="module")

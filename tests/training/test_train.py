@@ -13,8 +13,8 @@ from PIL import Image
 
 from tests.training.conftest import ROOT, start
 from tests.training.test_datasets import image_folder
-from training import checkpoints
-from training.config import FASHION_MNIST
+from training.checkpoint import checkpoints
+from training.settings.config import FASHION_MNIST
 from training.train import main
 
 ASCEND_DRIVER = Path("/dev/davinci_manager")

@@ -8,10 +8,10 @@ from mindspore import Tensor, nn, ops, save_checkpoint
 
 from tests.support.checkpoints import stirred
 from tests.support.upstream import Parameters, grouped, split, with_optimiser
-from training import weight_files
+from training.checkpoint import weight_files
+from training.checkpoint.upstream import load_network
 from training.errors import CheckpointError
 from training.resnext import Bottleneck
-from training.upstream import load_network
 
 
 @pytest.fixture(scope="module")

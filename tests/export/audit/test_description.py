@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from bundle.golden import GoldenSet
+from bundle.manifest import Manifest
+from bundle.store import Bundle
 from export.__main__ import main
-from export.contract.bundle import Bundle
-from export.contract.golden import GoldenSet
-from export.contract.manifest import Manifest
-from export.parity_record import Parity, read_parity
+from export.parity.record import Parity, read_parity
 
 
 def test_people_read_what_the_bundle_holds(

@@ -7,11 +7,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from bundle.manifest import Accuracy, Normalization
+from bundle.store import Bundle
 from export.__main__ import main
 from export.audit.difference import Difference, differences
-from export.contract.bundle import Bundle
-from export.contract.manifest import Accuracy, Normalization
-from export.contract.transform import ShorterSide
+from images.transform import ShorterSide
 from tests.support.bundles import LABELS, reseal, write_bundle, write_manifest
 
 

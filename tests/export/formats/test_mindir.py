@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from mindspore.train import mind_ir_pb2
 
-from export.contract.transform import Pixels
 from export.errors import ExportError
 from export.formats.mindir import runner, write
 from export.graph import Deployment, predictor
+from images.transform import Pixels
 
 WRITE_ANOTHER = """
 import sys, pathlib
-from export.contract.transform import Size
+from images.transform import Size
 from export.graph import Deployment
 from export.formats.mindir import write
 from tests.support.checkpoints import NORMALIZATION, stirred

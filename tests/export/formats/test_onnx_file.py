@@ -9,9 +9,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from export.contract.transform import Pixels
 from export.formats.onnx_file import write
 from export.graph import Deployment, predictor
+from images.transform import Pixels
 
 # A process of its own: ONNX Runtime's warnings go to its stderr and to nothing else.
 RUN_VERBOSELY = """

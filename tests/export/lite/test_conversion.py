@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from bundle.store import Bundle, contents
 from export.audit.verification import require, verify
-from export.contract.bundle import Bundle, contents
 from export.errors import ExportError
 from export.lite.config import ConvertConfig
 from export.lite.conversion import convert
-from export.parity_page import PAGE
-from export.parity_record import read_parity
+from export.parity.page import PAGE
+from export.parity.record import read_parity
 from tests.support.lite import ROOT, SHIPPED
 from tests.support.lite import convert as run_convert
 

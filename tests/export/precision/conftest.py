@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.contract.transform import Size, Stretch, Transform
-from export.evaluation import EvaluationSet, open_images
-from export.precision.training_images import Subset
+from export.evaluation.image_sets import EvaluationSet, open_images
+from export.evaluation.training_images import Subset
+from images.transform import Size, Stretch, Transform
 from tests.export.precision.networks import write_network
-from training.config import FASHION_MNIST
-from training.datasets import FASHION_MNIST_CLASSES, Split, open_dataset
+from training.data.datasets import FASHION_MNIST_CLASSES, Split, open_dataset
+from training.settings.config import FASHION_MNIST
 
 TRANSFORM = Transform(resize=Stretch(height=28, width=28), crop=Size(height=28, width=28))
 COUNTS: dict[Split, int] = {"train": 600, "test": 300}

@@ -11,18 +11,18 @@ import onnx
 import pytest
 from onnx import helper
 
+from bundle.golden import prove_pixels, prove_probabilities, read_golden
+from bundle.manifest import MANIFEST
+from bundle.stamp import PRECISION
+from bundle.store import Bundle, BundleError, seal, sha256
 from export.__main__ import main
-from export.contract.bundle import Bundle, BundleError, seal, sha256
-from export.contract.golden import prove_pixels, prove_probabilities, read_golden
-from export.contract.manifest import MANIFEST
-from export.contract.stamp import PRECISION
-from export.evaluation import EvaluationSet
-from export.parity import open_runner
-from export.parity_record import read_parity
+from export.evaluation.image_sets import EvaluationSet
+from export.parity.compare import open_runner
+from export.parity.record import read_parity
 from tests.export.precision.conftest import TRANSFORM
 from tests.export.precision.networks import write_network
 from tests.support.serving import running_server
-from training.datasets import FASHION_MNIST_CLASSES
+from training.data.datasets import FASHION_MNIST_CLASSES
 
 ROOT = Path(__file__).parents[3]
 

@@ -8,16 +8,19 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from bundle.kinds import Precision
+from bundle.manifest import MANIFEST, ModelFile
+from bundle.stamp import stamp
+from bundle.store import Bundle, seal, sha256
 from clients.client import ClassifierClient
 from clients.types import Prediction
-from export.contract.bundle import Bundle, seal, sha256
-from export.contract.kinds import Precision
-from export.contract.manifest import MANIFEST, ModelFile
-from export.contract.stamp import stamp
 from export.precision.fp16 import write_fp16
-from serving.backends import Device, RuntimeSettings, load, predict
-from serving.backends.machine import missing
+from serving.backends.backend import predict
+from serving.backends.devices import Device
+from serving.backends.hardware import missing
+from serving.backends.opening import load
 from serving.backends.selection import choose_file
+from serving.backends.settings import RuntimeSettings
 from serving.errors import OutOfDeviceMemoryError, StartupError
 from serving.selftest import prove
 from tests.e2e.conftest import SHIPPED, metric, serve

@@ -2,7 +2,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from serving.backends import Device, Placement, parse_devices, placement
+from serving.backends.backend import Placement, placement
+from serving.backends.devices import Device, parse_devices
 from serving.errors import StartupError
 
 

@@ -17,10 +17,12 @@ import numpy as np
 import psutil
 import pytest
 
-from export.contract.bundle import Bundle
-from export.contract.transform import Pixels
-from serving.backends import Device, load, predict
-from serving.backends.lite import LiteBackend, open_backends
+from bundle.store import Bundle
+from images.transform import Pixels
+from serving.backends.backend import predict
+from serving.backends.devices import Device
+from serving.backends.lite.backend import LiteBackend, open_backends
+from serving.backends.opening import load
 from serving.errors import DeviceLostError, StartupError
 from tests.support.lite import shared_memory
 

@@ -4,10 +4,13 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from export.contract.manifest import MANIFEST, Manifest
-from serving.backends import Device, fit, load, ort, predict
+from bundle.manifest import MANIFEST, Manifest
+from serving.backends.backend import fit, predict
+from serving.backends.devices import Device
+from serving.backends.opening import load
+from serving.backends.ort import backend as ort
+from serving.backends.settings import RuntimeSettings
 from serving.errors import StartupError
-from serving.runtime import RuntimeSettings
 from tests.support.bundles import BUCKETS, SIDE, probabilities
 
 

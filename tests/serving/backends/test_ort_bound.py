@@ -14,19 +14,21 @@ from onnxruntime import OrtValue
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 from prometheus_client import CollectorRegistry
 
-from export.contract.manifest import MANIFEST, Manifest
-from serving.backends import Device, Placement, ort, predict
-from serving.backends.ort_bound import BoundBackend
-from serving.backends.ort_errors import translated
-from serving.backends.ort_session import open_session
-from serving.backends.pinned import PinnedMemory, PlainMemory
+from bundle.manifest import MANIFEST, Manifest
+from serving.backends.backend import Placement, predict
+from serving.backends.devices import Device
+from serving.backends.ort import backend as ort
+from serving.backends.ort.errors import translated
+from serving.backends.ort.gpu import BoundBackend
+from serving.backends.ort.pinned import PinnedMemory, PlainMemory
+from serving.backends.ort.session import open_session
+from serving.backends.settings import DEFAULTS
 from serving.config import ServingConfig
 from serving.engine.job import Prediction
 from serving.engine.sources import Raw
 from serving.errors import DeviceLostError, OutOfDeviceMemoryError, StartupError
 from serving.loading import load_model
 from serving.metrics import Metrics
-from serving.runtime import DEFAULTS
 from tests.support.bundles import BUCKETS, SIDE, probabilities
 
 PLACEMENT = Placement("onnxruntime", "cuda:0", "fp32")

@@ -3,11 +3,11 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from export.contract.kinds import Precision
-from export.contract.manifest import MANIFEST, Manifest, ModelFile
-from serving.backends import Device
-from serving.backends.ort_options import Provider, engine_cache, providers
-from serving.runtime import DEFAULTS, RuntimeSettings
+from bundle.kinds import Precision
+from bundle.manifest import MANIFEST, Manifest, ModelFile
+from serving.backends.devices import Device
+from serving.backends.ort.options import Provider, engine_cache, providers
+from serving.backends.settings import DEFAULTS, RuntimeSettings
 
 BUCKETS = [1, 4, 8]
 

@@ -4,11 +4,11 @@ from unittest.mock import Mock
 import onnxruntime
 import pytest
 
-from export.contract.manifest import MANIFEST, Manifest
-from serving.backends import Device
-from serving.backends.ort_session import check_placement, open_session
+from bundle.manifest import MANIFEST, Manifest
+from serving.backends.devices import Device
+from serving.backends.ort.session import check_placement, open_session
+from serving.backends.settings import DEFAULTS
 from serving.errors import StartupError
-from serving.runtime import DEFAULTS
 from tests.support.bundles import BUCKETS
 
 CUDA = Device("cuda")

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from serving.backends.progress import told
+from serving.backends.ort.progress import told
 
 
 class Signal(logging.Handler):
@@ -22,10 +22,10 @@ class Signal(logging.Handler):
 def test_what_takes_long_is_told_until_it_ends(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     handler = Signal()
-    logging.getLogger("serving.backends.progress").addHandler(handler)
+    logging.getLogger("serving.backends.ort.progress").addHandler(handler)
     with told("engine", every_s=0.001):
         assert handler.told.wait(10)
-    logging.getLogger("serving.backends.progress").removeHandler(handler)
+    logging.getLogger("serving.backends.ort.progress").removeHandler(handler)
     assert re.fullmatch(r"engine: not done after \d+ s", caplog.messages[0])
     assert re.fullmatch(r"engine: done in \d+\.\d s", caplog.messages[-1])
     assert "progress" not in {thread.name for thread in threading.enumerate()}

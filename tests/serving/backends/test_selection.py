@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from export.contract.kinds import Format, Precision
-from export.contract.manifest import MANIFEST, Manifest
-from serving.backends import Device, selection
-from serving.backends.machine import missing
+from bundle.kinds import Format, Precision
+from bundle.manifest import MANIFEST, Manifest
+from serving.backends import selection
+from serving.backends.devices import Device
+from serving.backends.hardware import missing
 from serving.backends.selection import choose_file
+from serving.backends.settings import Runtime
 from serving.errors import StartupError
-from serving.runtime import Runtime
 
 Kind = tuple[Format, Precision]
 ONNX: Kind = ("onnx", "fp32")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from serving.backends import fit
+from serving.backends.backend import fit
 
 
 class Image(NamedTuple):

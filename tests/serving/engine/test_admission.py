@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.contract.transform import Pixels, Transform
+from images.transform import Pixels, Transform
 from serving.engine.admission import Limits
 from serving.engine.sources import Size
 from serving.errors import DeadlineExceededError, InvalidRequestError, OverloadedError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from export.contract.transform import Pixels
+from images.transform import Pixels
 from serving.engine import device as device_module
 from serving.errors import (
     DeviceLostError,

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from prometheus_client import CollectorRegistry
 
-from export.contract.bundle import Bundle
-from export.contract.transform import Pixels
-from serving.backends import Backend, Instance
+from bundle.store import Bundle
+from images.transform import Pixels
+from serving.backends.backend import Backend, Instance
 from serving.backends.fake import FakeBackend
 from serving.engine import device as device_module
 from serving.engine.admission import Limits

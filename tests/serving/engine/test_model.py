@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.contract.transform import Pixels, Transform
+from images.transform import Pixels, Transform
 from serving.engine.answers import EARLY_S
 from serving.engine.job import Prediction
 from serving.engine.sources import Encoded, Size

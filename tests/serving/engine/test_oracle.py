@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from serving.backends import fit
+from serving.backends.backend import fit
 from serving.engine.batcher import Batch, Batcher
 from serving.engine.buckets import Buckets
 from serving.engine.decode_pool import DecodePool

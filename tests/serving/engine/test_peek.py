@@ -3,7 +3,7 @@ import io
 import pytest
 from PIL import Image
 
-from export.contract.decoders import read_header
+from images.decoders import read_header
 from serving.engine.peek import peek
 from serving.engine.sources import Encoded, Raw, Size
 from tests.support.bundles import photo

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from export.contract.transform import Pixels
-from serving.backends import Instance
+from images.transform import Pixels
+from serving.backends.backend import Instance
 from serving.backends.fake import FakeBackend
 from serving.engine.batcher import Batcher
 from serving.engine.buckets import Buckets

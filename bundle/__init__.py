@@ -1,0 +1,1 @@
+"""The one thing that passes from export to serving."""

@@ -1,0 +1,213 @@
+"""Golden images: what the evaluated checkpoint answered, recorded before any conversion."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bundle.manifest import (
+    BundlePath,
+    Format,
+    ModelFile,
+    Normalization,
+    Precision,
+    Sha256,
+    Tolerance,
+)
+from bundle.store import Bundle, BundleError
+from images.decoders import ImageError
+from images.transform import Pixels, Transform
+
+GOLDEN = "golden/golden.json"
+# Of a file whose own answers were not recorded, and which is told from no other by them.
+LARGEST_UNRECORDED = 0.02
+FLOAT32_NOISE = 1e-5
+
+# A softmax of reduced precision may round beyond 1.
+Probability = Annotated[float, Field(ge=0, le=1.01, allow_inf_nan=False)]
+Predict = Callable[[Pixels], NDArray[np.float32]]
+
+
+class GoldenImage(BaseModel):
+    """One image file, the digest of its pixels after the transform, and its probabilities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: BundlePath
+    pixels_sha256: Sha256
+    probabilities: list[Probability] = Field(description="in label order, recorded by MindSpore")
+
+
+class FileAnswers(BaseModel):
+    """What an int8 file itself gave where it was exported, so that fp32 does not pass for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Format
+    precision: Precision
+    tolerance: Tolerance = Field(
+        description="largest allowed difference of a probability; other processors round otherwise"
+    )
+    probabilities: list[list[Probability]] = Field(description="per image, in label order")
+
+
+class GoldenSet(BaseModel):
+    """The images, with the labels, transform and normalisation that they were recorded under."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labels: list[str]
+    transform: Transform
+    normalization: Normalization
+    images: list[GoldenImage] = Field(min_length=1)
+    files: list[FileAnswers] = Field([], description="of int8 files quantised by the export")
+
+    @model_validator(mode="after")
+    def _one_probability_per_label(self) -> "GoldenSet":
+        for image in self.images:
+            if len(image.probabilities) != len(self.labels):
+                raise ValueError(
+                    f"{image.path} has {len(image.probabilities)} probabilities "
+                    f"for {len(self.labels)} labels"
+                )
+        shape = (len(self.images), len(self.labels))
+        for file in self.files:
+            if np.shape(file.probabilities) != shape:
+                raise ValueError(f"the {file.precision} answers are not {shape} probabilities")
+        return self
+
+    @model_validator(mode="after")
+    def _tells_a_file_from_the_original(self) -> "GoldenSet":
+        for file in self.files:
+            distance = np.abs(np.array(file.probabilities) - self.probabilities()).max()
+            if file.tolerance > (largest := own_tolerance(float(distance)) + FLOAT32_NOISE):
+                raise ValueError(
+                    f"the {file.precision} answers have a tolerance of {file.tolerance:g}; more "
+                    f"than {largest:g} would let the original pass for that file"
+                )
+        return self
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """Return the probabilities of the evaluated checkpoint, float32 (images, labels)."""
+        return np.array([image.probabilities for image in self.images], np.float32)
+
+    def answers(self, file: ModelFile) -> FileAnswers | None:
+        """Return what that file itself gave, where it was recorded."""
+        kind = (file.format, file.precision)
+        return next((own for own in self.files if (own.format, own.precision) == kind), None)
+
+
+def own_tolerance(distance: float) -> float:
+    """Return the allowed difference from a file's own answers, `distance` from the original's.
+
+    Half of that: the original is never taken for the file, and other kernels, which round here and
+    there to the next of 256 levels, have room.
+    """
+    return max(distance / 2, FLOAT32_NOISE)
+
+
+def pixels_digest(pixels: Pixels) -> str:
+    """Return the sha256 of uint8 pixels (height, width, 3) in row order."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+
+
+def read_golden(root: Path) -> GoldenSet:
+    """Return the golden set of the bundle at `root`; raise `BundleError` where it is broken."""
+    try:
+        return GoldenSet.model_validate_json((root / GOLDEN).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise BundleError(f"{root / GOLDEN} is missing or broken: {error}") from error
+
+
+def prove_pixels(bundle: Bundle) -> tuple[GoldenSet, Pixels]:
+    """Return the golden set and its pixels (n, height, width, 3), exactly as they were recorded.
+
+    Raises:
+        BundleError: the manifest was changed after recording, or this machine decodes otherwise.
+    """
+    golden = read_golden(bundle.path)
+    for field in ("labels", "transform", "normalization"):
+        if getattr(golden, field) != getattr(bundle.manifest, field):
+            raise BundleError(
+                f"{bundle.path}: the manifest's {field} is not the one that the golden images "
+                f"were recorded with; export the model again instead of editing its bundle"
+            )
+    pixels = [_proven(bundle.path, bundle.manifest.transform, image) for image in golden.images]
+    return golden, np.stack(pixels)
+
+
+def prove_probabilities(
+    bundle: Bundle, file: ModelFile, golden: GoldenSet, pixels: Pixels, predict: Predict
+) -> float:
+    """Return the largest difference between predicted and golden probabilities.
+
+    Args:
+        bundle: the bundle under proof.
+        file: the model file that `predict` runs.
+        golden: as `prove_pixels` gave it.
+        pixels: likewise, uint8 (n, height, width, 3).
+        predict: uint8 (n, height, width, 3) -> float32 (n, classes).
+
+    Raises:
+        BundleError: the difference exceeds the file's tolerance, or the answers are not those that
+            this very file gave when it was exported.
+    """
+    expected = golden.probabilities()
+    actual = predict(pixels)
+    if actual.shape != expected.shape or not np.isfinite(actual).all():
+        raise BundleError(
+            f"{bundle.path / file.path}: gave probabilities {actual.shape}, some perhaps not "
+            f"finite, instead of {expected.shape}"
+        )
+    difference, image = _largest(actual - expected, golden)
+    if not difference <= file.tolerance:
+        raise BundleError(
+            f"{bundle.path / file.path}: probabilities of golden image {image} differ by "
+            f"{difference:.3g} from those of the evaluated checkpoint; the bundle allows "
+            f"{file.tolerance:.3g}"
+        )
+    if own := golden.answers(file):
+        _prove_own(bundle.path / file.path, own, golden, actual)
+    elif file.precision == "int8" and file.tolerance > LARGEST_UNRECORDED:
+        raise BundleError(
+            f"{bundle.path / file.path}: the tolerance is {file.tolerance:g}; an int8 file whose "
+            f"own golden probabilities are not recorded may have {LARGEST_UNRECORDED:g}"
+        )
+    return difference
+
+
+def _prove_own(
+    path: Path, own: FileAnswers, golden: GoldenSet, actual: NDArray[np.float32]
+) -> None:
+    recorded = np.array(own.probabilities, np.float32)
+    difference, image = _largest(actual - recorded, golden)
+    if not difference <= own.tolerance:
+        raise BundleError(
+            f"{path}: probabilities of golden image {image} differ by {difference:.3g} from what "
+            f"the {own.precision} file itself gave when it was exported; the bundle allows "
+            f"{own.tolerance:.3g}: this is another file, or this runtime computes "
+            f"{own.precision} otherwise"
+        )
+
+
+def _largest(differences: NDArray[np.float32], golden: GoldenSet) -> tuple[float, str]:
+    """Return the largest of (n, classes) differences, and the image that it belongs to."""
+    worst = np.abs(differences).max(axis=1)
+    return float(worst.max()), golden.images[int(worst.argmax())].path
+
+
+def _proven(root: Path, transform: Transform, image: GoldenImage) -> Pixels:
+    try:
+        pixels = transform.decode((root / image.path).read_bytes())
+    except (ImageError, OSError) as error:
+        raise BundleError(f"{root / image.path}: golden image cannot be read: {error}") from error
+    if pixels_digest(pixels) != image.pixels_sha256:
+        raise BundleError(
+            f"{root / image.path}: this machine's decoder and resizer do not give the recorded "
+            f"pixels; the model would not be the one that was evaluated"
+        )
+    return pixels

@@ -1,0 +1,190 @@
+"""The manifest: everything that a server must know about a model besides its weights."""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from bundle.kinds import Format as Format
+from bundle.kinds import Precision as Precision
+from bundle.kinds import PrecisionMode as PrecisionMode
+from images.transform import Transform
+
+MANIFEST = "manifest.json"
+
+# A bundle that allows more proves nothing. What int8 does to one unlucky image of many has hardly a
+# bound, so such a file is held to its own recorded answers besides.
+LARGEST_TOLERANCE: dict[Precision, float] = {"fp32": 1e-5, "fp16": 0.04, "int8": 0.9}
+
+
+def _stays_inside(path: str) -> str:
+    pure = PurePosixPath(path)
+    if (
+        not pure.parts
+        or pure.is_absolute()
+        or ".." in pure.parts
+        or "\\" in path
+        or str(pure) != path
+    ):
+        raise ValueError(f"{path!r} is not a plain relative path inside the bundle")
+    return path
+
+
+def _rises(buckets: list[int]) -> list[int]:
+    if buckets != sorted(set(buckets)):
+        raise ValueError(f"buckets must strictly rise, and not be {buckets}")
+    return buckets
+
+
+BundlePath = Annotated[str, AfterValidator(_stays_inside)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Tolerance = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Triple = tuple[float, float, float]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Normalization(_Part):
+    """(pixel - mean) / std per RGB channel, in pixel units (0 to 255); it runs inside the graph."""
+
+    mean: Triple
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+
+
+class Tensor(_Part):
+    """A graph input or output; the first axis is the batch, which is dynamic."""
+
+    name: str
+    dtype: Literal["uint8", "float32"]
+    shape: list[PositiveInt | Literal["batch"]]
+
+
+class Accuracy(_Part):
+    """What the checkpoint's evaluation counted, before any conversion."""
+
+    dataset: str = Field(description="name of the evaluation set")
+    images: PositiveInt = Field(description="number of images evaluated")
+    top1_correct: NonNegativeInt = Field(description="images whose first class is right")
+    top5_correct: NonNegativeInt = Field(description="images whose first five hold the right class")
+
+    @property
+    def top1(self) -> float:
+        """Top-1 accuracy, 0 to 1."""
+        return self.top1_correct / self.images
+
+
+class ExternalData(_Part):
+    """The weights of an ONNX file that has no room for them; they lie beside it."""
+
+    path: BundlePath
+    sha256: Sha256
+
+
+class Conversion(_Part):
+    """How a `mindir-lite` file came out of the bundle's ONNX file."""
+
+    device: Literal["cpu", "ascend"] = Field(description="what it runs on")
+    soc: str | None = Field(description="NPU model named to the converter, if any")
+    precision_mode: PrecisionMode
+    converter: str = Field(description="library and version")
+    source_sha256: Sha256 = Field(description="of the ONNX file")
+
+
+class ModelFile(_Part):
+    """One converted network: where it is, what it is, how near it must come to the golden set."""
+
+    path: BundlePath
+    format: Format
+    precision: Precision
+    sha256: Sha256
+    buckets: Annotated[list[PositiveInt], AfterValidator(_rises)] = Field(
+        description="batch sizes to warm and run, smallest first", min_length=1
+    )
+    tolerance: Tolerance = Field(
+        description="largest allowed difference of a probability from its golden value"
+    )
+    external_data: ExternalData | None = Field(
+        None, description="weights of an ONNX file above 2 GB; null where they are inside"
+    )
+    conversion: Conversion | None = Field(None, description="of mindir-lite files, and only those")
+
+    @property
+    def parts(self) -> tuple["ModelFile | ExternalData", ...]:
+        """This file and, where it has one, the file of its weights."""
+        return (self, self.external_data) if self.external_data else (self,)
+
+    @property
+    def digests(self) -> list[str]:
+        """The sha256 of every part."""
+        return [part.sha256 for part in self.parts]
+
+    @model_validator(mode="after")
+    def _tolerates_little(self) -> "ModelFile":
+        if self.tolerance > (largest := LARGEST_TOLERANCE[self.precision]):
+            raise ValueError(
+                f"{self.path}: the tolerance is {self.tolerance:g}; {self.precision} may be at "
+                f"most {largest:g} from the golden probabilities"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _says_how_it_was_converted(self) -> "ModelFile":
+        if (self.format == "mindir-lite") != (self.conversion is not None):
+            raise ValueError(
+                f"{self.path}: a mindir-lite file states its conversion, and no other does"
+            )
+        return self
+
+    @property
+    def kind(self) -> tuple[Format, Precision, str | None]:
+        """What no other file of a bundle may be, too: format, precision, device of conversion."""
+        device = self.conversion.device if self.conversion else None
+        return self.format, self.precision, device
+
+
+class Manifest(_Part):
+    """`manifest.json`, schema version 1."""
+
+    schema_version: Literal[1]
+    name: Name
+    version: Name
+    architecture: str = Field(description="member of the network family")
+    checkpoint_sha256: Sha256 = Field(description="digest of the weights that were converted")
+    labels: list[str] = Field(min_length=1, description="class labels in index order")
+    transform: Transform
+    normalization: Normalization
+    input: Tensor
+    output: Tensor
+    files: list[ModelFile] = Field(min_length=1)
+    attachments: list[BundlePath] = Field(
+        description="every other file of the bundle: golden images, parity"
+    )
+    accuracy: Accuracy | None = Field(description="null where no evaluation set was at hand")
+    revision: str | None = Field(description="source revision that exported it, if known")
+    versions: dict[str, str] = Field(description="library versions that exported it")
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> "Manifest":
+        crop = self.transform.crop
+        _same("input shape", self.input.shape, ["batch", crop.height, crop.width, 3])
+        _same("output shape", self.output.shape, ["batch", len(self.labels)])
+        kinds = [file.kind for file in self.files]
+        _same("number of distinct files", len(set(kinds)), len(kinds))
+        return self
+
+
+def _same(what: str, stated: object, expected: object) -> None:
+    if stated != expected:
+        raise ValueError(f"{what} is {stated}, but transform, labels and files ask for {expected}")

@@ -1,0 +1,71 @@
+"""What a model file says of itself, so that it cannot stand under another manifest."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import BaseModel
+
+from bundle.manifest import Manifest, ModelFile, Normalization, Precision
+from bundle.store import BundleError
+from images.transform import Transform
+
+NAMESPACE = "bundle."
+PRECISION = f"{NAMESPACE}precision"
+
+
+class Described(Protocol):
+    """What fixes the meaning of a model's bytes; a manifest does."""
+
+    @property
+    def labels(self) -> list[str]:
+        """Class labels in index order."""
+
+    @property
+    def transform(self) -> Transform:
+        """Encoded image -> pixels."""
+
+    @property
+    def normalization(self) -> Normalization:
+        """Pixels -> what the network takes."""
+
+
+def stamp(model: Described, precision: Precision) -> dict[str, str]:
+    """Return the metadata of a model file: its precision, and digests of what belongs to it."""
+    return {
+        PRECISION: precision,
+        f"{NAMESPACE}labels": _digest(model.labels),
+        f"{NAMESPACE}transform": _digest(model.transform),
+        f"{NAMESPACE}normalization": _digest(model.normalization),
+    }
+
+
+def check_stamp(path: Path, manifest: Manifest, file: ModelFile, found: Mapping[str, str]) -> None:
+    """Compare the metadata that a runtime found in the file at `path` with the manifest.
+
+    Raises:
+        BundleError: the file was written in another precision, or under another manifest.
+    """
+    stated = stamp(manifest, file.precision)
+    if missing := stated.keys() - found.keys():
+        raise BundleError(
+            f"{path}: its metadata lacks {', '.join(sorted(missing))}: it was not exported as it is"
+        )
+    if found[PRECISION] != file.precision:
+        raise BundleError(
+            f"{path}: the manifest states {file.precision}, but the file was written in "
+            f"{found[PRECISION]}; files were exchanged"
+        )
+    for key in stated:
+        if found[key] != stated[key]:
+            raise BundleError(
+                f"{path}: the manifest's {key.removeprefix(NAMESPACE)} is not the one that the "
+                f"file was exported with; export the model again instead of editing its bundle"
+            )
+
+
+def _digest(value: list[str] | BaseModel) -> str:
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,126 @@
+"""A bundle on disk: `<models>/<name>/<version>/`, sealed by a digest over every file."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bundle.manifest import MANIFEST, ExternalData, Format, Manifest, ModelFile, Precision
+
+SEAL = "bundle.sha256"
+
+
+class BundleError(ValueError):
+    """A bundle is incomplete, damaged or not what it says; the message names what disagrees."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose digests were checked."""
+
+    path: Path
+    manifest: Manifest
+    digest: str
+
+    @classmethod
+    def open(cls, path: Path) -> "Bundle":
+        """Read and check the bundle at `path`; raise `BundleError`."""
+        if not (path / MANIFEST).is_file():
+            raise BundleError(f"{path} is not a bundle: it holds no {MANIFEST}")
+        digest = check_seal(path)
+        try:
+            manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
+        except ValidationError as error:
+            raise BundleError(f"{path / MANIFEST}: {_first(error)}") from error
+        for file in manifest.files:
+            for part in file.parts:
+                _check_file(path, part)
+        _check_contents(path, manifest)
+        return cls(path, manifest, digest)
+
+    def file(self, format: Format, precision: Precision) -> ModelFile:  # noqa: A002
+        """Return the model file of that format and precision; raise `BundleError`."""
+        for file in self.manifest.files:
+            if (file.format, file.precision) == (format, precision):
+                return file
+        held = ", ".join(f"{file.format} {file.precision}" for file in self.manifest.files)
+        raise BundleError(f"{self.path} holds no {format} in {precision}; it holds: {held}")
+
+
+def seal(path: Path) -> str:
+    """Write the digest of every file into `bundle.sha256`; return the bundle's digest.
+
+    The file has the form of `sha256sum`, so that `sha256sum -c bundle.sha256` checks it too.
+    """
+    lines = [f"{sha256(path / name)}  {name}\n" for name in contents(path)]
+    text = "".join(lines).encode()
+    (path / SEAL).write_bytes(text)
+    return _digest(text)
+
+
+def check_seal(path: Path) -> str:
+    """Return the bundle's digest; raise `BundleError` where a file was changed, lost or added."""
+    if not (path / SEAL).is_file():
+        raise BundleError(f"{path} is not sealed: it holds no {SEAL}")
+    text = (path / SEAL).read_bytes()
+    sealed = dict(_entry(path, line) for line in text.decode(errors="replace").splitlines())
+    names = set(contents(path))
+    for what, wrong in (("missing", sealed.keys() - names), ("not sealed", names - sealed.keys())):
+        if wrong:
+            raise BundleError(f"{path}: {what}: {', '.join(sorted(wrong))}")
+    changed = [name for name in sorted(names) if sha256(path / name) != sealed[name]]
+    if changed:
+        raise BundleError(f"{path}: changed since it was sealed: {', '.join(changed)}")
+    return _digest(text)
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def contents(path: Path) -> list[str]:
+    """Return the sorted names of all files of the bundle at `path`, except the seal."""
+    files = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    return sorted(name for name in files if name != SEAL)
+
+
+def model_paths(files: Iterable[ModelFile]) -> set[str]:
+    """Return the paths of model files and of their external data."""
+    return {part.path for file in files for part in file.parts}
+
+
+def _entry(path: Path, line: str) -> tuple[str, str]:
+    digest, separator, name = line.partition("  ")
+    if not separator:
+        raise BundleError(f"{path / SEAL}: {line!r} is not a digest, two spaces and a file name")
+    return name, digest
+
+
+def _digest(text: bytes) -> str:
+    return f"sha256:{hashlib.sha256(text).hexdigest()}"
+
+
+def _check_file(path: Path, file: ModelFile | ExternalData) -> None:
+    if not (path / file.path).is_file():
+        raise BundleError(f"{path / file.path}: the manifest names it, but it is not there")
+    if sha256(path / file.path) != file.sha256:
+        raise BundleError(f"{path / file.path}: its sha256 is not the one in the manifest")
+
+
+def _check_contents(path: Path, manifest: Manifest) -> None:
+    stated = {MANIFEST, *manifest.attachments, *model_paths(manifest.files)}
+    held = set(contents(path))
+    if lost := sorted(stated - held):
+        raise BundleError(f"{path}: the manifest names files that are not there: {', '.join(lost)}")
+    if added := sorted(held - stated):
+        raise BundleError(f"{path}: the manifest does not name: {', '.join(added)}")
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]

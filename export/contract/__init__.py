@@ -1,1 +1,0 @@
-"""What training promises and serving keeps: manifest, image transform, golden images."""

@@ -1,0 +1,1 @@
+"""The images that a bundle is evaluated and calibrated on."""

@@ -1,0 +1,1 @@
+"""What a conversion changed: compared, recorded, shown."""

@@ -1,0 +1,1 @@
+"""The one way from an encoded image to network pixels."""

@@ -1,0 +1,126 @@
+"""The one implementation of encoded image -> network pixels: decode, resize, crop."""
+
+from typing import Annotated, Literal
+
+import cv2
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+from images.decoders import ImageError, decode
+from images.decoders import Pixels as Pixels
+
+WIDENED = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+# Images are transformed in parallel; one of them is too small to be worth a thread pool inside.
+cv2.setNumThreads(1)
+
+
+class Size(BaseModel):
+    """A height and a width, in pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    height: PositiveInt
+    width: PositiveInt
+
+
+class Stretch(Size):
+    """Resize to exactly this size; the aspect ratio is not kept."""
+
+    kind: Literal["stretch"] = "stretch"
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:  # noqa: ARG002
+        """Return (width, height) after the resize of a width x height image."""
+        return self.width, self.height
+
+
+class ShorterSide(BaseModel):
+    """Resize so that the shorter side has this many pixels; the longer one is rounded down."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["shorter_side"] = "shorter_side"
+    pixels: PositiveInt
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return (width, height) after the resize of a width x height image."""
+        shorter = min(width, height)
+        return width * self.pixels // shorter, height * self.pixels // shorter
+
+
+class Transform(BaseModel):
+    """Encoded image -> uint8 RGB pixels (crop.height, crop.width, 3), driven by data alone.
+
+    With antialias the kernel widens with the reduction, as in Pillow, torchvision and timm; resize
+    and centre crop are then one resampling of the cropped region, so that the work is bounded by
+    the crop however long the image is. Without it the kernel keeps its width, as in OpenCV and
+    MindSpore. Both are fixed-point arithmetic that gives the same pixels with any SIMD; OpenCV's
+    bicubic kernel is not, so that there is none without antialias.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resize: Annotated[Stretch | ShorterSide, Field(discriminator="kind")]
+    crop: Size
+    kernel: Literal["bilinear", "bicubic"] = "bilinear"
+    antialias: bool = True
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> "Transform":
+        width, height = self.resize.resized(1, 1)
+        if self.crop.width > width or self.crop.height > height:
+            raise ValueError(
+                f"a crop of {self.crop.width} x {self.crop.height} does not fit in "
+                f"a resize to {width} x {height} (width x height)"
+            )
+        if not self.antialias and (self.resize.kind, self.kernel) != ("stretch", "bilinear"):
+            raise ValueError(
+                f"a {self.kernel} resize of kind {self.resize.kind} needs antialias: true; "
+                f"without it the kind must be stretch and the kernel bilinear"
+            )
+        return self
+
+    def decode(self, data: bytes) -> Pixels:
+        """Return the pixels of an encoded image; raise `ImageError` where it is broken."""
+        return self._sample(decode(data))
+
+    def from_rgb(self, rgb: Pixels) -> Pixels:
+        """Return the pixels of a decoded uint8 image (height, width, 3), perhaps as a view of it.
+
+        Raises `ImageError` for another form.
+        """
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+            raise ImageError(
+                f"pixels must be uint8 (height, width, 3), got {rgb.dtype} {rgb.shape}"
+            )
+        return self._sample(rgb)
+
+    def _sample(self, rgb: Pixels) -> Pixels:
+        height, width, _ = rgb.shape
+        resized = self.resize.resized(width, height)
+        if resized == (width, height):
+            return self._centre(rgb)
+        return self._widened(rgb, *resized) if self.antialias else self._fixed(rgb, *resized)
+
+    def _widened(self, rgb: Pixels, width: int, height: int) -> Pixels:
+        left, right = _span(rgb.shape[1], width, self.crop.width)
+        top, bottom = _span(rgb.shape[0], height, self.crop.height)
+        image, size = Image.fromarray(rgb), (self.crop.width, self.crop.height)
+        return np.asarray(image.resize(size, WIDENED[self.kernel], (left, top, right, bottom)))
+
+    def _fixed(self, rgb: Pixels, width: int, height: int) -> Pixels:
+        resized = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
+        return self._centre(np.asarray(resized, np.uint8))
+
+    def _centre(self, rgb: Pixels) -> Pixels:
+        top = (rgb.shape[0] - self.crop.height) // 2
+        left = (rgb.shape[1] - self.crop.width) // 2
+        return rgb[top : top + self.crop.height, left : left + self.crop.width]
+
+
+def _span(source: int, resized: int, crop: int) -> tuple[float, float]:
+    """Return where a centre crop of the resized axis begins and ends on the source axis."""
+    scale = source / resized
+    start = (resized - crop) // 2
+    return start * scale, min((start + crop) * scale, float(source))

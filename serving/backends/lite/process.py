@@ -1,0 +1,129 @@
+"""The server's side of a MindSpore Lite worker: its process and its pipe."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from serving.backends.lite.worker import BUCKET, LONGEST_MESSAGE, PROTOCOL, SECONDS
+from serving.errors import DeviceLostError, OutOfDeviceMemoryError, StartupError
+
+logger = logging.getLogger(__name__)
+
+WORKER = Path(__file__).with_name("worker.py")
+START_TIMEOUT_S = 600.0
+
+
+class Worker:
+    """A worker process; whatever happens to it, `close` ends it.
+
+    Args:
+        python: the interpreter that has mindspore_lite.
+        memory: descriptor of what both sides map.
+    """
+
+    def __init__(self, python: Path, memory: int) -> None:
+        self._python = python
+        self._pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        descriptors = theirs.fileno(), memory
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - the interpreter that the operator names
+                [python, WORKER, *map(str, descriptors)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=descriptors,
+                # A Ctrl-C is for the server alone, which drains before it ends its workers.
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._pipe.close()
+            raise StartupError(f"{python} cannot be run: {error}; see --lite-python") from error
+        finally:
+            theirs.close()
+        self.pid = self._process.pid
+        self._said: deque[str] = deque(maxlen=5)
+        self._reader = threading.Thread(target=self._log, name=f"lite-log-{self.pid}", daemon=True)
+        self._reader.start()
+
+    def load(self, settings: Mapping[str, object]) -> dict[str, Any]:
+        """Load a model; return what is in use, or raise `StartupError`."""
+        message = json.dumps({"protocol": PROTOCOL, **settings}).encode()
+        try:
+            state: dict[str, Any] = json.loads(self._ask(message, START_TIMEOUT_S))
+        except DeviceLostError as error:
+            raise StartupError(
+                f"{self._python} cannot load {settings['model']}: {error}"
+            ) from error
+        if "error" in state:
+            raise StartupError(
+                f"{self._python} cannot load {settings['model']}: {state['error']}"
+                f"{self._last_words()}"
+            )
+        return state
+
+    def run(self, bucket: int, timeout_s: float) -> float:
+        """Run the batch of that size in the memory; return the seconds that the worker took.
+
+        Raises:
+            DeviceLostError: it died, or did not answer in time and was killed.
+            OutOfDeviceMemoryError, RuntimeError: it could not run this batch.
+        """
+        answer = self._ask(BUCKET.pack(bucket), timeout_s)
+        if len(answer) == SECONDS.size:
+            return float(SECONDS.unpack(answer)[0])
+        failure = json.loads(answer)
+        kind = OutOfDeviceMemoryError if failure["memory"] else RuntimeError
+        raise kind(f"MindSpore Lite worker {self.pid}: {failure['error']}")
+
+    def close(self) -> None:
+        """Kill the worker and wait until it is gone."""
+        self._kill()
+        self._process.wait()
+        self._pipe.close()
+        self._reader.join(timeout=1)
+
+    def _kill(self) -> None:
+        """Kill the session, because an interpreter may be a script that waits for the real one."""
+        # Once the process is waited for, its number may be another's.
+        if self._process.returncode is None:
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _ask(self, message: bytes, timeout_s: float) -> bytes:
+        self._pipe.settimeout(timeout_s)
+        try:
+            self._pipe.send(message)
+            answer = self._pipe.recv(LONGEST_MESSAGE)
+        except TimeoutError as error:
+            self._kill()
+            raise DeviceLostError(
+                f"MindSpore Lite worker {self.pid} did not answer within {timeout_s:g} s and was "
+                f"killed"
+            ) from error
+        except ConnectionError:
+            answer = b""
+        if not answer:
+            self._kill()
+            raise DeviceLostError(
+                f"MindSpore Lite worker {self.pid} ended with {self._process.wait()}"
+                f"{self._last_words()}"
+            )
+        return answer
+
+    def _log(self) -> None:
+        assert self._process.stdout
+        with self._process.stdout as lines:
+            for line in lines:
+                self._said.append(line.decode(errors="replace").rstrip())
+                logger.info("worker %d: %s", self.pid, self._said[-1])
+
+    def _last_words(self) -> str:
+        self._reader.join(timeout=1)
+        return "; it said last: " + " | ".join(self._said) if self._said else ""

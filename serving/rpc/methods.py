@@ -1,0 +1,135 @@
+"""What runs for each call: the servicer's method between its messages."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+from functools import partial
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from serving.rpc.call import AbortedError, Call
+
+Method = TypeVar("Method", bound=Callable[..., None])
+
+logger = logging.getLogger(__name__)
+
+
+class ServicerMethod:
+    """One method of a servicer, a coroutine of any of gRPC's four kinds, as protoc registers it."""
+
+    def __init__(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> None:
+        self.reads_stream: bool = handler.request_streaming
+        self._writes_stream: bool = handler.response_streaming
+        self.parse: Any = handler.request_deserializer
+        self.serialize: Any = handler.response_serializer
+        self._run: Any = (
+            handler.unary_unary
+            or handler.unary_stream
+            or handler.stream_unary
+            or handler.stream_stream
+        )
+
+    def admits(self, call: Call) -> bool:  # noqa: ARG002
+        """Admit every call."""
+        return True
+
+    def receive(self, call: Call, request: bytes | None) -> None:
+        """Answer a call in a task of its own."""
+        call.run(partial(self._answer, call, request))
+
+    async def _answer(self, call: Call, request: bytes | None) -> None:
+        try:
+            await self._respond(call, request)
+        except asyncio.CancelledError:
+            call.fail(grpc.StatusCode.CANCELLED, "the server has cancelled the call")
+            raise
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            _tell(call, error)
+
+    async def _respond(self, call: Call, request: bytes | None) -> None:
+        argument = call.requests() if self.reads_stream else _parsed(self, request)
+        result = self._run(argument, call)
+        if self._writes_stream:
+            await _write(call, result)
+            call.finish()
+        else:
+            call.finish(await result)
+
+
+class DirectMethod(ServicerMethod):
+    """A method of one request and one response that is called on gRPC's thread.
+
+    It must not block, and ends the call by `finish` or `fail`, then or later, on any thread. What
+    `direct` was given is asked first, before the request is read.
+    """
+
+    def __init__(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> None:
+        super().__init__(handler)
+        method: Any = handler.unary_unary
+        self._admits: Callable[[Call], bool] = partial(method.admits, method.__self__)
+
+    def admits(self, call: Call) -> bool:
+        """Ask the servicer."""
+        try:
+            return self._admits(call)
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            _tell(call, error)
+            return False
+
+    def receive(self, call: Call, request: bytes | None) -> None:
+        """Call the method."""
+        try:
+            self._run(_parsed(self, request), call)
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            _tell(call, error)
+
+
+def direct(admits: Callable[[Any, Call], bool]) -> Callable[[Method], Method]:
+    """Mark a servicer's method as one to be called directly, see `DirectMethod`.
+
+    Args:
+        admits: the servicer's as well; whether to read the request of a call that is just coming.
+            Where not, it has ended the call, or will.
+    """
+
+    def mark(method: Method) -> Method:
+        method.__dict__["admits"] = admits
+        return method
+
+    return mark
+
+
+def to_method(handler: "grpc.RpcMethodHandler[Any, Any]") -> ServicerMethod:
+    """Return what answers the calls of a registered method."""
+    is_direct = hasattr(handler.unary_unary, "admits")
+    return DirectMethod(handler) if is_direct else ServicerMethod(handler)
+
+
+def _parsed(method: ServicerMethod, request: bytes | None) -> Any:
+    if request is None:
+        raise DecodeError("it did not come")
+    return method.parse(request)
+
+
+def _tell(call: Call, error: Exception) -> None:
+    """End a call with the status of what its method raised."""
+    if isinstance(error, DecodeError):
+        call.fail(grpc.StatusCode.INTERNAL, f"the request cannot be parsed: {error}")
+    elif isinstance(error, NotImplementedError):
+        call.fail(grpc.StatusCode.UNIMPLEMENTED, "the server does not have this method")
+    elif not isinstance(error, AbortedError):
+        logger.error("a gRPC method failed", exc_info=error)
+        call.fail(grpc.StatusCode.UNKNOWN, f"{type(error).__name__}: {error}")
+
+
+async def _write(call: Call, result: Any) -> None:
+    """Await a method that writes by itself, or write what a generator yields."""
+    if hasattr(result, "__aiter__"):
+        async with aclosing(result) as responses:
+            async for response in responses:
+                await call.write(response)
+    else:
+        await result

@@ -1,0 +1,60 @@
+"""A server that takes what protoc's `add_…Servicer_to_server` registers."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import grpc
+
+from serving.rpc.call import Call
+from serving.rpc.completion_queue import Core
+from serving.rpc.methods import ServicerMethod, to_method
+
+
+class DirectServer:
+    """Runs servicers whose methods are coroutines, as `grpc.aio` does, or marked as `direct`.
+
+    `arrived` counts the calls that reached it. While `may_rest` says so, calls may wait for some
+    milliseconds before they are looked at.
+    """
+
+    def __init__(
+        self,
+        options: Sequence[tuple[str, int]],
+        may_rest: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._core = Core(options, may_rest)
+        self._methods: dict[str, ServicerMethod] = {}
+        self.arrived = 0
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Do nothing: generated code registers the same methods by name as well."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
+    ) -> None:
+        """Answer the methods of a service."""
+        for name, handler in handlers.items():
+            path = f"/{service}/{name}"
+            self._methods[path] = to_method(handler)
+            self._core.register(path)
+
+    def add_insecure_port(self, address: str) -> int:
+        """Bind an address; return its port. RuntimeError where that fails."""
+        return self._core.server.add_insecure_port(address)
+
+    def start(self) -> None:
+        """Answer on the event loop that runs now."""
+        loop = asyncio.get_running_loop()
+        self._core.server.start()
+        for path, method in self._methods.items():
+
+            def to_call(event: Any, method: ServicerMethod = method) -> Call:
+                self.arrived += 1
+                return Call(event, loop, method, self._core.wake)
+
+            self._core.accept(path, to_call)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls, cut off after the grace period what is left; return at the end."""
+        await asyncio.to_thread(self._core.server.stop(grace_s).wait)

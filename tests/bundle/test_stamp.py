@@ -1,0 +1,51 @@
+"""A model file says what it was exported with, whatever the manifest beside it says."""
+
+from pathlib import Path
+
+import pytest
+
+from bundle.manifest import Manifest, ModelFile, Normalization
+from bundle.stamp import check_stamp, stamp
+from bundle.store import Bundle, BundleError
+
+PATH = Path("model.onnx")
+
+
+@pytest.fixture
+def manifest(bundle: Path) -> Manifest:
+    return Bundle.open(bundle).manifest
+
+
+@pytest.fixture
+def file(manifest: Manifest) -> ModelFile:
+    return manifest.files[0]
+
+
+def test_its_own_manifest_fits(manifest: Manifest, file: ModelFile) -> None:
+    foreign = {"producer": "somebody"}
+    check_stamp(PATH, manifest, file, stamp(manifest, "fp32") | foreign)
+
+
+def test_another_precision_is_named(manifest: Manifest, file: ModelFile) -> None:
+    with pytest.raises(BundleError, match="states fp32, but the file was written in int8"):
+        check_stamp(PATH, manifest, file, stamp(manifest, "int8"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("labels", ["bee", "ant", "cat", "dog", "elk", "fox"]),
+        ("normalization", Normalization(mean=(120.0, 110.0, 100.5), std=(60.0, 50.0, 40.0))),
+    ],
+)
+def test_what_disagrees_is_named(
+    manifest: Manifest, file: ModelFile, field: str, value: object
+) -> None:
+    edited = manifest.model_copy(update={field: value})
+    with pytest.raises(BundleError, match=f"the manifest's {field} is not the one that the file"):
+        check_stamp(PATH, edited, file, stamp(manifest, "fp32"))
+
+
+def test_a_file_without_a_stamp_is_refused(manifest: Manifest, file: ModelFile) -> None:
+    with pytest.raises(BundleError, match=r"metadata lacks bundle\.labels, bundle\.normalization"):
+        check_stamp(PATH, manifest, file, {})

@@ -1,0 +1,92 @@
+"""simplejpeg decodes plain JPEGs; whatever it does must be what Pillow would have done."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.photos import jpeg, photo
+from images.decoders import ImageError, Pixels, decode
+
+SAMPLING = {
+    "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    "4:4:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440,
+    "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    "4:1:1": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411,
+}
+
+
+def pillow(data: bytes) -> Pixels:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def saved(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("quality", [30, 75, 90, 100])
+@pytest.mark.parametrize("sampling", SAMPLING)
+@pytest.mark.parametrize(("width", "height"), [(97, 61), (64, 120), (16, 1), (2, 3)])
+def test_both_decoders_give_the_same_pixels(
+    width: int, height: int, sampling: str, quality: int
+) -> None:
+    flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    flags += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SAMPLING[sampling]]
+    data = cv2.imencode(".jpg", photo(quality, width, height), flags)[1].tobytes()
+    np.testing.assert_array_equal(decode(data), pillow(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        saved(Image.fromarray(photo(1, 97, 61)), progressive=True),
+        saved(Image.fromarray(photo(2, 97, 61)).convert("L")),
+        saved(Image.fromarray(photo(3, 97, 61)), keep_rgb=True),
+        saved(Image.fromarray(photo(4, 97, 61)).convert("CMYK")),
+        saved(Image.fromarray(photo(5, 97, 61)), restart_marker_rows=1),
+        jpeg(photo(6, 97, 61)) + b"what some cameras append",
+    ],
+    ids=["progressive", "grey", "stored as RGB", "CMYK", "restart markers", "appendix"],
+)
+def test_and_of_less_common_files(data: bytes) -> None:
+    np.testing.assert_array_equal(decode(data), pillow(data))
+
+
+def test_a_plain_jpeg_does_not_pass_through_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = jpeg(photo(0))
+    expected = pillow(data)
+    monkeypatch.delattr(Image.Image, "convert")
+    np.testing.assert_array_equal(decode(data), expected)
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.999])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_truncated_file_is_refused(kept: float, progressive: bool) -> None:
+    data = saved(Image.fromarray(photo(7)), quality=90, progressive=progressive)
+    with pytest.raises(ImageError, match="truncated"):
+        decode(data[: int(len(data) * kept)])
+
+
+def test_damaged_pixels_are_the_same_ones_too() -> None:
+    chance = np.random.default_rng(0)
+    sound = jpeg(photo(8, 97, 61))
+    start = sound.index(b"\xff\xda")
+    outcomes = []
+    for _ in range(300):
+        damaged = bytearray(sound)
+        damaged[chance.integers(start + 14, len(sound))] ^= 1 << chance.integers(8)
+        try:
+            expected = pillow(bytes(damaged))
+        except OSError:
+            with pytest.raises(ImageError):
+                decode(bytes(damaged))
+            outcomes.append("refused")
+        else:
+            np.testing.assert_array_equal(decode(bytes(damaged)), expected)
+            outcomes.append("equal")
+    assert set(outcomes) == {"refused", "equal"}

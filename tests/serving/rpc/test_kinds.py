@@ -1,0 +1,124 @@
+"""Calls of all four kinds, as clients of gRPC make them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from serving.rpc.call import Call
+from serving.rpc.server import DirectServer
+from tests.serving.rpc.running import SERVICE, running, unary
+
+MESSAGES = [b"", b"a", b"b" * 100_000, *(b"%d" % number for number in range(50))]
+
+
+async def echo(request: bytes, _context: Call) -> bytes:
+    return request
+
+
+async def generate(_request: bytes, _context: Call) -> AsyncIterator[bytes]:
+    for message in MESSAGES:
+        yield message
+
+
+async def write(_request: bytes, context: Call) -> None:
+    for message in MESSAGES:
+        await context.write(message)
+
+
+async def join(requests: AsyncIterator[bytes], _context: Call) -> bytes:
+    return b",".join([request async for request in requests])
+
+
+async def generate_each(requests: AsyncIterator[bytes], _context: Call) -> AsyncIterator[bytes]:
+    async for request in requests:
+        yield request
+
+
+async def write_each(requests: AsyncIterator[bytes], context: Call) -> None:
+    async for request in requests:
+        await context.write(request)
+
+
+async def test_one_request_one_response() -> None:
+    async with running(Method=unary(echo)) as it:
+        assert [await it.unary_unary()(message) for message in MESSAGES] == MESSAGES
+
+
+@pytest.mark.parametrize("method", [generate, write])
+async def test_a_stream_of_responses(method: Any) -> None:
+    handler = grpc.unary_stream_rpc_method_handler(method, bytes, bytes)
+    async with running(Method=handler) as it:
+        assert [message async for message in it.unary_stream()(b"")] == MESSAGES
+
+
+async def test_a_stream_of_requests() -> None:
+    handler = grpc.stream_unary_rpc_method_handler(join, bytes, bytes)
+    async with running(Method=handler) as it:
+        assert await it.stream_unary()(iter(MESSAGES)) == b",".join(MESSAGES)
+        assert await it.stream_unary()(iter([])) == b""
+
+
+@pytest.mark.parametrize("method", [generate_each, write_each])
+async def test_streams_both_ways(method: Any) -> None:
+    handler = grpc.stream_stream_rpc_method_handler(method, bytes, bytes)
+    async with running(Method=handler) as it:
+        assert [message async for message in it.stream_stream()(iter(MESSAGES))] == MESSAGES
+        call = it.stream_stream()()
+        for message in MESSAGES:
+            await call.write(message)
+            assert await call.read() == message
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_messages_of_protobuf() -> None:
+    async def check(request: Any, _context: Call) -> Any:
+        return health_pb2.HealthCheckResponse(status=len(request.service))
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        check,
+        health_pb2.HealthCheckRequest.FromString,
+        health_pb2.HealthCheckResponse.SerializeToString,
+    )
+    async with running(Method=handler) as it:
+        answer = await it.unary_unary()(
+            health_pb2.HealthCheckRequest(service="ab").SerializeToString()
+        )
+    assert health_pb2.HealthCheckResponse.FromString(answer).status == 2
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+async def test_a_client_of_threads_that_compresses(compression: grpc.Compression) -> None:
+    async with running(Method=unary(echo)) as it:
+        address = f"127.0.0.1:{it.port}"
+        with grpc.insecure_channel(address, compression=compression) as channel:
+            method = channel.unary_unary(f"/{SERVICE}/Method")
+            assert await asyncio.to_thread(method, b"x" * 9999, timeout=20) == b"x" * 9999
+
+
+@pytest.mark.parametrize("seconds", [20, 1e6, 1e9])
+async def test_the_time_that_remains(seconds: float) -> None:
+    seen: list[float | None] = []
+
+    async def look(_request: bytes, context: Call) -> bytes:
+        seen.append(context.time_remaining())
+        return b""
+
+    async with running(Method=unary(look)) as it:
+        await it.unary_unary()(b"")
+        await it.unary_unary()(b"", timeout=seconds)
+    without, remaining = seen
+    assert without is None
+    assert remaining is not None
+    assert 0 < remaining < 1.1 * seconds  # gRPC rounds what it sends
+
+
+async def test_a_taken_port_is_refused() -> None:
+    async with running(Method=unary(echo)) as it:
+        with pytest.raises(RuntimeError, match=str(it.port)):
+            DirectServer([("grpc.so_reuseport", 0)]).add_insecure_port(f"127.0.0.1:{it.port}")

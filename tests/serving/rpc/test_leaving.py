@@ -1,0 +1,131 @@
+"""Callers that leave: their handlers are cancelled, and the server goes on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from serving.rpc.call import Call
+from tests.serving.rpc.running import Patient, Running, running, unary
+from tests.support.serving import until
+
+
+async def one_response(handler: Any) -> AsyncIterator[bytes]:
+    """Stream what a handler answers."""
+    yield b"first"
+    yield await handler
+
+
+def methods(handler: Any) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
+    """Make a method of each kind that leaves its answer to a handler."""
+
+    def stream(request: Any, context: Call) -> AsyncIterator[bytes]:
+        return one_response(handler(request, context))
+
+    return {
+        "UnaryUnary": unary(handler),
+        "UnaryStream": grpc.unary_stream_rpc_method_handler(stream, bytes, bytes),
+        "StreamUnary": grpc.stream_unary_rpc_method_handler(handler, bytes, bytes),
+        "StreamStream": grpc.stream_stream_rpc_method_handler(stream, bytes, bytes),
+    }
+
+
+CALLS: dict[str, Callable[[Running, float | None], Any]] = {
+    "unary, unary": lambda it, limit: it.unary_unary("UnaryUnary")(b"", timeout=limit),
+    "unary, stream": lambda it, limit: it.unary_stream("UnaryStream")(b"", timeout=limit),
+    "stream, unary": lambda it, limit: it.stream_unary("StreamUnary")(timeout=limit),
+    "stream, stream": lambda it, limit: it.stream_stream("StreamStream")(timeout=limit),
+}
+kinds = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+
+@kinds
+async def test_cancel(call: Callable[[Running, float | None], Any]) -> None:
+    patient = Patient()
+    async with running(**methods(patient)) as it:
+        calling = call(it, None)
+        await patient.started.wait()
+        calling.cancel()
+        await patient.cancelled.wait()
+        assert await calling.code() is grpc.StatusCode.CANCELLED
+        await until(lambda: not it.calls)
+
+
+@kinds
+async def test_the_deadline_passes(call: Callable[[Running, float | None], Any]) -> None:
+    patient = Patient()
+    async with running(**methods(patient)) as it:
+        calling = call(it, 0.3)
+        await patient.cancelled.wait()
+        assert await calling.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(lambda: not it.calls)
+
+
+@kinds
+async def test_the_connection_is_closed(call: Callable[[Running, float | None], Any]) -> None:
+    patient = Patient()
+    async with running(**methods(patient)) as it:
+        calling = call(it, None)
+        await patient.started.wait()
+        await it.channel.close()
+        await patient.cancelled.wait()
+        await until(lambda: not it.calls)
+        assert calling.done()
+
+
+async def test_a_caller_that_leaves_with_its_request_unread() -> None:
+    async def read(requests: AsyncIterator[bytes], _context: Call) -> bytes:
+        started.set()
+        async for _ in requests:
+            pass
+        raise AssertionError("a stream that breaks off has no answer")
+
+    started = asyncio.Event()
+    async with running(Method=grpc.stream_unary_rpc_method_handler(read, bytes, bytes)) as it:
+        calling = it.stream_unary()()
+        await calling.write(b"half")
+        await started.wait()
+        calling.cancel()
+        await until(lambda: not it.calls)
+
+
+async def test_a_generator_is_closed_and_no_response_is_written_any_more() -> None:
+    closed = asyncio.Event()
+
+    async def generate(_request: bytes, _context: Call) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(100_000)
+        finally:
+            closed.set()
+
+    async with running(Method=grpc.unary_stream_rpc_method_handler(generate, bytes, bytes)) as it:
+        calling = it.unary_stream()(b"")
+        await calling.read()
+        calling.cancel()
+        await closed.wait()
+
+
+async def test_a_handler_that_does_not_heed_its_cancellation() -> None:
+    left, seen = asyncio.Event(), asyncio.Event()
+    patient = Patient()
+
+    async def stubborn(request: bytes, context: Call) -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await patient(request, context)
+        await left.wait()
+        context.fail(grpc.StatusCode.INTERNAL, "too late")
+        with pytest.raises(asyncio.CancelledError):
+            await context.write(b"too late")
+        seen.set()
+
+    handler = grpc.unary_stream_rpc_method_handler(stubborn, bytes, bytes)
+    async with running(Method=handler) as it:
+        calling = it.unary_stream()(b"")
+        await patient.started.wait()
+        calling.cancel()
+        await until(lambda: not it.calls)
+    left.set()  # its server has stopped
+    await seen.wait()

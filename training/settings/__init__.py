@@ -1,0 +1,1 @@
+"""What a run is told: settings, recipes, the run that it resumes."""
