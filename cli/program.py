@@ -1,0 +1,122 @@
+"""From words on a command line to an exit code, the same way for every program here.
+
+Exit codes: 0 success, 1 failure, 2 a wrong call, 130 after Ctrl-C. What a user did wrong is told in
+one line per mistake on standard error, without a traceback.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+# How every program here reads its flags; a class of settings adds its prefix and its name.
+FLAGS = SettingsConfigDict(
+    cli_kebab_case=True,
+    cli_hide_none_type=True,
+    cli_avoid_json=True,
+    cli_exit_on_error=False,
+    cli_enforce_required=False,
+)
+
+
+class Command(NamedTuple):
+    """What a command is told, what it does, and the exit code where that fails."""
+
+    settings: type[BaseSettings]
+    run: Callable[[Any], int | None]
+    failure: int = FAILED
+
+
+def main(
+    commands: Mapping[str, Command],
+    errors: Callable[[], tuple[type[Exception], ...]],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Run the command that the first word names; return the exit code.
+
+    Args:
+        commands: by name; the one named "" runs where the first word names none.
+        errors: returns what a user may be told without a traceback. A function, so that --help need
+            not wait for the modules that define them.
+        arguments: words of the command line; None for those of this process.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in commands:
+        command, words = commands[words[0]], words[1:]
+    elif "" in commands:
+        command = commands[""]
+    else:
+        return _no_command(commands, words)
+    try:
+        return _run(command, words, errors)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has left; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def fail(message: str, code: int) -> int:
+    """Say what went wrong on standard error; return the exit code."""
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _run(
+    command: Command, words: Sequence[str], errors: Callable[[], tuple[type[Exception], ...]]
+) -> int:
+    try:
+        settings = CliApp.run(command.settings, cli_args=[_kebab(word) for word in words])
+    except ValidationError as error:
+        return fail("\n".join(_mistakes(error)), USAGE)
+    except SettingsError as error:
+        # argparse ends its messages with an empty line.
+        message = str(error).removeprefix("error parsing CLI: ").removeprefix("Error: ").strip()
+        return fail(f"{message}; --help lists every flag", USAGE)
+    except Exception as error:
+        # A source of settings, such as a recipe, that cannot be read.
+        if isinstance(error, errors()):
+            return fail(str(error), USAGE)
+        raise
+    try:
+        return command.run(settings) or 0
+    except Exception as error:
+        if isinstance(error, errors()):
+            return fail(str(error), command.failure)
+        raise
+
+
+def _kebab(word: str) -> str:
+    """Return a flag in kebab-case: the upstream's scripts say --data_dir."""
+    if not word.startswith("--"):
+        return word
+    flag, equals, value = word.partition("=")
+    return f"{flag.replace('_', '-')}{equals}{value}"
+
+
+def _mistakes(error: ValidationError) -> Iterator[str]:
+    for mistake in error.errors():
+        # A default that derives from another setting, which is wrong itself.
+        if mistake["type"] != "default_factory_not_called":
+            flag = f"--{mistake['loc'][0]}: ".replace("_", "-") if mistake["loc"] else ""
+            yield flag + mistake["msg"].removeprefix("Value error, ")
+
+
+def _no_command(commands: Mapping[str, Command], words: Sequence[str]) -> int:
+    width = max(map(len, commands))
+    lines = [f"  {name:{width}}  {_summary(command)}" for name, command in commands.items()]
+    usage = "\n".join(["commands (each has its own --help):", *lines])
+    if words[:1] in (["-h"], ["--help"]):
+        print(usage)
+        return 0
+    return fail(f"{f'there is no command {words[0]!r}' if words else 'no command'}\n{usage}", USAGE)
+
+
+def _summary(command: Command) -> str:
+    return (command.settings.__doc__ or "").partition("\n")[0]

@@ -1,0 +1,94 @@
+"""The shell: commands, flags, exit codes, and how mistakes are told."""
+
+from typing import Self
+
+import pytest
+from pydantic import Field, PositiveInt, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cli.program import FLAGS, Command, main
+
+
+class Cook(BaseSettings):
+    """Cook eggs."""
+
+    model_config = SettingsConfigDict(**FLAGS, env_prefix="COOK_", extra="forbid")
+
+    egg_count: PositiveInt = Field(description="how many")
+    boil_s: float = 300.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.egg_count > 12:
+            raise ValueError("a pot holds 12 eggs")
+        return self
+
+
+class BurntError(Exception):
+    """It was left on the stove."""
+
+
+def cook(settings: Cook) -> int | None:
+    if settings.boil_s > 1000:
+        raise BurntError(f"{settings.boil_s:g} s were too long")
+    if settings.boil_s < 0:
+        raise KeyboardInterrupt
+    print(f"{settings.egg_count} eggs")
+    return 3 if settings.egg_count == 3 else None
+
+
+def run(*words: str) -> int:
+    commands = {"": Command(Cook, cook), "again": Command(Cook, cook, failure=7)}
+    return main(commands, lambda: (BurntError,), words)
+
+
+@pytest.mark.parametrize("flag", ["--egg-count=2", "--egg_count=2"])
+def test_flags_are_kebab_case_and_the_upstreams(
+    flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(flag) == 0
+    assert capsys.readouterr().out == "2 eggs\n"
+
+
+def test_underscores_of_a_value_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--egg_count=a_b") == 2
+    assert "a_b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--egg-count", "0"], 2, "error: --egg-count: Input should be greater than 0\n"),
+        ([], 2, "error: --egg-count: Field required\n"),
+        (["--egg-count", "13"], 2, "error: a pot holds 12 eggs\n"),
+        (["--eggs", "1"], 2, "error: unrecognized arguments: --eggs 1; --help lists every flag\n"),
+        (["--egg-count", "1", "--boil-s", "2000"], 1, "error: 2000 s were too long\n"),
+        (["again", "--egg-count", "1", "--boil-s", "2000"], 7, "error: 2000 s were too long\n"),
+        (["--egg-count", "1", "--boil-s", "-1"], 130, ""),
+        (["--egg-count", "3"], 3, ""),
+    ],
+)
+def test_exit_codes_and_messages(
+    words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words) == code
+    assert capsys.readouterr().err == message
+
+
+def test_every_mistake_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--egg-count", "0", "--boil-s", "long") == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        main({"": Command(Cook, lambda _: 1 // 0)}, lambda: (BurntError,), ["--egg-count", "1"])
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["fry"], 2), ([], 2)])
+def test_without_a_command_all_are_listed(
+    words: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main({"cook": Command(Cook, cook)}, tuple, words) == code
+    said = capsys.readouterr()
+    assert "  cook  Cook eggs." in said.out + said.err
