@@ -4,13 +4,13 @@ ServingError
 ├── InvalidRequestError     the request as a whole cannot be answered: empty, too many images
 │   └── InvalidImageError   one image cannot be classified: broken, too large, of a wrong shape
 ├── ModelNotFoundError      no such model or version is loaded
-├── OverloadedError         every slot for images in flight is taken; carries a retry hint
-├── DeadlineExceededError   the deadline of the caller has passed
-├── UnavailableError        loading or draining
-├── DeviceLostError         a backend's device or worker is gone; it must be opened anew
+├── OverloadedError         too many images, bytes or pixels are in flight; carries a retry hint
+├── DeadlineExceededError   the caller's deadline has passed, or cannot be met
+├── UnavailableError        loading, draining, or all devices of the model are lost
+├── DeviceLostError         a backend's device or worker is gone; it must be reopened
 ├── OutOfDeviceMemoryError  a batch did not fit into the device's memory; a smaller one may
-├── InternalError           anything else: logged whole, told as an id
-└── StartupError            the server cannot start: a taken port, a device that is not there
+├── InternalError           anything else: logged whole; callers get an id
+└── StartupError            the server cannot start: a taken port, a missing device
 """
 
 import logging
@@ -53,19 +53,19 @@ class OverloadedError(ServingError):
 
 
 class DeadlineExceededError(ServingError):
-    """The deadline passed before the answer was there."""
+    """The deadline has passed, or the answer would come after it."""
 
     outcome = "expired"
 
 
 class UnavailableError(ServingError):
-    """The server is loading or draining; another one may answer now."""
+    """The server is loading or draining, or its devices are lost; another server may answer."""
 
     outcome = "rejected"
 
 
 class DeviceLostError(ServingError):
-    """A backend's device or worker died or hangs; nothing runs on it until it is opened anew."""
+    """A backend's device or worker died or hangs; nothing runs on it until it is reopened."""
 
 
 class OutOfDeviceMemoryError(ServingError):
@@ -73,11 +73,11 @@ class OutOfDeviceMemoryError(ServingError):
 
 
 class InternalError(ServingError):
-    """A fault of the server; the log holds its traceback under the id in the message."""
+    """A fault of the server; the log holds its traceback, under the id in the message."""
 
     @classmethod
     def logged(cls, error: BaseException) -> Self:
-        """Log `error` with its traceback and return what a caller may know of it."""
+        """Log `error` with its traceback; return what a caller may know of it."""
         error_id = uuid.uuid4().hex[:12]
         logger.error("internal error (id %s)", error_id, exc_info=error)
         return cls(f"internal error (id {error_id})")

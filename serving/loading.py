@@ -16,8 +16,9 @@ from serving.backends.opening import load
 from serving.backends.selection import choose_file
 from serving.backends.settings import RuntimeSettings
 from serving.config import ServingConfig
-from serving.engine.admission import Limits
+from serving.engine.build import build
 from serving.engine.model import Model
+from serving.engine.room import Limits
 from serving.metrics import Metrics
 from serving.selftest import prove
 
@@ -81,7 +82,7 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
         for device in devices
         for instance in loader.open(device, count_instances(config, device))
     ]
-    model = Model(
+    model = build(
         bundle,
         instances,
         buckets=buckets,

@@ -1,7 +1,6 @@
 """What the server counts, in Prometheus form; the registry is passed in, never global."""
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +29,7 @@ INFO = ("runtime", "device", "precision", "digest")
 class RateWindow:
     """Events per second over the last `seconds` seconds."""
 
-    def __init__(self, clock: Clock = time.monotonic, seconds: int = 10) -> None:
+    def __init__(self, clock: Clock, seconds: int = 10) -> None:
         self._clock, self._seconds = clock, seconds
         self._counts: deque[tuple[int, int]] = deque(maxlen=seconds)
         self._lock = threading.Lock()
@@ -55,7 +54,7 @@ class RateWindow:
 class ModelMetrics:
     """One model's metrics, their labels bound once, so that counting looks nothing up."""
 
-    def __init__(self, metrics: "Metrics", name: str, version: str) -> None:
+    def __init__(self, metrics: "Metrics", name: str, version: str, clock: Clock) -> None:
         bound = {"model": name, "version": version}
         self.images = {o: metrics.images.labels(**bound, outcome=o) for o in OUTCOMES}
         self.rejections = {r: metrics.rejections.labels(**bound, reason=r) for r in REFUSALS}
@@ -67,14 +66,21 @@ class ModelMetrics:
         self.goodput_images = metrics.goodput_images.labels(**bound)
         self.wasted_images = metrics.wasted_images.labels(**bound)
         self.prediction_error = metrics.prediction_error.labels(**bound)
-        self.queue_images = metrics.queue_images.labels(**bound)
-        self.inflight_images = metrics.inflight_images.labels(**bound)
-        self.inflight_bytes = metrics.inflight_bytes.labels(**bound)
         self.device_ready = partial(metrics.device_ready.labels, name, version)
-        self.answered = RateWindow()
+        self.answered = RateWindow(clock)
+        self._watched = {
+            "queue_images": metrics.queue_images.labels(**bound),
+            "inflight_images": metrics.inflight_images.labels(**bound),
+            "inflight_bytes": metrics.inflight_bytes.labels(**bound),
+        }
         metrics.images_per_second.labels(**bound).set_function(self.answered.rate)
 
-    def reject(self, reason: Refusal, images: float) -> None:
+    def watch(self, **levels: Callable[[], float]) -> None:
+        """Have gauges read what is in flight at each scrape."""
+        for name, level in levels.items():
+            self._watched[name].set_function(level)
+
+    def reject(self, reason: Refusal, images: int) -> None:
         """Count images that were refused at admission."""
         self.rejections[reason].inc(images)
         self.images["rejected"].inc(images)
@@ -85,37 +91,63 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.images = self._counter("images", "Images by how they ended", "outcome")
+        self.images = self._counter("images", "Images by outcome", "outcome")
         self.rejections = self._counter(
             "rejections", "Images refused at admission, by reason", "reason"
         )
-        self.goodput_images = self._counter("goodput_images", "Images answered by their deadline")
-        self.wasted_images = self._counter("wasted_images", "Images that ran for nobody")
-        self.batches = self._counter("batches", "Batches by what decided their size", "reason")
-        self.cold_batches = self._counter("cold_batches", "Batches of a size that was not warmed")
-        self.padded_slots = self._counter("padded_slots", "Empty rows of batches")
+        self.goodput_images = self._counter(
+            "goodput_images", "Images answered before the deadline of their caller"
+        )
+        self.wasted_images = self._counter(
+            "wasted_images",
+            "Images inferred after their caller had cancelled or its deadline had passed",
+        )
+        self.batches = self._counter(
+            "batches",
+            "Batches by what limited their size: a full bucket, a free device, a deadline",
+            "reason",
+        )
+        self.cold_batches = self._counter(
+            "cold_batches", "Batches of a size that had not been warmed up"
+        )
+        self.padded_slots = self._counter(
+            "padded_slots", "Padding rows of batches that did not fill their bucket"
+        )
         self.stages = self._histogram(
-            "stage_seconds", "Time of an answered image per stage", SECONDS, "stage"
+            "stage_seconds",
+            "Time that answered images spent in each stage, in seconds",
+            SECONDS,
+            "stage",
         )
         self.batch_images = self._histogram(
-            "batch_images", "Images per batch, padding excluded", IMAGES
+            "batch_images", "Images per batch, without padding", IMAGES
         )
         self.prediction_error = self._histogram(
-            "latency_prediction_error_ratio", "|predicted - actual| / actual of a batch", RATIOS
+            "latency_prediction_error_ratio",
+            "Error of the predicted batch time, relative to the actual time",
+            RATIOS,
         )
-        self.images_per_second = self._gauge("images_per_second", "Images answered, over 10 s")
-        self.queue_images = self._gauge("queue_images", "Images that wait for a device")
-        self.inflight_images = self._gauge("inflight_images", "Images admitted and not ended")
-        self.inflight_bytes = self._gauge("inflight_bytes", "Their bytes as they arrived")
+        self.images_per_second = self._gauge(
+            "images_per_second", "Images answered per second, over the last 10 s"
+        )
+        self.queue_images = self._gauge("queue_images", "Images waiting for a device")
+        self.inflight_images = self._gauge(
+            "inflight_images", "Images in flight: admitted, not yet answered or dropped"
+        )
+        self.inflight_bytes = self._gauge("inflight_bytes", "Bytes in flight, as they arrived")
         self.device_ready = self._gauge(
-            "device_ready", "0 while an instance is opened anew", "device"
+            "device_ready", "1 while the instance answers, 0 while it is being reopened", "device"
         )
-        self.model_info = self._gauge("model_info", "1; the labels tell what is in use", *INFO)
-        self.ready = Gauge("serving_ready", "1 while the server answers", registry=registry)
+        self.model_info = self._gauge("model_info", "1; labels say what the model runs on", *INFO)
+        self.ready = Gauge("serving_ready", "1 while the server is ready", registry=registry)
 
-    def model(self, name: str, version: str) -> ModelMetrics:
-        """Return the metrics of one model."""
-        return ModelMetrics(self, name, version)
+    def model(self, name: str, version: str, clock: Clock) -> ModelMetrics:
+        """Return the metrics of one model; rates are taken on `clock`, in seconds."""
+        return ModelMetrics(self, name, version, clock)
+
+    def describe(self, name: str, version: str, **info: str) -> None:
+        """Say of a model what runs: runtime, device, precision, digest."""
+        self.model_info.labels(model=name, version=version, **info).set(1)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"serving_{name}_total", text, (*MODEL, *labels), registry=self.registry)

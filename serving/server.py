@@ -119,7 +119,7 @@ class Server:
             host=self._config.host,
             port=self._config.grpc_port,
             max_message_bytes=self._config.max_message_bytes,
-            may_rest=self.repository.is_saturated,
+            may_rest=lambda: False,
         )
 
     def _load_models(self) -> list[Model]:

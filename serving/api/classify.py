@@ -1,21 +1,21 @@
 """The Classifier service."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 import grpc
 
 from protos import classifier_pb2 as pb
+from serving.api.call import Call, Metadata
 from serving.api.classify_stream import Stream
-from serving.api.messages import to_model, to_response, to_sources
-from serving.api.requests import Requests, is_large, known, only_error, response_aside
+from serving.api.messages import RequestImages, is_large, to_model, to_response
+from serving.api.requests import Requests, only_error, to_serving_error
 from serving.api.status import CODES, retry_metadata
-from serving.engine import job
-from serving.engine.model import Model, results
+from serving.engine.job import Answer
+from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.readiness import Readiness, State
-from serving.rpc.call import Call, Metadata
-from serving.rpc.methods import direct
 
 
 class Classifier:
@@ -38,37 +38,29 @@ class Classifier:
         max_images_per_request: int,
         default_timeout_s: float,
     ) -> None:
-        self._requests = Requests(repository, max_images_per_request, default_timeout_s)
+        self.requests = Requests(repository, max_images_per_request, default_timeout_s)
         self._readiness = readiness
 
-    def _admits(self, call: Call) -> bool:
-        """Refuse a call before its request is read where that does not depend on it."""
-        try:
-            self._requests.check(call)
-        except Exception as error:  # noqa: BLE001 - told to the caller
-            self._fail(call, error)
-            return False
-        return True
-
-    @direct(_admits)
     def Classify(self, request: pb.ClassifyRequest, call: Call) -> None:  # noqa: N802
         """Classify the images of one request: admitted and answered on gRPC's thread."""
         try:
-            self._submit(request, call)
-        except Exception as error:  # noqa: BLE001 - told to the caller
-            self._fail(call, error)
+            model = self.requests.model(request)
+            caller = _Caller(self, request, call, model)
+            model.submit(RequestImages(request), caller, call.request_bytes)
+        except Exception as error:  # noqa: BLE001 - the caller is told
+            self.fail(call, error)
 
     async def ClassifyStream(  # noqa: N802
         self, messages: AsyncIterator[pb.ClassifyRequest], call: Call
     ) -> None:
         """Answer each request as soon as it is ready."""
-        await Stream(self._requests, self._readiness, call).serve(messages)
+        await Stream(self.requests, self._readiness, call).serve(messages)
 
     async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.Model:  # noqa: N802
         """Describe one model."""
         await self._readiness.may_answer()
         try:
-            return self._describe(self._requests.repository.get(request.model, request.version))
+            return self._describe(self.requests.repository.get(request.model, request.version))
         except Exception as error:  # noqa: BLE001 - told to the caller
             await call.abort(*_status(error))
 
@@ -79,49 +71,19 @@ class Classifier:
     ) -> pb.ListModelsResponse:
         """Describe all models."""
         await self._readiness.may_answer()
-        models = self._requests.repository.all()
+        models = self.requests.repository.all()
         return pb.ListModelsResponse(models=[self._describe(model) for model in models])
 
     def _describe(self, model: Model) -> pb.Model:
         ready = self._readiness.state is State.SERVING and model.ready
-        return to_model(model, self._requests.max_images, ready=ready)
+        return to_model(model, self.requests.max_images, ready=ready)
 
-    def _submit(self, request: pb.ClassifyRequest, call: Call) -> None:
-        model, deadline = self._requests.model(request), self._requests.deadline(call)
+    def finish(self, call: Call, response: pb.ClassifyResponse) -> None:
+        """End a call with its response."""
+        self._end(call, partial(call.finish, response))
 
-        def ended(images: job.Call) -> None:
-            try:
-                self._respond(request, call, model, images)
-            except Exception as error:  # noqa: BLE001 - told to the caller
-                self._fail(call, error)
-
-        images = model.submit(to_sources(request), deadline, ended, call.post, call.request_bytes)
-        call.on_leave = partial(model.leave, images)
-        if call.time_remaining() is None:  # else gRPC ends the call
-            model.end_in_time(images)
-
-    def _respond(
-        self, request: pb.ClassifyRequest, call: Call, model: Model, images: job.Call
-    ) -> None:
-        answers = results(images)
-        if error := only_error(answers):
-            self._fail(call, error)
-        elif is_large(request, model):
-            call.run(partial(self._respond_aside, request, call, model, answers))
-        else:
-            self._end(call, partial(call.finish, to_response(request, model, answers)))
-
-    async def _respond_aside(
-        self, request: pb.ClassifyRequest, call: Call, model: Model, answers: list[job.Answer]
-    ) -> None:
-        try:
-            response = await response_aside(request, model, answers)
-        except Exception as error:  # noqa: BLE001 - told to the caller
-            self._fail(call, error)
-        else:
-            self._end(call, partial(call.finish, response))
-
-    def _fail(self, call: Call, error: Exception) -> None:
+    def fail(self, call: Call, error: Exception) -> None:
+        """End a call with the status of an error."""
         self._end(call, partial(call.fail, *_status(error)))
 
     def _end(self, call: Call, end: Callable[[], None]) -> None:
@@ -136,6 +98,44 @@ class Classifier:
         end()
 
 
+class _Caller:
+    """The caller of one `Classify`, as the engine sees it."""
+
+    def __init__(
+        self, classifier: Classifier, request: pb.ClassifyRequest, call: Call, model: Model
+    ) -> None:
+        self._classifier, self._request, self._call, self._model = classifier, request, call, model
+        remaining_s = call.time_remaining()
+        self.deadline = classifier.requests.deadline(remaining_s)
+        self.keeps_time = remaining_s is not None  # gRPC ends the call at its deadline
+        self.post = call.post
+
+    def on_leave(self, leave: Callable[[], None]) -> None:
+        """Have gRPC's thread call `leave` if the caller leaves."""
+        self._call.on_leave = leave
+
+    def answer(self, answers: list[Answer]) -> None:
+        """Build the response here, or in a thread of its own if it is large."""
+        if is_large(self._request, self._model):
+            self._call.run(partial(self._respond_aside, answers))
+        else:
+            self._respond(answers)
+
+    def _respond(self, answers: list[Answer]) -> None:
+        if error := only_error(answers):
+            self._classifier.fail(self._call, error)
+            return
+        try:
+            response = to_response(self._request, self._model, answers)
+        except Exception as failure:  # noqa: BLE001 - the caller is told
+            self._classifier.fail(self._call, failure)
+        else:
+            self._classifier.finish(self._call, response)
+
+    async def _respond_aside(self, answers: list[Answer]) -> None:
+        await asyncio.to_thread(self._respond, answers)
+
+
 def _status(error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:
-    told = known(error)
+    told = to_serving_error(error)
     return CODES[type(told)].grpc, str(told), retry_metadata(told)

@@ -7,13 +7,13 @@ from contextlib import aclosing
 import grpc
 
 from protos import classifier_pb2 as pb
-from serving.api.messages import to_sources
-from serving.api.requests import Requests, known, only_error, response_aside
+from serving.api.call import Call
+from serving.api.messages import RequestImages, is_large, to_response
+from serving.api.requests import Requests, only_error, to_serving_error
 from serving.api.status import to_status
 from serving.api.streams import messages_until
 from serving.errors import ServingError
 from serving.readiness import Readiness
-from serving.rpc.call import Call
 
 REQUESTS_PER_STREAM = 32
 
@@ -46,17 +46,20 @@ class Stream:
         try:
             response = await self._response(request)
         except Exception as error:  # noqa: BLE001 - told to the caller
-            response = _failed(request, known(error))
+            response = _failed(request, to_serving_error(error))
         async with self._writing:
             await self._call.write(response)
         self._places.release()
 
     async def _response(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
-        model, deadline = self._requests.model(request), self._requests.deadline(self._call)
-        answers = await model.classify(to_sources(request), deadline, request.ByteSize())
+        model = self._requests.model(request)
+        deadline = self._requests.deadline(self._call.time_remaining())
+        answers = await model.classify(RequestImages(request), deadline, request.ByteSize())
         if error := only_error(answers):
             return _failed(request, error)
-        return await response_aside(request, model, answers)
+        if is_large(request, model):
+            return await asyncio.to_thread(to_response, request, model, answers)
+        return to_response(request, model, answers)
 
 
 def _failed(request: pb.ClassifyRequest, error: ServingError) -> pb.ClassifyResponse:

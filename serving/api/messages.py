@@ -1,48 +1,40 @@
 """Messages of the wire contract <-> what the engine takes and gives."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
-from images.transform import Pixels, Transform
 from protos import classifier_pb2 as pb
 from serving.api.status import to_status
 from serving.backends.backend import Probabilities
 from serving.engine.job import Answer, Prediction, Timing
 from serving.engine.model import Model
-from serving.engine.sources import Encoded, Raw, Size, Source
-from serving.errors import InvalidRequestError
+from serving.engine.sources import Encoded, Raw, Source
+
+# A response with more classes is built in a thread of its own: each takes some microseconds.
+MANY_CLASSES = 2000
 
 
-def check_count(request: pb.ClassifyRequest, max_images: int) -> None:
-    """Raise `InvalidRequestError` where there are no images or too many."""
-    if not request.images:
-        raise InvalidRequestError("the request holds no image; send at least one in `images`")
-    if len(request.images) > max_images:
-        raise InvalidRequestError(
-            f"the request holds {len(request.images)} images; "
-            f"this server takes at most {max_images} per request"
-        )
+class RequestImages:
+    """The images of a request, copied out of it only when they are iterated over: if admitted."""
+
+    def __init__(self, request: pb.ClassifyRequest) -> None:
+        self._images = request.images
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[Source]:
+        """Read them, in order."""
+        return map(_to_source, self._images)
 
 
-class Carried:
-    """An image in a request: copied out of it when it is first looked at, that is once admitted."""
-
-    def __init__(self, image: pb.Image) -> None:
-        self._image = image
-
-    def size(self, max_image_pixels: int) -> Size:
-        """Copy the image, return what it claims."""
-        self._source = _to_source(self._image)
-        return self._source.size(max_image_pixels)
-
-    def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
-        """Decode and transform."""
-        return self._source.pixels(transform, max_image_pixels)
-
-
-def to_sources(request: pb.ClassifyRequest) -> list[Source]:
-    """Return the request's images."""
-    return [Carried(image) for image in request.images]
+def is_large(request: pb.ClassifyRequest, model: Model) -> bool:
+    """Whether building the response takes so long that it should have a thread of its own."""
+    classes = request.top_k or len(model.bundle.manifest.labels)
+    return len(request.images) * classes > MANY_CLASSES
 
 
 def to_response(
@@ -123,10 +115,10 @@ def _candidates(probabilities: Probabilities, top_k: int) -> NDArray[np.intp]:
 
 def _to_timing(timing: Timing) -> pb.Timing:
     return pb.Timing(
-        admission_ms=timing.admission * 1000,
-        decode_ms=timing.decode * 1000,
-        queue_ms=timing.queue * 1000,
-        infer_ms=timing.infer * 1000,
-        total_ms=timing.total * 1000,
+        admission_ms=timing.admission_s * 1000,
+        decode_ms=timing.decode_s * 1000,
+        queue_ms=timing.queue_s * 1000,
+        infer_ms=timing.infer_s * 1000,
+        total_ms=timing.total_s * 1000,
         batch_images=timing.batch_images,
     )

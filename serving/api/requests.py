@@ -1,27 +1,21 @@
-"""What the ways of asking have in common: whom they ask, until when, and how answers are told."""
+"""What every kind of request is asked: which model, until when, and which error it ends with."""
 
-import asyncio
 import time
 
 from protos import classifier_pb2 as pb
-from serving.api.messages import check_count, to_response
 from serving.engine.job import Answer
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
-from serving.errors import InternalError, ServingError
-from serving.rpc.call import Call
-
-# A response of more classes is built in a thread of its own: each takes some microseconds.
-MANY_CLASSES = 2000
+from serving.errors import InternalError, InvalidRequestError, ServingError
 
 
 class Requests:
-    """Reads requests and writes responses.
+    """Reads requests.
 
     Args:
         repository: the loaded models.
-        max_images: largest number of images of a request.
-        default_timeout_s: the deadline of a call that has none, in seconds.
+        max_images: largest number of images in a request.
+        default_timeout_s: time that a call without a deadline has, in seconds.
     """
 
     def __init__(
@@ -31,46 +25,33 @@ class Requests:
         self._default_timeout_s = default_timeout_s
 
     def model(self, request: pb.ClassifyRequest) -> Model:
-        """Return the model that is asked; raise where there is none, or the images are too many."""
+        """Return the model that a request asks for.
+
+        Raises:
+            ModelNotFoundError, UnavailableError: there is none.
+            InvalidRequestError: it holds no images, or too many.
+        """
         model = self.repository.get(request.model, request.version)
-        check_count(request, self.max_images)
+        if not request.images:
+            raise InvalidRequestError("the request holds no image; send at least one in `images`")
+        if len(request.images) > self.max_images:
+            raise InvalidRequestError(
+                f"the request holds {len(request.images)} images; "
+                f"this server takes at most {self.max_images} per request"
+            )
         return model
 
-    def check(self, call: Call) -> None:
-        """Raise where no request that `call` may bring could be answered.
-
-        Which model it asks is in the request: nothing is known where there are several.
-        """
-        if model := self.repository.only:
-            model.check(self.deadline(call))
-
-    def deadline(self, call: Call) -> float:
-        """Return when a call must be answered, on the monotonic clock."""
-        remaining = call.time_remaining()
-        return time.monotonic() + (self._default_timeout_s if remaining is None else remaining)
-
-
-def is_large(request: pb.ClassifyRequest, model: Model) -> bool:
-    """Whether the response is to be built in a thread of its own."""
-    classes = request.top_k or len(model.bundle.manifest.labels)
-    return len(request.images) * classes > MANY_CLASSES
+    def deadline(self, remaining_s: float | None) -> float:
+        """Return a deadline on the monotonic clock, given the time that the caller has left."""
+        return time.monotonic() + (self._default_timeout_s if remaining_s is None else remaining_s)
 
 
 def only_error(answers: list[Answer]) -> ServingError | None:
-    """Return the error of a single image: it is that of the request."""
+    """Return the error of a single image: it is that of the whole request."""
     [answer, *others] = answers
     return None if others or not isinstance(answer, ServingError) else answer
 
 
-async def response_aside(
-    request: pb.ClassifyRequest, model: Model, answers: list[Answer]
-) -> pb.ClassifyResponse:
-    """Return the response, built in a thread where it takes long."""
-    if is_large(request, model):
-        return await asyncio.to_thread(to_response, request, model, answers)
-    return to_response(request, model, answers)
-
-
-def known(error: Exception) -> ServingError:
-    """Return an error as one that callers are told; others are logged."""
+def to_serving_error(error: Exception) -> ServingError:
+    """Return an error that callers may see; any other is logged and gets an id."""
     return error if isinstance(error, ServingError) else InternalError.logged(error)

@@ -7,73 +7,75 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from statistics import median
 
-from serving.backends.backend import Backend, Instance
+from prometheus_client import Gauge
+
+from serving.backends.backend import Backend
 from serving.engine.batcher import Batch, Batcher
 from serving.engine.buckets import Buckets
-from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency, Clock
-from serving.engine.pixel_pool import PixelPool
-from serving.engine.runner import Runner, Sink
-from serving.engine.threads import compute_thread
+from serving.engine.queue import compute_thread
+from serving.engine.runner import Runner
 from serving.errors import OutOfDeviceMemoryError
 
 logger = logging.getLogger(__name__)
 
-# A warm-up runs all buckets in turn for about so long, at most so often. First runs may compile or
-# allocate: they are not counted, unless they took so long that they shall not be repeated.
-TIMED_S, MOST_ROUNDS, PATIENCE_S = 1.0, 40, 10.0
-LONGEST_WAIT_S = 30.0
-FIRST_WAIT_S = 0.5
-# A device that is lost again before it ran for so long is not opened anew at once.
+# A warm-up runs all buckets in turn for about this long, at most this many times.
+TIMED_S, MOST_ROUNDS = 1.0, 40
+# The first round may compile or allocate. It is not counted, unless it took longer than this: then
+# it is not repeated.
+PATIENCE_S = 10.0
+# Pauses between attempts to reopen a device.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+# A device that is lost again before it ran for this long is not reopened at once.
 STEADY_S = 60.0
-# A batch that still runs so long after the last one was to end is left behind.
+# A batch that runs this long after the last one should have ended is abandoned.
 LONGEST_CLOSE_S = 10.0
 
 
 class State(StrEnum):
-    """Whether a device answers; `BROKEN` is one that could not be opened anew yet."""
+    """Whether a device answers; `BROKEN` is one that could not be reopened yet."""
 
     SERVING = "serving"
-    RELOADING = "reloading"
+    REOPENING = "reopening"
     BROKEN = "broken"
 
 
 class Device:
-    """Runs batches on one backend, one at a time; opens the backend anew when it is lost.
+    """One instance: runs batches, one at a time, and reopens its backend when that is lost.
 
     Args:
-        instance: the backend, and the way to a new one.
+        reopen: returns a new backend, proven in these batch sizes.
+        runner: runs the batches.
         buckets: the batch sizes that run.
         latency: learns how long they take.
-        pool: where the jobs' pixels are.
         batcher: where batches come from.
-        sink: where they go.
-        decode: decodes a job that comes undecoded; returns whether it can run.
         clock: monotonic time, in seconds.
-        on_state: called after each change of `state`, on the device's thread.
+        gauge: 1 while it answers, else 0.
+        changed: called after each change of `state`, on the device's thread.
     """
 
     def __init__(
         self,
-        instance: Instance,
+        backend: Backend,
+        reopen: Callable[[Sequence[int]], Backend],
         *,
+        runner: Runner,
         buckets: Buckets,
         latency: BatchLatency,
-        pool: PixelPool,
         batcher: Batcher,
-        sink: Sink,
-        decode: Callable[[ImageJob], bool],
         clock: Clock,
-        on_state: Callable[["Device"], None],
+        gauge: Gauge,
+        changed: Callable[[], None],
     ) -> None:
-        self._reopen, self._buckets, self._latency = instance.reopen, buckets, latency
-        self._batcher, self._clock, self._on_state = batcher, clock, on_state
-        self._backend: Backend | None = instance.backend
-        self.runner = Runner(instance.backend, buckets, latency, pool, sink, decode, clock)
-        self.state = State.SERVING
+        self._backend: Backend | None = backend
+        self._reopen, self.runner = reopen, runner
+        self._buckets, self.latency = buckets, latency
+        self._batcher, self._clock = batcher, clock
+        self._gauge, self._changed = gauge, changed
         self._closing = threading.Event()
-        self._wait_s, self._opened = 0.0, -math.inf
+        self._pause_s, self._opened = 0.0, -math.inf
         self._thread = compute_thread("device", self._run)
+        self._enter(State.SERVING)
 
     @property
     def free_at(self) -> float:
@@ -83,7 +85,7 @@ class Device:
     def warm_up(self) -> None:
         """Run every bucket, so that no caller pays for a first run, and learn how long it takes.
 
-        They take turns, so that a moment at which the machine is busy does not slow down one alone.
+        They take turns, so that a moment when the machine is busy does not slow down one alone.
         """
         sizes = self._buckets.usable  # another device may retire one meanwhile
         started, rounds = self._clock(), [self._round(sizes)]
@@ -92,7 +94,7 @@ class Device:
             if len(rounds) == MOST_ROUNDS:
                 break
         for bucket, seconds in zip(sizes, zip(*rounds[1:] or rounds, strict=True), strict=True):
-            self._latency.seed(bucket, median(seconds))
+            self.latency.seed(bucket, median(seconds))
 
     def _round(self, sizes: Sequence[int]) -> list[float]:
         return [self.runner.warm(bucket) for bucket in sizes]
@@ -107,45 +109,46 @@ class Device:
         if self._thread.is_alive():
             self._thread.join(LONGEST_CLOSE_S)
         if self._thread.is_alive():
-            logger.error("a device does not come to an end: it is left behind")
+            logger.error("a device does not end its batch: it is abandoned")
         elif self._backend:
             self._backend.close()
 
     def stop(self) -> None:
-        """Open nothing anew any more."""
+        """Reopen nothing any more."""
         self._closing.set()
+
+    def run(self, batch: Batch) -> None:
+        """Run a batch; if that loses the backend, return with a new one, or when closing."""
+        self.runner.run(batch)
+        if self.runner.is_lost:
+            self._recover()
 
     def _run(self) -> None:
         while batch := self._batcher.take():
             self.run(batch)
 
-    def run(self, batch: Batch) -> None:
-        """Run a batch; where that loses the backend, return with a new one, or when closing."""
-        self.runner.run(batch)
-        if self.runner.is_lost:
-            self._recover()
-
     def _recover(self) -> None:
-        self._enter(State.RELOADING)
+        self._enter(State.REOPENING)
         self._discard()
-        self._wait_s = self._longer() if self._clock() - self._opened < STEADY_S else 0.0
-        while not self._closing.wait(self._wait_s):
+        is_steady = self._clock() - self._opened >= STEADY_S
+        self._pause_s = 0.0 if is_steady else self._longer_pause_s()
+        while not self._closing.wait(self._pause_s):
             try:
                 self._open()
             except Exception as error:
-                self._wait_s = self._longer()
-                logger.exception("a device cannot be opened anew; again in %.1f s", self._wait_s)
+                self._pause_s = self._longer_pause_s()
+                logger.exception("a device cannot be reopened; again in %.1f s", self._pause_s)
                 if isinstance(error, OutOfDeviceMemoryError):
                     self._buckets.retire(self._buckets.usable[-1])
                 self._discard()
                 self._enter(State.BROKEN)
             else:
-                logger.info("a device was opened anew")
+                logger.info("a device was reopened")
                 self._enter(State.SERVING)
                 return
 
-    def _longer(self) -> float:
-        return min(max(2 * self._wait_s, FIRST_WAIT_S), LONGEST_WAIT_S)
+    def _longer_pause_s(self) -> float:
+        return min(max(2 * self._pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
 
     def _open(self) -> None:
         self._backend = self._reopen(self._buckets.usable)
@@ -163,4 +166,11 @@ class Device:
 
     def _enter(self, state: State) -> None:
         self.state = state
-        self._on_state(self)
+        self._gauge.set(state is State.SERVING)
+        if state is State.SERVING:
+            self._batcher.enter(self)
+        elif state is State.REOPENING:
+            self._batcher.pause(self)
+        else:
+            self._batcher.leave(self)
+        self._changed()

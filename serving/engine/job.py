@@ -1,30 +1,34 @@
-"""One image on its way through the engine, and the call that waits for it."""
+"""One image on its way through the engine, and the request that waits for it."""
 
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from images.transform import Pixels
 from serving.backends.backend import Probabilities
-from serving.engine.sources import Size, Source
-from serving.errors import ServingError
+from serving.engine.room import Lease
+from serving.engine.sources import Source
+from serving.errors import DeadlineExceededError, ServingError
+from serving.metrics import BatchReason
 
 logger = logging.getLogger(__name__)
 
-# Of the time that a caller gives: gRPC rounds it up by as much as 1 %, it begins here only after
-# the request's way, and the answer has its own before it. The last moment would be too late.
-USABLE = 0.98
+# Share of a caller's time within which its answer is planned. The rest is for the network: time
+# begins here only when the request has arrived, gRPC rounds a deadline up by as much as 1 %, and
+# the answer must still travel back.
+USABLE_SHARE = 0.98
 
 
 class Timing(NamedTuple):
-    """Where an image's time went, in seconds, and how many images ran in its batch."""
+    """How long an image spent in each stage, in seconds, and how many images its batch had."""
 
-    admission: float
-    decode: float
-    queue: float
-    infer: float
-    total: float
+    admission_s: float
+    decode_s: float
+    queue_s: float
+    infer_s: float
+    total_s: float
     batch_images: int
 
 
@@ -35,125 +39,165 @@ class Prediction(NamedTuple):
     timing: Timing
 
 
+class BatchRun(NamedTuple):
+    """What a batch gave, float32 (images, classes), and when it ran; times in seconds."""
+
+    probabilities: Probabilities
+    started: float
+    finished: float
+    bucket: int
+    predicted_s: float
+    is_cold: bool
+    reason: BatchReason
+
+
 Answer = Prediction | ServingError
-Post = Callable[[Callable[[], None]], bool]
 
 
-class Call:
-    """What one caller waits for: the answers to its images, in order. Any thread may call.
+class Caller(Protocol):
+    """Whoever sent a request, as the engine sees it; any thread may call.
+
+    Attributes:
+        deadline: when the caller stops waiting, on the engine's clock, in seconds.
+        keeps_time: whether the caller leaves by itself at the deadline; else the engine ends the
+            request then.
+    """
+
+    deadline: float
+    keeps_time: bool
+
+    def post(self, work: Callable[[], None]) -> bool:
+        """Have `work` done on the thread that answers; return False if the caller has left."""
+
+    def answer(self, answers: list[Answer]) -> None:
+        """Take the answers, one per image, in order. Called at most once."""
+
+    def on_leave(self, leave: Callable[[], None]) -> None:
+        """Have `leave` called if the caller leaves before it is answered."""
+
+
+class Waiter:
+    """What a request waits for: the answers to its images. Any thread may call.
+
+    It ends once: with all answers (`settle`), at its deadline (`expire`), or because its caller has
+    left (`leave`). What comes later is dropped.
 
     Args:
         images: how many.
-        arrived: when it came; times are those of one monotonic clock, in seconds.
-        deadline: when it is over in any case; its images are to be answered by `due`, before.
-        on_end: gets the call when all images have their answer, or the deadline passes.
-        post: has something done where callers are best told; False where this caller has left.
+        arrived: when the request came, on the engine's clock, in seconds.
+        caller: gets the answers.
+
+    Attributes:
+        due: when its images must be answered, a little before the caller's deadline.
+        is_over: whether it has ended.
     """
 
     __slots__ = (
-        "__weakref__", "_lock", "_on_end", "answers", "arrived", "deadline", "due", "is_over",
-        "pending", "post",
+        "__weakref__", "_answers", "_caller", "_lock", "_pending", "arrived", "deadline", "due",
+        "is_over",
     )  # fmt: skip
 
-    def __init__(
-        self, images: int, arrived: float, deadline: float, on_end: "OnEnd", post: Post
-    ) -> None:
-        self.answers: list[Answer | None] = [None] * images
-        self.pending, self.arrived, self.deadline = images, arrived, deadline
-        self.due = due(arrived, deadline)
+    def __init__(self, images: int, arrived: float, caller: Caller) -> None:
+        self._answers: list[Answer | None] = [None] * images
+        self._pending, self.arrived, self.deadline = images, arrived, caller.deadline
+        self.due = due(arrived, caller.deadline)
         self.is_over = False
-        self._on_end: OnEnd = on_end
-        self.post = post
+        # None once it is over: the caller holds what waits for this, which holds this.
+        self._caller: Caller | None = caller
         self._lock = threading.Lock()
 
-    def keep(self, index: int, answer: Answer) -> bool:
-        """Keep an answer for `settle`; return False where nobody waits for it."""
+    def put(self, index: int, answer: Answer) -> bool:
+        """Take the answer to one image; return False if the request is over."""
         with self._lock:
             if not self.is_over:
-                self.answers[index] = answer
-                self.pending -= 1
+                self._answers[index] = answer
+                self._pending -= 1
             return not self.is_over
 
-    def settle(self) -> None:
-        """End the call where it has all answers."""
-        if not self.pending:
-            self.end(lambda _: None)
+    def post(self, work: Callable[[], None]) -> bool:
+        """Have `work` done where the caller is answered; return False if it has left."""
+        caller = self._caller
+        return caller is not None and caller.post(work)
 
-    def end(self, count: Callable[[int], None]) -> None:
-        """Wait no longer: count the answers that are missing, tell the caller what there is."""
-        missing, on_end = self._close()
+    def settle(self) -> None:
+        """Answer the caller if every image has its answer."""
+        if not self._pending:
+            self.expire(lambda _: None)
+
+    def expire(self, count: Callable[[int], object]) -> None:
+        """Answer with what there is, once `count` got the number of images without an answer."""
+        caller, missing = self._end()
         count(missing)
-        try:
-            on_end(self)
-        except Exception:
-            # It may be one of many whose images ran in the same batch.
-            logger.exception("a caller could not be told its answers")
+        if caller:
+            try:
+                caller.answer([answer or expired() for answer in self._answers])
+            except Exception:
+                # It may be one of many whose images ran in the same batch.
+                logger.exception("a caller could not be answered")
 
     def leave(self) -> int:
-        """Wait no longer; return how many answers are missing, once."""
-        return self._close()[0]
+        """Wait no longer; return how many images had no answer."""
+        return self._end()[1]
 
-    def _close(self) -> tuple[int, "OnEnd"]:
+    def _end(self) -> tuple[Caller | None, int]:
         with self._lock:
             self.is_over = True
-            missing, self.pending = self.pending, 0
-            # They hold what waits for this call, which holds the call.
-            on_end, self._on_end, self.post = self._on_end, _tell_nobody, _nowhere
-        return missing, on_end
-
-
-OnEnd = Callable[[Call], None]
-
-
-def due(arrived: float, deadline: float) -> float:
-    """Return when an image must be answered so that the answer comes by the deadline."""
-    return arrived + USABLE * (deadline - arrived)
+            caller, self._caller = self._caller, None
+            missing, self._pending = self._pending, 0
+        return caller, missing
 
 
 @dataclass(slots=True, eq=False)
 class ImageJob:
-    """One image, its slot in the pixel pool, and its place in the call that waits for it.
+    """One image, what it holds, and its place in the request. It knows no gRPC.
 
-    All times are those of one monotonic clock, in seconds; `decode_s` is how long decoding it is
-    expected to take from now on, `wait_s` how long it was to take until its batch runs, 0 where
-    that is short; `queued` is when it came to the batcher. It knows no request and no gRPC.
+    All times are on the engine's clock, in seconds.
+
+    Attributes:
+        lease: its slot and its share of what may be in flight; given back by `lease.close()`.
+        deadline: when it must be answered.
+        decode_s: predicted time to decode it; 0 once it is decoded.
+        wait_s: predicted wait until its batch runs; 0 if too short to learn from.
+        queued: when it came to the batcher.
+        pixels: uint8 (height, width, 3), once it is decoded.
     """
 
     source: Source
-    size: Size
-    call: Call
+    lease: Lease
+    waiter: Waiter
     index: int
     deadline: float
     arrived: float
     decode_s: float = 0.0
     wait_s: float = 0.0
-    slot: int = -1
     queued: float = 0.0
     decode_started: float = 0.0
     decoded: float = 0.0
+    pixels: Pixels | None = None
 
     def is_dead(self, now: float) -> bool:
-        """Whether nobody waits for the answer any more: cancelled or expired."""
-        return now >= self.deadline or self.call.is_over
+        """Whether its answer would come too late, or its request is over."""
+        return now >= self.deadline or self.waiter.is_over
 
     def timing(self, started: float, finished: float, batch_images: int) -> Timing:
         """Return the stages of a job whose batch ran from `started` to `finished`."""
-        admission = min(self.queued, self.decode_started) - self.arrived
-        decode = self.decoded - self.decode_started
+        admission_s = min(self.queued, self.decode_started) - self.arrived
+        decode_s = self.decoded - self.decode_started
         return Timing(
-            admission=admission,
-            decode=decode,
-            queue=started - self.arrived - admission - decode,
-            infer=finished - started,
-            total=finished - self.arrived,
+            admission_s=admission_s,
+            decode_s=decode_s,
+            queue_s=started - self.arrived - admission_s - decode_s,
+            infer_s=finished - started,
+            total_s=finished - self.arrived,
             batch_images=batch_images,
         )
 
 
-def _tell_nobody(_: Call) -> None:
-    """End a call that has ended."""
+def due(arrived: float, deadline: float) -> float:
+    """Return when an image must be answered so that its answer arrives by the deadline."""
+    return arrived + USABLE_SHARE * (deadline - arrived)
 
 
-def _nowhere(_: Callable[[], None]) -> bool:
-    """Have nothing done for a call that has ended."""
-    return False
+def expired() -> DeadlineExceededError:
+    """Return the error of an image that was not answered in time."""
+    return DeadlineExceededError("the deadline passed before the image was classified")

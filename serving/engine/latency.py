@@ -1,4 +1,4 @@
-"""How long a batch, and how long decoding an image will take, learnt from those before."""
+"""How long a batch and a decode will take, learnt from those before."""
 
 import math
 import threading
@@ -9,28 +9,31 @@ from serving.engine.sources import Size
 
 Clock = Callable[[], float]
 
-WINDOW = 16
-QUANTILE = 0.9
+# Batches and waits that are remembered, and for how long, in seconds.
+BATCHES, WAITS = 16, 64
 FRESH_S = 10.0
-WAITS = 64
-# Fewer batches than these are no base for a quantile: one that was slow would be the ninth in ten.
-FEW = 10
+QUANTILE = 0.9
+# With fewer batches a single slow one would be the quantile.
+FEWEST_FOR_QUANTILE = 10
+# Images smaller than this say little about the time per megapixel.
 SMALL_MEGAPIXELS = 0.1
+# A decode longer than this many times the estimate counts as that long.
 OUTLIER = 10.0
-FORGET = 0.95
+# Weight that the decodes before keep with each new one.
+MEMORY = 0.95
 
 
 class BatchLatency:
-    """Time of a batch per bucket, as Clockwork (OSDI 2020) predicts it: from the last ones.
+    """Predicts the time of a batch per bucket from the last ones, as Clockwork (OSDI 2020) does.
 
-    It is the bucket's time at warm-up, times how much slower than that the last batches were, of
-    whatever bucket: what slows one bucket down slows all. Any thread may call.
+    It is the bucket's time at warm-up, times how much slower than that the last batches were,
+    whatever their bucket: what slows one bucket down slows them all. Any thread may call.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._base: dict[int, float] = {}
-        self._ratios: deque[tuple[float, float]] = deque(maxlen=WINDOW)
+        self._ratios: deque[tuple[float, float]] = deque(maxlen=BATCHES)
         self._lock = threading.Lock()
         self._usual = self._slow = 1.0
         self.seeds = 0  # how often a time at warm-up became known
@@ -51,37 +54,37 @@ class BatchLatency:
             while now - self._ratios[0][0] > FRESH_S:
                 self._ratios.popleft()
             ratios = sorted(ratio for _, ratio in self._ratios)
-            if len(ratios) < FEW:  # the warm-up counts as one of them
+            if len(ratios) < FEWEST_FOR_QUANTILE:  # the warm-up counts as one of them
                 ratios = sorted([1.0, *ratios])
             self._usual = ratios[(len(ratios) - 1) // 2]
-            few = len(ratios) < FEW
-            self._slow = self._usual if few else ratios[math.ceil(QUANTILE * len(ratios)) - 1]
+            enough = len(ratios) >= FEWEST_FOR_QUANTILE
+            self._slow = ratios[math.ceil(QUANTILE * len(ratios)) - 1] if enough else self._usual
 
     def at_warm_up(self, bucket: int) -> float:
-        """Return a bucket's time at warm-up, in seconds; 0 where nothing is known of it."""
+        """Return a bucket's time at warm-up, in seconds; 0 if nothing is known of it."""
         return self._base.get(bucket, 0.0)
 
     def usual(self, bucket: int) -> float:
-        """Return the median of a bucket's time, in seconds; 0 where nothing is known of it."""
+        """Return the median of a bucket's time, in seconds; 0 if nothing is known of it."""
         return self._base.get(bucket, 0.0) * self._usual
 
     def bound(self, bucket: int) -> float:
-        """Return the time that nine of ten batches keep, in seconds."""
+        """Return the time that nine of ten batches keep, in seconds; 0 if nothing is known."""
         return self._base.get(bucket, 0.0) * self._slow
 
     def is_stale(self, now: float) -> bool:
-        """Whether nothing ran for so long that what is known refuses nobody any more.
+        """Whether nothing has run for so long that no request is refused for what is known.
 
-        Else a device that was slow once would refuse all and never be found fast again.
+        Otherwise a device that was slow once would refuse everything and never be found fast again.
         """
         return not self._ratios or now - self._ratios[-1][0] > FRESH_S
 
 
-class Slip:
-    """How much longer images wait for their batch than was foreseen: of the last ones a quantile.
+class WaitCorrection:
+    """How much longer images wait for their batch than was predicted: a quantile of the last ones.
 
-    A forecast knows batches and decoding, not what they cost each other on shared cores, nor who
-    will come with an earlier deadline. Any thread may call.
+    A forecast knows batches and decoding, but not what they cost each other on shared cores, nor
+    which requests with earlier deadlines will still arrive. Any thread may call.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -91,8 +94,8 @@ class Slip:
         self._lock = threading.Lock()
 
     def observe(self, waits: Iterable[tuple[float, float]]) -> None:
-        """Learn from the foreseen and the actual waits of images, in seconds."""
-        ratios = [actual / foreseen for foreseen, actual in waits if foreseen]
+        """Learn from the predicted and the actual waits of images, in seconds."""
+        ratios = [actual / predicted for predicted, actual in waits if predicted]
         if not ratios:
             return
         with self._lock:
@@ -102,15 +105,15 @@ class Slip:
             self._latest = self._clock()
 
     def factor(self) -> float:
-        """Return by how much to multiply a wait that is foreseen; 1 where none was seen lately."""
+        """Return the factor on a predicted wait; 1 if none was compared lately."""
         return self._factor if self._clock() - self._latest <= FRESH_S else 1.0
 
 
 class DecodeLatency:
-    """Time to decode an image: per kind a line over its pixels, by least squares that forget.
+    """Predicts the time to decode an image: per kind a line over its pixels, by least squares.
 
-    What was not decoded for long is expected to take no time: an estimate that refused all images
-    of a kind would never be mended. Any thread may call.
+    Older decodes weigh less. A kind that was not decoded lately is expected to take no time: an
+    estimate that refused all its images would never be corrected. Any thread may call.
     """
 
     def __init__(self) -> None:
@@ -119,13 +122,13 @@ class DecodeLatency:
         self._lock = threading.Lock()
 
     def observe(self, size: Size, seconds: float, now: float) -> None:
-        """Learn from an image that was decoded; one that took absurdly long counts as long."""
+        """Learn from an image that was decoded at `now` in `seconds`."""
         with self._lock:
             expected = self.estimate(size, now)
             x, y = size.pixels / 1e6, min(seconds, OUTLIER * expected) if expected else seconds
             old = self._sums.get(size.kind, (0.0,) * 5)
             new = (1.0, x, y, x * x, x * y)
-            n, sx, sy, sxx, sxy = (FORGET * a + b for a, b in zip(old, new, strict=True))
+            n, sx, sy, sxx, sxy = (MEMORY * a + b for a, b in zip(old, new, strict=True))
             self._latest[size.kind] = now
             self._sums[size.kind] = n, sx, sy, sxx, sxy
 

@@ -1,110 +1,76 @@
-"""A loaded model that answers: admission -> decode pool -> batcher -> devices -> callers."""
+"""A loaded model that answers: admission -> decoding -> batcher -> devices -> callers."""
 
 import asyncio
-import time
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from prometheus_client import Gauge
-
 from bundle.store import Bundle
-from serving.backends.backend import Instance, placement
-from serving.engine.admission import Admission, Limits
-from serving.engine.answers import Answers, expired
-from serving.engine.batcher import Batcher
-from serving.engine.buckets import Buckets
-from serving.engine.deadlines import Deadlines
-from serving.engine.decode_pool import DecodePool
-from serving.engine.decoder import Decoder
-from serving.engine.device import Device, State
-from serving.engine.forecast import Forecast
-from serving.engine.job import Answer, Call, ImageJob, OnEnd, Post
-from serving.engine.latency import BatchLatency, Clock, DecodeLatency, Slip
-from serving.engine.pixel_pool import PixelPool
-from serving.engine.sources import Source
-from serving.errors import UnavailableError
-from serving.metrics import Metrics
+from serving.backends.backend import Placement
+from serving.engine.admission import Admission, Sources
+from serving.engine.answers import Answers
+from serving.engine.batcher import Batcher, closing
+from serving.engine.decode import DecodePool
+from serving.engine.device import Device
+from serving.engine.job import Answer, Caller, ImageJob, Waiter
+from serving.engine.latency import Clock
+
+
+class Loop:
+    """The event loop, for threads that are not its own; what it is told before it runs is lost."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.listeners: list[Callable[[], None]] = []
+
+    def attach(self) -> None:
+        """Use the loop that runs now."""
+        self._loop = asyncio.get_running_loop()
+
+    def notify(self) -> None:
+        """Call every listener, soon."""
+        for listener in self.listeners:
+            self.call_soon(listener)
+
+    def call_soon(self, work: Callable[[], object]) -> None:
+        """Have work done on the loop, soon."""
+        if self._loop:
+            self._loop.call_soon_threadsafe(work)
+
+    def call_later(self, delay_s: float, work: Callable[[], object]) -> None:
+        """Have work done on the loop, later."""
+        if self._loop:
+            self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, work)
 
 
 class Model:
-    """Answers images from one bundle.
+    """Answers images from one bundle; `engine.build` puts its parts together.
 
-    Args:
+    Attributes:
         bundle: the proven bundle.
-        instances: its backends, each on a device (or a share of one) of its own.
-        buckets: batch sizes to warm and run, rising.
-        decode_threads: threads that decode; 0: the devices decode their batches.
-        limits: what may be in flight; the pixel pool has a slot for each image.
-        max_image_pixels: largest image before the transform, in pixels.
-        metrics: where to count.
-        slo_s: time within which 99 of 100 images are to be answered, in seconds; None for any.
+        placement: where and how it runs.
+        buckets: its warmed batch sizes, rising.
         clock: monotonic time, in seconds.
     """
 
     def __init__(
         self,
         bundle: Bundle,
-        instances: Sequence[Instance],
-        *,
+        placement: Placement,
         buckets: Sequence[int],
-        decode_threads: int,
-        limits: Limits,
-        max_image_pixels: int,
-        metrics: Metrics,
-        slo_s: float | None = None,
-        clock: Clock = time.monotonic,
+        *,
+        admission: Admission,
+        answers: Answers,
+        decoders: DecodePool,
+        batcher: Batcher,
+        devices: Sequence[Device],
+        loop: Loop,
+        clock: Clock,
     ) -> None:
-        self.bundle, self.buckets, self.clock = bundle, tuple(buckets), clock
-        self.placement = placement([instance.backend for instance in instances])
-        self._device_names = [
-            f"{instance.backend.describe().device}#{index}"
-            for index, instance in enumerate(instances)
-        ]
-        self._metrics = metrics.model(self.name, self.version)
-        self._on_ready: list[Callable[[], None]] = []
-        transform = bundle.manifest.transform
-        self._pool = PixelPool(limits.images, transform.crop.height, transform.crop.width)
-        latency, decode_latency, slip = BatchLatency(clock), DecodeLatency(), Slip(clock)
-        sizes = Buckets(buckets, latency, slo_s)
-        self._answers = Answers(self._metrics, self._release, slip, clock)
-        self._deadlines = Deadlines(self._answers.expire, clock)
-        self.batcher = Batcher(
-            buckets=sizes,
-            latency=latency,
-            devices=self._serving,
-            clock=clock,
-            on_dead=self._answers.drop,
-        )
-        self._decode = Decoder(
-            transform, max_image_pixels, self._pool, self._answers, decode_latency, clock
-        )
-        self.decoders = DecodePool(decode_threads, self._decode_ahead)
-        self.devices = [
-            Device(
-                instance,
-                buckets=sizes,
-                latency=latency,
-                pool=self._pool,
-                batcher=self.batcher,
-                sink=self._answers,
-                decode=self._decode,
-                clock=clock,
-                on_state=self._tell_state,
-            )
-            for instance in instances
-        ]
-        forecast = Forecast(self.decoders, self.batcher, sizes, latency, decode_latency, slip)
-        self._admission = Admission(
-            self._pool,
-            limits,
-            max_image_pixels,
-            forecast,
-            self.devices,
-            self._sweep,
-            self._metrics,
-            clock,
-        )
-        self._publish(metrics)
+        self.bundle, self.placement, self.buckets = bundle, placement, tuple(buckets)
+        self._admission, self._answers, self._loop = admission, answers, loop
+        self.decoders, self.batcher, self.devices = decoders, batcher, devices
+        self.clock = clock
 
     @property
     def name(self) -> str:
@@ -119,16 +85,11 @@ class Model:
     @property
     def ready(self) -> bool:
         """Whether a device answers."""
-        return any(device.state is State.SERVING for device in self.devices)
-
-    @property
-    def is_saturated(self) -> bool:
-        """Whether images wait for full batches on all devices."""
-        return self.batcher.is_full()
+        return bool(self.batcher.serving)
 
     def on_ready(self, listener: Callable[[], None]) -> None:
         """Call `listener` on the event loop whenever `ready` may have changed."""
-        self._on_ready.append(listener)
+        self._loop.listeners.append(listener)
 
     def warm_up(self) -> None:
         """Run every bucket on every device."""
@@ -136,12 +97,11 @@ class Model:
             device.warm_up()
 
     def attach(self) -> None:
-        """Watch deadlines on the event loop that runs now."""
-        self._loop = asyncio.get_running_loop()
-        self._deadlines.attach(self._loop)
+        """Keep time on the event loop that runs now."""
+        self._loop.attach()
 
     def start(self) -> None:
-        """Begin to answer; the event loop that runs now watches deadlines."""
+        """Begin to answer; keep time on the event loop that runs now."""
         self.attach()
         self.decoders.start()
         for device in self.devices:
@@ -149,52 +109,18 @@ class Model:
 
     def close(self) -> None:
         """Fail what still waits, finish what runs, stop all threads."""
-        for queue in (self.decoders, self.batcher):
-            self._answers.fail(queue.close(), _closing())
+        for waiting in (self.decoders.close(), self.batcher.queue.close()):
+            self._answers.fail(waiting, closing())
         for device in self.devices:
             device.stop()
         for device in self.devices:
             device.close()
 
-    async def classify(
-        self, sources: Sequence[Source], deadline: float, nbytes: int = 0
-    ) -> list[Answer]:
-        """Return an answer or an error for each image, in order, no later than `deadline`.
-
-        Raises what `submit` raises.
-        """
-        loop = asyncio.get_running_loop()
-        ended = loop.create_future()
-
-        def wake(_: Call) -> None:
-            _post(loop, partial(_set, ended))
-
-        call = self.submit(sources, deadline, wake, partial(_post, loop), nbytes)
-        self._deadlines.add(call)
-        try:
-            await ended
-        except asyncio.CancelledError:
-            self._answers.leave(call)
-            raise
-        return results(call)
-
-    def check(self, deadline: float) -> None:
-        """Raise what `submit` would raise whatever the images were; any thread may call."""
-        self._admission.check(deadline)
-
-    def submit(
-        self,
-        sources: Sequence[Source],
-        deadline: float,
-        on_end: OnEnd,
-        post: Post,
-        nbytes: int = 0,
-    ) -> Call:
+    def submit(self, sources: Sources, caller: Caller, nbytes: int = 0) -> None:
         """Begin to answer images; any thread may call.
 
-        Where `nbytes`, what they take in memory at least, or the deadline refuse them all, no
-        source is looked at. For `on_end` and `post` see `Call`; where each image by itself is
-        refused, `on_end` runs at once.
+        If the caller leaves, or at its deadline, what is left of them is dropped. If `nbytes`, what
+        they take in memory at least, or the deadline refuses them all, no source is read.
 
         Raises:
             InvalidRequestError: the images are more than may ever be in flight.
@@ -202,80 +128,69 @@ class Model:
             DeadlineExceededError: the deadline has passed or cannot be met.
             UnavailableError: no device answers.
         """
-        call = Call(len(sources), self.clock(), deadline, on_end, post)
-        jobs = self._admission.admit(sources, nbytes, call)
-        self._put(self.decoders if self.decoders.threads else self.batcher, jobs)
-        call.settle()
-        return call
+        waiter = Waiter(len(sources), self.clock(), caller)
+        jobs = self._admission.admit(sources, nbytes, waiter)
+        caller.on_leave(partial(self._answers.leave, waiter))
+        if not caller.keeps_time:
+            self._expire_in_time(waiter)
+        self._put(jobs)
+        waiter.settle()  # each image may have been refused by itself
 
-    def end_in_time(self, call: Call) -> None:
-        """End a call at its deadline, with what there is by then; any thread may call."""
-        self._deadlines.add(call)
+    async def classify(self, sources: Sources, deadline: float, nbytes: int = 0) -> list[Answer]:
+        """Return an answer or an error for each image, in order, no later than `deadline`.
 
-    def leave(self, call: Call) -> None:
-        """Let a call go whose caller has left; any thread may call."""
-        self._answers.leave(call)
+        Raises what `submit` raises.
+        """
+        caller = _Task(deadline)
+        self.submit(sources, caller, nbytes)
+        try:
+            return await caller.answers
+        except asyncio.CancelledError:
+            caller.leave()
+            raise
 
-    def _decode_ahead(self, job: ImageJob) -> None:
-        if self._decode(job):
-            self._put(self.batcher, [job])
+    def _put(self, jobs: list[ImageJob]) -> None:
+        if not self.decoders.threads:
+            self.batcher.put(jobs)
+        elif not self.decoders.queue.put(jobs):
+            self._answers.fail(jobs, closing())
 
-    def _put(self, queue: DecodePool | Batcher, jobs: list[ImageJob]) -> None:
-        if not queue.put(jobs):
-            self._answers.fail(jobs, _closing())
+    def _expire_in_time(self, waiter: Waiter) -> None:
+        """End a request at its deadline, unless it is over by then."""
+        # The timer outlives a request that is answered; it must not keep its images alive.
+        reference = weakref.ref(waiter)
 
-    def _serving(self) -> int:
-        return max(1, len([device for device in self.devices if device.state is State.SERVING]))
+        def expire() -> None:
+            if (late := reference()) and not late.is_over:
+                self._answers.expire(late)
 
-    def _release(self, jobs: list[ImageJob]) -> None:
-        self._admission.release(jobs)
-
-    def _sweep(self) -> list[ImageJob]:
-        """Take the dead jobs out of the queues; what they held is still to be given back."""
-        now = self.clock()
-        dead = [*self.decoders.sweep(now), *self.batcher.sweep(now)]
-        if dead:
-            self._answers.tell(dead, expired())
-        return dead
-
-    def _tell_state(self, device: Device) -> None:
-        self._gauge(device).set(device.state is State.SERVING)
-        if all(device.state is State.BROKEN for device in self.devices):
-            lost = UnavailableError("the model's devices are lost; they are being opened anew")
-            self._answers.fail(self.batcher.clear(), lost)
-        for listener in self._on_ready:
-            self._loop.call_soon_threadsafe(listener)
-
-    def _gauge(self, device: Device) -> Gauge:
-        return self._metrics.device_ready(self._device_names[self.devices.index(device)])
-
-    def _publish(self, metrics: Metrics) -> None:
-        self._metrics.queue_images.set_function(lambda: len(self.batcher))
-        self._metrics.inflight_images.set_function(lambda: self._pool.taken)
-        self._metrics.inflight_bytes.set_function(lambda: self._admission.nbytes)
-        for device in self.devices:
-            self._gauge(device).set(1)
-        info = {**self.placement._asdict(), "digest": self.bundle.digest}
-        metrics.model_info.labels(model=self.name, version=self.version, **info).set(1)
+        self._loop.call_later(waiter.deadline - self.clock(), expire)
 
 
-def results(call: Call) -> list[Answer]:
-    """Return what became of each image of a call that is over."""
-    return [answer or expired() for answer in call.answers]
+class _Task:
+    """A task of the event loop that waits for answers."""
 
+    keeps_time = False
 
-def _closing() -> UnavailableError:
-    return UnavailableError("the server is shutting down")
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self.answers: asyncio.Future[list[Answer]] = self._loop.create_future()
+        self.leave: Callable[[], None]
 
+    def post(self, work: Callable[[], None]) -> bool:
+        try:
+            self._loop.call_soon_threadsafe(work)
+        except RuntimeError:  # the loop is closed, and no one waits any more
+            return False
+        return True
 
-def _post(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> bool:
-    try:
-        loop.call_soon_threadsafe(work)
-    except RuntimeError:  # it is closed, and nobody waits any more
-        return False
-    return True
+    def answer(self, answers: list[Answer]) -> None:
+        self.post(partial(self._set, answers))
 
+    def on_leave(self, leave: Callable[[], None]) -> None:
+        self.leave = leave
 
-def _set(ended: "asyncio.Future[None]") -> None:
-    if not ended.done():
-        ended.set_result(None)
+    def _set(self, answers: list[Answer]) -> None:
+        if not self.answers.done():
+            self.answers.set_result(answers)

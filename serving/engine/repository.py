@@ -12,25 +12,20 @@ from serving.errors import (
 
 
 class ModelRepository:
-    """Finds the model that a request names; the newest version where it names none."""
+    """Finds the model that a request names; the newest version if it names none."""
 
     def __init__(self) -> None:
         self._models: dict[str, dict[str, Model]] = {}
         self._newest: dict[str, Model] = {}
-        # The model where no other is loaded; any thread may read it.
-        self.only: Model | None = None
-        self._all: tuple[Model, ...] = ()
 
     def add(self, model: Model) -> None:
-        """Add a model that answers; raise `StartupError` where its name and version are taken."""
+        """Add a model that answers; raise `StartupError` if its name and version are taken."""
         versions = self._models.setdefault(model.name, {})
         if held := versions.get(model.version):
             raise StartupError(
                 f"{held.bundle.path} and {model.bundle.path} are both {model.name}/{model.version};"
                 f" name one of them, or export one under another version"
             )
-        self.only = None if self._newest else model
-        self._all = (*self._all, model)
         versions[model.version] = model
         self._newest[model.name] = versions[max(versions, key=_age)]
 
@@ -45,11 +40,6 @@ class ModelRepository:
             name: any(model.ready for model in versions.values())
             for name, versions in sorted(self._models.items())
         }
-
-    def is_saturated(self) -> bool:
-        """Whether a request more or less makes no device wait; any thread may ask."""
-        models = self._all
-        return bool(models) and all(model.is_saturated for model in models)
 
     def get(self, name: str, version: str) -> Model:
         """Return a model; an empty name means the only one, an empty version the newest.

@@ -1,55 +1,39 @@
 """Batches on a backend, and what becomes of those that fail."""
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
 
-from serving.backends.backend import Backend, Probabilities, fit
+from images.transform import Pixels
+from serving.backends.backend import Backend, fit
+from serving.engine.answers import Answers
 from serving.engine.batcher import Batch
 from serving.engine.buckets import Buckets
-from serving.engine.job import ImageJob
+from serving.engine.decode import Decoder
+from serving.engine.job import BatchRun, ImageJob
 from serving.engine.latency import BatchLatency, Clock
-from serving.engine.pixel_pool import PixelPool
-from serving.errors import DeviceLostError, InternalError, OutOfDeviceMemoryError, ServingError
+from serving.errors import DeviceLostError, InternalError, OutOfDeviceMemoryError
 from serving.metrics import BatchReason
 
 logger = logging.getLogger(__name__)
 
-# So many runs in a row without one answer, halves included, and the backend counts as lost.
+# After this many runs in a row without an answer, halves included, the backend counts as lost.
 MOST_FAILURES = 10
 
 
-class BatchRun(NamedTuple):
-    """What a batch gave: float32 (images, classes); when it ran, and how long it was to take."""
-
-    probabilities: Probabilities
-    started: float
-    finished: float
-    bucket: int
-    predicted: float
-    is_cold: bool
-    reason: BatchReason
-
-
-class Sink(Protocol):
-    """Where jobs go when a device is done with them; called on the device's thread."""
-
-    def deliver(self, jobs: list[ImageJob], run: BatchRun) -> None:
-        """Answer a batch."""
-
-    def fail(self, jobs: list[ImageJob], error: ServingError) -> None:
-        """Fail jobs."""
-
-    def drop(self, jobs: list[ImageJob]) -> None:
-        """Let go of jobs for which nobody waits any more."""
-
-
 class Runner:
-    """Runs batches; every job of a batch has gone to the sink when `run` returns.
+    """Runs batches; every job of a batch has ended when `run` returns.
 
-    `free_at` is when the batch that runs is expected to end. `is_lost` says that nothing runs
-    before `use` gives it another backend. `decode` decodes a job that comes undecoded, and returns
-    whether it can run.
+    Args:
+        backend: where they run.
+        buckets: the batch sizes that run.
+        latency: learns how long they take.
+        answers: gets the jobs.
+        decode: decodes jobs that come undecoded.
+        clock: monotonic time, in seconds.
+
+    Attributes:
+        free_at: when the batch that runs is expected to end.
+        is_lost: whether nothing can run until `use` gives it another backend.
     """
 
     def __init__(
@@ -57,64 +41,73 @@ class Runner:
         backend: Backend,
         buckets: Buckets,
         latency: BatchLatency,
-        pool: PixelPool,
-        sink: Sink,
-        decode: Callable[[ImageJob], bool],
+        answers: Answers,
+        decode: Decoder,
         clock: Clock,
     ) -> None:
-        self._buckets, self._latency, self._pool = buckets, latency, pool
-        self._sink, self._decode, self._clock = sink, decode, clock
+        self._buckets, self._latency = buckets, latency
+        self._answers, self._decode, self._clock = answers, decode, clock
         self.use(backend)
 
     def use(self, backend: Backend) -> None:
         """Run on this backend from now on; none of its buckets is warm yet."""
         self._backend = backend
         self._buffers = {bucket: backend.allocate(bucket) for bucket in self._buckets.usable}
+        # Views of their images, made once: whether an image is in its place is told by identity.
+        self._rows = {bucket: [*buffer] for bucket, buffer in self._buffers.items()}
         self._warm: set[int] = set()
         self._failures, self.free_at, self.is_lost = 0, 0.0, False
-        self._ended: float | None = None
+        # End of the last batch, if the device has been busy since; None if it idled.
+        self._busy_since: float | None = None
 
     def warm(self, bucket: int) -> float:
-        """Run a bucket for nobody; return how long it took, in seconds."""
+        """Run a bucket without images; return how long it took, in seconds."""
         started = self._clock()
         self._backend.run(self._buffers[bucket], bucket)
         self._warm.add(bucket)
         return self._clock() - started
 
     def run(self, batch: Batch) -> None:
-        """Run a batch: out of memory, in smaller ones; else failing, its halves, once each."""
+        """Run a batch. Out of memory, it runs in smaller ones; failing, its halves run once."""
         if batch.after_idling:
-            self._ended = None
+            self._busy_since = None
         self._run(self._decoded(batch.jobs), batch.reason, may_halve=True)
         self.free_at = 0.0
         if self._failures >= MOST_FAILURES:
             self.is_lost = True
 
     def _decoded(self, jobs: list[ImageJob]) -> list[ImageJob]:
-        """Decode what is not decoded yet; return what can run."""
+        """Decode what is not decoded yet, straight into the batch; return what can run."""
         decode_s, started = sum(job.decode_s for job in jobs), self._clock()
         usable = self._buckets.usable  # another device may have retired the batch's size
         bucket = fit(usable, min(len(jobs), usable[-1]))
         self.free_at = started + decode_s + self._latency.bound(bucket)
-        left = [job for job in jobs if job.decoded or self._decode(job)]
-        if self._ended is not None:
-            self._ended += self._clock() - started  # it is no part of the hand-over
-        return left
+        ready: list[ImageJob] = []
+        for job in jobs:
+            if job.pixels is not None or self._decode(job, self._place(len(ready), bucket, job)):
+                ready.append(job)
+        if self._busy_since is not None:
+            self._busy_since += self._clock() - started  # decoding is no part of the hand-over
+        return ready
+
+    def _place(self, row: int, bucket: int, job: ImageJob) -> Pixels:
+        """Return where to decode a job; beyond a batch that had to shrink, its slot."""
+        return self._rows[bucket][row] if row < bucket else job.lease.slot
 
     def _run(self, jobs: list[ImageJob], reason: BatchReason, *, may_halve: bool) -> None:
         for part in _parts(jobs, self._buckets.usable[-1]):
             live = self._living(part)
             if live and self.is_lost:
-                self._sink.fail(live, DeviceLostError("the device was lost"))
+                self._answers.fail(live, DeviceLostError("the device was lost"))
             elif live and (error := self._try(live, reason)):
-                self._remedy(live, error, reason, may_halve=may_halve)
+                self._recover(live, error, reason, may_halve=may_halve)
 
-    def _remedy(
+    def _recover(
         self, jobs: list[ImageJob], error: Exception, reason: BatchReason, *, may_halve: bool
     ) -> None:
         if isinstance(error, DeviceLostError):
             self.is_lost = True
-            self._sink.fail(jobs, error)
+            self._answers.fail(jobs, error)
         elif isinstance(error, OutOfDeviceMemoryError) and self._shrink(jobs):
             self._run(jobs, reason, may_halve=may_halve)
         elif may_halve and len(jobs) > 1:
@@ -122,7 +115,7 @@ class Runner:
             for half in _parts(jobs, (len(jobs) + 1) // 2):
                 self._run(half, reason, may_halve=False)
         else:
-            self._sink.fail(jobs, InternalError.logged(error))
+            self._answers.fail(jobs, InternalError.logged(error))
 
     def _living(self, jobs: list[ImageJob]) -> list[ImageJob]:
         now = self._clock()
@@ -131,7 +124,7 @@ class Runner:
         for job in jobs:
             (dead if job.is_dead(now) else live).append(job)
         if dead:
-            self._sink.drop(dead)
+            self._answers.drop(dead)
         return live
 
     def _shrink(self, jobs: list[ImageJob]) -> bool:
@@ -147,25 +140,36 @@ class Runner:
             run = self._infer(jobs, reason)
         except Exception as error:  # noqa: BLE001 - whatever it is, the device goes on
             self._failures += 1
-            self._ended = None  # what failed is no part of the next batch's time
+            self._busy_since = None  # a failed run is no part of the next batch's time
             return error
         self._failures = 0
-        self._sink.deliver(jobs, run)
+        self._answers.deliver(jobs, run)
         return None
 
     def _infer(self, jobs: list[ImageJob], reason: BatchReason) -> BatchRun:
         bucket = fit(self._buckets.usable, len(jobs))
-        buffer = self._buffers[bucket]
-        self._pool.gather([job.slot for job in jobs], buffer)
-        predicted, started = self._latency.bound(bucket), self._clock()
-        self.free_at = started + predicted
-        probabilities = self._backend.run(buffer, len(jobs))
+        self._gather(jobs, bucket)
+        predicted_s, started = self._latency.bound(bucket), self._clock()
+        self.free_at = started + predicted_s
+        probabilities = self._backend.run(self._buffers[bucket], len(jobs))
         finished, is_cold = self._clock(), bucket not in self._warm
         self._warm.add(bucket)
-        # Between two batches of a busy device lie hand-overs: who waits behind both waits for them.
-        begun, self._ended = self._ended or started, finished
+        # Between two batches of a busy device lie hand-overs, and what waits for it waits for them.
+        begun = started if self._busy_since is None else self._busy_since
+        self._busy_since = finished
         self._latency.observe(bucket, finished - begun)
-        return BatchRun(probabilities, started, finished, bucket, predicted, is_cold, reason)
+        return BatchRun(probabilities, started, finished, bucket, predicted_s, is_cold, reason)
+
+    def _gather(self, jobs: list[ImageJob], bucket: int) -> None:
+        """Copy what is not in its row yet.
+
+        Buckets may share memory. Images then only move towards the front, each after those before
+        it, so none is overwritten that is still needed.
+        """
+        for row, job in zip(self._rows[bucket], jobs, strict=False):
+            if job.pixels is not row:
+                row[:] = job.pixels
+                job.pixels = row
 
 
 def _parts(jobs: list[ImageJob], size: int) -> Iterator[list[ImageJob]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ from images.transform import Pixels
 from serving.backends.backend import Instance
 from serving.backends.fake import FakeBackend
 from serving.config import ServingConfig
-from serving.engine.admission import Limits
-from serving.engine.model import Model
+from serving.engine.build import build
+from serving.engine.job import Answer
+from serving.engine.room import Limits
 from serving.engine.sources import Raw
 from serving.metrics import Metrics
 from serving.server import Server
@@ -79,6 +81,26 @@ def fake_backend(gate: Gate) -> FakeBackend:
     return FakeBackend(len(LABELS), SIDE, gate)
 
 
+class Asking:
+    """A caller on no thread: what is posted is done at once, on the thread that posts it."""
+
+    keeps_time = True
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.answers: list[Answer] | None = None
+
+    def post(self, work: Callable[[], None]) -> bool:
+        work()
+        return True
+
+    def answer(self, answers: list[Answer]) -> None:
+        self.answers = answers
+
+    def on_leave(self, leave: Callable[[], None]) -> None:
+        self.leave = leave
+
+
 def grey(value: int) -> Raw:
     """Return an image for which the fake backend answers class `value % 6`."""
     return Raw(bytes([value]) * 64, height=8, width=8, channels=1)
@@ -100,6 +122,7 @@ class Rig:
     slots: int = 64
     gate: Gate = field(default_factory=Gate)
     limits: Limits | None = None
+    clock: Callable[[], float] = time.monotonic
     # The same tests hold for threads that decode and for devices that do.
     decode_threads: ClassVar[int] = 1
 
@@ -109,7 +132,7 @@ class Rig:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self.backends = [fake_backend(self.gate) for _ in range(self.devices)]
-        self.model = Model(
+        self.model = build(
             Bundle.open(self.path),
             [Instance(backend, self.reopen) for backend in self.backends],
             buckets=BUCKETS,
@@ -117,6 +140,7 @@ class Rig:
             limits=self.limits or Limits(self.slots, 10**9, 10**9),
             max_image_pixels=10_000,
             metrics=self.metrics,
+            clock=self.clock,
         )
 
     def reopen(self, buckets: Sequence[int]) -> FakeBackend:
@@ -152,6 +176,10 @@ class Rig:
     async def queued(self, images: int) -> None:
         """Wait until so many images are decoded and wait for a device."""
         await until(lambda: self.sample("queue_images") == images)
+
+    def waiting(self) -> int:
+        """Return how many images wait, for a decoder or a device."""
+        return len(self.model.decoders.queue) + len(self.model.batcher.queue)
 
     def sample(self, name: str, **labels: str) -> float | None:
         """Return the value of a metric of the tiny model."""

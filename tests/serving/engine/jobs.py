@@ -1,11 +1,39 @@
 """Jobs as the engine's tests make them."""
 
-from serving.engine.job import Call, ImageJob
-from tests.support.serving import grey
+from prometheus_client import CollectorRegistry
+
+from serving.engine.answers import Answers
+from serving.engine.job import ImageJob, Waiter
+from serving.engine.latency import Clock, WaitCorrection
+from serving.engine.room import Limits, Room
+from serving.errors import ServingError
+from serving.metrics import Metrics, ModelMetrics
+from tests.support.bundles import SIDE
+from tests.support.serving import Asking, grey
 
 
-def new_job(deadline: float, arrived: float = 0.0) -> ImageJob:
-    """Return the only job of a call; for a running event loop."""
-    call = Call(1, arrived, deadline, lambda _: None, lambda _: False)
+def new_job(deadline: float, arrived: float = 0.0, pixels: int = 64) -> ImageJob:
+    """Return the only job of a request that must be answered by `deadline`."""
+    waiter = Waiter(1, arrived, Asking(deadline))
     source = grey(1)
-    return ImageJob(source, source.size(10_000), call, 0, deadline, arrived)
+    size = source.size(10_000)._replace(pixels=pixels)
+    leases = Room(Limits(1, 10**9, 10**9), SIDE, SIDE).take([size])
+    assert leases
+    return ImageJob(source, leases[0], waiter, 0, deadline, arrived)
+
+
+def new_metrics(clock: Clock) -> ModelMetrics:
+    """Return the metrics of a model, in a registry of their own."""
+    return Metrics(CollectorRegistry()).model("tiny", "1", clock)
+
+
+class Noted(Answers):
+    """Answers that note the jobs that failed, too."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(new_metrics(clock), WaitCorrection(clock), clock)
+        self.failed: list[ImageJob] = []
+
+    def fail(self, jobs: list[ImageJob], error: ServingError) -> None:
+        self.failed += jobs
+        super().fail(jobs, error)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from images.transform import Pixels, Transform
-from serving.engine.admission import Limits
+from serving.engine.room import Limits
 from serving.engine.sources import Size
 from serving.errors import DeadlineExceededError, InvalidRequestError, OverloadedError
 from tests.support.bundles import SIDE
@@ -75,7 +75,7 @@ async def test_a_refused_request_is_not_even_looked_at(tiny: Path) -> None:
 async def test_a_deadline_that_cannot_be_met_is_refused_at_once_with_the_time(tiny: Path) -> None:
     async with Rig(tiny, gate=Gate(is_open=True)).running() as rig:
         for bucket in rig.model.buckets:
-            rig.model.devices[0].runner._latency.seed(bucket, 0.5 * bucket**0.9)
+            rig.model.devices[0].latency.seed(bucket, 0.5 * bucket**0.9)
         with pytest.raises(DeadlineExceededError, match=r"would take 500 ms, .* ms are left"):
             await rig.classify(1, timeout_s=0.1)
         answers = await rig.classify(*range(8), timeout_s=3)
@@ -110,7 +110,7 @@ async def test_decodes_the_earliest_deadline_first(tiny: Path) -> None:
         for name, timeout_s in (("first", 9), ("late", 30), ("early", 10), ("middle", 20)):
             deadline = rig.model.clock() + timeout_s
             requests.append(asyncio.ensure_future(rig.model.classify([Noted(name)], deadline)))
-            await until(lambda: bool(Noted.order))
+            await until(lambda: bool(Noted.order) and rig.waiting() == len(requests) - 1)
         Noted.may_go_on.set()
         await asyncio.gather(*requests)
     assert Noted.order == ["first", "early", "middle", "late"]

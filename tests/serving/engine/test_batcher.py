@@ -7,9 +7,15 @@ from serving.engine.batcher import Batch, Batcher
 from serving.engine.buckets import Buckets
 from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency
-from tests.serving.engine.jobs import new_job
+from tests.serving.engine.jobs import Noted, new_job
 from tests.support.bundles import BUCKETS
 from tests.support.serving import VirtualClock, until
+
+
+class Free:
+    """A device that takes batches."""
+
+    free_at = 0.0
 
 
 class Bench:
@@ -19,21 +25,26 @@ class Bench:
         self, buckets: Sequence[int] = BUCKETS, devices: int = 1, slo_s: float | None = None
     ) -> None:
         self.clock = VirtualClock()
-        self.dead: list[ImageJob] = []
+        self.answers = Noted(self.clock)
         self.latency = BatchLatency(self.clock)
         self.batcher = Batcher(
             buckets=Buckets(buckets, self.latency, slo_s),
             latency=self.latency,
-            devices=lambda: devices,
+            answers=self.answers,
             clock=self.clock,
-            on_dead=self.dead.extend,
         )
+        for _ in range(devices):
+            self.batcher.enter(Free())
 
     def put(self, deadline_in: float = 10.0, decode_s: float = 0.0) -> ImageJob:
         job = new_job(self.clock.now + deadline_in, self.clock.now)
         job.decode_s = decode_s
-        self.accepted = self.batcher.put([job])
+        self.batcher.put([job])
         return job
+
+    @property
+    def dead(self) -> list[ImageJob]:
+        return self.answers.failed
 
     def poll(self) -> list[ImageJob]:
         batch = self.batcher.poll()
@@ -57,7 +68,7 @@ async def test_equal_deadlines_keep_the_order_of_arrival() -> None:
 async def test_one_of_four_is_cancelled_and_three_run() -> None:
     bench = Bench()
     jobs = [bench.put() for _ in range(4)]
-    jobs[1].call.leave()
+    jobs[1].waiter.leave()
     assert bench.poll() == [jobs[0], jobs[2], jobs[3]]
     assert bench.dead == [jobs[1]]
 
@@ -104,9 +115,9 @@ async def test_a_batch_is_never_larger_than_the_largest_bucket() -> None:
 async def test_sweep_lets_the_dead_go_and_keeps_the_order() -> None:
     bench = Bench()
     late, cancelled, early, expired = bench.put(9), bench.put(3), bench.put(4), bench.put(1)
-    cancelled.call.leave()
+    cancelled.waiter.leave()
     bench.clock.now += 1
-    assert set(bench.batcher.sweep(bench.clock.now)) == {cancelled, expired}
+    assert set(bench.batcher.queue.sweep(bench.clock.now)) == {cancelled, expired}
     assert bench.poll() == [early, late]
 
 
@@ -140,27 +151,20 @@ async def test_closing_returns_all_and_takes_no_more(
 ) -> None:
     bench = Bench()
     waiting = bench.put()
-    assert bench.batcher.close() == [waiting]
-    bench.put()
-    assert not bench.accepted
+    assert bench.batcher.queue.close() == [waiting]
+    late = bench.put()
+    assert bench.dead == [late]
     assert closed(bench.batcher) is None
-    assert len(bench.batcher) == 0
+    assert len(bench.batcher.queue) == 0
 
 
 async def test_closing_wakes_waiting_devices() -> None:
     bench = Bench()
     threads = [taking(bench.batcher) for _ in range(3)]
-    bench.batcher.close()
+    bench.batcher.queue.close()
     for thread, taken in threads:
         thread.join(10)
         assert taken == [None]
-
-
-async def test_it_is_full_when_each_device_can_take_a_full_batch() -> None:
-    bench = Bench(buckets=[1, 4], devices=2)
-    for images in range(10):
-        assert bench.batcher.is_full() is (images >= 8)
-        bench.put()
 
 
 def seeded(bench: Bench, seconds_per_image: float = 0.1) -> Bench:
@@ -213,9 +217,9 @@ async def test_it_knows_how_much_is_ahead() -> None:
     bench = Bench()
     for deadline in (1, 2, 3, 4):
         bench.put(deadline, decode_s=0.1)
-    assert bench.batcher.ahead(bench.clock.now + 2.5) == (2, pytest.approx(0.2))
+    assert bench.batcher.queue.ahead(bench.clock.now + 2.5) == (2, pytest.approx(0.2))
     bench.poll()
-    assert bench.batcher.ahead(bench.clock.now + 2.5) == (0, 0.0)
+    assert bench.batcher.queue.ahead(bench.clock.now + 2.5) == (0, 0.0)
 
 
 async def test_who_cannot_be_answered_in_time_leaves_before_the_device() -> None:
@@ -279,7 +283,7 @@ async def test_a_batch_says_whether_its_device_waited_for_it() -> None:
     batches = [bench.batcher.take() for _ in range(2)]
     assert [batch.after_idling for batch in batches if batch] == [False, False]
     thread, taken = taking(bench.batcher)
-    await until(lambda: bool(bench.batcher._changed._waiters))
+    await until(lambda: bool(bench.batcher.queue.lock._waiters))
     bench.put()
     thread.join(10)
     assert [batch.after_idling for batch in taken if batch] == [True]

@@ -1,92 +1,100 @@
-"""Who ends calls that nobody else ends, on a virtual clock."""
+"""Requests whose callers do not keep time themselves, on a virtual clock."""
 
 import gc
+import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from serving.engine.deadlines import Deadlines
-from serving.engine.job import Call
-from tests.support.serving import VirtualClock, VirtualLoop
+from serving.engine.job import Waiter
+from serving.errors import DeadlineExceededError
+from tests.support.objects import alive
+from tests.support.serving import Asking, Rig, VirtualClock, VirtualLoop, grey
+
+
+class Untimed(Asking):
+    """A caller that the engine must end."""
+
+    keeps_time = False
 
 
 class Bench:
-    """Calls, and which of them were ended when."""
+    """A model none of whose threads runs, and its callers."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
         self.clock = VirtualClock()
         self.loop = VirtualLoop(self.clock)
-        self.ended: list[Call] = []
-        self.deadlines = Deadlines(self._expire, self.clock)
-        self.deadlines.attach(self.loop)
-
-    def add(self, seconds: float) -> Call:
-        call = Call(1, self.clock.now, self.clock.now + seconds, lambda _: None, lambda _: False)
-        self.deadlines.add(call)
+        self.rig = Rig(path, clock=self.clock)
+        self.loop.call_soon(self.rig.model.attach)
         self.loop.turn()
-        return call
+
+    def ask(self, seconds: float, *, keeps_time: bool = False) -> Asking:
+        caller = (Asking if keeps_time else Untimed)(self.clock.now + seconds)
+        self.rig.model.submit([grey(1)], caller)
+        self.loop.turn()
+        return caller
 
     def wait(self, seconds: float) -> None:
         self.clock.now += seconds
         self.loop.turn()
 
-    def _expire(self, call: Call) -> None:
-        self.ended.append(call)
-        call.leave()
-
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench()
+def bench(tiny: Path) -> Iterator[Bench]:
+    bench = Bench(tiny)
     yield bench
+    bench.rig.model.close()
     bench.loop.close()
 
 
-def test_calls_end_at_their_deadlines_in_whatever_order_they_came(bench: Bench) -> None:
-    late, early, middle = bench.add(30), bench.add(10), bench.add(20)
+def ended(*callers: Asking) -> list[bool]:
+    return [caller.answers is not None for caller in callers]
+
+
+def test_they_end_at_their_deadlines_in_whatever_order_they_came(bench: Bench) -> None:
+    late, early, middle = bench.ask(30), bench.ask(10), bench.ask(20)
     bench.wait(9.9)
-    assert bench.ended == []
+    assert ended(late, early, middle) == [False, False, False]
     bench.wait(0.2)
-    assert bench.ended == [early]
+    assert ended(late, early, middle) == [False, True, False]
     bench.wait(30)
-    assert bench.ended == [early, middle, late]
-    again = bench.add(5)
+    assert ended(late, early, middle) == [True, True, True]
+    again = bench.ask(5)
     bench.wait(5)
-    assert bench.ended[3:] == [again]
+    for caller in (late, early, middle, again):
+        assert caller.answers
+        assert isinstance(caller.answers[0], DeadlineExceededError)
+    assert bench.rig.images("expired") == 4
 
 
-def test_calls_that_are_over_are_left_out(bench: Bench) -> None:
-    first, second, third = (bench.add(seconds) for seconds in (1, 2, 3))
-    first.leave()
-    third.leave()
-    bench.wait(4)
-    assert bench.ended == [second]
+def test_a_caller_that_keeps_time_is_left_alone(bench: Bench) -> None:
+    caller = bench.ask(1, keeps_time=True)
+    bench.wait(2)
+    assert ended(caller) == [False]
 
 
-def test_a_call_that_is_over_is_not_kept_alive(bench: Bench) -> None:
-    call = bench.add(1)
-    kept = [bench.add(2)]
+def test_a_caller_that_left_is_not_answered(bench: Bench) -> None:
+    gone, staying = bench.ask(2), bench.ask(2)
+    gone.leave()
+    bench.wait(3)
+    assert ended(gone, staying) == [False, True]
+    assert bench.rig.images("cancelled") == 1
+
+
+def test_a_request_that_is_over_is_not_kept_alive_by_its_timer(bench: Bench) -> None:
+    gc.collect()
+    before = alive(Waiter)
+    caller = bench.ask(30)
+    reference = weakref.ref(caller)
+    caller.leave()
+    bench.clock.now += 1
+    bench.rig.model.batcher.queue.clear()
+    bench.rig.model.decoders.queue.clear()
     gc.disable()
     try:
-        del call
-        bench.wait(3)
+        del caller
+        assert reference() is None
+        assert alive(Waiter) == before
     finally:
         gc.enable()
-    assert bench.ended == kept
-
-
-def test_a_later_deadline_wakes_nobody(bench: Bench) -> None:
-    calls = [bench.add(seconds) for seconds in (10, 20, 30)]
-    timer = bench.deadlines._timer
-    calls.append(bench.add(40))
-    assert bench.deadlines._timer is timer
-    bench.wait(100)
-    assert bench.ended == calls
-
-
-def test_one_turn_takes_out_all_that_are_over_before_the_next(bench: Bench) -> None:
-    calls = [bench.add(10 + seconds) for seconds in range(100)]
-    for call in calls[:-1]:
-        call.leave()
-    bench.wait(10)
-    assert len(bench.deadlines._calls) == 1

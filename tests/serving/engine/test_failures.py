@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("decoding")
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_module, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(device_module, "FIRST_PAUSE_S", 0.001)
 
 
 class Failing(Gate):
@@ -102,7 +102,7 @@ async def test_the_smallest_batch_out_of_memory_fails(tiny: Path) -> None:
         assert classes(await rig.classify(2)) == [2]
 
 
-async def test_a_lost_device_fails_its_batch_and_is_opened_anew(tiny: Path) -> None:
+async def test_a_lost_device_fails_its_batch_and_is_reopened(tiny: Path) -> None:
     gate = Failing(DeviceLostError("the worker died"))
     rig = Rig(tiny, gate=gate)
     rig.may_reopen.clear()
@@ -129,7 +129,7 @@ async def test_while_it_cannot_be_opened_callers_are_told_and_the_model_is_not_r
     async with rig.running():
         await rig.classify(1)
         await until(lambda: len(rig.backends) > 3)  # several attempts, all of which fail
-        with pytest.raises(UnavailableError, match="being opened anew"):
+        with pytest.raises(UnavailableError, match="being reopened"):
             await rig.classify(2)
         assert not rig.model.ready
         assert rig.sample("device_ready", device="cpu#0") == 0
@@ -155,7 +155,7 @@ async def test_other_devices_go_on(tiny: Path) -> None:
         await until(lambda: rig.sample("device_ready", device="cpu#0") == 1)
 
 
-async def test_a_backend_that_keeps_failing_is_opened_anew(tiny: Path) -> None:
+async def test_a_backend_that_keeps_failing_is_reopened(tiny: Path) -> None:
     gate = Failing(ValueError("nonsense"))
     async with Rig(tiny, gate=gate).running() as rig:
         for value in range(10):
@@ -171,8 +171,8 @@ async def test_a_backend_that_keeps_failing_is_opened_anew(tiny: Path) -> None:
 async def test_closing_does_not_wait_for_a_device_that_stays_away(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_module, "FIRST_WAIT_S", 3600.0)
-    monkeypatch.setattr(device_module, "LONGEST_WAIT_S", 3600.0)
+    monkeypatch.setattr(device_module, "FIRST_PAUSE_S", 3600.0)
+    monkeypatch.setattr(device_module, "LONGEST_PAUSE_S", 3600.0)
     async with (
         asyncio.timeout(10),
         Rig(tiny, gate=Failing(DeviceLostError("gone"))).running() as rig,

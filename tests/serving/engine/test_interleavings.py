@@ -15,9 +15,9 @@ from images.transform import Pixels
 from serving.backends.backend import Backend, Instance
 from serving.backends.fake import FakeBackend
 from serving.engine import device as device_module
-from serving.engine.admission import Limits
+from serving.engine.build import build
 from serving.engine.job import Answer, Prediction
-from serving.engine.model import Model
+from serving.engine.room import Limits
 from serving.errors import (
     DeadlineExceededError,
     DeviceLostError,
@@ -46,7 +46,7 @@ class Machine(RuleBasedStateMachine):
         self.loop = VirtualLoop(self.clock)
         self.registry = CollectorRegistry()
         self.failures = 0
-        self.model = Model(
+        self.model = build(
             self.bundle,
             [Instance(self.backend(), self.reopen) for _ in range(2)],
             buckets=BUCKETS,
@@ -133,14 +133,14 @@ class Machine(RuleBasedStateMachine):
     def shrink_memory(self, fits: int) -> None:
         self.fits = fits
 
-    @precondition(lambda self: len(self.model.decoders))
+    @precondition(lambda self: len(self.model.decoders.queue))
     @rule(images=st.integers(1, 8))
     def decode(self, images: int) -> None:
-        for _ in range(min(images, len(self.model.decoders))):
+        for _ in range(min(images, len(self.model.decoders.queue))):
             assert self.model.decoders.step()
         self.loop.turn()
 
-    @precondition(lambda self: len(self.model.batcher))
+    @precondition(lambda self: len(self.model.batcher.queue))
     @rule(which=st.integers(0, 1))
     def infer(self, which: int) -> None:
         if batch := self.model.batcher.poll():
@@ -178,7 +178,7 @@ class Machine(RuleBasedStateMachine):
         assert sum(self._sample("images_total", outcome=o) for o in OUTCOMES) == self.images
         for gauge in ("inflight_images", "inflight_bytes", "queue_images"):
             assert self._sample(gauge) == 0
-        assert len(self.model.decoders) == 0
+        assert len(self.model.decoders.queue) == 0
 
     def _sample(self, name: str, **labels: str) -> float:
         bound = {"model": "tiny", "version": "1", **labels}
@@ -190,7 +190,7 @@ class Machine(RuleBasedStateMachine):
 def test_every_image_ends_once(
     tiny: Path, steps: int, decode_threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_module, "FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(device_module, "FIRST_PAUSE_S", 0.0)
     given = {"bundle": Bundle.open(tiny), "decode_threads": decode_threads}
     machine = type("Bound", (Machine,), given)
     run_state_machine_as_test(

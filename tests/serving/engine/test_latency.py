@@ -1,6 +1,6 @@
 import pytest
 
-from serving.engine.latency import FRESH_S, BatchLatency, DecodeLatency, Slip
+from serving.engine.latency import FRESH_S, BatchLatency, DecodeLatency, WaitCorrection
 from serving.engine.sources import Size
 from tests.support.serving import VirtualClock
 
@@ -125,21 +125,21 @@ def test_what_was_not_decoded_for_long_is_tried_again() -> None:
 
 def test_waits_are_corrected_by_what_nine_of_ten_took() -> None:
     clock = VirtualClock()
-    slip = Slip(clock)
+    slip = WaitCorrection(clock)
     assert slip.factor() == 1.0
     slip.observe([(1.0, 1.2)] * 8 + [(1.0, 1.5), (2.0, 8.0)])
     assert slip.factor() == 1.5
 
 
 def test_short_waits_teach_nothing() -> None:
-    slip = Slip(VirtualClock())
+    slip = WaitCorrection(VirtualClock())
     slip.observe([(0.0, 5.0)] * 10)
     assert slip.factor() == 1.0
 
 
 def test_a_slip_is_forgotten_when_nobody_waits_any_more() -> None:
     clock = VirtualClock()
-    slip = Slip(clock)
+    slip = WaitCorrection(clock)
     slip.observe([(1.0, 2.0)] * 10)
     clock.now += 11
     assert slip.factor() == 1.0

@@ -17,7 +17,7 @@ from serving.errors import (
     UnavailableError,
 )
 from tests.support.bundles import SIDE
-from tests.support.serving import Gate, Rig, classes, grey, until
+from tests.support.serving import Gate, Rig, VirtualClock, classes, grey, until
 
 pytestmark = pytest.mark.usefixtures("decoding")
 
@@ -108,11 +108,11 @@ async def test_expired_while_it_runs_is_told_at_the_deadline(tiny: Path) -> None
 async def test_cancelled_just_before_the_deadline_counts_as_expired(
     tiny: Path, remaining_s: float, outcome: str
 ) -> None:
-    async with Rig(tiny).running() as rig:
-        deadline = rig.model.clock() + 100
+    clock = VirtualClock()
+    async with Rig(tiny, clock=clock).running() as rig:
         request = rig.classify(1, timeout_s=100)
         await rig.gate.wait()
-        rig.model._answers.clock = lambda: deadline - remaining_s
+        clock.now += 100 - remaining_s
         request.cancel()
         await asyncio.wait([request])
         assert rig.images(outcome) == 1

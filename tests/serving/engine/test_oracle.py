@@ -6,20 +6,21 @@ import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import mean
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pytest
 
 from serving.backends.backend import fit
 from serving.engine.batcher import Batch, Batcher
 from serving.engine.buckets import Buckets
-from serving.engine.decode_pool import DecodePool
+from serving.engine.decode import DecodePool, Decoder
 from serving.engine.forecast import Forecast
-from serving.engine.job import Call, ImageJob
-from serving.engine.latency import BatchLatency, DecodeLatency, Slip
+from serving.engine.job import ImageJob
+from serving.engine.latency import BatchLatency, DecodeLatency, WaitCorrection
 from serving.engine.sources import Size
+from tests.serving.engine.jobs import Noted, new_job
 from tests.serving.engine.oracle import Image, World
-from tests.support.serving import VirtualClock, grey
+from tests.support.serving import VirtualClock
 
 TIMES = {1: 0.010, 2: 0.017, 4: 0.030, 8: 0.055}
 ASK_EVERY = 3
@@ -41,6 +42,20 @@ class KnownDecodeLatency(DecodeLatency):
         return DECODE_S_PER_MEGAPIXEL * size.pixels / 1e6
 
 
+class SimulatedDecoders(DecodePool):
+    """Decoders whose work takes virtual time."""
+
+    def __init__(self, threads: int, simulation: "Simulation") -> None:
+        super().__init__(threads, cast("Decoder", None), simulation.batcher)
+        self._simulation = simulation
+
+    def step(self) -> bool:
+        with self.queue.lock:
+            job = self.queue.pop()
+        self._simulation.decode(job)
+        return True
+
+
 class Simulation:
     """The engine's queues and forecast, the real ones, between simulated decoders and devices."""
 
@@ -51,18 +66,20 @@ class Simulation:
             self.latency.seed(bucket, seconds)
         buckets = Buckets(list(TIMES), self.latency, slo_s)
         self.devices = [SimulatedDevice() for _ in range(devices)]
-        self.late: list[ImageJob] = []
+        self.answers = Noted(self.clock)
         self.batcher = Batcher(
-            buckets=buckets,
-            latency=self.latency,
-            devices=lambda: devices,
-            clock=self.clock,
-            on_dead=self.late.extend,
+            buckets=buckets, latency=self.latency, answers=self.answers, clock=self.clock
         )
-        self.decoders = DecodePool(threads, self._decode)
-        decode_latency, slip = KnownDecodeLatency(), Slip(self.clock)
+        for device in self.devices:
+            self.batcher.enter(device)
+        self.decoders = SimulatedDecoders(threads, self)
         self.forecast = Forecast(
-            self.decoders, self.batcher, buckets, self.latency, decode_latency, slip
+            self.decoders,
+            self.batcher,
+            buckets,
+            self.latency,
+            KnownDecodeLatency(),
+            WaitCorrection(self.clock),
         )
         self.waiting: dict[ImageJob, Image] = {}
         self.decoding: list[tuple[float, Image]] = []
@@ -93,7 +110,7 @@ class Simulation:
         while self._events:
             self.clock.now, _, event = heapq.heappop(self._events)
             event()
-            while len(self.decoders) and len(self.decoding) < self.decoders.threads:
+            while len(self.decoders.queue) and len(self.decoding) < self.decoders.threads:
                 self.decoders.step()
             for device in self.devices:
                 if device.truly_free_at <= self.clock.now and (batch := self.batcher.poll()):
@@ -101,20 +118,22 @@ class Simulation:
 
     def accepts(self, image: Image, size: Size) -> bool:
         now = self.clock.now
-        outlook = self.forecast.outlook(now, image.deadline, self.devices)
+        backlog = self.forecast.backlog(now, image.deadline)
         decode_s = self.forecast.decode_s(now, size)
-        return not outlook or outlook.foresee(decode_s=decode_s).finish <= image.deadline
+        return not backlog or backlog.estimate(decode_s=decode_s).finish <= image.deadline
 
     def admit(self, image: Image, size: Size) -> None:
-        call = Call(1, self.clock.now, image.deadline, lambda _: None, lambda _: False)
-        job = ImageJob(grey(1), size, call, 0, image.deadline, self.clock.now, image.decode_s)
+        job = new_job(image.deadline, self.clock.now, size.pixels)
+        job.decode_s = image.decode_s
         self.waiting[job] = image
-        assert (self.decoders if self.decoders.threads else self.batcher).put([job])
+        if self.decoders.threads:
+            assert self.decoders.queue.put([job])
+        else:
+            self.batcher.put([job])
 
     def world(self) -> World:
         decoding = {image for _, image in self.decoding}
-        queued = [entry[2] for entry in self.batcher._queue._entries]
-        ready = [self.waiting[job] for job in queued]
+        ready = [self.waiting[job] for job in self.batcher.queue]
         undecoded = set(self.waiting.values()) - decoding - set(ready)
         times = {bucket: self.slowness * seconds for bucket, seconds in TIMES.items()}
         free = [device.truly_free_at for device in self.devices]
@@ -128,14 +147,14 @@ class Simulation:
             ready,
         )
 
-    def _decode(self, job: ImageJob) -> None:
+    def decode(self, job: ImageJob) -> None:
         entry = (self.clock.now + self.waiting[job].decode_s, self.waiting[job])
         self.decoding.append(entry)
 
         def decoded() -> None:
             self.decoding.remove(entry)
             job.decode_s = 0.0
-            assert self.batcher.put([job])
+            self.batcher.put([job])
 
         self.at(entry[0], decoded)
 
@@ -145,9 +164,9 @@ class Simulation:
         decoded = self.clock.now + sum(job.decode_s for job in batch.jobs)
         device.free_at = decoded + self.latency.bound(bucket)
         device.truly_free_at = decoded + seconds
-        for job in (*batch.jobs, *self.late):
+        for job in (*batch.jobs, *self.answers.failed):
             del self.waiting[job]
-        self.late.clear()
+        self.answers.failed.clear()
 
         def done() -> None:
             self.batches += 1

@@ -1,16 +1,18 @@
 """How long batches are said to have taken."""
 
+from typing import cast
+
 import pytest
 
+from images.transform import Pixels
 from serving.backends.fake import FakeBackend
 from serving.engine.batcher import Batch
 from serving.engine.buckets import Buckets
+from serving.engine.decode import Decoder
 from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency
-from serving.engine.pixel_pool import PixelPool
-from serving.engine.runner import BatchRun, Runner
-from serving.errors import ServingError
-from tests.serving.engine.jobs import new_job
+from serving.engine.runner import Runner
+from tests.serving.engine.jobs import Noted, new_job
 from tests.support.bundles import LABELS, SIDE
 from tests.support.serving import VirtualClock
 
@@ -30,53 +32,40 @@ class Latency(BatchLatency):
         self.seen.clear()
 
 
-class Nowhere:
-    """A sink that keeps nothing."""
-
-    def deliver(self, jobs: list[ImageJob], run: BatchRun) -> None:
-        pass
-
-    def fail(self, jobs: list[ImageJob], error: ServingError) -> None:
-        pass
-
-    def drop(self, jobs: list[ImageJob]) -> None:
-        pass
-
-
 class Bench:
     """A runner whose batches take a second each, some of them in vain."""
 
     def __init__(self) -> None:
         self.clock, self.failures = VirtualClock(), 0
         self.latency = Latency(self.clock)
-        self.pool = PixelPool(4, SIDE, SIDE)
+        self.seen: list[list[int]] = []
         backend = FakeBackend(len(LABELS), SIDE, self._pass)
-        self.buckets = Buckets([1, 2], self.latency)
-        self.runner = Runner(
-            backend, self.buckets, self.latency, self.pool, Nowhere(), self._decode, self.clock
-        )
-        self.decode_s = 0.5
+        self.buckets = Buckets([1, 2, 4], self.latency)
+        self.answers = Noted(self.clock)
+        decode = cast("Decoder", self._decode)
+        self.runner = Runner(backend, self.buckets, self.latency, self.answers, decode, self.clock)
+        self.decode_s, self.decoded = 0.5, 0
         self.free_at: list[float] = []
 
-    def run(self, images: int = 1, *, after_idling: bool, undecoded: int = 0) -> None:
+    def run(self, images: int = 1, *, after_idling: bool, undecoded: int = 0) -> list[ImageJob]:
         jobs = [new_job(self.clock.now + 100, self.clock.now) for _ in range(images)]
-        for job in jobs:
-            job.decoded = self.clock.now
+        for number, job in enumerate(jobs):
+            job.lease.slot[:] = number + 1
+            job.pixels = job.lease.slot
         for job in jobs[:undecoded]:
-            job.decoded, job.decode_s = 0.0, 0.4
-        for job, slot in zip(jobs, self.pool.acquire(images), strict=True):
-            job.slot = slot
+            job.pixels, job.decode_s = None, 0.4
         self.runner.run(Batch(jobs, "device_free", after_idling))
-        for job in jobs:
-            self.pool.release(job.slot)
+        return jobs
 
-    def _decode(self, job: ImageJob) -> bool:
+    def _decode(self, job: ImageJob, out: Pixels) -> bool:
         self.free_at.append(self.runner.free_at - self.clock.now)
         self.clock.now += self.decode_s
-        job.decoded = self.clock.now
+        out[:], job.pixels = 100 + self.decoded, out
+        self.decoded += 1
         return self.decode_s > 0
 
-    def _pass(self, _: object) -> None:
+    def _pass(self, pixels: Pixels) -> None:
+        self.seen.append(pixels[:, 0, 0, 0].tolist())
         self.free_at.append(self.runner.free_at - self.clock.now)
         self.clock.now += 1
         if self.failures:
@@ -132,3 +121,30 @@ def test_a_batch_of_a_size_that_another_device_retired_runs_in_parts() -> None:
     bench.buckets.retire(2)
     bench.run(images=2, after_idling=True)
     assert bench.clock.now == 102.0
+
+
+def test_slots_are_gathered_into_the_first_rows() -> None:
+    bench = Bench()
+    bench.run(images=3, after_idling=True)
+    assert [rows[:3] for rows in bench.seen] == [[1, 2, 3]]
+
+
+def test_what_the_device_decodes_goes_straight_into_the_batch() -> None:
+    bench = Bench()
+    jobs = bench.run(images=2, after_idling=True, undecoded=2)
+    assert bench.seen == [[100, 101]]
+    assert all(job.lease.slot.max() < 100 for job in jobs)
+
+
+def test_halves_of_a_batch_that_was_decoded_in_place_keep_their_images() -> None:
+    bench = Bench()
+    bench.failures = 1
+    bench.run(images=4, after_idling=True, undecoded=4)
+    assert bench.seen == [[100, 101, 102, 103], [100, 101], [102, 103]]
+
+
+def test_what_outgrows_a_batch_that_had_to_shrink_is_decoded_too() -> None:
+    bench = Bench()
+    bench.buckets.retire(4)
+    bench.run(images=4, after_idling=True, undecoded=4)
+    assert bench.seen == [[100, 101], [102, 103]]

@@ -1,18 +1,19 @@
 """What a device learns before it serves, on a virtual clock."""
 
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
 from images.transform import Pixels
-from serving.backends.backend import Instance
 from serving.backends.fake import FakeBackend
 from serving.engine.batcher import Batcher
 from serving.engine.buckets import Buckets
+from serving.engine.decode import Decoder
 from serving.engine.device import MOST_ROUNDS, Device
 from serving.engine.latency import BatchLatency
-from serving.engine.pixel_pool import PixelPool
-from tests.serving.engine.test_runner import Nowhere
+from serving.engine.runner import Runner
+from tests.serving.engine.jobs import Noted, new_metrics
 from tests.support.bundles import LABELS, SIDE
 from tests.support.serving import VirtualClock
 
@@ -27,23 +28,21 @@ class Warming:
         self.latency = BatchLatency(self.clock)
         self.buckets = Buckets([1, 4], self.latency)
         self.backend = FakeBackend(len(LABELS), SIDE, self._pass)
-        batcher = Batcher(
-            buckets=self.buckets,
-            latency=self.latency,
-            devices=lambda: 1,
-            clock=self.clock,
-            on_dead=lambda _: None,
-        )
+        answers = Noted(self.clock)
         Device(
-            Instance(self.backend, lambda _: self.backend),
+            self.backend,
+            lambda _: self.backend,
+            runner=Runner(
+                self.backend, self.buckets, self.latency, answers, cast("Decoder", None), self.clock
+            ),
             buckets=self.buckets,
             latency=self.latency,
-            pool=PixelPool(4, SIDE, SIDE),
-            batcher=batcher,
-            sink=Nowhere(),
-            decode=bool,
+            batcher=Batcher(
+                buckets=self.buckets, latency=self.latency, answers=answers, clock=self.clock
+            ),
             clock=self.clock,
-            on_state=lambda _: None,
+            gauge=new_metrics(self.clock).device_ready("cpu#0"),
+            changed=lambda: None,
         ).warm_up()
 
     @property

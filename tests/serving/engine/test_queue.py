@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from serving.engine.threads import NICENESS, compute_thread
+from serving.engine.queue import NICENESS, compute_thread
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads share a priority elsewhere")

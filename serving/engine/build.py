@@ -1,0 +1,109 @@
+"""Puts a model together: which part knows which stands here, and nowhere else.
+
+Each part knows only those above it:
+
+    what is known      Room  BatchLatency  DecodeLatency  WaitCorrection  Buckets
+    how jobs end       Answers
+    where they wait    Batcher
+    what is done       Decoder, DecodePool, Runner, Device
+    who may enter      Forecast, Admission
+                       Model
+"""
+
+import time
+from collections.abc import Sequence
+
+from bundle.store import Bundle
+from serving.backends.backend import Instance, placement
+from serving.engine.admission import Admission
+from serving.engine.answers import Answers
+from serving.engine.batcher import Batcher
+from serving.engine.buckets import Buckets
+from serving.engine.decode import DecodePool, Decoder
+from serving.engine.device import Device
+from serving.engine.forecast import Forecast
+from serving.engine.latency import BatchLatency, Clock, DecodeLatency, WaitCorrection
+from serving.engine.model import Loop, Model
+from serving.engine.room import Limits, Room
+from serving.engine.runner import Runner
+from serving.metrics import Metrics
+
+
+def build(
+    bundle: Bundle,
+    instances: Sequence[Instance],
+    *,
+    buckets: Sequence[int],
+    decode_threads: int,
+    limits: Limits,
+    max_image_pixels: int,
+    metrics: Metrics,
+    slo_s: float | None = None,
+    clock: Clock = time.monotonic,
+) -> Model:
+    """Return a model that is neither warm nor started.
+
+    Args:
+        bundle: the proven bundle.
+        instances: its backends, each on a device (or a share of one) of its own.
+        buckets: batch sizes to warm and run, rising.
+        decode_threads: threads that decode; 0: the devices decode their own batches.
+        limits: what may be in flight.
+        max_image_pixels: largest image before the transform, in pixels.
+        metrics: where to count.
+        slo_s: time within which 99 of 100 images should be answered, in seconds; None for any.
+        clock: monotonic time, in seconds.
+    """
+    manifest = bundle.manifest
+    counted = metrics.model(manifest.name, manifest.version, clock)
+    crop = manifest.transform.crop
+    room, loop = Room(limits, crop.height, crop.width), Loop()
+    latency, decode_latency = BatchLatency(clock), DecodeLatency()
+    correction = WaitCorrection(clock)
+    sizes = Buckets(buckets, latency, slo_s)
+    answers = Answers(counted, correction, clock)
+    batcher = Batcher(buckets=sizes, latency=latency, answers=answers, clock=clock)
+    decode = Decoder(manifest.transform, max_image_pixels, answers, decode_latency, clock)
+    decoders = DecodePool(decode_threads, decode, batcher)
+    devices = [
+        Device(
+            instance.backend,
+            instance.reopen,
+            runner=Runner(instance.backend, sizes, latency, answers, decode, clock),
+            buckets=sizes,
+            latency=latency,
+            batcher=batcher,
+            clock=clock,
+            gauge=counted.device_ready(f"{instance.backend.describe().device}#{index}"),
+            changed=loop.notify,
+        )
+        for index, instance in enumerate(instances)
+    ]
+    counted.watch(
+        queue_images=lambda: len(batcher.queue),
+        inflight_images=lambda: room.taken.images,
+        inflight_bytes=lambda: room.taken.nbytes,
+    )
+    where = placement([instance.backend for instance in instances])
+    metrics.describe(manifest.name, manifest.version, digest=bundle.digest, **where._asdict())
+    return Model(
+        bundle,
+        where,
+        buckets,
+        admission=Admission(
+            room,
+            max_image_pixels,
+            Forecast(decoders, batcher, sizes, latency, decode_latency, correction),
+            batcher,
+            (decoders.queue, batcher.queue),
+            answers,
+            counted,
+            clock,
+        ),
+        answers=answers,
+        decoders=decoders,
+        batcher=batcher,
+        devices=devices,
+        loop=loop,
+        clock=clock,
+    )

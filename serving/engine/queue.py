@@ -1,0 +1,125 @@
+"""Jobs in the order of their deadlines, and the threads that work them off."""
+
+import bisect
+import itertools
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from serving.engine.job import ImageJob
+
+# How much nicer threads that compute are than others. Under overload gRPC's thread must get its
+# turn at once: requests that wait in front of it are neither refused nor predicted. A nicer value
+# starves the devices.
+NICENESS = 4
+
+
+class Ahead(NamedTuple):
+    """How many jobs come first, and how long it takes to decode those not decoded yet."""
+
+    images: int
+    decode_s: float
+
+
+NOTHING_AHEAD = Ahead(0, 0.0)
+
+
+class DeadlineQueue:
+    """Jobs, earliest deadline first, equal deadlines in order of arrival; any thread may call.
+
+    It is a sorted list rather than a heap because admission must know how many jobs come before a
+    new one. `lock` guards it: hold it around `first` and `pop`, which take no lock of their own.
+    `len` and `ahead` need none: what they say may be a moment old.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Condition()
+        self.is_closed = False
+        self._entries: list[tuple[float, int, ImageJob]] = []
+        self._order = itertools.count()
+        self._decode_s = 0.0
+
+    def __len__(self) -> int:
+        """Number of jobs, including those that died unnoticed."""
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[ImageJob]:
+        """The jobs, in their order."""
+        return (entry[2] for entry in tuple(self._entries))
+
+    def ahead(self, deadline: float) -> Ahead:
+        """Return what would come before a new job with this deadline."""
+        waiting = len(self._entries)
+        if not waiting:
+            return NOTHING_AHEAD
+        images = min(bisect.bisect(self._entries, (deadline, math.inf)), waiting)
+        return Ahead(images, self._decode_s * images / waiting)
+
+    def put(self, jobs: Sequence[ImageJob]) -> bool:
+        """Add jobs; return False if the queue is closed."""
+        with self.lock:
+            if not self.is_closed:
+                for job in jobs:
+                    bisect.insort(self._entries, (job.deadline, next(self._order), job))
+                    self._decode_s += job.decode_s
+                self.lock.notify(len(jobs))
+            return not self.is_closed
+
+    def wait(self) -> bool:
+        """Wait for a job; return False once the queue is closed. Hold `lock`."""
+        self.lock.wait_for(lambda: self._entries or self.is_closed)
+        return not self.is_closed
+
+    def first(self) -> ImageJob:
+        """Return the first job. Hold `lock`."""
+        return self._entries[0][2]
+
+    def pop(self) -> ImageJob:
+        """Remove and return the first job. Hold `lock`."""
+        job = self._entries.pop(0)[2]
+        self._forget([job])
+        return job
+
+    def sweep(self, now: float) -> list[ImageJob]:
+        """Remove and return the dead jobs."""
+        with self.lock:
+            # Each is asked once: it may die at any moment.
+            asked = [(entry, entry[2].is_dead(now)) for entry in self._entries]
+            self._entries[:] = [entry for entry, dead in asked if not dead]
+            dead_jobs = [entry[2] for entry, dead in asked if dead]
+            self._forget(dead_jobs)
+        return dead_jobs
+
+    def clear(self) -> list[ImageJob]:
+        """Remove and return all jobs."""
+        with self.lock:
+            jobs = [entry[2] for entry in self._entries]
+            self._entries.clear()
+            self._forget(jobs)
+        return jobs
+
+    def close(self) -> list[ImageJob]:
+        """Accept no more jobs and wake all who wait; return the jobs that waited."""
+        with self.lock:
+            self.is_closed = True
+            self.lock.notify_all()
+        return self.clear()
+
+    def _forget(self, jobs: list[ImageJob]) -> None:
+        left_s = self._decode_s - sum(job.decode_s for job in jobs)
+        self._decode_s = left_s if self._entries else 0.0  # else rounding errors would add up
+
+
+def compute_thread(name: str, run: Callable[[], None]) -> threading.Thread:
+    """Return a daemon thread, not started, that gives way to the threads that answer."""
+
+    def give_way_and_run() -> None:
+        if sys.platform == "linux":  # where each thread has a priority of its own
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own + NICENESS)
+        run()
+
+    return threading.Thread(target=give_way_and_run, name=name, daemon=True)
