@@ -1,6 +1,6 @@
-"""Bytes -> pixels, on threads of its own or on the device's."""
+"""Bytes -> pixels, on threads ahead of the devices."""
 
-from images.transform import Pixels, Transform
+from images.transform import Transform
 from serving.engine.answers import Answers
 from serving.engine.batcher import Batcher
 from serving.engine.job import ImageJob
@@ -31,8 +31,8 @@ class Decoder:
         self._transform, self._max_image_pixels = transform, max_image_pixels
         self._answers, self._latency, self._clock = answers, latency, clock
 
-    def __call__(self, job: ImageJob, out: Pixels) -> bool:
-        """Decode a job into `out`, uint8 (height, width, 3); raise nothing.
+    def __call__(self, job: ImageJob) -> bool:
+        """Decode a job into its slot; raise nothing.
 
         Returns False if it ended here: it died, or its image is broken.
         """
@@ -41,13 +41,13 @@ class Decoder:
             self._answers.drop([job])
             return False
         try:
-            out[:] = job.source.pixels(self._transform, self._max_image_pixels)
+            job.lease.slot[:] = job.source.pixels(self._transform, self._max_image_pixels)
         except ServingError as error:
             self._answers.fail([job], error)
         except Exception as error:  # noqa: BLE001 - a bug must cost one image, not its batch
             self._answers.fail([job], InternalError.logged(error))
         else:
-            job.pixels, job.decoded, job.decode_s = out, self._clock(), 0.0
+            job.decoded = self._clock()
             self._latency.observe(job.lease.size, job.decoded - job.decode_started, job.decoded)
             return True
         return False
@@ -59,15 +59,14 @@ class DecodePool:
     The decoders release Python's lock.
 
     Args:
-        threads: how many; 0 if devices decode their own batches.
+        threads: how many.
         decode: decodes one job.
         batcher: gets the jobs that are decoded.
     """
 
     def __init__(self, threads: int, decode: Decoder, batcher: Batcher) -> None:
-        self._decode, self._batcher = decode, batcher
+        self.threads, self._decode, self._batcher = threads, decode, batcher
         self.queue = DeadlineQueue()
-        self.threads = threads
         self._workers = [compute_thread("decode", self._run) for _ in range(threads)]
 
     def start(self) -> None:
@@ -81,7 +80,7 @@ class DecodePool:
             if not self.queue.wait():
                 return False
             job = self.queue.pop()
-        if self._decode(job, job.lease.slot):
+        if self._decode(job):
             self._batcher.put([job])
         return True
 
