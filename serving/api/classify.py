@@ -6,6 +6,7 @@ from functools import partial
 import grpc
 
 from protos import classifier_pb2 as pb
+from serving.api.call import Call, Metadata
 from serving.api.classify_stream import Stream
 from serving.api.messages import to_model, to_response, to_sources
 from serving.api.requests import Requests, is_large, known, only_error, response_aside
@@ -14,8 +15,6 @@ from serving.engine import job
 from serving.engine.model import Model, results
 from serving.engine.repository import ModelRepository
 from serving.readiness import Readiness, State
-from serving.rpc.call import Call, Metadata
-from serving.rpc.methods import direct
 
 
 class Classifier:
@@ -41,7 +40,7 @@ class Classifier:
         self._requests = Requests(repository, max_images_per_request, default_timeout_s)
         self._readiness = readiness
 
-    def _admits(self, call: Call) -> bool:
+    def admits(self, call: Call) -> bool:
         """Refuse a call before its request is read where that does not depend on it."""
         try:
             self._requests.check(call)
@@ -50,7 +49,6 @@ class Classifier:
             return False
         return True
 
-    @direct(_admits)
     def Classify(self, request: pb.ClassifyRequest, call: Call) -> None:  # noqa: N802
         """Classify the images of one request: admitted and answered on gRPC's thread."""
         try:

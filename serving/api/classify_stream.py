@@ -7,13 +7,13 @@ from contextlib import aclosing
 import grpc
 
 from protos import classifier_pb2 as pb
+from serving.api.call import Call
 from serving.api.messages import to_sources
 from serving.api.requests import Requests, known, only_error, response_aside
 from serving.api.status import to_status
 from serving.api.streams import messages_until
 from serving.errors import ServingError
 from serving.readiness import Readiness
-from serving.rpc.call import Call
 
 REQUESTS_PER_STREAM = 32
 

@@ -6,8 +6,8 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2
 
+from serving.api.call import Call
 from serving.api.streams import unless
-from serving.rpc.call import Call
 
 STATES = health_pb2.HealthCheckResponse
 

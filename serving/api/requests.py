@@ -4,12 +4,12 @@ import asyncio
 import time
 
 from protos import classifier_pb2 as pb
+from serving.api.call import Call
 from serving.api.messages import check_count, to_response
 from serving.engine.job import Answer
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.errors import InternalError, ServingError
-from serving.rpc.call import Call
 
 # A response of more classes is built in a thread of its own: each takes some microseconds.
 MANY_CLASSES = 2000

@@ -1,0 +1,48 @@
+"""What the API needs of a call, whatever carries it."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Never, Protocol
+
+import grpc
+
+Metadata = Sequence[tuple[str, str]]
+
+
+class Call(Protocol):
+    """One call: who asks, until when, and the ways to answer. `serving.rpc` has the real one.
+
+    `run`, `post`, `finish` and `fail` may be called on any thread, the others on the event loop.
+
+    Attributes:
+        request_bytes: size of the request as it came; 0 if requests are a stream.
+        on_leave: called on gRPC's thread when the caller leaves, unless None; must not block.
+    """
+
+    request_bytes: int
+    on_leave: Callable[[], None] | None
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds until the caller's deadline, None if there is none."""
+
+    async def write(self, response: Any) -> None:
+        """Send a response of a stream; return when the next may follow.
+
+        Raises CancelledError if the call has its status, or the caller has left.
+        """
+
+    def finish(self, *responses: Any) -> None:
+        """End the call well, with its only response if it has one, unless it has ended."""
+
+    def fail(self, code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> None:
+        """End the call with an error, unless it has ended."""
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
+    ) -> Never:
+        """End the call with an error, and its handler."""
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a coroutine on the event loop; it is cancelled when the caller leaves."""
+
+    def post(self, work: Callable[[], None]) -> bool:
+        """Have something done on gRPC's thread; return False if the call has ended."""
