@@ -5,7 +5,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     Field,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     field_validator,
@@ -93,10 +92,8 @@ class ServingConfig(BaseSettings):
         DEFAULTS.batch_timeout_s,
         description="time after which a MindSpore Lite worker with a batch is lost, in seconds",
     )
-    decode_threads: NonNegativeInt | None = Field(
-        None,
-        description="threads that decode images, per model; 0: instances decode their own batches; "
-        "unset: 0 where instances of one CPU thread take all cores, else as many as cores",
+    decode_threads: PositiveInt | None = Field(
+        None, description="threads that decode images, per model; unset: as many as CPU cores"
     )
     # Not 0.0.0.0: there is neither encryption nor authentication yet.
     host: str = Field(

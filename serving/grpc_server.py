@@ -64,6 +64,8 @@ class GrpcServer:
         server, servicer = cast("Any", self._server), cast("Any", classifier)
         services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         add_ClassifierServicer_to_server(servicer, server)
+        classify = f"/{SERVICE}/Classify"
+        self._server.add_direct_method(classify, classifier.Classify, lambda _: True)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         reflected = reflection.aio.ReflectionServicer(services)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, server)

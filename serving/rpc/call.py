@@ -14,7 +14,7 @@ from grpc._cython import cygrpc
 
 logger = logging.getLogger(__name__)
 
-Settled = tuple["Call | None", tuple[()]]
+Settled = tuple["RpcCall | None", tuple[()]]
 NOTHING: Settled = (None, ())
 # What gRPC gives as the deadline of a call that has none, in seconds since 1970, is beyond this.
 NEVER_S = 2.0**62
@@ -27,7 +27,7 @@ class Method(Protocol):
 
     reads_stream: bool
 
-    def admits(self, call: "Call") -> bool:
+    def admits(self, call: "RpcCall") -> bool:
         """Whether to read the request, on gRPC's thread; else the call has been ended."""
 
     def parse(self, message: bytes) -> Any:
@@ -36,7 +36,7 @@ class Method(Protocol):
     def serialize(self, response: Any) -> bytes:
         """Return the bytes of a response."""
 
-    def receive(self, call: "Call", request: bytes | None) -> None:
+    def receive(self, call: "RpcCall", request: bytes | None) -> None:
         """Begin to answer, on gRPC's thread; raise nothing.
 
         The request is None where requests are a stream, or where the only one did not come.
@@ -47,7 +47,7 @@ class AbortedError(Exception):
     """The call has its status; ends the handler."""
 
 
-class Call:
+class RpcCall:
     """What a servicer is given as its context: the part of grpc.aio's that servicers here need.
 
     The methods whose last argument is an event are tags: gRPC's thread calls them when an

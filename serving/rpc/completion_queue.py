@@ -9,7 +9,7 @@ import grpc
 from grpc._cython import cygrpc
 from grpc._server import _ServerStage
 
-from serving.rpc.call import NOTHING, Call, Settled
+from serving.rpc.call import NOTHING, RpcCall, Settled
 
 # How long its thread lets events gather where that keeps nobody waiting.
 REST_S = 0.005
@@ -45,7 +45,7 @@ class Core:
         """Take the calls of a method, given its full name, before the start."""
         self._state.server.register_method(method)
 
-    def accept(self, method: str, to_call: Callable[[Any], Call]) -> None:
+    def accept(self, method: str, to_call: Callable[[Any], RpcCall]) -> None:
         """Begin to take calls of a registered method; `to_call` makes them of gRPC's events."""
         for _ in range(READY_CALLS):
             _Place(self._state, method, to_call).request()
@@ -81,7 +81,7 @@ class _Queue(cygrpc.CompletionQueue):  # type: ignore[misc]  # the package has n
 class _Place:
     """Takes one call after the other; the tag of its own requests."""
 
-    def __init__(self, state: Any, method: str, to_call: Callable[[Any], Call]) -> None:
+    def __init__(self, state: Any, method: str, to_call: Callable[[Any], RpcCall]) -> None:
         self._state, self._method, self._to_call = state, method, to_call
 
     def request(self) -> None:

@@ -5,14 +5,15 @@ import logging
 from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from serving.rpc.call import AbortedError, Call
+from serving.rpc.call import AbortedError, RpcCall
 
-Method = TypeVar("Method", bound=Callable[..., None])
+Answer = Callable[[Any, RpcCall], None]
+Admits = Callable[[RpcCall], bool]
 
 logger = logging.getLogger(__name__)
 
@@ -32,15 +33,15 @@ class ServicerMethod:
             or handler.stream_stream
         )
 
-    def admits(self, call: Call) -> bool:  # noqa: ARG002
+    def admits(self, call: RpcCall) -> bool:  # noqa: ARG002
         """Admit every call."""
         return True
 
-    def receive(self, call: Call, request: bytes | None) -> None:
+    def receive(self, call: RpcCall, request: bytes | None) -> None:
         """Answer a call in a task of its own."""
         call.run(partial(self._answer, call, request))
 
-    async def _answer(self, call: Call, request: bytes | None) -> None:
+    async def _answer(self, call: RpcCall, request: bytes | None) -> None:
         try:
             await self._respond(call, request)
         except asyncio.CancelledError:
@@ -49,7 +50,7 @@ class ServicerMethod:
         except Exception as error:  # noqa: BLE001 - told to the caller
             _tell(call, error)
 
-    async def _respond(self, call: Call, request: bytes | None) -> None:
+    async def _respond(self, call: RpcCall, request: bytes | None) -> None:
         argument = call.requests() if self.reads_stream else _parsed(self, request)
         result = self._run(argument, call)
         if self._writes_stream:
@@ -62,16 +63,22 @@ class ServicerMethod:
 class DirectMethod(ServicerMethod):
     """A method of one request and one response that is called on gRPC's thread.
 
-    It must not block, and ends the call by `finish` or `fail`, then or later, on any thread. What
-    `direct` was given is asked first, before the request is read.
+    It must not block, and ends the call by `finish` or `fail`, then or later, on any thread.
+
+    Args:
+        handler: knows the messages.
+        answer: the method.
+        admits: asked first, whether to read the request of a call that is just coming; if it says
+            no, it has ended the call, or will.
     """
 
-    def __init__(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> None:
+    def __init__(
+        self, handler: "grpc.RpcMethodHandler[Any, Any]", answer: Answer, admits: Admits
+    ) -> None:
         super().__init__(handler)
-        method: Any = handler.unary_unary
-        self._admits: Callable[[Call], bool] = partial(method.admits, method.__self__)
+        self._run, self._admits = answer, admits
 
-    def admits(self, call: Call) -> bool:
+    def admits(self, call: RpcCall) -> bool:
         """Ask the servicer."""
         try:
             return self._admits(call)
@@ -79,33 +86,12 @@ class DirectMethod(ServicerMethod):
             _tell(call, error)
             return False
 
-    def receive(self, call: Call, request: bytes | None) -> None:
+    def receive(self, call: RpcCall, request: bytes | None) -> None:
         """Call the method."""
         try:
             self._run(_parsed(self, request), call)
         except Exception as error:  # noqa: BLE001 - told to the caller
             _tell(call, error)
-
-
-def direct(admits: Callable[[Any, Call], bool]) -> Callable[[Method], Method]:
-    """Mark a servicer's method as one to be called directly, see `DirectMethod`.
-
-    Args:
-        admits: the servicer's as well; whether to read the request of a call that is just coming.
-            Where not, it has ended the call, or will.
-    """
-
-    def mark(method: Method) -> Method:
-        method.__dict__["admits"] = admits
-        return method
-
-    return mark
-
-
-def to_method(handler: "grpc.RpcMethodHandler[Any, Any]") -> ServicerMethod:
-    """Return what answers the calls of a registered method."""
-    is_direct = hasattr(handler.unary_unary, "admits")
-    return DirectMethod(handler) if is_direct else ServicerMethod(handler)
 
 
 def _parsed(method: ServicerMethod, request: bytes | None) -> Any:
@@ -114,7 +100,7 @@ def _parsed(method: ServicerMethod, request: bytes | None) -> Any:
     return method.parse(request)
 
 
-def _tell(call: Call, error: Exception) -> None:
+def _tell(call: RpcCall, error: Exception) -> None:
     """End a call with the status of what its method raised."""
     if isinstance(error, DecodeError):
         call.fail(grpc.StatusCode.INTERNAL, f"the request cannot be parsed: {error}")
@@ -125,7 +111,7 @@ def _tell(call: Call, error: Exception) -> None:
         call.fail(grpc.StatusCode.UNKNOWN, f"{type(error).__name__}: {error}")
 
 
-async def _write(call: Call, result: Any) -> None:
+async def _write(call: RpcCall, result: Any) -> None:
     """Await a method that writes by itself, or write what a generator yields."""
     if hasattr(result, "__aiter__"):
         async with aclosing(result) as responses:

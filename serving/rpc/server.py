@@ -6,13 +6,13 @@ from typing import Any
 
 import grpc
 
-from serving.rpc.call import Call
+from serving.rpc.call import RpcCall
 from serving.rpc.completion_queue import Core
-from serving.rpc.methods import ServicerMethod, to_method
+from serving.rpc.methods import Admits, Answer, DirectMethod, ServicerMethod
 
 
 class DirectServer:
-    """Runs servicers whose methods are coroutines, as `grpc.aio` does, or marked as `direct`.
+    """Runs servicers whose methods are coroutines, as `grpc.aio` does, and direct methods.
 
     `arrived` counts the calls that reached it. While `may_rest` says so, calls may wait for some
     milliseconds before they are looked at.
@@ -24,6 +24,7 @@ class DirectServer:
         may_rest: Callable[[], bool] = lambda: False,
     ) -> None:
         self._core = Core(options, may_rest)
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._methods: dict[str, ServicerMethod] = {}
         self.arrived = 0
 
@@ -36,8 +37,13 @@ class DirectServer:
         """Answer the methods of a service."""
         for name, handler in handlers.items():
             path = f"/{service}/{name}"
-            self._methods[path] = to_method(handler)
+            self._handlers[path] = handler
+            self._methods[path] = ServicerMethod(handler)
             self._core.register(path)
+
+    def add_direct_method(self, path: str, answer: Answer, admits: Admits) -> None:
+        """Have a method that is registered answered on gRPC's thread, see `DirectMethod`."""
+        self._methods[path] = DirectMethod(self._handlers[path], answer, admits)
 
     def add_insecure_port(self, address: str) -> int:
         """Bind an address; return its port. RuntimeError where that fails."""
@@ -49,9 +55,9 @@ class DirectServer:
         self._core.server.start()
         for path, method in self._methods.items():
 
-            def to_call(event: Any, method: ServicerMethod = method) -> Call:
+            def to_call(event: Any, method: ServicerMethod = method) -> RpcCall:
                 self.arrived += 1
-                return Call(event, loop, method, self._core.wake)
+                return RpcCall(event, loop, method, self._core.wake)
 
             self._core.accept(path, to_call)
 

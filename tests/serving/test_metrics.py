@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -25,7 +27,7 @@ NAMES = (
 
 def test_every_metric_is_there_before_the_first_request() -> None:
     registry = CollectorRegistry()
-    Metrics(registry).model("net", "1")
+    Metrics(registry).model("net", "1", time.monotonic)
     text = generate_latest(registry).decode()
     for name in NAMES:
         assert f"\nserving_{name}" in text
@@ -33,8 +35,8 @@ def test_every_metric_is_there_before_the_first_request() -> None:
 
 def test_two_registries_do_not_share() -> None:
     first, second = CollectorRegistry(), CollectorRegistry()
-    Metrics(first).model("net", "1").images["ok"].inc()
-    Metrics(second).model("net", "1")
+    Metrics(first).model("net", "1", time.monotonic).images["ok"].inc()
+    Metrics(second).model("net", "1", time.monotonic)
     labels = {"model": "net", "version": "1", "outcome": "ok"}
     assert first.get_sample_value("serving_images_total", labels) == 1
     assert second.get_sample_value("serving_images_total", labels) == 0

@@ -11,6 +11,7 @@ from protos import classifier_pb2 as pb
 from serving.errors import ServingError
 from tests.serving.api.conftest import calling
 from tests.serving.api.messages import flat
+from tests.support.bundles import write_bundle
 from tests.support.objects import alive
 from tests.support.serving import Gate, Rig, gated_server, until
 
@@ -140,3 +141,30 @@ async def test_an_image_that_fails_alone_leaves_nothing_either(tiny: Path) -> No
             await until(lambda: alive(ServingError) <= before)
         finally:
             gc.enable()
+
+
+async def test_with_several_models_the_request_says_which_is_asked(
+    tiny: Path, tmp_path: Path
+) -> None:
+    full, free = Rig(tiny, slots=1), Rig(write_bundle(tmp_path, "free"))
+    async with gated_server(full) as server, calling(server) as stub:
+        free.model.start()
+        server.repository.add(free.model)
+        busy = stub.Classify(pb.ClassifyRequest(images=[flat(1)], model="tiny"))
+        await full.gate.wait()
+        free.gate.open()
+        await stub.Classify(pb.ClassifyRequest(images=[flat(1)], model="free"))
+        full.gate.open()
+        await busy
+    assert full.images("rejected") == 0
+
+
+async def test_a_deadline_that_no_image_can_meet_is_told_at_once(tiny: Path) -> None:
+    rig = Rig(tiny)
+    async with gated_server(rig) as server, calling(server) as stub:
+        for device in rig.model.devices:
+            device.latency.seed(1, 100.0)
+        with pytest.raises(grpc.aio.AioRpcError, match="the answer would take") as refused:
+            await stub.Classify(request(1), timeout=10)
+    assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert rig.images("rejected") == 1

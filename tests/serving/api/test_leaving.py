@@ -22,7 +22,7 @@ async def test_half_of_256_callers_leave_and_the_others_are_answered(tiny: Path)
             return registry.get_sample_value(f"serving_{name}", labels) or 0.0
 
         async with calling(server) as stub:
-            with model.batcher._changed:  # no batch forms as yet
+            with model.batcher.queue.lock:  # no batch forms as yet
                 calls = [stub.Classify(requests[caller % 8]) for caller in range(CALLERS)]
                 await until(lambda: sample("inflight_images") == CALLERS)
                 for call in calls[::2]:

@@ -7,9 +7,6 @@ from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.errors import (
     InvalidRequestError,
-    ModelNotFoundError,
-    StartupError,
-    UnavailableError,
 )
 
 

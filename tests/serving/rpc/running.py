@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from serving.rpc.methods import Admits
 from serving.rpc.server import DirectServer
 
 SERVICE = "test.Service"
@@ -74,11 +75,19 @@ def unary(handler: Handler) -> "grpc.RpcMethodHandler[Any, Any]":
 async def running(
     options: tuple[tuple[str, int], ...] = (),
     may_rest: Callable[[], bool] = lambda: False,
+    admits: Admits | None = None,
     **methods: "grpc.RpcMethodHandler[Any, Any]",
 ) -> AsyncIterator[Running]:
-    """Run a server of these methods; stop it at the end."""
+    """Run a server of these methods; stop it at the end.
+
+    Given `admits`, they are answered on gRPC's thread.
+    """
     server = DirectServer([("grpc.so_reuseport", 0), *options], may_rest)
     server.add_registered_method_handlers(SERVICE, methods)
+    if admits:
+        for name, handler in methods.items():
+            answer: Any = handler.unary_unary
+            server.add_direct_method(f"/{SERVICE}/{name}", answer, admits)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     async with asyncio.timeout(120):

@@ -8,8 +8,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from serving.rpc.call import Call
-from serving.rpc.methods import direct
+from serving.rpc.call import RpcCall
 from tests.serving.rpc.running import Running, running, unary
 
 Code = grpc.StatusCode
@@ -25,7 +24,7 @@ async def failure(call: Any) -> grpc.aio.AioRpcError:
 async def failure_of(method: Any) -> grpc.aio.AioRpcError:
     """Return how a unary method fails; see that the server then answers another."""
 
-    async def well(request: bytes, _context: Call) -> bytes:
+    async def well(request: bytes, _context: RpcCall) -> bytes:
         return request
 
     async with running(Method=unary(method), Well=unary(well)) as it:
@@ -35,7 +34,7 @@ async def failure_of(method: Any) -> grpc.aio.AioRpcError:
 
 
 async def test_abort_gives_code_details_and_metadata() -> None:
-    async def abort(_request: bytes, context: Call) -> Never:
+    async def abort(_request: bytes, context: RpcCall) -> Never:
         metadata = (("retry", "5"), ("raw-bin", b"\x00\xff"))
         await context.abort(Code.NOT_FOUND, "введено «✗»\n", metadata)  # type: ignore[arg-type]
 
@@ -45,7 +44,7 @@ async def test_abort_gives_code_details_and_metadata() -> None:
 
 
 async def test_abort_of_a_stream_comes_after_its_responses() -> None:
-    async def abort(_request: bytes, context: Call) -> AsyncIterator[bytes]:
+    async def abort(_request: bytes, context: RpcCall) -> AsyncIterator[bytes]:
         yield b"one"
         await context.abort(Code.ABORTED)
 
@@ -56,7 +55,7 @@ async def test_abort_of_a_stream_comes_after_its_responses() -> None:
 
 
 async def test_the_first_of_two_statuses_counts() -> None:
-    async def abort_twice(_request: bytes, context: Call) -> None:
+    async def abort_twice(_request: bytes, context: RpcCall) -> None:
         try:
             await context.abort(Code.NOT_FOUND, "first")
         finally:
@@ -69,7 +68,7 @@ async def test_the_first_of_two_statuses_counts() -> None:
 async def test_an_exception_is_unknown_and_logged(
     words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(_request: bytes, _context: Call) -> Never:
+    async def fail(_request: bytes, _context: RpcCall) -> Never:
         raise ValueError(words)
 
     error = await failure_of(fail)
@@ -79,21 +78,21 @@ async def test_an_exception_is_unknown_and_logged(
 
 
 async def test_a_method_that_is_not_implemented() -> None:
-    async def fail(_request: bytes, _context: Call) -> Never:
+    async def fail(_request: bytes, _context: RpcCall) -> Never:
         raise NotImplementedError
 
     assert (await failure_of(fail)).code() is Code.UNIMPLEMENTED
 
 
 async def test_a_handler_that_is_cancelled_by_itself() -> None:
-    async def cancelled(_request: bytes, _context: Call) -> Never:
+    async def cancelled(_request: bytes, _context: RpcCall) -> Never:
         raise asyncio.CancelledError
 
     assert (await failure_of(cancelled)).code() is Code.CANCELLED
 
 
 async def test_a_response_that_is_none_of_the_method(caplog: pytest.LogCaptureFixture) -> None:
-    async def wrong(_request: bytes, _context: Call) -> str:
+    async def wrong(_request: bytes, _context: RpcCall) -> str:
         return "text"
 
     assert (await failure_of(wrong)).code() is Code.UNKNOWN
@@ -101,7 +100,7 @@ async def test_a_response_that_is_none_of_the_method(caplog: pytest.LogCaptureFi
 
 
 async def test_metadata_that_is_no_text(caplog: pytest.LogCaptureFixture) -> None:
-    async def abort(_request: bytes, context: Call) -> None:
+    async def abort(_request: bytes, context: RpcCall) -> None:
         await context.abort(Code.NOT_FOUND, "", (("retry", 5),))  # type: ignore[arg-type]
 
     assert (await failure_of(abort)).code() is Code.UNKNOWN
@@ -140,7 +139,7 @@ async def test_a_call_without_its_request(ran: list[bytes], bounded: Running) ->
 
 
 async def test_a_response_that_is_too_large() -> None:
-    async def large(_request: bytes, _context: Call) -> bytes:
+    async def large(_request: bytes, _context: RpcCall) -> bytes:
         return bytes(1001)
 
     async with running((("grpc.max_send_message_length", 1000),), Method=unary(large)) as it:
@@ -148,7 +147,7 @@ async def test_a_response_that_is_too_large() -> None:
 
 
 async def test_what_grpc_refuses_fails_the_call(caplog: pytest.LogCaptureFixture) -> None:
-    async def read_twice(_requests: AsyncIterator[bytes], context: Call) -> bytes:
+    async def read_twice(_requests: AsyncIterator[bytes], context: RpcCall) -> bytes:
         await asyncio.gather(anext(context.requests()), anext(context.requests()))
         return b""
 
@@ -168,11 +167,11 @@ def ran() -> list[bytes]:
 async def bounded(ran: list[bytes]) -> AsyncIterator[Running]:
     """A server that takes messages of protobuf, of 1000 bytes at most."""
 
-    async def note(request: Any, _context: Call) -> bytes:
+    async def note(request: Any, _context: RpcCall) -> bytes:
         ran.append(request)
         return b""
 
-    async def drain(requests: AsyncIterator[Any], _context: Call) -> bytes:
+    async def drain(requests: AsyncIterator[Any], _context: RpcCall) -> bytes:
         return b"%d" % len([request async for request in requests])
 
     async with running(
@@ -183,30 +182,31 @@ async def bounded(ran: list[bytes]) -> AsyncIterator[Running]:
         yield it
 
 
+def read(_request: bytes, call: RpcCall) -> None:
+    call.finish(b"read")
+
+
 async def test_a_call_that_is_not_admitted_is_not_read() -> None:
-    class Service:
-        def admits(self, call: Call) -> bool:
-            call.fail(Code.RESOURCE_EXHAUSTED, "full", (("retry", "5"),))
-            return False
+    def admits(call: RpcCall) -> bool:
+        call.fail(Code.RESOURCE_EXHAUSTED, "full", (("retry", "5"),))
+        return False
 
-        @direct(admits)
-        def method(self, _request: bytes, call: Call) -> None:
-            call.finish(b"read")
-
-    async with running(Method=unary(Service().method)) as it:
+    async with running(admits=admits, Method=unary(read)) as it:
         error = await failure(it.unary_unary()(b"x" * 1_000_000))
         assert (error.code(), error.details()) == (Code.RESOURCE_EXHAUSTED, "full")
         assert dict(error.trailing_metadata()) == {"retry": "5"}
 
 
 async def test_what_fails_before_the_request_is_told() -> None:
-    class Service:
-        def admits(self, _call: Call) -> bool:
+    broken = [True]
+
+    def admits(_call: RpcCall) -> bool:
+        if broken.pop():
             raise ValueError("broken")
+        return True
 
-        @direct(admits)
-        def method(self, _request: bytes, call: Call) -> None:
-            call.finish(b"read")
-
-    error = await failure_of(Service().method)
-    assert (error.code(), error.details()) == (Code.UNKNOWN, "ValueError: broken")
+    async with running(admits=admits, Method=unary(read)) as it:
+        error = await failure(it.unary_unary()(b""))
+        assert (error.code(), error.details()) == (Code.UNKNOWN, "ValueError: broken")
+        broken.append(False)
+        assert await it.unary_unary()(b"") == b"read"

@@ -8,37 +8,37 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from serving.rpc.call import Call
+from serving.rpc.call import RpcCall
 from serving.rpc.server import DirectServer
 from tests.serving.rpc.running import SERVICE, running, unary
 
 MESSAGES = [b"", b"a", b"b" * 100_000, *(b"%d" % number for number in range(50))]
 
 
-async def echo(request: bytes, _context: Call) -> bytes:
+async def echo(request: bytes, _context: RpcCall) -> bytes:
     return request
 
 
-async def generate(_request: bytes, _context: Call) -> AsyncIterator[bytes]:
+async def generate(_request: bytes, _context: RpcCall) -> AsyncIterator[bytes]:
     for message in MESSAGES:
         yield message
 
 
-async def write(_request: bytes, context: Call) -> None:
+async def write(_request: bytes, context: RpcCall) -> None:
     for message in MESSAGES:
         await context.write(message)
 
 
-async def join(requests: AsyncIterator[bytes], _context: Call) -> bytes:
+async def join(requests: AsyncIterator[bytes], _context: RpcCall) -> bytes:
     return b",".join([request async for request in requests])
 
 
-async def generate_each(requests: AsyncIterator[bytes], _context: Call) -> AsyncIterator[bytes]:
+async def generate_each(requests: AsyncIterator[bytes], _context: RpcCall) -> AsyncIterator[bytes]:
     async for request in requests:
         yield request
 
 
-async def write_each(requests: AsyncIterator[bytes], context: Call) -> None:
+async def write_each(requests: AsyncIterator[bytes], context: RpcCall) -> None:
     async for request in requests:
         await context.write(request)
 
@@ -77,7 +77,7 @@ async def test_streams_both_ways(method: Any) -> None:
 
 
 async def test_messages_of_protobuf() -> None:
-    async def check(request: Any, _context: Call) -> Any:
+    async def check(request: Any, _context: RpcCall) -> Any:
         return health_pb2.HealthCheckResponse(status=len(request.service))
 
     handler = grpc.unary_unary_rpc_method_handler(
@@ -105,7 +105,7 @@ async def test_a_client_of_threads_that_compresses(compression: grpc.Compression
 async def test_the_time_that_remains(seconds: float) -> None:
     seen: list[float | None] = []
 
-    async def look(_request: bytes, context: Call) -> bytes:
+    async def look(_request: bytes, context: RpcCall) -> bytes:
         seen.append(context.time_remaining())
         return b""
 

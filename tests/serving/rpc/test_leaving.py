@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from serving.rpc.call import Call
+from serving.rpc.call import RpcCall
 from tests.serving.rpc.running import Patient, Running, running, unary
 from tests.support.serving import until
 
@@ -21,7 +21,7 @@ async def one_response(handler: Any) -> AsyncIterator[bytes]:
 def methods(handler: Any) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
     """Make a method of each kind that leaves its answer to a handler."""
 
-    def stream(request: Any, context: Call) -> AsyncIterator[bytes]:
+    def stream(request: Any, context: RpcCall) -> AsyncIterator[bytes]:
         return one_response(handler(request, context))
 
     return {
@@ -76,7 +76,7 @@ async def test_the_connection_is_closed(call: Callable[[Running, float | None], 
 
 
 async def test_a_caller_that_leaves_with_its_request_unread() -> None:
-    async def read(requests: AsyncIterator[bytes], _context: Call) -> bytes:
+    async def read(requests: AsyncIterator[bytes], _context: RpcCall) -> bytes:
         started.set()
         async for _ in requests:
             pass
@@ -94,7 +94,7 @@ async def test_a_caller_that_leaves_with_its_request_unread() -> None:
 async def test_a_generator_is_closed_and_no_response_is_written_any_more() -> None:
     closed = asyncio.Event()
 
-    async def generate(_request: bytes, _context: Call) -> AsyncIterator[bytes]:
+    async def generate(_request: bytes, _context: RpcCall) -> AsyncIterator[bytes]:
         try:
             while True:
                 yield bytes(100_000)
@@ -112,7 +112,7 @@ async def test_a_handler_that_does_not_heed_its_cancellation() -> None:
     left, seen = asyncio.Event(), asyncio.Event()
     patient = Patient()
 
-    async def stubborn(request: bytes, context: Call) -> None:
+    async def stubborn(request: bytes, context: RpcCall) -> None:
         with pytest.raises(asyncio.CancelledError):
             await patient(request, context)
         await left.wait()

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from serving.rpc.call import Call
+from serving.rpc.call import RpcCall
 from tests.serving.rpc.running import Running, code_of, running, unary
 from tests.support.objects import alive
 from tests.support.serving import until
@@ -19,13 +19,13 @@ def before() -> Iterator[int]:
     """How many calls other tests have left; whatever these leave must go without the collector."""
     gc.collect()
     gc.disable()
-    yield alive(Call)
+    yield alive(RpcCall)
     gc.enable()
 
 
 async def nothing_is_left(it: Running, before: int) -> None:
     await until(lambda: not it.calls and not handlers_alive())
-    await until(lambda: alive(Call) == before)
+    await until(lambda: alive(RpcCall) == before)
 
 
 def handlers_alive() -> int:
@@ -33,7 +33,7 @@ def handlers_alive() -> int:
     return sum("ServicerMethod" in repr(task.get_coro()) for task in tasks)
 
 
-async def mixed(request: bytes, context: Call) -> bytes:
+async def mixed(request: bytes, context: RpcCall) -> bytes:
     if request == b"fail":
         await context.abort(grpc.StatusCode.NOT_FOUND, "as asked")
     return request
@@ -52,7 +52,7 @@ async def test_thousands_of_calls_in_sequence(before: int) -> None:
 async def test_five_hundred_calls_at_once(before: int) -> None:
     together = asyncio.Barrier(501)
 
-    async def meet(request: bytes, _context: Call) -> bytes:
+    async def meet(request: bytes, _context: RpcCall) -> bytes:
         await together.wait()
         return request
 
@@ -64,7 +64,7 @@ async def test_five_hundred_calls_at_once(before: int) -> None:
 
 
 async def test_hundreds_of_streams_of_which_half_are_left(before: int) -> None:
-    async def echo(requests: AsyncIterator[bytes], _context: Call) -> AsyncIterator[bytes]:
+    async def echo(requests: AsyncIterator[bytes], _context: RpcCall) -> AsyncIterator[bytes]:
         async for request in requests:
             yield request
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from serving.rpc.call import Call
+from serving.rpc.call import RpcCall
 from tests.serving.rpc.running import Patient, running, unary
 from tests.support.serving import until
 
@@ -13,9 +13,9 @@ from tests.support.serving import until
 class Waiting(Patient):
     """Keeps its context while it waits."""
 
-    context: Call
+    context: RpcCall
 
-    async def __call__(self, request: bytes, context: Call) -> bytes:
+    async def __call__(self, request: bytes, context: RpcCall) -> bytes:
         self.context = context
         return await super().__call__(request, context)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from serving.rpc import completion_queue as core
-from serving.rpc.call import Call
+from serving.rpc.call import RpcCall
 from tests.serving.rpc.running import Patient, running, unary
 
 
@@ -30,10 +30,10 @@ async def test_all_calls_are_answered() -> None:
 async def test_what_is_posted_ends_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     is_resting, done = False, asyncio.Event()
     loop = asyncio.get_running_loop()
-    context: list[Call] = []
+    context: list[RpcCall] = []
 
     class Waiting(Patient):
-        async def __call__(self, request: bytes, call: Call) -> bytes:
+        async def __call__(self, request: bytes, call: RpcCall) -> bytes:
             context.append(call)
             return await super().__call__(request, call)
 

@@ -6,7 +6,7 @@ from collections import Counter
 import grpc
 import pytest
 
-from serving.rpc.call import Call
+from serving.rpc.call import RpcCall
 from serving.rpc.server import DirectServer
 from tests.serving.rpc.running import CHANNEL, SERVICE, Patient, code_of, running, unary
 
@@ -43,7 +43,7 @@ async def test_what_is_left_after_the_grace_period_is_cut_off() -> None:
 async def test_a_silent_stream_is_cut_off() -> None:
     started = asyncio.Event()
 
-    async def read(requests: object, _context: Call) -> bytes:
+    async def read(requests: object, _context: RpcCall) -> bytes:
         started.set()
         return b"%d" % len([request async for request in requests])  # type: ignore[attr-defined]
 
@@ -86,7 +86,7 @@ async def outcomes_around_a_stop(grace_s: float) -> Counter[grpc.StatusCode]:
     outcomes: Counter[grpc.StatusCode] = Counter()
     warm = asyncio.Event()
 
-    async def echo(request: bytes, _context: Call) -> bytes:
+    async def echo(request: bytes, _context: RpcCall) -> bytes:
         return request
 
     async def loop(port: int) -> None:
