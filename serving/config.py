@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     field_validator,
@@ -123,8 +124,13 @@ class ServingConfig(BaseSettings):
         description="time within which 99 of 100 images are to be answered: bounds the batch size, "
         "in milliseconds; unset: throughput decides",
     )
+    shutdown_delay_s: NonNegativeFloat = Field(
+        0.0,
+        description="time after SIGTERM during which calls are still answered while health says "
+        "NOT_SERVING, in seconds: as long as load balancers take to see it",
+    )
     grace_period_s: PositiveFloat = Field(
-        30.0, description="time to finish what is in flight after SIGTERM, in seconds"
+        30.0, description="time to finish what is in flight after that, in seconds"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="least severe message that is logged, to stderr"

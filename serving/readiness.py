@@ -9,7 +9,7 @@ from serving.errors import UnavailableError
 
 
 class State(StrEnum):
-    """Where the server is in its life."""
+    """Where the server is in its life; in a drain it answers until its shutdown delay is over."""
 
     LOADING = "loading"
     SERVING = "serving"
@@ -19,30 +19,20 @@ class State(StrEnum):
 class Readiness:
     """The server's state, copied to the gauge that says so.
 
-    `draining` ends what never would; `farewell` is set when clients know that they must leave.
+    `closing` is set when a drain accepts no more calls: it ends streams, which might never end.
     """
 
     def __init__(self, gauge: Gauge) -> None:
         self._gauge = gauge
         self.state = State.LOADING
-        self.draining, self.farewell = asyncio.Event(), asyncio.Event()
+        self.closing = asyncio.Event()
 
     def enter(self, state: State) -> None:
         """Change the state."""
         self.state = state
         self._gauge.set(state is State.SERVING)
-        if state is State.DRAINING:
-            self.draining.set()
-
-    async def may_answer(self) -> None:
-        """Return at once, or, from the start of draining on, when clients know of it.
-
-        A caller that loops would else send its next call into the closing server.
-        """
-        if self.draining.is_set():
-            await self.farewell.wait()
 
     def check(self) -> None:
-        """Raise `UnavailableError` unless the server serves."""
+        """Raise `UnavailableError` unless the server is to be sent calls."""
         if self.state is not State.SERVING:
             raise UnavailableError(f"the server is {self.state}; try another, or again later")

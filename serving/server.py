@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 
 from serving.api.classify import Classifier
 from serving.api.rest import create_app
-from serving.api.streams import unless
 from serving.backends.devices import parse_devices
 from serving.backends.ort.gpu_memory import watch_gpu_memory
 from serving.banner import banner
@@ -23,7 +22,7 @@ from serving.http_server import HttpServer
 from serving.loading import load_model
 from serving.metrics import Metrics
 from serving.readiness import Readiness, State
-from serving.signals import stop_on_signals
+from serving.signals import stop_on_signals, unless
 
 
 async def serve(config: ServingConfig) -> bool:
@@ -57,9 +56,9 @@ class Server:
         self.metrics = Metrics(CollectorRegistry())
         self.readiness = Readiness(self.metrics.ready)
         self.repository = ModelRepository()
+        self.grpc = self._create_grpc()
         app = create_app(self.metrics.registry, self.readiness, self.repository)
         self.http = HttpServer(app, config.host, config.http_port)
-        self.grpc = self._create_grpc()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -82,21 +81,22 @@ class Server:
         self.readiness.enter(State.SERVING)
         for model in self.repository.all():
             model.on_ready(self._models_changed)
-        await self._tell_models()
+        await self._publish_models()
         bundle = self.repository.all()[0].bundle
         lines = banner(bundle, self._config.host, self.grpc.port, self.http.port)
         print(lines, flush=True)
 
     async def drain(self) -> None:
-        """Say that it does not, accept no more, finish what is in flight."""
+        """Say that it is not to be sent calls; accept no more; finish what is in flight."""
         await self.grpc.health.enter_graceful_shutdown()
         self.readiness.enter(State.DRAINING)
-        await self.grpc.stop(self._config.grace_period_s)
+        await asyncio.sleep(self._config.shutdown_delay_s)
+        await self.grpc.drain(self._config.grace_period_s)
 
     def _models_changed(self) -> None:
-        self._telling = asyncio.create_task(self._tell_models())
+        self._publishing = asyncio.create_task(self._publish_models())
 
-    async def _tell_models(self) -> None:
+    async def _publish_models(self) -> None:
         """Say which models answer; the server does while one of them does."""
         if self.readiness.state is not State.SERVING:
             return
@@ -119,7 +119,6 @@ class Server:
             host=self._config.host,
             port=self._config.grpc_port,
             max_message_bytes=self._config.max_message_bytes,
-            may_rest=lambda: False,
         )
 
     def _load_models(self) -> list[Model]:

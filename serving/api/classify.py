@@ -38,29 +38,28 @@ class Classifier:
         max_images_per_request: int,
         default_timeout_s: float,
     ) -> None:
-        self.requests = Requests(repository, max_images_per_request, default_timeout_s)
+        self._requests = Requests(repository, max_images_per_request, default_timeout_s)
         self._readiness = readiness
 
     def Classify(self, request: pb.ClassifyRequest, call: Call) -> None:  # noqa: N802
         """Classify the images of one request: admitted and answered on gRPC's thread."""
         try:
-            model = self.requests.model(request)
-            caller = _Caller(self, request, call, model)
+            model = self._requests.model(request)
+            caller = _Caller(self._requests, request, call, model)
             model.submit(RequestImages(request), caller, call.request_bytes)
         except Exception as error:  # noqa: BLE001 - the caller is told
-            self.fail(call, error)
+            call.fail(*_status(error))
 
     async def ClassifyStream(  # noqa: N802
         self, messages: AsyncIterator[pb.ClassifyRequest], call: Call
     ) -> None:
         """Answer each request as soon as it is ready."""
-        await Stream(self.requests, self._readiness, call).serve(messages)
+        await Stream(self._requests, self._readiness, call).serve(messages)
 
     async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.Model:  # noqa: N802
         """Describe one model."""
-        await self._readiness.may_answer()
         try:
-            return self._describe(self.requests.repository.get(request.model, request.version))
+            return self._describe(self._requests.repository.get(request.model, request.version))
         except Exception as error:  # noqa: BLE001 - told to the caller
             await call.abort(*_status(error))
 
@@ -70,43 +69,23 @@ class Classifier:
         call: Call,  # noqa: ARG002
     ) -> pb.ListModelsResponse:
         """Describe all models."""
-        await self._readiness.may_answer()
-        models = self.requests.repository.all()
+        models = self._requests.repository.all()
         return pb.ListModelsResponse(models=[self._describe(model) for model in models])
 
     def _describe(self, model: Model) -> pb.Model:
         ready = self._readiness.state is State.SERVING and model.ready
-        return to_model(model, self.requests.max_images, ready=ready)
-
-    def finish(self, call: Call, response: pb.ClassifyResponse) -> None:
-        """End a call with its response."""
-        self._end(call, partial(call.finish, response))
-
-    def fail(self, call: Call, error: Exception) -> None:
-        """End a call with the status of an error."""
-        self._end(call, partial(call.fail, *_status(error)))
-
-    def _end(self, call: Call, end: Callable[[], None]) -> None:
-        """End a call, in a drain not before clients know of it."""
-        if self._readiness.draining.is_set():
-            call.run(partial(self._hold, end))
-        else:
-            end()
-
-    async def _hold(self, end: Callable[[], None]) -> None:
-        await self._readiness.may_answer()
-        end()
+        return to_model(model, self._requests.max_images, ready=ready)
 
 
 class _Caller:
     """The caller of one `Classify`, as the engine sees it."""
 
     def __init__(
-        self, classifier: Classifier, request: pb.ClassifyRequest, call: Call, model: Model
+        self, requests: Requests, request: pb.ClassifyRequest, call: Call, model: Model
     ) -> None:
-        self._classifier, self._request, self._call, self._model = classifier, request, call, model
+        self._request, self._call, self._model = request, call, model
         remaining_s = call.time_remaining()
-        self.deadline = classifier.requests.deadline(remaining_s)
+        self.deadline = requests.deadline(remaining_s)
         self.keeps_time = remaining_s is not None  # gRPC ends the call at its deadline
         self.post = call.post
 
@@ -123,14 +102,14 @@ class _Caller:
 
     def _respond(self, answers: list[Answer]) -> None:
         if error := only_error(answers):
-            self._classifier.fail(self._call, error)
+            self._call.fail(*_status(error))
             return
         try:
             response = to_response(self._request, self._model, answers)
         except Exception as failure:  # noqa: BLE001 - the caller is told
-            self._classifier.fail(self._call, failure)
+            self._call.fail(*_status(failure))
         else:
-            self._classifier.finish(self._call, response)
+            self._call.finish(response)
 
     async def _respond_aside(self, answers: list[Answer]) -> None:
         await asyncio.to_thread(self._respond, answers)

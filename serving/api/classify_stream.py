@@ -11,9 +11,9 @@ from serving.api.call import Call
 from serving.api.messages import RequestImages, is_large, to_response
 from serving.api.requests import Requests, only_error, to_serving_error
 from serving.api.status import to_status
-from serving.api.streams import messages_until
 from serving.errors import ServingError
 from serving.readiness import Readiness
+from serving.signals import messages_until
 
 REQUESTS_PER_STREAM = 32
 
@@ -27,19 +27,18 @@ class Stream:
         self._writing = asyncio.Lock()
 
     async def serve(self, messages: AsyncIterator[pb.ClassifyRequest]) -> None:
-        """Answer all requests; read on only while few are in flight, and until the drain."""
+        """Answer all requests; read on only while few are in flight, until the server closes."""
         async with (
-            aclosing(messages_until(self._readiness.draining, messages)) as requests,
+            aclosing(messages_until(self._readiness.closing, messages)) as requests,
             asyncio.TaskGroup() as answers,
         ):
             async for request in requests:
                 await self._places.acquire()
                 answers.create_task(self._answer(request))
-            is_cut_off = self._readiness.draining.is_set()
+            is_cut_off = self._readiness.closing.is_set()
         if is_cut_off:
             # There may be requests that were sent and not read: OK would claim that all have
             # their answers.
-            await self._readiness.may_answer()
             await self._call.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
 
     async def _answer(self, request: pb.ClassifyRequest) -> None:

@@ -1,4 +1,4 @@
-"""The gRPC health protocol, with watches that end when the server drains."""
+"""The gRPC health protocol, with watches that end when the server accepts no more calls."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from serving.api.call import Call
-from serving.api.streams import unless
+from serving.signals import unless
 
 STATES = health_pb2.HealthCheckResponse
 
@@ -15,9 +15,9 @@ STATES = health_pb2.HealthCheckResponse
 class Health(health.aio.HealthServicer):  # type: ignore[misc]  # the package has no types
     """Answers checks and watches of the server as a whole and of its services."""
 
-    def __init__(self, services: tuple[str, ...], draining: asyncio.Event) -> None:
+    def __init__(self, services: tuple[str, ...], closing: asyncio.Event) -> None:
         super().__init__()
-        self._services, self._draining = ("", *services), draining
+        self._services, self._closing = ("", *services), closing
 
     async def say(self, *, serving: bool) -> None:
         """Set the state of the server and of all its services."""
@@ -31,6 +31,6 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # the package ha
     async def Watch(  # noqa: N802
         self, request: Any, context: Call
     ) -> None:
-        """Tell every change of a service's state until the server drains."""
-        await unless(self._draining, super().Watch(request, context))
+        """Send every change of a service's state until the server accepts no more calls."""
+        await unless(self._closing, super().Watch(request, context))
         await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")

@@ -10,15 +10,12 @@ from functools import partial
 from typing import Any, Never, Protocol
 
 import grpc
-from grpc._cython import cygrpc
+
+from serving.rpc import private_grpc
+from serving.rpc.private_grpc import NOT_OVER, Over, Tag
 
 logger = logging.getLogger(__name__)
 
-Settled = tuple["RpcCall | None", tuple[()]]
-NOTHING: Settled = (None, ())
-# What gRPC gives as the deadline of a call that has none, in seconds since 1970, is beyond this.
-NEVER_S = 2.0**62
-Tag = Callable[[Any], Settled]
 Metadata = Sequence[tuple[str, str]]
 
 
@@ -27,19 +24,16 @@ class Method(Protocol):
 
     reads_stream: bool
 
-    def admits(self, call: "RpcCall") -> bool:
-        """Whether to read the request, on gRPC's thread; else the call has been ended."""
-
-    def parse(self, message: bytes) -> Any:
+    def parse(self, message: bytes) -> Any:  # any thread
         """Return a request."""
 
-    def serialize(self, response: Any) -> bytes:
+    def serialize(self, response: Any) -> bytes:  # any thread
         """Return the bytes of a response."""
 
-    def receive(self, call: "RpcCall", request: bytes | None) -> None:
-        """Begin to answer, on gRPC's thread; raise nothing.
+    def receive(self, call: "RpcCall", request: bytes | None) -> None:  # gRPC's thread
+        """Begin to answer; raise nothing.
 
-        The request is None where requests are a stream, or where the only one did not come.
+        The request is None if requests are a stream, or if the only one did not come.
         """
 
 
@@ -50,25 +44,24 @@ class AbortedError(Exception):
 class RpcCall:
     """What a servicer is given as its context: the part of grpc.aio's that servicers here need.
 
-    The methods whose last argument is an event are tags: gRPC's thread calls them when an
-    operation ends, and `begin`. `run`, `post`, `finish` and `fail` may be called on any thread, the
-    others on the event loop. Once gRPC's thread knows the call as over, its queue may be gone: no
-    operation starts any more.
+    Each method is marked with the thread that calls it: gRPC's, the event loop's, or any. Those
+    that take an event are tags, see `private_grpc`. Once gRPC's thread knows the call as over, its
+    queue may be gone: no operation starts any more.
 
     Args:
         event: gRPC's, of the call's arrival.
         loop: where the method runs.
         method: answers the call.
-        wake: has gRPC's thread look at once at what is posted.
+        on_over: called on gRPC's thread when nothing of the call is due any more.
 
     Attributes:
-        request_bytes: size of the request as it came; 0 where requests are a stream.
+        request_bytes: size of the request as it came; 0 if requests are a stream.
         on_leave: called on gRPC's thread when the caller leaves, unless None.
     """
 
     __slots__ = (
-        "_call", "_deadline", "_due", "_has_ended", "_is_watched", "_lock", "_loop",
-        "_metadata_sent", "_method", "_task", "_wake", "on_leave", "request_bytes",
+        "_call", "_deadline_s", "_due", "_has_ended", "_lock", "_loop", "_metadata_sent",
+        "_method", "_on_over", "_task", "on_leave", "request_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -76,179 +69,169 @@ class RpcCall:
         event: Any,
         loop: asyncio.AbstractEventLoop,
         method: Method,
-        wake: Callable[[], None],
+        on_over: Callable[[], None],
     ) -> None:
-        self._call, self._deadline = event.call, event.call_details.deadline
-        self._loop, self._method, self._wake = loop, method, wake
+        self._call, self._deadline_s = event.call, private_grpc.deadline_s(event)
+        self._loop, self._method, self._on_over = loop, method, on_over
+        # It guards what follows: operations start on any thread.
         self._lock = threading.Lock()
-        self._due = 1  # operations; the first is the end of the call
-        self._has_ended = self._is_watched = self._metadata_sent = False
+        self._due = 1  # batches of operations that have not ended; the first is `_closed`'s
+        self._has_ended = self._metadata_sent = False
         self._task: asyncio.Task[None] | None = None
         self.request_bytes = 0
         self.on_leave: Callable[[], None] | None = None
 
-    def begin(self) -> None:
-        """Await the end of the call, and its request; on gRPC's thread."""
+    def begin(self) -> None:  # gRPC's thread
+        """Await the end of the call, and its request."""
+        self._await_close()
         if self._method.reads_stream:
-            self._watch()
             self._method.receive(self, None)
-        elif self._method.admits(self):
-            self._watch()
-            self._start(self._arrived, cygrpc.ReceiveMessageOperation(0))
+        else:
+            self._start(self._arrived, private_grpc.receive_message())
 
-    def time_remaining(self) -> float | None:
-        """Return the seconds until the caller's deadline, None where there is none."""
-        return None if self._deadline > NEVER_S else max(self._deadline - time.time(), 0.0)
+    def refuse(self, details: str) -> None:  # gRPC's thread
+        """End the call as UNAVAILABLE instead of beginning it."""
+        self._await_close()
+        self.fail(grpc.StatusCode.UNAVAILABLE, details)
 
-    async def requests(self) -> AsyncIterator[Any]:
+    def time_remaining(self) -> float | None:  # any thread
+        """Return the seconds until the caller's deadline, None if there is none."""
+        return None if self._deadline_s is None else max(self._deadline_s - time.time(), 0.0)
+
+    async def requests(self) -> AsyncIterator[Any]:  # event loop
         """Read a stream of requests to its end."""
         while (message := await self._read()) is not None:
             yield self._method.parse(message)
 
-    async def write(self, response: Any) -> None:
+    async def write(self, response: Any) -> None:  # event loop
         """Send a response of a stream; return when the next may follow.
 
-        Raises CancelledError where the call has its status, or the caller has left.
+        Raises CancelledError if the call has its status, or the caller has left.
         """
         written: asyncio.Future[None] = self._loop.create_future()
         self._send(partial(self._wrote, written), self._message(response))
         await written
 
-    def finish(self, *responses: Any) -> None:
-        """End the call well, with its only response where it has one, unless it has ended."""
+    def finish(self, *responses: Any) -> None:  # any thread
+        """End the call well, with its only response if it has one, unless it has ended."""
         messages = [self._message(response) for response in responses]
-        self._end(*messages, _status(grpc.StatusCode.OK, "", ()))
+        self._end(*messages, private_grpc.send_status(grpc.StatusCode.OK, "", ()))
 
-    def fail(self, code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> None:
+    def fail(  # any thread
+        self, code: grpc.StatusCode, details: str, metadata: Metadata = ()
+    ) -> None:
         """End the call with an error, unless it has ended."""
-        self._end(_status(code, details, metadata))
+        self._end(private_grpc.send_status(code, details, metadata))
 
-    async def abort(
+    async def abort(  # event loop
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
     ) -> Never:
         """End the call with an error, and its handler."""
         self.fail(code, details, trailing_metadata)
         raise AbortedError
 
-    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:  # any thread
         """Run a coroutine on the event loop; it is cancelled when the caller leaves."""
-        self._watch()
-        self._tell(self._run, work)
+        self._call_on_loop(self._run, work)
 
-    def post(self, work: Callable[[], None]) -> bool:
-        """Have something done on gRPC's thread; return False where the call has ended.
+    def post(self, work: Callable[[], None]) -> bool:  # any thread
+        """Have something done on gRPC's thread; return False if the call has ended.
 
-        gRPC reports the end of an operation that consists of none, which wakes its thread.
+        gRPC's thread has no mailbox but its queue, and what comes by that belongs to a call. Any
+        call does: the answers of a whole batch are posted once, by the call of one of its images.
         """
         try:
             self._start(partial(self._posted, work))
         except asyncio.CancelledError:
             return False
-        self._wake()
         return True
 
-    def _watch(self) -> None:
-        """Await the end of the call, unless that is done."""
-        with self._lock:
-            if not self._is_watched:
-                self._is_watched = True
-                close = cygrpc.ReceiveCloseOnServerOperation(0)
-                self._call.start_server_batch((close,), self._closed)
+    def _await_close(self) -> None:  # gRPC's thread
+        private_grpc.start_batch(self._call, (private_grpc.receive_close(),), self._closed)
 
-    def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:  # event loop
         if not self._has_ended:
             self._task = self._loop.create_task(work())
 
-    def _leave(self) -> None:
+    def _leave(self) -> None:  # event loop
         with self._lock:
             self._has_ended = True
         if self._task:
             self._task.cancel()
-            self._task = None  # else its CancelledError, whose frames hold the call, holds both
+            # Its CancelledError has frames that hold this call: a circle, were the task held here.
+            self._task = None
 
-    async def _read(self) -> bytes | None:
+    async def _read(self) -> bytes | None:  # event loop
         message: asyncio.Future[bytes | None] = self._loop.create_future()
-        then = partial(_set, message)
-        self._start(partial(self._received, then), cygrpc.ReceiveMessageOperation(0))
+        self._start(partial(self._received, message), private_grpc.receive_message())
         return await message
 
-    def _message(self, response: Any) -> object:
-        return cygrpc.SendMessageOperation(self._method.serialize(response), 0)
+    def _message(self, response: Any) -> object:  # any thread
+        return private_grpc.send_message(self._method.serialize(response))
 
-    def _end(self, *operations: object) -> None:
+    def _end(self, *operations: object) -> None:  # any thread
         with suppress(asyncio.CancelledError):  # it has ended, or its caller has left
-            self._send(self._ended, *operations, is_last=True)
+            self._send(self._sent, *operations, is_last=True)
 
-    def _send(self, tag: Tag, *operations: object, is_last: bool = False) -> None:
+    def _send(self, tag: Tag, *operations: object, is_last: bool = False) -> None:  # any thread
         with self._lock:
             if not self._metadata_sent:
-                operations = (cygrpc.SendInitialMetadataOperation((), 0), *operations)
-            if not self._is_watched:  # it is refused at once: its end and its status in one event
-                operations = (cygrpc.ReceiveCloseOnServerOperation(0), *operations)
+                operations = (private_grpc.send_metadata(), *operations)
             self._start_locked(tag, operations)
-            self._due -= not self._is_watched
-            self._metadata_sent, self._has_ended, self._is_watched = True, is_last, True
+            self._metadata_sent, self._has_ended = True, is_last
 
-    def _start(self, tag: Tag, *operations: object) -> None:
+    def _start(self, tag: Tag, *operations: object) -> None:  # any thread
         with self._lock:
             self._start_locked(tag, operations)
 
-    def _start_locked(self, tag: Tag, operations: tuple[object, ...]) -> None:
+    def _start_locked(self, tag: Tag, operations: tuple[object, ...]) -> None:  # any thread
         if self._has_ended or not self._due:
             raise asyncio.CancelledError
-        if error := self._call.start_server_batch(operations, tag):
-            raise RuntimeError(f"gRPC refuses an operation of a call: error {error}")
+        private_grpc.start_batch(self._call, operations, tag)
         self._due += 1
 
-    def _arrived(self, event: Any) -> Settled:
-        request = event.batch_operations[0].message()
+    def _arrived(self, event: Any) -> Over:  # gRPC's thread, as all that follow
+        request = private_grpc.message(event)
         self.request_bytes = len(request or b"")
         self._method.receive(self, request)
         return self._settle()
 
-    def _received(self, then: Callable[[bytes | None], None], event: Any) -> Settled:
-        self._tell(then, event.batch_operations[0].message())
+    def _received(self, message: "asyncio.Future[bytes | None]", event: Any) -> Over:
+        self._call_on_loop(_set, message, private_grpc.message(event))
         return self._settle()
 
-    def _wrote(self, written: "asyncio.Future[None]", _event: Any) -> Settled:
-        self._tell(_set, written, None)
+    def _wrote(self, written: "asyncio.Future[None]", _event: Any) -> Over:
+        self._call_on_loop(_set, written, None)
         return self._settle()
 
-    def _posted(self, work: Callable[[], None], _event: Any) -> Settled:
+    def _posted(self, work: Callable[[], None], _event: Any) -> Over:
         try:
             work()
         except Exception:
-            logger.exception("what was handed over to gRPC's thread failed")
+            logger.exception("what was posted to gRPC's thread failed")
         return self._settle()
 
-    def _ended(self, _event: Any) -> Settled:
+    def _sent(self, _event: Any) -> Over:
         return self._settle()
 
-    def _closed(self, event: Any) -> Settled:
-        if event.batch_operations[0].cancelled():
+    def _closed(self, event: Any) -> Over:
+        if private_grpc.has_left(event):
             if self.on_leave:
                 self.on_leave()
-            self._tell(self._leave)
+            self._call_on_loop(self._leave)
         return self._settle()
 
-    def _tell(self, do: Callable[..., None], *arguments: Any) -> None:
+    def _call_on_loop(self, do: Callable[..., None], *arguments: Any) -> None:  # any thread
         try:
             self._loop.call_soon_threadsafe(do, *arguments)
         except RuntimeError:  # the loop is closed; what is raised here would end gRPC's thread
-            self._call.cancel(cygrpc.StatusCode.unavailable, "the server's event loop is closed")
+            private_grpc.cancel(self._call, "the server's event loop is closed")
 
-    def _settle(self) -> Settled:
-        """Return the call where nothing is due any more."""
+    def _settle(self) -> Over:
+        """Say that a batch of operations has ended, and whether it was the last."""
         with self._lock:
             self._due -= 1
-            return NOTHING if self._due else (self, ())
-
-
-def _status(code: grpc.StatusCode, details: str, metadata: Metadata) -> object:
-    number: int = code.value[0]
-    # What a handler raises may hold the name of a file that is no valid text.
-    text = details.encode(errors="backslashreplace")
-    return cygrpc.SendStatusFromServerOperation(tuple(metadata), number, text, 0)
+            return NOT_OVER if self._due else (self, (self._on_over,))
 
 
 def _set(future: "asyncio.Future[Any]", result: Any) -> None:

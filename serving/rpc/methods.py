@@ -13,7 +13,6 @@ from google.protobuf.message import DecodeError
 from serving.rpc.call import AbortedError, RpcCall
 
 Answer = Callable[[Any, RpcCall], None]
-Admits = Callable[[RpcCall], bool]
 
 logger = logging.getLogger(__name__)
 
@@ -33,24 +32,20 @@ class ServicerMethod:
             or handler.stream_stream
         )
 
-    def admits(self, call: RpcCall) -> bool:  # noqa: ARG002
-        """Admit every call."""
-        return True
-
-    def receive(self, call: RpcCall, request: bytes | None) -> None:
+    def receive(self, call: RpcCall, request: bytes | None) -> None:  # gRPC's thread
         """Answer a call in a task of its own."""
         call.run(partial(self._answer, call, request))
 
-    async def _answer(self, call: RpcCall, request: bytes | None) -> None:
+    async def _answer(self, call: RpcCall, request: bytes | None) -> None:  # event loop
         try:
             await self._respond(call, request)
         except asyncio.CancelledError:
             call.fail(grpc.StatusCode.CANCELLED, "the server has cancelled the call")
             raise
         except Exception as error:  # noqa: BLE001 - told to the caller
-            _tell(call, error)
+            _fail(call, error)
 
-    async def _respond(self, call: RpcCall, request: bytes | None) -> None:
+    async def _respond(self, call: RpcCall, request: bytes | None) -> None:  # event loop
         argument = call.requests() if self.reads_stream else _parsed(self, request)
         result = self._run(argument, call)
         if self._writes_stream:
@@ -68,30 +63,18 @@ class DirectMethod(ServicerMethod):
     Args:
         handler: knows the messages.
         answer: the method.
-        admits: asked first, whether to read the request of a call that is just coming; if it says
-            no, it has ended the call, or will.
     """
 
-    def __init__(
-        self, handler: "grpc.RpcMethodHandler[Any, Any]", answer: Answer, admits: Admits
-    ) -> None:
+    def __init__(self, handler: "grpc.RpcMethodHandler[Any, Any]", answer: Answer) -> None:
         super().__init__(handler)
-        self._run, self._admits = answer, admits
+        self._run = answer
 
-    def admits(self, call: RpcCall) -> bool:
-        """Ask the servicer."""
-        try:
-            return self._admits(call)
-        except Exception as error:  # noqa: BLE001 - told to the caller
-            _tell(call, error)
-            return False
-
-    def receive(self, call: RpcCall, request: bytes | None) -> None:
+    def receive(self, call: RpcCall, request: bytes | None) -> None:  # gRPC's thread
         """Call the method."""
         try:
             self._run(_parsed(self, request), call)
         except Exception as error:  # noqa: BLE001 - told to the caller
-            _tell(call, error)
+            _fail(call, error)
 
 
 def _parsed(method: ServicerMethod, request: bytes | None) -> Any:
@@ -100,7 +83,7 @@ def _parsed(method: ServicerMethod, request: bytes | None) -> Any:
     return method.parse(request)
 
 
-def _tell(call: RpcCall, error: Exception) -> None:
+def _fail(call: RpcCall, error: Exception) -> None:
     """End a call with the status of what its method raised."""
     if isinstance(error, DecodeError):
         call.fail(grpc.StatusCode.INTERNAL, f"the request cannot be parsed: {error}")

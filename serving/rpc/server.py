@@ -1,32 +1,40 @@
 """A server that takes what protoc's `add_…Servicer_to_server` registers."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import grpc
 
-from serving.rpc.call import RpcCall
-from serving.rpc.completion_queue import Core
-from serving.rpc.methods import Admits, Answer, DirectMethod, ServicerMethod
+from serving.rpc import private_grpc
+from serving.rpc.call import Method, RpcCall
+from serving.rpc.methods import Answer, DirectMethod, ServicerMethod
+
+# For how long calls are still refused by name after the last answer of a drain: who loops sends
+# its next call at once, and from a server that stops it would hear no more than CANCELLED.
+LAST_REFUSALS_S = 0.1
 
 
 class DirectServer:
     """Runs servicers whose methods are coroutines, as `grpc.aio` does, and direct methods.
 
-    `arrived` counts the calls that reached it. While `may_rest` says so, calls may wait for some
-    milliseconds before they are looked at.
+    Args:
+        options: gRPC's.
+
+    Attributes:
+        in_flight: how many calls are not over.
     """
 
-    def __init__(
-        self,
-        options: Sequence[tuple[str, int]],
-        may_rest: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self._core = Core(options, may_rest)
+    def __init__(self, options: Sequence[tuple[str, int]]) -> None:
+        self._server = private_grpc.Server(options)
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self._methods: dict[str, ServicerMethod] = {}
-        self.arrived = 0
+        self._methods: dict[str, Method] = {}
+        self._refusal = ""  # what new calls are told, once they are refused
+        self._idle = asyncio.Event()
+        self.in_flight = 0
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Do nothing: generated code registers the same methods by name as well."""
@@ -39,28 +47,55 @@ class DirectServer:
             path = f"/{service}/{name}"
             self._handlers[path] = handler
             self._methods[path] = ServicerMethod(handler)
-            self._core.register(path)
+            self._server.register(path)
 
-    def add_direct_method(self, path: str, answer: Answer, admits: Admits) -> None:
+    def add_direct_method(self, path: str, answer: Answer) -> None:
         """Have a method that is registered answered on gRPC's thread, see `DirectMethod`."""
-        self._methods[path] = DirectMethod(self._handlers[path], answer, admits)
+        self._methods[path] = DirectMethod(self._handlers[path], answer)
 
     def add_insecure_port(self, address: str) -> int:
-        """Bind an address; return its port. RuntimeError where that fails."""
-        return self._core.server.add_insecure_port(address)
+        """Bind an address; return its port. RuntimeError if that fails."""
+        return self._server.bind(address)
 
     def start(self) -> None:
         """Answer on the event loop that runs now."""
-        loop = asyncio.get_running_loop()
-        self._core.server.start()
+        self._loop = asyncio.get_running_loop()
+        self._server.start()
         for path, method in self._methods.items():
+            self._server.accept(path, partial(self._begin, method))
 
-            def to_call(event: Any, method: ServicerMethod = method) -> RpcCall:
-                self.arrived += 1
-                return RpcCall(event, loop, method, self._core.wake)
+    async def drain(self, grace_s: float, details: str) -> None:
+        """Refuse new calls as UNAVAILABLE, finish those in flight, then stop.
 
-            self._core.accept(path, to_call)
+        A client has read every answer when its connection is closed: `stop` asks it to go after
+        the answers, and waits for its reply. To ask before would make the connection end with its
+        last answer, which is lost if the client writes to it before it reads.
+        """
+        end = time.monotonic() + grace_s
+        self._refusal = details
+        # Read after `_refusal` is set; gRPC's thread does both in the other order.
+        if not self.in_flight:
+            self._idle.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+                await asyncio.sleep(LAST_REFUSALS_S)
+        await self.stop(max(end - time.monotonic(), 0.0))
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, cut off after the grace period what is left; return at the end."""
-        await asyncio.to_thread(self._core.server.stop(grace_s).wait)
+        await asyncio.to_thread(self._server.stop(grace_s).wait)
+
+    def _begin(self, method: Method, event: Any) -> RpcCall:  # gRPC's thread
+        self.in_flight += 1
+        call = RpcCall(event, self._loop, method, self._over)
+        if self._refusal:
+            call.refuse(self._refusal)
+        else:
+            call.begin()
+        return call
+
+    def _over(self) -> None:  # gRPC's thread
+        self.in_flight -= 1
+        if self._refusal and not self.in_flight:
+            self._loop.call_soon_threadsafe(self._idle.set)

@@ -74,6 +74,20 @@ async def test_readyz_follows_it_too_and_healthz_does_not(tiny: Path) -> None:
         assert (await http.get("/healthz")).status_code == 200
 
 
+async def test_calls_are_still_answered_while_the_shutdown_is_delayed(tiny: Path) -> None:
+    async with running_server(tiny, shutdown_delay_s=3600) as server, calling(server) as stub:
+        draining = asyncio.create_task(server.drain())
+        async with http_to(server) as http:
+            while (await http.get("/readyz")).status_code == 200:
+                pass
+        assert await check(server, SERVICE) == NOT_SERVING
+        assert len((await stub.Classify(pb.ClassifyRequest(images=[png(1)]))).results) == 1
+        call = stub.ClassifyStream(iter([pb.ClassifyRequest(images=[png(1)])]))
+        assert len([answer async for answer in call]) == 1
+        assert not draining.done()
+        draining.cancel()
+
+
 async def test_a_model_without_devices_is_not_ready_and_others_go_on(tiny: Path) -> None:
     lost = Rig(tiny, gate=Gate(is_open=True))
     lost.may_reopen.clear()

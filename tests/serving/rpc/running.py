@@ -1,14 +1,13 @@
 """A real server on a free port, its methods, and a channel to it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 
-from serving.rpc.methods import Admits
 from serving.rpc.server import DirectServer
 
 SERVICE = "test.Service"
@@ -41,11 +40,6 @@ class Running:
         """Return the callable of a method of bytes."""
         return self.channel.stream_stream(f"/{SERVICE}/{name}")
 
-    @property
-    def calls(self) -> set[Any]:
-        """The calls that gRPC's thread knows."""
-        return self.server._core._state.rpc_states  # type: ignore[no-any-return]
-
 
 @dataclass
 class Patient:
@@ -54,9 +48,11 @@ class Patient:
     started: asyncio.Event = field(default_factory=asyncio.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    calls: int = 0
 
     async def __call__(self, _request: Any, _context: Any) -> bytes:
         """Answer once released."""
+        self.calls += 1
         self.started.set()
         try:
             await self.released.wait()
@@ -74,20 +70,20 @@ def unary(handler: Handler) -> "grpc.RpcMethodHandler[Any, Any]":
 @asynccontextmanager
 async def running(
     options: tuple[tuple[str, int], ...] = (),
-    may_rest: Callable[[], bool] = lambda: False,
-    admits: Admits | None = None,
+    *,
+    direct: bool = False,
     **methods: "grpc.RpcMethodHandler[Any, Any]",
 ) -> AsyncIterator[Running]:
     """Run a server of these methods; stop it at the end.
 
-    Given `admits`, they are answered on gRPC's thread.
+    If `direct`, they are answered on gRPC's thread.
     """
-    server = DirectServer([("grpc.so_reuseport", 0), *options], may_rest)
+    server = DirectServer([("grpc.so_reuseport", 0), *options])
     server.add_registered_method_handlers(SERVICE, methods)
-    if admits:
+    if direct:
         for name, handler in methods.items():
             answer: Any = handler.unary_unary
-            server.add_direct_method(f"/{SERVICE}/{name}", answer, admits)
+            server.add_direct_method(f"/{SERVICE}/{name}", answer)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     async with asyncio.timeout(120):
@@ -96,7 +92,7 @@ async def running(
                 yield Running(server, port, channel)
         finally:
             await server.stop(0)
-        assert not server._core._state.rpc_states
+        assert not server.in_flight
 
 
 async def code_of(call: Any) -> grpc.StatusCode:

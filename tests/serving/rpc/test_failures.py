@@ -1,6 +1,7 @@
 """Calls that end with an error; the server goes on after each."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any, Never
 
@@ -182,31 +183,13 @@ async def bounded(ran: list[bytes]) -> AsyncIterator[Running]:
         yield it
 
 
-def read(_request: bytes, call: RpcCall) -> None:
-    call.finish(b"read")
-
-
-async def test_a_call_that_is_not_admitted_is_not_read() -> None:
-    def admits(call: RpcCall) -> bool:
-        call.fail(Code.RESOURCE_EXHAUSTED, "full", (("retry", "5"),))
-        return False
-
-    async with running(admits=admits, Method=unary(read)) as it:
-        error = await failure(it.unary_unary()(b"x" * 1_000_000))
-        assert (error.code(), error.details()) == (Code.RESOURCE_EXHAUSTED, "full")
-        assert dict(error.trailing_metadata()) == {"retry": "5"}
-
-
-async def test_what_fails_before_the_request_is_told() -> None:
-    broken = [True]
-
-    def admits(_call: RpcCall) -> bool:
-        if broken.pop():
+async def test_a_direct_method_that_fails() -> None:
+    def answer(request: bytes, call: RpcCall) -> None:
+        if request == b"broken":
             raise ValueError("broken")
-        return True
+        call.finish(threading.current_thread().name.encode())
 
-    async with running(admits=admits, Method=unary(read)) as it:
-        error = await failure(it.unary_unary()(b""))
+    async with running(direct=True, Method=unary(answer)) as it:
+        error = await failure(it.unary_unary()(b"broken"))
         assert (error.code(), error.details()) == (Code.UNKNOWN, "ValueError: broken")
-        broken.append(False)
-        assert await it.unary_unary()(b"") == b"read"
+        assert b"_serve" in await it.unary_unary()(b"")

@@ -50,7 +50,7 @@ async def test_cancel(call: Callable[[Running, float | None], Any]) -> None:
         calling.cancel()
         await patient.cancelled.wait()
         assert await calling.code() is grpc.StatusCode.CANCELLED
-        await until(lambda: not it.calls)
+        await until(lambda: not it.server.in_flight)
 
 
 @kinds
@@ -60,7 +60,7 @@ async def test_the_deadline_passes(call: Callable[[Running, float | None], Any])
         calling = call(it, 0.3)
         await patient.cancelled.wait()
         assert await calling.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        await until(lambda: not it.calls)
+        await until(lambda: not it.server.in_flight)
 
 
 @kinds
@@ -71,7 +71,7 @@ async def test_the_connection_is_closed(call: Callable[[Running, float | None], 
         await patient.started.wait()
         await it.channel.close()
         await patient.cancelled.wait()
-        await until(lambda: not it.calls)
+        await until(lambda: not it.server.in_flight)
         assert calling.done()
 
 
@@ -88,7 +88,7 @@ async def test_a_caller_that_leaves_with_its_request_unread() -> None:
         await calling.write(b"half")
         await started.wait()
         calling.cancel()
-        await until(lambda: not it.calls)
+        await until(lambda: not it.server.in_flight)
 
 
 async def test_a_generator_is_closed_and_no_response_is_written_any_more() -> None:
@@ -126,6 +126,6 @@ async def test_a_handler_that_does_not_heed_its_cancellation() -> None:
         calling = it.unary_stream()(b"")
         await patient.started.wait()
         calling.cancel()
-        await until(lambda: not it.calls)
+        await until(lambda: not it.server.in_flight)
     left.set()  # its server has stopped
     await seen.wait()

@@ -43,7 +43,7 @@ async def test_a_call_that_has_ended_takes_no_work() -> None:
         await waiting.started.wait()
         call.cancel()
         await waiting.cancelled.wait()
-        await until(lambda: not it.calls)
+        await until(lambda: not it.server.in_flight)
         assert not waiting.context.post(lambda: None)
 
 

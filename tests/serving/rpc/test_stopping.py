@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from serving.rpc.call import RpcCall
 from serving.rpc.server import DirectServer
 from tests.serving.rpc.running import CHANNEL, SERVICE, Patient, code_of, running, unary
+from tests.support.serving import until
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 GRACE_S = 20.0
@@ -27,7 +29,7 @@ async def test_calls_in_flight_finish_and_new_ones_are_refused() -> None:
         patient.released.set()
         assert await calling == b"patient"
         await stopping
-    assert it.server.arrived == 1
+    assert patient.calls == 1
 
 
 async def test_what_is_left_after_the_grace_period_is_cut_off() -> None:
@@ -71,17 +73,65 @@ async def test_stop_of_a_server_that_has_not_started() -> None:
     await DirectServer([]).stop(GRACE_S)
 
 
+async def test_a_drain_refuses_new_calls_unread_and_answers_all_that_came_before() -> None:
+    patient = Patient()
+    async with running(Method=unary(patient)) as it:
+        calling = [it.unary_unary()(b"") for _ in range(50)]
+        await until(lambda: patient.calls == 50)
+        draining = asyncio.create_task(it.server.drain(GRACE_S, "draining"))
+        await asyncio.sleep(0)
+        for call in (it.unary_unary()(b""), it.stream_unary()(forever())):
+            assert await code_of(call) is UNAVAILABLE
+            assert await call.details() == "draining"
+        assert not draining.done()
+        patient.released.set()
+        assert await asyncio.gather(*calling) == [b"patient"] * 50
+        await draining
+    assert patient.calls == 50
+
+
+async def test_a_drain_of_an_idle_server() -> None:
+    async with running(Method=unary(Patient())) as it:
+        await it.channel.channel_ready()
+        await it.server.drain(GRACE_S, "draining")
+
+
+async def test_a_drain_cuts_off_what_is_left_after_the_grace_period() -> None:
+    patient = Patient()
+    async with running(Method=unary(patient)) as it:
+        calling = it.unary_unary()(b"")
+        await patient.started.wait()
+        await it.server.drain(0.2, "draining")
+        await patient.cancelled.wait()
+        assert await code_of(calling) is UNAVAILABLE
+
+
+async def forever() -> AsyncIterator[bytes]:
+    """Send nothing."""
+    await asyncio.Event().wait()
+    yield b""
+
+
 @pytest.mark.parametrize("grace_s", [0, GRACE_S])
-async def test_calls_that_arrive_meanwhile_are_answered_or_fail_at_once(grace_s: float) -> None:
+async def test_calls_that_meet_a_stop_are_answered_or_fail_at_once(grace_s: float) -> None:
     """CANCELLED is what any server of gRPC tells calls that it has not yet been handed."""
     for _ in range(10):
-        outcomes = await outcomes_around_a_stop(grace_s)
+        outcomes = await outcomes_around(lambda server: server.stop(grace_s))
         failed = outcomes[UNAVAILABLE] + outcomes[grpc.StatusCode.CANCELLED]
         assert failed == 20
         assert outcomes.total() == outcomes[grpc.StatusCode.OK] + failed
 
 
-async def outcomes_around_a_stop(grace_s: float) -> Counter[grpc.StatusCode]:
+async def test_calls_that_meet_a_drain_are_answered_or_refused() -> None:
+    for _ in range(10):
+        outcomes = await outcomes_around(lambda server: server.drain(GRACE_S, "draining"))
+        assert outcomes[UNAVAILABLE] == 20
+        assert outcomes.total() == outcomes[grpc.StatusCode.OK] + 20
+
+
+async def outcomes_around(
+    stop: Callable[[DirectServer], Awaitable[None]],
+) -> Counter[grpc.StatusCode]:
     """Stop a server while twenty callers loop until their first failure."""
     outcomes: Counter[grpc.StatusCode] = Counter()
     warm = asyncio.Event()
@@ -103,7 +153,7 @@ async def outcomes_around_a_stop(grace_s: float) -> Counter[grpc.StatusCode]:
         for _ in range(20):
             callers.create_task(loop(it.port))
         await warm.wait()
-        await it.server.stop(grace_s)
+        await stop(it.server)
     return outcomes
 
 

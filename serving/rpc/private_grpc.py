@@ -1,0 +1,218 @@
+"""Every private name of grpcio that the server uses, and all that it relies on.
+
+`grpc.Server` has one thread, `grpc._server._serve`, which reads the server's completion queue:
+gRPC's thread. It ends the process of events for us under rules that are written nowhere:
+
+- A batch of operations is started with a tag. When the batch has ended, gRPC's thread calls
+  `tag(event)` without a lock. A tag is hashed first: it might be the name of a method.
+- The tag returns `(call or None, callbacks)`. gRPC's thread runs the callbacks, and removes the
+  call, if there is one, from `state.rpc_states`. What a tag raises ends the thread.
+- `state.due` holds the tags of requests for calls, `state.rpc_states` the calls that are not over.
+  A server that stops has stopped when both are empty.
+- `state.lock` guards both. It is an RLock: a tag may hold it while it asks for the next call.
+
+`Server` checks what can be checked of this, so that an unknown grpcio is an error at the start.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+from grpc import _server
+from grpc._cython import cygrpc
+
+from serving.errors import StartupError
+
+Over = tuple["object | None", tuple[Callable[[], None], ...]]
+NOT_OVER: Over = (None, ())
+Tag = Callable[[Any], Over]
+
+KNOWN = "1.85"
+INSTALL = "grpcio>=1.85,<1.86"
+OPERATIONS = (
+    "ReceiveCloseOnServerOperation", "ReceiveMessageOperation", "SendInitialMetadataOperation",
+    "SendMessageOperation", "SendStatusFromServerOperation",
+)  # fmt: skip
+STATE = ("completion_queue", "due", "lock", "rpc_states", "server", "stage")
+
+# Calls that gRPC hands out before its thread asks for more; those beyond wait inside gRPC.
+CALLS_AHEAD = 16
+# What gRPC gives as the deadline of a call that has none, in seconds since 1970, is beyond this.
+NEVER_S = 2.0**62
+NO_FLAGS = 0
+
+
+class Server:
+    """Owns the port, the queue, and gRPC's thread.
+
+    Raises `StartupError` if this grpcio is not one that is known.
+
+    Args:
+        options: gRPC's, for the server.
+    """
+
+    def __init__(self, options: Sequence[tuple[str, int]]) -> None:
+        _check_package()
+        # The pool is for methods that are not registered here: there are none.
+        self._server = grpc.server(ThreadPoolExecutor(1), options=options)
+        self._state: Any = getattr(self._server, "_state", object())
+        _check_state(self._state)
+
+    def register(self, method: str) -> None:
+        """Take the calls of a method, given its full name, before the start."""
+        self._state.server.register_method(method)
+
+    def bind(self, address: str) -> int:
+        """Bind an address; return its port. RuntimeError if that fails."""
+        return self._server.add_insecure_port(address)
+
+    def start(self) -> None:
+        """Listen, and start gRPC's thread."""
+        self._server.start()
+
+    def accept(self, method: str, begin: Callable[[Any], object]) -> None:
+        """Begin to take calls of a registered method.
+
+        Args:
+            method: its full name.
+            begin: gets the event of a call's arrival, on gRPC's thread and under its lock; returns
+                what the last tag of the call will return.
+        """
+        for _ in range(CALLS_AHEAD):
+            _CallRequest(self._state, method, begin).send()
+
+    def stop(self, grace_s: float) -> threading.Event:
+        """Listen no more, cut off after the grace period what is left; return the event of the end.
+
+        gRPC tells every client to go elsewhere (GOAWAY), closes a connection when its client has
+        read this and no call is left on it, and ends calls that arrive meanwhile as CANCELLED.
+        """
+        return self._server.stop(grace_s)
+
+
+class _CallRequest:
+    """Takes one call after the other; the tag of its own requests."""
+
+    def __init__(self, state: Any, method: str, begin: Callable[[Any], object]) -> None:
+        self._state, self._method, self._begin = state, method, begin
+
+    def send(self) -> None:
+        """Ask gRPC for a call, unless the server stops."""
+        state = self._state
+        with state.lock:
+            if state.stage is _server._ServerStage.STARTED:
+                queue = state.completion_queue
+                state.server.request_registered_call(queue, queue, self._method, self)
+                state.due.add(self)
+
+    def __call__(self, event: Any) -> Over:  # gRPC's thread
+        """Ask for the next call, and begin this one."""
+        with self._state.lock:
+            self._state.due.remove(self)
+            if event.success:
+                self.send()
+                self._state.rpc_states.add(self._begin(event))
+        return NOT_OVER
+
+
+def deadline_s(event: Any) -> float | None:
+    """Return the deadline of a call that arrives, in seconds since 1970, None if it has none."""
+    deadline: float = event.call_details.deadline
+    return None if deadline > NEVER_S else deadline
+
+
+def start_batch(call: Any, operations: tuple[object, ...], tag: Tag) -> None:
+    """Start operations of a call; the event of an empty batch comes at once."""
+    if error := call.start_server_batch(operations, tag):
+        raise RuntimeError(f"gRPC refuses an operation of a call: error {error}")
+
+
+def cancel(call: Any, details: str) -> None:
+    """End a call from outside of its operations."""
+    call.cancel(cygrpc.StatusCode.unavailable, details)
+
+
+def receive_message() -> object:
+    """Return the operation that receives a request; the event is for `message`."""
+    return cygrpc.ReceiveMessageOperation(NO_FLAGS)
+
+
+def receive_close() -> object:
+    """Return the operation that receives the end of a call; the event is for `has_left`."""
+    return cygrpc.ReceiveCloseOnServerOperation(NO_FLAGS)
+
+
+def send_metadata() -> object:
+    """Return the operation that goes before the first response."""
+    return cygrpc.SendInitialMetadataOperation((), NO_FLAGS)
+
+
+def send_message(message: bytes) -> object:
+    """Return the operation that sends a response."""
+    return cygrpc.SendMessageOperation(message, NO_FLAGS)
+
+
+def send_status(code: grpc.StatusCode, details: str, metadata: Sequence[tuple[str, str]]) -> object:
+    """Return the operation that ends a call."""
+    number: int = code.value[0]
+    # What a handler raises may hold the name of a file that is no valid text.
+    text = details.encode(errors="backslashreplace")
+    return cygrpc.SendStatusFromServerOperation(tuple(metadata), number, text, NO_FLAGS)
+
+
+def message(event: Any) -> bytes | None:
+    """Return what a batch of `receive_message` received, None at the end of a stream."""
+    received: bytes | None = event.batch_operations[0].message()
+    return received
+
+
+def has_left(event: Any) -> bool:
+    """Whether `receive_close` says that the caller has left, or its deadline has passed."""
+    return bool(event.batch_operations[0].cancelled())
+
+
+def _check_package() -> None:
+    if not grpc.__version__.startswith(f"{KNOWN}."):
+        raise _unknown("another version")
+    for name in OPERATIONS:
+        if not hasattr(cygrpc, name):
+            raise _unknown(f"cygrpc.{name} is missing")
+
+
+def _check_state(state: Any) -> None:
+    for name in STATE:
+        if not hasattr(state, name):
+            raise _unknown(f"the server's state has no {name}")
+    if not isinstance(state.lock, type(threading.RLock())):
+        raise _unknown("the server's lock is no RLock")
+    if not _takes_tags(state):
+        raise _unknown("the server's thread handles tags in another way")
+
+
+def _takes_tags(state: Any) -> bool:
+    """Whether gRPC's thread would call a tag, its callbacks, and forget its call."""
+    call, called = object(), list[object]()
+
+    def tag(event: Any) -> Over:
+        called.append(event)
+        return call, (lambda: called.append("callback"),)
+
+    event = SimpleNamespace(tag=tag)
+    state.due.add(tag)  # else the server would be found to have stopped
+    state.rpc_states.add(call)
+    try:
+        goes_on = _server._process_event_and_continue(state, event)
+    except Exception as error:
+        raise _unknown("the server's thread handles tags in another way") from error
+    state.due.remove(tag)
+    return goes_on and called == [event, "callback"] and call not in state.rpc_states
+
+
+def _unknown(reason: str) -> StartupError:
+    return StartupError(
+        f"grpcio {grpc.__version__} is not known to this server (known: {KNOWN}.x): {reason}; "
+        f"install '{INSTALL}'"
+    )
