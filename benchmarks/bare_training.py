@@ -7,10 +7,10 @@ import mindspore
 import numpy as np
 from mindspore import Tensor, amp, nn
 
-from training.optim.losses import SmoothedCrossEntropy
 from training.optim.schedules import Rates, learning_rates
+from training.optim.step import SmoothedCrossEntropy
 from training.resnext import build
-from training.settings.config import TrainConfig
+from training.settings.train_config import TrainConfig
 
 Step = Callable[[Tensor, Tensor], Tensor]
 

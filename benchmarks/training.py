@@ -21,7 +21,7 @@ from training.resnext import build
 from training.run.folder import RunFolder
 from training.run.loop import Trainer
 from training.run.report import JSONL, EpochRecord
-from training.settings.config import TrainConfig
+from training.settings.train_config import TrainConfig
 
 Case = Literal["tiny", "resnext14_8x4d", "resnext152_64x4d"]
 Work = Literal["training", "forward"]

@@ -63,6 +63,10 @@ class Normalization(_Part):
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 
 
+# Of ImageNet's training images, as torchvision states them.
+IMAGENET = Normalization(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+
+
 class Tensor(_Part):
     """A graph input or output; the first axis is the batch, which is dynamic."""
 

@@ -1,62 +1,42 @@
-"""What the entries share: settings from the command line, a log, exit codes."""
+"""What both programs share: a log, and starting the other processes of a distributed run."""
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from pydantic import ValidationError
-from pydantic_settings import CliApp, SettingsError
-
+from cli.program import INTERRUPTED, Command, main
 from training import launch
 from training.errors import TrainingError
+from training.run.log import log_to_stdout
 from training.settings.config import CommonConfig
-from training.terminal import log_to_stdout
 
 Config = TypeVar("Config", bound=CommonConfig)
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
-
 
 def run(
-    settings: type[Config], program: Callable[[Config], None], arguments: Sequence[str] | None
+    settings: type[Config], program: Callable[[Config], int], arguments: Sequence[str] | None
 ) -> int:
-    """Run the program with its settings, in several processes where it is to be distributed.
+    """Run the program with its settings, in several processes if it is to be distributed.
 
-    Returns the exit code: 0, 1 failed, 2 usage, 130 after Ctrl-C.
+    Returns the exit code, which is the program's unless something fails (see cli/program.py).
     """
     log_to_stdout()
-    arguments = list(arguments or sys.argv[1:])
-    try:
-        config = CliApp.run(settings, cli_args=arguments)
-    except ValidationError as error:
-        return _fail("\n".join(_explain(error)), USAGE)
-    except SettingsError as error:
-        return _fail(f"{error}; --help lists every flag and what it takes", USAGE)
-    except TrainingError as error:
-        return _fail(str(error), USAGE)
-    try:
-        if launch.needed(config):
-            program_name = settings.model_config["cli_prog_name"] or ""
-            launch.launch(config, [*program_name.split(), *arguments])
-        else:
-            program(config)
-    except TrainingError as error:
-        return _fail(str(error), FAILED)
-    except KeyboardInterrupt:
-        # To msrun any other code is a failure; the launcher knows better, and answers 130.
-        return 0 if launch.LAUNCHED in os.environ else INTERRUPTED
-    return 0
+    words = list(sys.argv[1:] if arguments is None else arguments)
+
+    def start(config: Config) -> int:
+        if not launch.needed(config):
+            return program(config)
+        module = settings.model_config["cli_prog_name"] or ""
+        launch.launch(config, [*module.split(), *words])
+        return 0
+
+    return main({"": Command(settings, start)}, lambda: (TrainingError,), words)
 
 
-def _explain(error: ValidationError) -> Iterator[str]:
-    for mistake in error.errors():
-        # A default that derives from another setting, which is wrong itself.
-        if mistake["type"] != "default_factory_not_called":
-            flag = f"--{mistake['loc'][0]}: " if mistake["loc"] else ""
-            yield flag + mistake["msg"]
+def interrupted() -> int:
+    """Return the exit code of a process that has stopped because it was asked to.
 
-
-def _fail(message: str, code: int) -> int:
-    print(message, file=sys.stderr)
-    return code
+    To msrun any code but 0 is a failure; the launcher that started msrun answers 130 itself.
+    """
+    return 0 if launch.LAUNCHED in os.environ else INTERRUPTED

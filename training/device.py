@@ -1,4 +1,4 @@
-"""Choosing the device, with a clear word where it is not there."""
+"""The device that this process runs on; one that is missing is an error, not a fall-back."""
 
 import os
 
@@ -10,7 +10,7 @@ from training.errors import DeviceError
 def use(platform: str, index: int = 0) -> None:
     """Run everything that follows on Ascend, GPU or CPU; raise DeviceError if it is missing."""
     if platform == "CPU":
-        # Else the Python thread spins while it waits, on a core that the kernels need: half speed.
+        # Otherwise the Python thread spins as it waits, on a core that kernels need: half speed.
         os.environ.setdefault("MS_DEV_HOST_BLOCKING_RUN", "1")
     try:
         mindspore.set_device(platform, index)
@@ -20,6 +20,11 @@ def use(platform: str, index: int = 0) -> None:
         raise DeviceError(f"{_message(platform)} ({reason})") from error
     if not present:
         raise DeviceError(_message(platform))
+
+
+def local_index() -> int:
+    """Return the device of this process on its machine: DEVICE_ID, which a launcher sets, or 0."""
+    return int(os.environ.get("DEVICE_ID", "0"))
 
 
 def _message(platform: str) -> str:

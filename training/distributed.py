@@ -3,7 +3,6 @@
 With one process every function here is the identity.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
@@ -24,7 +23,7 @@ MASTER = 0
 def join(config: Config) -> Config:
     """Enter the group, once the device is chosen; return the settings with rank and group_size.
 
-    Raises DeviceError where the launcher started another number of processes than was asked for.
+    Raises DeviceError unless the launcher started as many processes as the settings say.
     """
     if not config.is_distributed:
         return config
@@ -33,11 +32,6 @@ def join(config: Config) -> Config:
     if "group_size" in config.model_fields_set and config.group_size != size:
         raise DeviceError(f"group_size={config.group_size}, but {size} processes were started")
     return config.model_copy(update={"rank": rank, "group_size": size})
-
-
-def device_index() -> int:
-    """Return the device of this process on its machine: DEVICE_ID, which a launcher sets, or 0."""
-    return int(os.environ.get("DEVICE_ID", "0"))
 
 
 def share(net: nn.Cell, config: CommonConfig) -> None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from training.optim.schedules import learning_rates
-from training.settings.config import TrainConfig
+from training.settings.train_config import TrainConfig
 
 STEPS_PER_EPOCH = 10
 TITLES = {"cosine_annealing": "cosine_annealing", "multistep": "multistep, exponential"}

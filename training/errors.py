@@ -2,15 +2,19 @@
 
 ValueError
  +-- TrainingError        the message says what was wrong and what would be right
-      +-- RecipeError        there is no such recipe, or it holds what is no setting
+      +-- RecipeError        there is no such recipe, or it sets something unknown
       +-- ArchitectureError  the family has no such member
-      +-- DatasetError       no usable dataset where one was asked for
-      |    +-- BrokenImageError  a file of it is no readable image
+      +-- DatasetError       there is no usable dataset in the folder
+      |    +-- BrokenImageError  one of its files is not a readable image
       +-- CheckpointError    missing, damaged, or it does not fit the network
       +-- OutputError        a file of the run cannot be written
-      +-- DeviceError        the platform asked for is not on this machine
+      +-- DeviceError        the platform is not on this machine, or a process has failed
       +-- DivergedError      the loss is no longer a number
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class TrainingError(ValueError):
@@ -18,7 +22,7 @@ class TrainingError(ValueError):
 
 
 class RecipeError(TrainingError):
-    """There is no such recipe, or it holds what is no setting."""
+    """There is no such recipe, or it sets something unknown."""
 
 
 class ArchitectureError(TrainingError):
@@ -26,11 +30,11 @@ class ArchitectureError(TrainingError):
 
 
 class DatasetError(TrainingError):
-    """There is no usable dataset where one was asked for."""
+    """There is no usable dataset in the folder."""
 
 
 class BrokenImageError(DatasetError):
-    """A file of the dataset is no readable image."""
+    """A file of the dataset is not a readable image."""
 
 
 class CheckpointError(TrainingError):
@@ -42,8 +46,21 @@ class OutputError(TrainingError):
 
 
 class DeviceError(TrainingError):
-    """The platform asked for is not on this machine."""
+    """The platform is not on this machine, or a process of the group has failed."""
 
 
 class DivergedError(TrainingError):
     """The loss is no longer a number."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise OutputError if the file cannot be written, as when the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; make room there, or choose another "
+            f"folder (--ckpt-path in training, --report-path in evaluation); earlier checkpoints "
+            f"are unchanged"
+        ) from error

@@ -11,7 +11,7 @@ from training.errors import CheckpointError
 from training.settings.config import EvalConfig
 from training.settings.resume import SUFFIXES
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,34 +19,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(EvalConfig, _evaluate, arguments)
 
 
-def _evaluate(config: EvalConfig) -> None:
-    # Here, so that --help need not wait for mindspore.
+def _evaluate(config: EvalConfig) -> int:
+    # Imported here, so that --help need not wait for mindspore.
     from training import device, distributed
-    from training.checkpoint.subject import open_subject
+    from training.checkpoint.networks import open_trained
     from training.data.datasets import open_dataset
-    from training.eval_report import EvaluationReport
-    from training.evaluation import Evaluator
+    from training.evaluation import EvaluationReport, Evaluator
 
-    device.use(config.platform, distributed.device_index())
+    device.use(config.platform, device.local_index())
     config = distributed.join(config)
     dataset = open_dataset(config.data_dir, "test")
     folder = config.report_path / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     for path in _checkpoints(config.pretrained):
-        net, classes, labels, transform, normalization = open_subject(path, config.architecture)
+        net, classes, labels, transform, normalization = open_trained(path, config.architecture)
         _check_classes(path, config.data_dir, dataset.class_names, labels or classes)
-        log.info(f"load model {path} success")
+        logger.info("load model %s success", path)
         evaluation = Evaluator(
             net, dataset, transform, normalization, config.per_batch_size, config
         ).evaluate()
         for line in evaluation.lines():
-            log.info(line)
+            logger.info(line)
         if config.is_master:
             report = EvaluationReport.of(path, dataset, evaluation)
-            log.info(f"each class and what it was taken for: {report.write(folder, path.stem)}")
+            picture = report.write(folder, path.stem)
+            logger.info("accuracy and confusion of each class: %s", picture)
+    return 0
 
 
 def _check_classes(path: Path, data_dir: Path, names: list[str], known: list[str] | int) -> None:
-    """Compare names where the checkpoint has them, else their number."""
+    """Compare the names of classes if the checkpoint has them, else their number."""
     if isinstance(known, int) and len(names) != known:
         raise CheckpointError(f"{path} knows {known} classes; {data_dir} has {len(names)}")
     if isinstance(known, list) and names != known:

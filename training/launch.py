@@ -13,16 +13,15 @@ from pathlib import Path
 
 import psutil
 
-from training.errors import DeviceError
+from training.errors import DeviceError, writing
 from training.settings.config import CommonConfig
-from training.writing import writing
 
 # By any of these a process knows that a launcher (msrun, Open MPI, a rank table) started it.
 LAUNCHERS = ("MS_ROLE", "OMPI_COMM_WORLD_RANK", "RANK_ID")
 LAUNCHED = "TRAINING_LAUNCHED"  # set for the processes that `launch` starts
 LOCALHOST = "127.0.0.1"
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def needed(config: CommonConfig) -> bool:
@@ -33,8 +32,8 @@ def needed(config: CommonConfig) -> bool:
 def launch(config: CommonConfig, command: Sequence[str]) -> None:
     """Run the command, python and its arguments, in group_size processes; print the master's log.
 
-    All logs are in <output_path>/workers/<time>. Raises OutputError where they cannot be,
-    DeviceError once a process has failed, and after SIGINT or SIGTERM KeyboardInterrupt, once the
+    All logs are in <output_path>/workers/<time>. Raises OutputError if they cannot be written,
+    DeviceError if a process has failed, and, after SIGINT or SIGTERM, KeyboardInterrupt once the
     processes have saved and ended.
     """
     if config.group_size == 1:
@@ -42,13 +41,13 @@ def launch(config: CommonConfig, command: Sequence[str]) -> None:
     logs = config.output_path / "workers" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     with writing(logs):
         logs.mkdir(parents=True)
-    log.info(f"{config.group_size} processes, logs in {logs}")
+    logger.info("%d processes, logs in %s", config.group_size, logs)
     if _wait([*_msrun(config, logs), *command]):
         raise DeviceError(f"a process has failed and the others were ended; their logs: {logs}")
 
 
 def _wait(command: Sequence[str]) -> int:
-    """Return msrun's exit code; once interrupted, end the workers and raise as Ctrl-C does.
+    """Return msrun's exit code; if interrupted, end the workers and raise KeyboardInterrupt.
 
     Like each worker, msrun is in a session of its own: a Ctrl-C reaches this process alone.
     """
@@ -64,7 +63,7 @@ def _wait(command: Sequence[str]) -> int:
 
 
 def _end(msrun: "subprocess.Popen[bytes]") -> None:
-    """Let the workers save and leave; let msrun kill them once interrupted again, or before."""
+    """Let the workers save and leave; if interrupted again, or too early, let msrun kill them."""
     with suppress(KeyboardInterrupt):
         if _workers_are_asked(msrun):
             msrun.wait()
@@ -73,7 +72,7 @@ def _end(msrun: "subprocess.Popen[bytes]") -> None:
 
 
 def _workers_are_asked(msrun: "subprocess.Popen[bytes]") -> bool:
-    """Send SIGTERM to each worker, in its own session; return whether there are any as yet."""
+    """Send SIGTERM to each worker, in its own session; return whether there are any yet."""
     asked = False
     for child in psutil.Process(msrun.pid).children():
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
@@ -99,7 +98,7 @@ def _msrun(config: CommonConfig, logs: Path) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Let msrun find this very Python, and MindSpore be silent about what goes well."""
+    """Let msrun find this very Python, and MindSpore log errors only."""
     path = os.pathsep.join([str(_scripts()), os.environ.get("PATH", os.defpath)])
     return {"GLOG_v": "3", **os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", LAUNCHED: "1"}
 

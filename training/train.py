@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from training.command_line import run
-from training.settings.config import TrainConfig
+from training.command_line import interrupted, run
+from training.settings.train_config import TrainConfig
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,20 +17,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(TrainConfig, _train, arguments)
 
 
-def _train(config: TrainConfig) -> None:
-    # Here, so that --help need not wait for mindspore.
+def _train(config: TrainConfig) -> int:
+    # Imported here, so that --help need not wait for mindspore.
     from training import device, distributed
     from training.run.folder import RunFolder
     from training.run.loop import train
 
-    device.use(config.platform, distributed.device_index())
+    device.use(config.platform, device.local_index())
     config = distributed.join(config)
     folder = RunFolder.open(config, distributed.agree(int(time.time()), config))
     with folder.logging() if config.is_master else nullcontext():
-        log.info(f"run {folder.path} on {config.platform}: {config.model_dump_json()}")
-        metrics = train(config, folder)
-        for line in metrics.lines() if metrics else ():
-            log.info(line)
+        logger.info("run %s on %s: %s", folder.path, config.platform, config.model_dump_json())
+        outcome = train(config, folder)
+        for line in outcome.metrics.lines() if outcome.metrics else ():
+            logger.info(line)
+    return interrupted() if outcome.stopped else 0
 
 
 if __name__ == "__main__":

@@ -1,23 +1,22 @@
-"""What made a checkpoint."""
+"""What made a checkpoint, a bundle or a record: git's revision, and the version of MindSpore."""
 
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
-
-import mindspore
 
 SOURCE = Path(__file__).parent
 
 
 def versions() -> dict[str, str | None]:
     """Return the version of mindspore and the git revision (None outside a checkout)."""
-    return {"mindspore": mindspore.__version__, "revision": revision()}
+    return {"mindspore": version("mindspore"), "revision": revision()}
 
 
 def revision(folder: Path = SOURCE) -> str | None:
-    """Return the commit of a source tree, None where there is no git or no checkout.
+    """Return the commit of a source tree; None without git or outside a checkout.
 
-    It ends in `-dirty` where files differ from that commit, or are not in it.
+    It ends in `-dirty` if files differ from that commit, or are not in it.
     """
     commit = _git(folder, "rev-parse", "HEAD")
     changed = _git(folder, "--no-optional-locks", "status", "--porcelain")

@@ -9,7 +9,7 @@ from benchmarks.bare_training import Step, same_work
 from training import device
 from training.optim.step import TrainingStep
 from training.resnext import build
-from training.settings.config import TrainConfig
+from training.settings.train_config import TrainConfig
 
 CONFIG = TrainConfig(recipe="smoke")
 RATES = np.array([0.1, 0.05, 0.02, 0.01], np.float32)

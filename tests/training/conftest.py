@@ -10,7 +10,8 @@ import pytest
 
 from training import device
 from training.data.datasets import Dataset, open_dataset
-from training.settings.config import FASHION_MNIST, TrainConfig
+from training.settings.config import FASHION_MNIST
+from training.settings.train_config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,21 +11,24 @@ from pathlib import Path
 import mindspore
 import numpy as np
 import psutil
+import pytest
 from mindspore import Tensor, nn, ops
 
 from tests.support.checkpoints import write_checkpoint
 from tests.training.conftest import start, start_script
 from tests.training.test_train import finish, wait_for_line
 from training.checkpoint import checkpoints
-from training.checkpoint.subject import open_subject
+from training.checkpoint.networks import open_trained
 from training.data.batches import TrainingData
 from training.data.datasets import FASHION_MNIST_CLASSES, open_dataset
 from training.evaluation import Evaluator
 from training.metrics import Evaluation
-from training.optim.losses import SmoothedCrossEntropy
-from training.optim.optimizers import momentum
 from training.optim.schedules import learning_rates
-from training.settings.config import FASHION_MNIST, EvalConfig, TrainConfig
+from training.optim.step import SmoothedCrossEntropy, momentum
+from training.settings.config import FASHION_MNIST, EvalConfig
+from training.settings.train_config import TrainConfig
+
+pytestmark = pytest.mark.slow
 
 STEPS, BATCH = 3, 16
 MOVING = ("moving_mean", "moving_variance")
@@ -103,9 +106,9 @@ def test_two_processes_learn_what_one_learns_from_both_shards(tmp_path: Path) ->
 
 
 def test_a_process_that_dies_ends_the_run_and_only_the_master_wrote(tmp_path: Path) -> None:
-    flags = ("--max_epoch", "1000", "--train_images", "256", "--eval_images", "101")
-    folders = ("--ckpt_path", tmp_path, "--ckpt_interval", "1")
-    # MindSpore's scheduler gives a silent process so many seconds; 30 unless told.
+    flags = ("--max-epoch", "1000", "--train-images", "256", "--eval-images", "101")
+    folders = ("--ckpt-path", tmp_path, "--ckpt-interval", "1")
+    # MindSpore's scheduler waits this many seconds for a silent process; 30 by default.
     environment = TWO | {"MS_NODE_TIMEOUT": "10"}
     process = start_script(
         "run_distribute_train_gpu.sh", FASHION_MNIST, *flags, *folders, **environment
@@ -126,8 +129,8 @@ def test_a_process_that_dies_ends_the_run_and_only_the_master_wrote(tmp_path: Pa
 def test_two_processes_count_every_test_image_once(tmp_path: Path) -> None:
     """101 images in batches of 16: neither the shares nor their last batches are full or equal."""
     checkpoint = write_checkpoint(tmp_path / "a.ckpt", labels=list(FASHION_MNIST_CLASSES))
-    flags = ("--pretrained", checkpoint, "--eval_images", "101", "--per_batch_size", "16")
-    group = ("--is_distributed", "1", "--group_size", "2", "--report_path", tmp_path / "both")
+    flags = ("--pretrained", checkpoint, "--eval-images", "101", "--per-batch-size", "16")
+    group = ("--is-distributed", "1", "--group-size", "2", "--report-path", tmp_path / "both")
     two = start("training.eval", *flags, *group)
     alone = evaluate_alone(checkpoint)
     together = finish(two)
@@ -140,7 +143,7 @@ def test_two_processes_count_every_test_image_once(tmp_path: Path) -> None:
 
 def evaluate_alone(checkpoint: Path) -> Evaluation:
     config = EvalConfig(pretrained=checkpoint, eval_images=101)
-    net, _, _, *as_in_training = open_subject(checkpoint, None)
+    net, _, _, *as_in_training = open_trained(checkpoint, None)
     dataset = open_dataset(FASHION_MNIST, "test")
     return Evaluator(net, dataset, *as_in_training, 16, config).evaluate()
 
@@ -153,7 +156,7 @@ def counts(when: str, output: str) -> list[int]:
 
 def test_a_launcher_that_is_terminated_leaves_a_checkpoint_and_no_process(tmp_path: Path) -> None:
     """SIGTERM reaches the launcher alone, as from a container's runtime or a batch system."""
-    with endless(tmp_path, "--log_interval", "5") as process:
+    with endless(tmp_path, "--log-interval", "3", "--stop-interval", "5") as process:
         process.send_signal(signal.SIGTERM)
         output = finish(process, code=130)
     assert "interrupted" in output
@@ -163,7 +166,7 @@ def test_a_launcher_that_is_terminated_leaves_a_checkpoint_and_no_process(tmp_pa
 
 
 def test_a_launcher_that_is_terminated_again_leaves_no_process(tmp_path: Path) -> None:
-    with endless(tmp_path, "--log_interval", "1000000") as process:
+    with endless(tmp_path, "--stop-interval", "1000000") as process:
         process.send_signal(signal.SIGTERM)
         wait_for_line(process, "interrupted")
         process.send_signal(signal.SIGTERM)
@@ -174,8 +177,8 @@ def test_a_launcher_that_is_terminated_again_leaves_no_process(tmp_path: Path) -
 @contextmanager
 def endless(ckpt_path: Path, *flags: str | Path) -> Iterator[subprocess.Popen[str]]:
     """Yield a launcher whose run is under way; none of its processes must be left at the end."""
-    short = ("--max_epoch", "100000", "--train_images", "256", "--run_eval", "0")
-    folder = ("--ckpt_path", ckpt_path, "--ckpt_interval", "1000000")
+    short = ("--max-epoch", "100000", "--train-images", "256", "--run-eval", "0")
+    folder = ("--ckpt-path", ckpt_path, "--ckpt-interval", "1000000")
     process = start_script(
         "run_distribute_train_gpu.sh", FASHION_MNIST, *short, *folder, *flags, **TWO
     )

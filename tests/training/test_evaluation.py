@@ -7,14 +7,13 @@ import pytest
 from mindspore import Tensor
 
 from tests.support.checkpoints import NORMALIZATION, stirred
-from tests.training.test_datasets import image_folder
+from tests.training.data.test_datasets import image_folder
 from training.data.batches import normalize
 from training.data.datasets import Dataset, open_dataset
 from training.errors import BrokenImageError, OutputError
-from training.eval_report import ClassAccuracy, EvaluationReport
-from training.evaluation import Evaluator
+from training.evaluation import ClassAccuracy, EvaluationReport, Evaluator, images_per_second
 from training.metrics import Evaluation, Metrics, Tally
-from training.settings.config import TrainConfig
+from training.settings.train_config import TrainConfig
 
 
 def test_answers_are_counted_by_class_and_what_they_were_taken_for() -> None:
@@ -54,7 +53,7 @@ def test_a_report_that_cannot_be_written_is_an_error_that_says_so(tmp_path: Path
         classes=[ClassAccuracy(name="boot", images=1, top1=1.0, top5=1.0)],
         confusion=[[1]],
     )
-    with pytest.raises(OutputError, match=r"cannot write .*/best_acc.png: .*--report_path"):
+    with pytest.raises(OutputError, match=r"cannot write .*/best_acc.png: .*--report-path"):
         report.write(tmp_path / "file", "best_acc")
 
 
@@ -100,3 +99,15 @@ def test_two_processes_count_each_image_once(test_set: Dataset, smoke: TrainConf
         evaluator = Evaluator(net, test_set, smoke.transform, NORMALIZATION, 4, config)
         shares.append(np.concatenate([i[known] for _, i, known in evaluator._batches()]))
     assert sorted(np.concatenate(shares).tolist()) == list(range(11))
+
+
+@pytest.mark.parametrize(
+    ("ends", "speed"),
+    [
+        ([10.0, 70.0, 71.0, 74.0], 2 * 32 / 4),  # the first minute compiled
+        ([10.0, 70.0], 32 / 60),
+        ([10.0], 0.0),  # a process without a share of the images
+    ],
+)
+def test_the_first_batch_counts_only_if_it_is_alone(ends: list[float], speed: float) -> None:
+    assert images_per_second(ends, 32) == pytest.approx(speed)

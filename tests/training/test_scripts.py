@@ -17,6 +17,7 @@ SCRIPTS = sorted((ROOT / "training/scripts").glob("*.sh"))
 ON_CPU = {"PLATFORM": "CPU", "RECIPE": "smoke"}
 
 
+@pytest.mark.slow
 def test_training_takes_one_step(tmp_path: Path) -> None:
     flags = ("--train_images", "64", "--max_epoch", "1", "--run_eval", "0")
     scripts = ("run_standalone_train.sh", "0"), ("run_standalone_train_gpu.sh",)
@@ -31,6 +32,7 @@ def test_training_takes_one_step(tmp_path: Path) -> None:
         assert list(tmp_path.glob(f"{script}/2*/ckpt_0/0-1_1.ckpt"))
 
 
+@pytest.mark.slow
 def test_evaluation_counts_the_images(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "a.ckpt", labels=list(FASHION_MNIST_CLASSES))
     flags = ("--eval_images", "50", "--report_path")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.training.conftest import ROOT, start
-from tests.training.test_datasets import image_folder
+from tests.training.data.test_datasets import image_folder
 from training.checkpoint import checkpoints
 from training.settings.config import FASHION_MNIST
 from training.train import main
@@ -24,7 +24,7 @@ class Finished:
     """A smoke run that has ended well: its folder and what it printed."""
 
     def __init__(self, ckpt_path: Path) -> None:
-        arguments = ("--recipe", "smoke", "--train_images", "2560", "--ckpt_path", ckpt_path)
+        arguments = ("--recipe", "smoke", "--train-images", "2560", "--ckpt-path", ckpt_path)
         self.output = finish(start("training.train", *arguments))
         self.folder = ckpt_path / "latest"
         self.best = self.folder / "best_acc.ckpt"
@@ -41,6 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return Finished(tmp_path_factory.mktemp("outputs"))
 
 
+@pytest.mark.slow
 def test_it_learns_and_says_so_in_the_upstreams_lines(run: Finished) -> None:
     top1 = re.findall(r"acc=(\d+\.\d\d)%\(TOP1\)", run.output)
     assert float(top1[-1]) > 30
@@ -49,6 +50,7 @@ def test_it_learns_and_says_so_in_the_upstreams_lines(run: Finished) -> None:
     assert "Warning" not in run.output
 
 
+@pytest.mark.slow
 def test_every_epoch_has_a_line_and_the_picture_is_there(run: Finished) -> None:
     lines = (run.folder / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
@@ -61,6 +63,7 @@ def test_every_epoch_has_a_line_and_the_picture_is_there(run: Finished) -> None:
     assert "epoch 2: loss" in (run.folder / "train.log").read_text()
 
 
+@pytest.mark.slow
 def test_the_checkpoint_says_everything(run: Finished) -> None:
     info = checkpoints.load(run.best).info
     assert (info.architecture, info.num_classes, len(info.labels)) == ("tiny", 10, 10)
@@ -71,16 +74,18 @@ def test_the_checkpoint_says_everything(run: Finished) -> None:
     assert info.normalization.mean == tuple(info.config["mean"])
 
 
+@pytest.mark.slow
 def test_the_upstreams_file_names(run: Finished) -> None:
     assert [path.name for path in (run.folder / "ckpt_0").glob("*.ckpt")] == ["0-2_40.ckpt"]
 
 
+@pytest.mark.slow
 def test_evaluation_of_a_folder_finds_each_accuracy_again(run: Finished, tmp_path: Path) -> None:
     for name in ("first", "second"):
         for suffix in (".ckpt", ".json"):
             shutil.copy(run.best.with_suffix(suffix), tmp_path / f"{name}{suffix}")
-    arguments = ("--pretrained", tmp_path, "--data_dir", FASHION_MNIST, "--eval_images", "1000")
-    output = finish(start("training.eval", *arguments, "--report_path", tmp_path / "to"))
+    arguments = ("--pretrained", tmp_path, "--data-dir", FASHION_MNIST, "--eval-images", "1000")
+    output = finish(start("training.eval", *arguments, "--report-path", tmp_path / "to"))
     metrics = checkpoints.load(run.best).info.metrics
     assert metrics is not None
     assert output.count(f"acc={metrics.top1:.2%}(TOP1)") == 2
@@ -104,9 +109,10 @@ def wait_for_line(process: subprocess.Popen[str], words: str) -> None:
     raise AssertionError(f"{words!r} was never printed")
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_a_good_checkpoint(tmp_path: Path) -> None:
-    endless = ("--max_epoch", "1000", "--train_images", "640", "--ckpt_path", tmp_path)
-    process = start("training.train", "--recipe", "smoke", "--eval_images", "100", *endless)
+    endless = ("--max-epoch", "1000", "--train-images", "640", "--ckpt-path", tmp_path)
+    process = start("training.train", "--recipe", "smoke", "--eval-images", "100", *endless)
     try:
         wait_for_line(process, "(TOP1)")
         process.send_signal(signal.SIGINT)
@@ -128,7 +134,7 @@ def test_an_interrupt_leaves_a_good_checkpoint(tmp_path: Path) -> None:
         (("--recipe", "smoke", "--lr", "fast"), 2, "--lr: Input should be a valid number"),
         (("--resume",), 2, "--resume: expected one argument; --help lists every flag"),
         (("--resume", "training"), 2, "give the folder of a run, or of runs, such as outputs"),
-        (("--recipe", "smoke", "--num_classes", "9"), 1, "say --num_classes 10"),
+        (("--recipe", "smoke", "--num-classes", "9"), 1, "say --num-classes 10"),
         (("--recipe", "smoke", "--architecture", "x"), 1, "unknown architecture 'x'"),
     ],
 )
@@ -139,42 +145,44 @@ def test_mistakes_are_explained_without_a_traceback(
     code: int,
     words: str,
 ) -> None:
-    assert main([*arguments, "--ckpt_path", str(tmp_path)]) == code
+    assert main([*arguments, "--ckpt-path", str(tmp_path)]) == code
     assert words in capsys.readouterr().err
 
 
 @pytest.mark.skipif(ASCEND_DRIVER.exists(), reason="this machine has an Ascend")
 def test_a_missing_device_is_an_error_and_not_a_fall_back(tmp_path: Path) -> None:
-    arguments = ("--recipe", "smoke", "--platform", "Ascend", "--ckpt_path", tmp_path)
+    arguments = ("--recipe", "smoke", "--platform", "Ascend", "--ckpt-path", tmp_path)
     output = finish(start("training.train", *arguments), code=1)
     assert "finds no Ascend on this machine; choose another --platform" in output
     assert "Traceback" not in output
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_training_images_never_stand_in_for_test_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = image_folder(tmp_path / "imagenet/train", ["ant", "bee", "cat"])
-    own = ("--num_classes", "3", "--per_batch_size", "3", "--train_images", "3")
-    places = ("--data_dir", str(images), "--ckpt_path", str(tmp_path / "out"))
+    own = ("--num-classes", "3", "--per-batch-size", "3", "--train-images", "3")
+    places = ("--data-dir", str(images), "--ckpt-path", str(tmp_path / "out"))
     arguments = ("--recipe", "smoke", *own, *places)
     assert main(arguments) == 1
     told = capsys.readouterr().err
     assert "the test images would be the training images" in told
-    assert "--eval_data_dir, or --run_eval 0" in told
-    finish(start("training.train", *arguments, "--run_eval", "0"))
+    assert "with --eval-data-dir, or train without evaluation: --run-eval 0" in told
+    finish(start("training.train", *arguments, "--run-eval", "0"))
     assert not list(tmp_path.glob("out/*/best_acc.ckpt"))
 
 
+@pytest.mark.slow
 def test_your_own_folders_train_as_the_page_shows(tmp_path: Path) -> None:
     for split in ("train", "val"):
         image_folder(tmp_path / "mine" / split, ["ant", "bee", "cat", "dog", "eel", "fly"])
     [example] = re.findall(r"```yaml\n(.*?)```", (ROOT / "training/README.md").read_text(), re.S)
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(example)
-    here = ("--data_dir", tmp_path / "mine", "--ckpt_path", tmp_path / "outputs")
-    short = ("--num_classes", "6", "--max_epoch", "2")
+    here = ("--data-dir", tmp_path / "mine", "--ckpt-path", tmp_path / "outputs")
+    short = ("--num-classes", "6", "--max-epoch", "2")
     finish(start("training.train", "--recipe", recipe, *here, *short))
     info = checkpoints.load(tmp_path / "outputs/latest/best_acc.ckpt").info
     assert info.labels == ["ant", "bee", "cat", "dog", "eel", "fly"]

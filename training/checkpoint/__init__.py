@@ -1,1 +1,1 @@
-"""Weights on disk, and whose they are."""
+"""Weights on disk, and the networks that they belong to."""

@@ -1,28 +1,35 @@
 """A checkpoint is <stem>.ckpt, the weights, and <stem>.json, what they are and expect.
 
-The weights may be .safetensors as well. The .json holds their digest, so that neither can stand
-beside another's. <stem>.npz, where there is one, is the rest of what resuming needs.
+The weights may also be .safetensors. The .json holds their digest, so that files of two checkpoints
+are not taken for one. <stem>.npz, if there is one, is the rest of what resuming needs.
 """
 
+import os
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import mindspore
 import numpy as np
 from mindspore import Parameter, Tensor, nn
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from safetensors.numpy import save as safetensors_bytes
 
 from bundle.manifest import Normalization, Sha256
 from bundle.store import sha256
 from images.transform import Transform
-from training.checkpoint import weight_files
-from training.checkpoint.weight_files import FILE_MODE, Arrays
-from training.errors import CheckpointError
+from training.errors import CheckpointError, writing
 from training.metrics import Metrics
 from training.resnext import build
-from training.writing import writing
+
+Arrays = dict[str, NDArray[Any]]
+FILE_MODE = 0o644  # mindspore writes 0400
 
 
 class CheckpointInfo(BaseModel):
@@ -32,7 +39,7 @@ class CheckpointInfo(BaseModel):
 
     schema_version: Literal[1] = Field(1, alias="schema")
     sha256: Sha256 | None = Field(
-        None, description="of the weights; null in files of before the field"
+        None, description="of the weights; null in files older than this field"
     )
     architecture: str
     num_classes: int
@@ -42,9 +49,9 @@ class CheckpointInfo(BaseModel):
     config: dict[str, Any] = Field(description="the whole TrainConfig")
     epoch: NonNegativeInt = Field(description="complete epochs")
     step: NonNegativeInt = Field(description="optimiser steps since the start")
-    training_images: PositiveInt | None = Field(None, description="null before the field")
-    steps_per_epoch: PositiveInt | None = Field(None, description="null before the field")
-    metrics: Metrics | None = Field(None, description="evaluation; null where there was none")
+    training_images: PositiveInt | None = Field(None, description="null in older files")
+    steps_per_epoch: PositiveInt | None = Field(None, description="null in older files")
+    metrics: Metrics | None = Field(None, description="of an evaluation; null if there was none")
     versions: dict[str, str | None]
 
 
@@ -59,8 +66,8 @@ class Checkpoint:
 def save(net: nn.Cell, info: CheckpointInfo, path: Path, state: Arrays | None = None) -> None:
     """Write the weights, the .json and, given a state, the .npz; the weights appear last.
 
-    Whoever finds the weights finds the others, whenever the process is killed. Raises
-    OutputError where they cannot be written.
+    Whenever the process is killed: if the weights are there, so are the others. Raises OutputError
+    if a file cannot be written.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,9 +80,9 @@ def save(net: nn.Cell, info: CheckpointInfo, path: Path, state: Arrays | None = 
 
 
 def _write(net: nn.Cell, info: CheckpointInfo, path: Path, state: Arrays | None) -> None:
-    weight_files.write({p.name: p.asnumpy() for p in net.get_parameters()}, path)
+    write_arrays({p.name: p.asnumpy() for p in net.get_parameters()}, path)
     if state is not None:
-        weight_files.write(state, path.with_suffix(".npz"))
+        write_arrays(state, path.with_suffix(".npz"))
     info = info.model_copy(update={"sha256": sha256(path)})
     text = path.with_suffix(".json")
     text.write_text(info.model_dump_json(indent=2) + "\n")
@@ -83,17 +90,17 @@ def _write(net: nn.Cell, info: CheckpointInfo, path: Path, state: Arrays | None)
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint; raise CheckpointError where a file is missing, broken or another's."""
+    """Read a checkpoint; raise CheckpointError if a file is missing, damaged or another's."""
     for file in (path, path.with_suffix(".json")):
         if not file.is_file():
             raise CheckpointError(f"no file {file}; a checkpoint is <stem>.ckpt and <stem>.json")
     info = read_info(path)
     _check_digest(path, info)
-    return Checkpoint(weight_files.read(path), info)
+    return Checkpoint(read_arrays(path), info)
 
 
 def read_info(path: Path) -> CheckpointInfo:
-    """Read the .json of a checkpoint alone; raise CheckpointError if it is no such file."""
+    """Read the .json of a checkpoint alone; raise CheckpointError if it is not one."""
     try:
         return CheckpointInfo.model_validate_json(path.with_suffix(".json").read_bytes())
     except ValidationError as error:
@@ -104,7 +111,7 @@ def _check_digest(path: Path, info: CheckpointInfo) -> None:
     if info.sha256 is not None and info.sha256 != (found := sha256(path)):
         raise CheckpointError(
             f"{path} is damaged, or belongs to another {path.with_suffix('.json').name}: "
-            f"its sha256 is {found}, the .json states {info.sha256}; copy both files anew"
+            f"its sha256 is {found}, the .json states {info.sha256}; copy both files again"
         )
 
 
@@ -141,3 +148,38 @@ def load_network(path: Path) -> tuple[nn.Cell, CheckpointInfo]:
     net = build(checkpoint.info.architecture, checkpoint.info.num_classes)
     restore(net, checkpoint.parameters)
     return net.set_train(False), checkpoint.info
+
+
+def read_arrays(path: Path) -> Arrays:
+    """Return the arrays by name in a .ckpt, .safetensors or .npz file.
+
+    Raises CheckpointError if it is missing or cannot be read.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no file {path}")
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:
+                return dict(arrays)
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        found = mindspore.load_checkpoint(str(path))
+        return {name: value.asnumpy() for name, value in found.items()}
+    except (ValueError, SafetensorError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} is not a checkpoint: {error}") from error
+
+
+def write_arrays(arrays: Arrays, path: Path) -> None:
+    """Write arrays by name, on disk when this returns and readable by everyone; raise OSError."""
+    if path.suffix == ".npz":
+        # numpy's stubs take a name for the argument allow_pickle.
+        np.savez(path, **arrays)  # type: ignore[arg-type]
+    elif path.suffix == ".safetensors":
+        ordered = {name: np.asarray(value, order="C") for name, value in arrays.items()}
+        path.write_bytes(safetensors_bytes(ordered))
+    else:
+        entries = [{"name": name, "data": Tensor(value)} for name, value in arrays.items()]
+        mindspore.save_checkpoint(entries, str(path))
+    path.chmod(FILE_MODE)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,8 +1,8 @@
 """Checkpoints of the upstream scripts: bare weights, in either of two layouts.
 
-Trained on a GPU, a grouped convolution is one tensor, as here. Trained on Ascend or a CPU it is one
-convolution per group, `....conv2.convs.{0..63}.weight`. Names may begin with `network.`, and the
-optimiser's entries may stand between the weights.
+From training on a GPU, a grouped convolution is one tensor, as here; from Ascend or a CPU, it is
+one convolution per group, `....conv2.convs.{0..63}.weight`. Names may begin with `network.`, and
+the file may also hold entries of the optimiser.
 """
 
 import re
@@ -12,19 +12,16 @@ from pathlib import Path
 import numpy as np
 from mindspore import nn
 
-from bundle.manifest import Normalization
+from bundle.manifest import IMAGENET
 from images.transform import Stretch
-from training.checkpoint import weight_files
-from training.checkpoint.checkpoints import restore
-from training.checkpoint.weight_files import Arrays
+from training.checkpoint.checkpoints import Arrays, read_arrays, restore
 from training.errors import CheckpointError
 from training.resnext import build
-from training.settings.config import IMAGENET_MEAN, IMAGENET_STD
 
 # As the upstream evaluates: Resize((256, 256)) in MindSpore, then a centre crop.
 RESIZE = Stretch(height=256, width=256)
 CROP = 224
-NORMALIZATION = Normalization(mean=IMAGENET_MEAN, std=IMAGENET_STD)
+NORMALIZATION = IMAGENET
 
 PREFIX = "network."
 SPLIT = re.compile(r"(?P<convolution>.+)\.convs\.(?P<group>\d+)\.weight")
@@ -42,7 +39,9 @@ def load_network(path: Path, architecture: str) -> tuple[nn.Cell, int]:
     """
     parameters = read(path)
     if "head.fc.bias" not in parameters:
-        raise CheckpointError(f"{path} holds no head.fc.bias, so it is no ResNeXt of the upstream")
+        raise CheckpointError(
+            f"{path} holds no head.fc.bias, so it is not a ResNeXt of the upstream"
+        )
     classes = len(parameters["head.fc.bias"])
     try:
         network = build(architecture, classes)
@@ -54,14 +53,14 @@ def load_network(path: Path, architecture: str) -> tuple[nn.Cell, int]:
 
 def read(path: Path) -> Arrays:
     """Return a file's weights under our names; raise CheckpointError as `one_layout` does."""
-    return one_layout(weight_files.read(path))
+    return one_layout(read_arrays(path))
 
 
 def one_layout(found: Arrays) -> Arrays:
-    """Return the weights under our names, the parts of a grouped convolution joined.
+    """Return the weights under our names, with the parts of a grouped convolution joined.
 
     Raises:
-        CheckpointError: a part of a grouped convolution is missing, or a weight is there twice.
+        CheckpointError: a part of a grouped convolution is missing, or a weight appears twice.
     """
     parameters: Arrays = {}
     groups: defaultdict[str, Arrays] = defaultdict(dict)

@@ -1,1 +1,1 @@
-"""Images on their way to the network: datasets, pixels, batches."""
+"""Images on their way to the network: datasets, augmentation, batches."""

@@ -1,6 +1,8 @@
 """Labelled images on disk, without any framework: IDX files, or one folder per class."""
 
+import gzip
 import io
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from images.decoders import ImageError, decode
-from training.data.idx import read_idx
 from training.errors import BrokenImageError, DatasetError
 
 Pixels = NDArray[np.uint8]
@@ -24,6 +25,7 @@ FASHION_MNIST_CLASSES = (
 )  # fmt: skip
 IDX_PREFIX = {"train": "train", "test": "t10k"}
 FOLDER_NAMES = {"train": ("train",), "test": ("val", "test")}
+UINT8 = 8  # the element type in a header of an IDX file
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -32,7 +34,7 @@ class Dataset(Protocol):
 
     @property
     def source(self) -> Path:
-        """File or folder that holds the images, resolved: equal where the images are the same."""
+        """File or folder that holds the images, resolved: equal if the images are the same."""
 
     @property
     def class_names(self) -> list[str]:
@@ -41,7 +43,7 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """Return what tells a reader which image it is: its file, or its place in one."""
+        """Return a name for messages: the image's file, or its position in one."""
 
     def label(self, index: int) -> int:
         """Return the class of an image, an index into class_names."""
@@ -50,7 +52,7 @@ class Dataset(Protocol):
         """Return the decoded image, uint8 (height, width, 3)."""
 
     def encoded(self, index: int) -> bytes:
-        """Return the image as file bytes (PNG where the dataset holds bare pixels)."""
+        """Return the image as file bytes (PNG if the dataset holds bare pixels)."""
 
 
 def open_dataset(data_dir: Path, split: Split) -> Dataset:
@@ -67,7 +69,7 @@ def open_dataset(data_dir: Path, split: Split) -> Dataset:
 
 
 def beside(data_dir: Path) -> Path:
-    """Return the folder val/ beside a folder train/, as ImageNet comes; else the folder itself."""
+    """Return the folder val/ beside a folder train/, ImageNet's layout; else the folder itself."""
     val = data_dir.parent / "val"
     return val if data_dir.name == "train" and val.is_dir() else data_dir
 
@@ -85,7 +87,7 @@ class IdxDataset:
         return len(self.images)
 
     def name(self, index: int) -> str:
-        """Return the file and the place in it, from 0."""
+        """Return the file and the position in it, from 0."""
         return f"{self.source}, image {index}"
 
     def label(self, index: int) -> int:
@@ -105,7 +107,7 @@ class IdxDataset:
 
 @dataclass(frozen=True)
 class FolderDataset:
-    """Image files with their classes, read when asked for."""
+    """Image files with their classes, each read when it is needed."""
 
     source: Path
     files: list[Path]
@@ -135,11 +137,30 @@ class FolderDataset:
 
 @contextmanager
 def naming_broken(dataset: Dataset, index: int) -> Iterator[None]:
-    """Turn what goes wrong with an image into a BrokenImageError that says which one it is."""
+    """Turn an error with an image into a BrokenImageError that names it."""
     try:
         yield
     except (OSError, ImageError) as error:
         raise BrokenImageError(f"{dataset.name(index)} is not a readable image: {error}") from error
+
+
+def read_idx(path: Path) -> Pixels:
+    """Read a file in MNIST's IDX format (yann.lecun.com/exdb/mnist), gzipped or not, of any shape.
+
+    Raises DatasetError if it is damaged, or holds anything but unsigned bytes.
+    """
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+        zero, kind, dimensions = struct.unpack_from(">HBB", data)
+        shape = struct.unpack_from(f">{dimensions}I", data, 4)
+    except (gzip.BadGzipFile, EOFError, struct.error) as error:
+        raise DatasetError(f"{path} is damaged: {error}") from error
+    start = 4 + 4 * dimensions
+    if zero or kind != UINT8 or len(data) - start != np.prod(shape, dtype=int):
+        raise DatasetError(f"{path} is not a complete IDX file of unsigned bytes")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
 def _open_idx(data_dir: Path, images: Path, split: Split) -> IdxDataset:
@@ -154,7 +175,7 @@ def _open_idx(data_dir: Path, images: Path, split: Split) -> IdxDataset:
 
 
 def _idx_class_names(data_dir: Path, count: int) -> list[str]:
-    """IDX files carry no names: known for Fashion-MNIST (by its folder), else the numbers."""
+    """IDX files carry no names: known for Fashion-MNIST (by its folder), else numbers."""
     if "fashion" in data_dir.resolve().name.lower():
         return list(FASHION_MNIST_CLASSES)
     return [str(index) for index in range(count)]

@@ -1,1 +1,1 @@
-"""One training step, and what it needs."""
+"""The training step and its schedule of learning rates."""

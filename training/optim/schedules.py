@@ -1,18 +1,16 @@
 """Learning rate per step, float32, as the upstream scripts compute it (its `lr_generator.py`)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from training.settings.config import TrainConfig
+from training.settings.train_config import TrainConfig
 
 Rates = NDArray[np.float32]
 
 
-def learning_rates(config: "TrainConfig", steps_per_epoch: int) -> Rates:
+def learning_rates(config: TrainConfig, steps_per_epoch: int) -> Rates:
     """Return the rate of each step of a run, shape (max_epoch * steps_per_epoch,)."""
     epochs = np.arange(config.max_epoch)
     if config.lr_scheduler == "cosine_annealing":

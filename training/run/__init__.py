@@ -1,1 +1,1 @@
-"""A run: its loop, its folder, and what it reports."""
+"""A training run, and the files that it leaves."""

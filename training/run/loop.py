@@ -1,40 +1,50 @@
 """The training run: one callable from a config to a folder of checkpoints and reports."""
 
 import logging
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NamedTuple
 
 import mindspore
 from mindspore import Tensor, nn
 
 from training import distributed
-from training.checkpoint import checkpoints, weight_files
-from training.checkpoint.pretrained import network
-from training.data import inputs
-from training.data.batches import TrainingData
+from training.checkpoint import checkpoints
+from training.checkpoint.networks import initial_network
+from training.data.batches import TrainingData, open_test_set, open_training_set
 from training.data.datasets import Dataset
 from training.data.prefetch import Prefetcher
 from training.evaluation import Evaluator
 from training.metrics import Metrics
 from training.optim.schedules import learning_rates
 from training.optim.step import TrainingStep
-from training.run.folder import RunFolder
-from training.run.history import EpochHistory
-from training.run.interrupt import stop_on_interrupt
-from training.run.progress import Progress
-from training.run.report import EpochRecord, Report
-from training.run.saving import Saver
-from training.settings.config import TrainConfig
-from training.settings.resume import check_same_run, check_same_size, newest_checkpoint
+from training.run.folder import RunFolder, Saver
+from training.run.log import Progress
+from training.run.report import EpochHistory, EpochRecord, Report
+from training.settings.resume import check_same_settings, check_same_size, newest_checkpoint
+from training.settings.train_config import TrainConfig
 
-log = logging.getLogger(__name__)
+# MindSpore answers a SIGINT that arrives inside a graph by sending itself SIGTERM.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+logger = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, folder: RunFolder) -> Metrics | None:
-    """Train as configured; return the final evaluation, None where `run_eval` is off.
+class Outcome(NamedTuple):
+    """The final evaluation, None without one, and whether a signal stopped the run early."""
 
-    Raises DatasetError or CheckpointError for unusable input, OutputError, DivergedError, and
-    after Ctrl-C KeyboardInterrupt, once a checkpoint of the current step is written.
+    metrics: Metrics | None
+    stopped: bool
+
+
+def train(config: TrainConfig, folder: RunFolder) -> Outcome:
+    """Train as configured, or until SIGINT or SIGTERM; the last step's checkpoint is written.
+
+    Raises DatasetError or CheckpointError for unusable input, OutputError, and DivergedError.
     """
     mindspore.set_seed(config.seed)
     trainer = Trainer(config, folder)
@@ -43,9 +53,31 @@ def train(config: TrainConfig, folder: RunFolder) -> Metrics | None:
             trainer.run_epoch(stop.is_set)
     trainer.save_step()
     if trainer.stopped:
-        distributed.wait_for_all(config)  # the first to leave ends the job
-        raise KeyboardInterrupt
-    return trainer.metrics
+        distributed.wait_for_all(config)  # the first process to leave ends the others
+    return Outcome(trainer.metrics, trainer.stopped)
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[threading.Event]:
+    """Yield an event that the first SIGINT or SIGTERM sets; a second one acts as it did before."""
+    event = threading.Event()
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        restore()
+        logger.info("interrupted: saving after this step; interrupt again to stop at once")
+        event.set()
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, on_signal)
+    try:
+        yield event
+    finally:
+        restore()
 
 
 class Trainer:
@@ -53,10 +85,10 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, folder: RunFolder) -> None:
         self._config, self._folder, self._report = config, folder, Report(folder.path)
-        dataset = inputs.training_set(config)
-        test_set = inputs.test_set(config, dataset) if config.run_eval else None
+        dataset = open_training_set(config)
+        test_set = open_test_set(config, dataset) if config.run_eval else None
         self._data = TrainingData(dataset, config)
-        self._net = network(config)
+        self._net = initial_network(config)
         self._saver = Saver(self._net, config, folder, dataset.class_names, self._data)
         rates = learning_rates(config, self._data.steps_per_epoch)
         self._step = TrainingStep(self._net, rates, config)
@@ -70,7 +102,7 @@ class Trainer:
         distributed.share(self._net, config)
 
     def run_epoch(self, asked_to_stop: Callable[[], bool]) -> None:
-        """Train what is left of an epoch, evaluate and report; return early once `stopped`."""
+        """Train the rest of an epoch, evaluate and report; return early once `stopped`."""
         self.metrics, start = None, time.monotonic()
         first = self.step - self.epoch * self._data.steps_per_epoch
         batches = Prefetcher(self._data.epoch(self.epoch, first))
@@ -85,8 +117,8 @@ class Trainer:
         self._evaluate()
         if self._config.is_master:
             speed = (self._data.steps_per_epoch - first) * self._images_per_step / seconds
-            wait = batches.wait_seconds / seconds
-            self._add_record(loss, history.skipped, seconds, speed, wait)
+            wait = batches.wait_s / seconds
+            self._add_record(loss, history.skipped_steps, seconds, speed, wait)
 
     def save_step(self) -> None:
         """Write the checkpoint that bears the current epoch and step in its name."""
@@ -97,17 +129,18 @@ class Trainer:
     def _resume(self) -> None:
         path = newest_checkpoint(self._folder.path)
         found = checkpoints.load(path)
-        check_same_run(self._config, found.info.config)
-        check_same_size(found.info, self._data.count, self._data.steps_per_epoch)
+        check_same_settings(self._config.model_dump(mode="json"), found.info.config)
+        before = (found.info.training_images, found.info.steps_per_epoch)
+        check_same_size((self._data.count, self._data.steps_per_epoch), before)
         checkpoints.restore(self._net, found.parameters)
-        state = weight_files.read(path.with_suffix(".npz"))
+        state = checkpoints.read_arrays(path.with_suffix(".npz"))
         self._history = EpochHistory.take_from(state)
         self._step.restore(state)
         self.epoch, self.step, self.metrics = found.info.epoch, found.info.step, found.info.metrics
         self.progress.resume(self.step)
         if self._config.is_master:
             self._report.resume(self.epoch)
-        log.info(f"resumed from {path}: {self.epoch} epochs, {self.step} steps")
+        logger.info("resumed from %s: %d epochs, %d steps", path, self.epoch, self.step)
 
     @property
     def _images_per_step(self) -> int:
@@ -126,9 +159,9 @@ class Trainer:
     def _agree_to_stop(self, asked: Callable[[], bool]) -> bool:
         """Return whether any process is asked to stop, the same in all of them.
 
-        Processes ask each other only where a line of the log is due, which waits for the device.
+        Agreement waits for the device, so a group seeks it only every `stop_interval` steps.
         """
-        if self._config.group_size > 1 and not self.progress.due:
+        if self._config.group_size > 1 and self.step % self._config.stop_interval:
             return False
         return distributed.any_of(asked(), self._config)
 
@@ -136,7 +169,7 @@ class Trainer:
         if self._evaluator is None or not self._evaluation_due():
             return
         self.metrics = self._evaluator.evaluate().metrics
-        log.info(f"epoch {self.epoch}: {self.metrics.lines()[1]}")
+        logger.info("epoch %d: %s", self.epoch, self.metrics.lines()[1])
         self._saver.save_if_best(self.epoch, self.step, self.metrics)
 
     def _evaluation_due(self) -> bool:
@@ -161,7 +194,7 @@ class Trainer:
             loss_scale=self._step.scale,
         )
         self._report.add(record)
-        log.info(record.line())
+        logger.info(record.line())
 
 
 def _evaluator(net: nn.Cell, test_set: Dataset, config: TrainConfig) -> Evaluator:

@@ -1,23 +1,75 @@
-"""metrics.jsonl, one line per epoch, and the same drawn as training.png."""
+"""What a run reports: metrics.jsonl, one line per epoch, and the same drawn as training.png."""
 
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
+import numpy as np
 from matplotlib.figure import Figure
+from mindspore import Tensor
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from training.errors import CheckpointError
-from training.writing import replace_text, writing
+from training.checkpoint.checkpoints import Arrays
+from training.errors import CheckpointError, DivergedError, writing
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 JSONL, PNG = "metrics.jsonl", "training.png"
+LOSSES, FINITE = "losses", "finite"
 PANELS: dict[str, Callable[["EpochRecord"], float | None]] = {
     "loss": lambda record: record.loss,
     "learning rate": lambda record: record.lr,
     "top-1": lambda record: record.top1,
 }
+
+
+class EpochHistory:
+    """Loss of each step of an epoch, and whether its gradients were finite.
+
+    They stay on the device until they are asked for, so that no step waits for another.
+    """
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor | float] = []
+        self._finite: list[Tensor | float] = []
+
+    @classmethod
+    def take_from(cls, state: Arrays) -> Self:
+        """Return the history that `arrays` wrote into a state, and remove it there."""
+        history = cls()
+        history._losses = state.pop(LOSSES).tolist()
+        history._finite = state.pop(FINITE).tolist()
+        return history
+
+    def arrays(self) -> Arrays:
+        """Return what `take_from` takes, float32 (steps,) each."""
+        return {LOSSES: _floats(self._losses), FINITE: _floats(self._finite)}
+
+    def add(self, loss: Tensor, finite: Tensor) -> None:
+        """Add a step: its loss, and whether its gradients were finite."""
+        self._losses.append(loss)
+        self._finite.append(finite)
+
+    @property
+    def latest_loss(self) -> float:
+        """Loss of the latest step; raise DivergedError if it is not a number."""
+        return _number(float(self._losses[-1]))
+
+    @property
+    def skipped_steps(self) -> int:
+        """Number of steps that were skipped because a gradient overflowed."""
+        return int((_floats(self._finite) == 0).sum())
+
+    def mean_loss(self) -> float:
+        """Mean loss of the steps not skipped; raise DivergedError if it is not a number."""
+        losses = _floats(self._losses)[_floats(self._finite) != 0]
+        if not len(losses):
+            raise DivergedError(
+                "gradients overflowed in every step of the epoch; lower --lr or --loss-scale"
+            )
+        return _number(float(losses.astype(np.float64).mean()))
 
 
 class EpochRecord(BaseModel):
@@ -56,18 +108,18 @@ class Report:
         self._records: list[EpochRecord] = []
 
     def resume(self, epoch: int) -> None:
-        """Take up the records of a run that goes on after so many epochs; drop what came later.
+        """Take over the records of a run that continues after this epoch; drop later ones.
 
-        Raises CheckpointError where the file holds something else, OutputError as `add` does.
+        Raises CheckpointError if the file holds anything else, OutputError as `add` does.
         """
         if self._jsonl.exists():
             self._records = [record for record in _read(self._jsonl) if record.epoch <= epoch]
             self._write()
 
     def add(self, record: EpochRecord) -> None:
-        """Redraw the picture, then add the line: who sees the line finds the picture.
+        """Redraw the picture, then add the line: once the line is there, so is the picture.
 
-        Raises OutputError where they cannot be written; the earlier lines are as they were.
+        Raises OutputError if they cannot be written; the earlier lines stay as they are.
         """
         self._records.append(record)
         with writing(self._png):
@@ -77,7 +129,10 @@ class Report:
     def _write(self) -> None:
         with writing(self._jsonl):
             lines = [f"{record.model_dump_json()}\n" for record in self._records]
-            replace_text(self._jsonl, "".join(lines))
+            # Replaced as a whole, so that a killed process leaves the old file or the new one.
+            new = self._jsonl.with_name(f"{JSONL}.new")
+            new.write_text("".join(lines))
+            new.replace(self._jsonl)
 
     def _draw(self) -> None:
         figure = Figure(figsize=(12, 3.5), layout="constrained")
@@ -97,6 +152,16 @@ def _read(path: Path) -> Iterator[EpochRecord]:
         except ValidationError as error:
             if number < len(lines):
                 raise CheckpointError(
-                    f"{path}: line {number} is no epoch; remove it to resume: {error}"
+                    f"{path}: line {number} is not an epoch; remove it to resume: {error}"
                 ) from error
-            log.warning(f"{path}: line {number}, the last, was cut short and is left out")
+            logger.warning("%s: line %d, the last, was cut short and is left out", path, number)
+
+
+def _number(loss: float) -> float:
+    if not np.isfinite(loss):
+        raise DivergedError(f"the loss is {loss}; lower --lr")
+    return loss
+
+
+def _floats(values: list[Tensor | float]) -> NDArray[np.float32]:
+    return np.array([float(value) for value in values], np.float32)

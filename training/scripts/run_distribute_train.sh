@@ -6,5 +6,5 @@ if (($# < 2)); then
   exit 2
 fi
 exec "${PYTHON:-python}" -m training.train --platform "${PLATFORM:-Ascend}" \
-  --is_distributed 1 --group_size "${PROCESSES:-8}" --rank_table "$1" \
-  --recipe "${RECIPE:-resnext152_imagenet_ascend_8p}" --data_dir "$2" "${@:3}"
+  --is-distributed 1 --group-size "${PROCESSES:-8}" --rank-table "$1" \
+  --recipe "${RECIPE:-resnext152_imagenet_ascend_8p}" --data-dir "$2" "${@:3}"

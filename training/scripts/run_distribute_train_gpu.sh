@@ -6,5 +6,5 @@ if (($# < 1)); then
   exit 2
 fi
 exec "${PYTHON:-python}" -m training.train --platform "${PLATFORM:-GPU}" \
-  --is_distributed 1 --group_size "${PROCESSES:-8}" \
-  --recipe "${RECIPE:-resnext152_imagenet_gpu_8p}" --data_dir "$1" "${@:2}"
+  --is-distributed 1 --group-size "${PROCESSES:-8}" \
+  --recipe "${RECIPE:-resnext152_imagenet_gpu_8p}" --data-dir "$1" "${@:2}"

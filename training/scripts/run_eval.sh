@@ -7,4 +7,4 @@ if (($# < 3)); then
 fi
 export DEVICE_ID=$1
 exec "${PYTHON:-python}" -m training.eval --platform "${4:-Ascend}" \
-  --data_dir "$2" --pretrained "$3" "${@:5}"
+  --data-dir "$2" --pretrained "$3" "${@:5}"

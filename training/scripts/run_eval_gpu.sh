@@ -6,4 +6,4 @@ if (($# < 2)); then
   exit 2
 fi
 exec "${PYTHON:-python}" -m training.eval --platform "${PLATFORM:-GPU}" \
-  --data_dir "$1" --pretrained "$2" "${@:3}"
+  --data-dir "$1" --pretrained "$2" "${@:3}"

@@ -7,4 +7,4 @@ if (($# < 2)); then
 fi
 export DEVICE_ID=$1
 exec "${PYTHON:-python}" -m training.train --platform "${PLATFORM:-Ascend}" \
-  --recipe "${RECIPE:-resnext152_imagenet_ascend_1p}" --data_dir "$2" "${@:3}"
+  --recipe "${RECIPE:-resnext152_imagenet_ascend_1p}" --data-dir "$2" "${@:3}"

@@ -6,4 +6,4 @@ if (($# < 1)); then
   exit 2
 fi
 exec "${PYTHON:-python}" -m training.train --platform "${PLATFORM:-GPU}" \
-  --recipe "${RECIPE:-resnext152_imagenet_gpu_1p}" --data_dir "$1" "${@:2}"
+  --recipe "${RECIPE:-resnext152_imagenet_gpu_1p}" --data-dir "$1" "${@:2}"

@@ -1,1 +1,1 @@
-"""What a run is told: settings, recipes, the run that it resumes."""
+"""What a run is asked to do: flags, environment, recipes, and the run that it resumes."""

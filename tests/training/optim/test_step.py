@@ -1,5 +1,6 @@
 """One training step of a linear classifier against numpy, and what overflow does."""
 
+import mindspore
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
@@ -7,8 +8,8 @@ from numpy.typing import NDArray
 
 from training.errors import CheckpointError
 from training.optim.step import TrainingStep
-from training.run.history import EpochHistory
-from training.settings.config import TrainConfig
+from training.run.report import EpochHistory
+from training.settings.train_config import TrainConfig
 
 CLASSES, FEATURES, BATCH = 4, 3, 5
 CHANCE = np.random.default_rng(1)
@@ -19,6 +20,7 @@ Weights = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def make(**settings: object) -> tuple[nn.Cell, TrainingStep]:
+    mindspore.set_seed(1)  # some weights lose nothing in float16
     net = nn.Dense(FEATURES, CLASSES)
     return net, TrainingStep(net, RATES, TrainConfig(num_classes=CLASSES, **settings))
 
@@ -67,9 +69,9 @@ def test_a_step_that_overflows_is_skipped_and_counted() -> None:
     for scale in (100, 1e-3):
         loss, finite = step(Tensor(IMAGES * np.float32(scale)), Tensor(LABELS))
         history.add(loss, finite)
-        if history.skipped:
+        if history.skipped_steps:
             assert np.isfinite(history.latest_loss)
-    assert history.skipped == 1
+    assert history.skipped_steps == 1
     assert history.mean_loss() == history.latest_loss
     assert step.rate == RATES[0]
     assert not np.array_equal(before[0], weights(net)[0])

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from bundle.manifest import Normalization
-from tests.training.test_datasets import image_folder
+from tests.training.data.test_datasets import image_folder
 from training.data.batches import TrainingData, normalize
 from training.data.datasets import Dataset, open_dataset
 from training.errors import BrokenImageError, DatasetError
-from training.settings.config import TrainConfig
+from training.settings.train_config import TrainConfig
 
 
 def config(**changes: object) -> TrainConfig:

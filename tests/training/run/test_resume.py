@@ -9,24 +9,30 @@ import numpy as np
 import pytest
 
 from tests.training.conftest import ROOT, start
-from tests.training.test_datasets import image_folder
+from tests.training.data.test_datasets import image_folder
 from tests.training.test_train import finish, wait_for_line
-from training.checkpoint import checkpoints, weight_files
+from training.checkpoint import checkpoints
 from training.errors import CheckpointError
 from training.run.folder import RunFolder
-from training.settings.config import TrainConfig
-from training.settings.resume import check_same_run, check_same_size, find_run, newest_checkpoint
+from training.settings.resume import (
+    check_same_settings,
+    check_same_size,
+    find_run,
+    newest_checkpoint,
+)
+from training.settings.train_config import TrainConfig
 from training.train import main
 
-SMALL = ("--train_images", "640", "--per_batch_size", "32")
-SHORT = (*SMALL, "--max_epoch", "4", "--T_max", "4", "--shift", "2")
-OFTEN = ("--ckpt_interval", "7", "--log_interval", "1", "--run_eval", "0")
-SCALE = ("--is_dynamic_loss_scale", "1")
+SMALL = ("--train-images", "640", "--per-batch-size", "32")
+SHORT = (*SMALL, "--max-epoch", "4", "--T-max", "4", "--shift", "2")
+OFTEN = ("--ckpt-interval", "7", "--log-interval", "1", "--run-eval", "0")
+SCALE = ("--is-dynamic-loss-scale", "1")
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_trains_as_if_never_killed(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    command = ("training.train", "--recipe", "smoke", *SHORT, *OFTEN, *SCALE, "--ckpt_path")
+    command = ("training.train", "--recipe", "smoke", *SHORT, *OFTEN, *SCALE, "--ckpt-path")
     killed = start(*command, cut)
     wait_for_line(killed, "step 31/80 ")
     killed.send_signal(signal.SIGKILL)
@@ -42,10 +48,10 @@ def test_killed_and_resumed_it_trains_as_if_never_killed(tmp_path: Path) -> None
     assert len(losses(cut)) == 4
 
 
-def end(outputs: Path) -> weight_files.Arrays:
+def end(outputs: Path) -> checkpoints.Arrays:
     newest = newest_checkpoint(find_run(outputs))
     assert newest.name == "0-4_20.ckpt"
-    return weight_files.read(newest) | weight_files.read(newest.with_suffix(".npz"))
+    return checkpoints.read_arrays(newest) | checkpoints.read_arrays(newest.with_suffix(".npz"))
 
 
 def losses(outputs: Path) -> list[float]:
@@ -90,32 +96,37 @@ def test_settings_come_from_the_run_unless_said_otherwise(run: Path) -> None:
     assert TrainConfig(resume=run, lr=0.2, recipe="fashion_mnist_cpu").lr == 0.2
 
 
+def dumped(config: TrainConfig) -> dict[str, object]:
+    return config.model_dump(mode="json")
+
+
 def test_what_gives_the_state_its_meaning_cannot_change(run: Path) -> None:
-    before = TrainConfig(recipe="smoke").model_dump(mode="json")
-    check_same_run(TrainConfig(resume=run, lr=0.1, log_interval=3), before)
+    before = dumped(TrainConfig(recipe="smoke"))
+    check_same_settings(dumped(TrainConfig(resume=run, lr=0.1, log_interval=3)), before)
     changed = TrainConfig(resume=run, per_batch_size=32, seed=9)
     with pytest.raises(CheckpointError, match="seed=1, not 9, per_batch_size=64, not 32"):
-        check_same_run(changed, before)
+        check_same_settings(dumped(changed), before)
 
 
+@pytest.mark.slow
 def test_a_dataset_of_another_size_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The order of the images, and what a step is of an epoch, would no longer be those before."""
     images = image_folder(tmp_path / "mine", ["ant", "bee"])
-    own = ("--num_classes", "2", "--per_batch_size", "2", "--data_dir", images)
-    short = ("--max_epoch", "1", "--run_eval", "0", "--ckpt_path", tmp_path / "outputs")
+    own = ("--num-classes", "2", "--per-batch-size", "2", "--data-dir", images)
+    short = ("--max-epoch", "1", "--run-eval", "0", "--ckpt-path", tmp_path / "outputs")
     finish(start("training.train", "--recipe", "smoke", *own, *short))
     shutil.copy(images / "bee/0.png", images / "bee/more.png")
     assert main(["--resume", str(tmp_path / "outputs")]) == 1
-    told = "began with 3 training images, 1 steps an epoch; --data_dir now has 4, 2"
+    told = "began with 3 training images, 1 steps an epoch; --data-dir now has 4, 2"
     assert told in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_before_the_sizes_can_be_resumed() -> None:
     shipped = checkpoints.read_info(ROOT / "models/fashion_resnext/checkpoint/fashion_resnext.ckpt")
     assert shipped.training_images is None
-    check_same_size(shipped, images=5, steps=2)
+    check_same_size((5, 2), (shipped.training_images, shipped.steps_per_epoch))
 
 
 def test_what_a_killed_process_was_writing_is_removed(run: Path) -> None:

@@ -1,4 +1,4 @@
-"""Progress with a time to go: a bar on a terminal, and a plain line every few steps."""
+"""The log: plain lines on stdout, or on a terminal coloured ones around a progress bar."""
 
 import logging
 import time
@@ -6,6 +6,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
+from rich.console import Console
+from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,13 +17,23 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from training.terminal import CONSOLE
+CONSOLE = Console()
+FORMAT = "%(asctime)s:%(levelname)s:%(message)s"
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
+
+
+def log_to_stdout() -> None:
+    """Write messages of level INFO and above to stdout."""
+    if CONSOLE.is_terminal:
+        handler = RichHandler(console=CONSOLE, show_path=False)
+        logging.basicConfig(level="INFO", format="%(message)s", handlers=[handler])
+    else:
+        logging.basicConfig(level="INFO", format=FORMAT, stream=CONSOLE.file)
 
 
 class Progress:
-    """Counts the steps of a run; a context manager, within which the bar is shown."""
+    """Counts the steps of a run and estimates its end; as a context manager it shows the bar."""
 
     def __init__(self, total_steps: int, log_interval: int) -> None:
         self._total, self._interval = total_steps, log_interval
@@ -47,11 +59,11 @@ class Progress:
 
     @property
     def due(self) -> bool:
-        """Whether this step gets a line."""
+        """Whether this step gets a line of the log."""
         return self._done % self._interval == 0
 
     def resume(self, step: int) -> None:
-        """Begin after so many steps, which another process has done."""
+        """Begin after this many steps, which an earlier process has done."""
         self._first = self._done = step
         self._bar.update(self._task, completed=step)
 
@@ -61,10 +73,16 @@ class Progress:
         self._bar.update(self._task, completed=self._done)
 
     def line(self, epoch: int, loss: float, lr: float, batch_size: int) -> None:
-        """Log where the run is: loss, learning rate, images per second, time to go."""
-        per_step = (time.monotonic() - self._start) / (self._done - self._first)
-        eta = timedelta(seconds=round((self._total - self._done) * per_step))
-        log.info(
-            f"epoch {epoch} step {self._done}/{self._total} loss {loss:.4f} lr {lr:.5f} "
-            f"{batch_size / per_step:.0f} img/sec, {eta} to go"
+        """Log the position of the run, loss, learning rate, images per second and time to go."""
+        seconds_per_step = (time.monotonic() - self._start) / (self._done - self._first)
+        eta = timedelta(seconds=round((self._total - self._done) * seconds_per_step))
+        logger.info(
+            "epoch %d step %d/%d loss %.4f lr %.5f %.0f img/sec, %s to go",
+            epoch,
+            self._done,
+            self._total,
+            loss,
+            lr,
+            batch_size / seconds_per_step,
+            eta,
         )

@@ -45,4 +45,4 @@ def test_waiting_for_a_slow_item_is_measured() -> None:
     prefetcher = Prefetcher(items())
     threading.Timer(0.05, release.set).start()
     assert list(prefetcher) == [1]
-    assert prefetcher.wait_seconds >= 0.04
+    assert prefetcher.wait_s >= 0.04

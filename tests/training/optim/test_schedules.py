@@ -7,7 +7,7 @@ import pytest
 
 from training.draw_schedules import draw
 from training.optim.schedules import learning_rates
-from training.settings.config import TrainConfig
+from training.settings.train_config import TrainConfig
 
 HALF = np.sqrt(0.5)
 

@@ -10,14 +10,16 @@ from safetensors.numpy import save_file
 
 from tests.support.checkpoints import stirred, write_checkpoint
 from tests.support.upstream import grouped, split, with_optimiser
-from tests.training.test_upstream import write
-from training.checkpoint.pretrained import network
+from tests.training.checkpoint.test_upstream import write
+from training.checkpoint.networks import initial_network
 from training.errors import CheckpointError
-from training.settings.config import TrainConfig
+from training.settings.train_config import TrainConfig
 
 
 def start(pretrained: Path, classes: int = 10) -> nn.Cell:
-    return network(TrainConfig(architecture="tiny", num_classes=classes, pretrained=pretrained))
+    return initial_network(
+        TrainConfig(architecture="tiny", num_classes=classes, pretrained=pretrained)
+    )
 
 
 def same(one: nn.Cell, other: nn.Cell) -> set[str]:

@@ -7,7 +7,7 @@ import pytest
 from training.errors import OutputError
 from training.launch import launch
 from training.run.folder import RunFolder
-from training.settings.config import TrainConfig
+from training.settings.train_config import TrainConfig
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_that_says_so(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.support.checkpoints import NORMALIZATION, stirred, write_checkpoint
 from tests.support.upstream import split, with_optimiser
 from tests.training.conftest import start
 from training.checkpoint import upstream
-from training.checkpoint.subject import open_subject
+from training.checkpoint.networks import open_trained
 from training.data.datasets import Dataset
 from training.errors import CheckpointError
 from training.evaluation import Evaluator
@@ -32,8 +32,8 @@ def write_bare(path: Path, classes: int) -> Path:
 
 def test_ours_describes_itself(tmp_path: Path) -> None:
     written = write_checkpoint(tmp_path / "ours.ckpt")
-    subject = open_subject(written, None)
-    assert subject == open_subject(written, "tiny")._replace(net=subject.net)
+    subject = open_trained(written, None)
+    assert subject == open_trained(written, "tiny")._replace(net=subject.net)
     assert (subject.labels, subject.num_classes) == ([str(digit) for digit in range(10)], 10)
     assert (subject.transform.crop, subject.normalization) == (
         Size(height=28, width=28),
@@ -44,11 +44,11 @@ def test_ours_describes_itself(tmp_path: Path) -> None:
 def test_ours_cannot_be_said_to_be_another(tmp_path: Path) -> None:
     written = write_checkpoint(tmp_path / "ours.ckpt")
     with pytest.raises(CheckpointError, match=r"says resnext14_8x4d, but .* is tiny; leave it out"):
-        open_subject(written, "resnext14_8x4d")
+        open_trained(written, "resnext14_8x4d")
 
 
 def test_the_upstreams_is_evaluated_as_the_upstream_does(bare: Path) -> None:
-    subject = open_subject(bare, "tiny")
+    subject = open_trained(bare, "tiny")
     assert (subject.labels, subject.num_classes) == (None, 10)
     assert subject.transform.resize == Stretch(height=256, width=256)
     assert (subject.transform.crop, subject.transform.antialias) == (
@@ -60,16 +60,17 @@ def test_the_upstreams_is_evaluated_as_the_upstream_does(bare: Path) -> None:
 
 def test_the_upstreams_needs_its_architecture(bare: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no bare.json .*--architecture resnext152_64x4d"):
-        open_subject(bare, None)
+        open_trained(bare, None)
 
 
+@pytest.mark.slow
 def test_the_command_evaluates_the_upstreams(bare: Path, test_set: Dataset, tmp_path: Path) -> None:
-    arguments = ("--pretrained", bare, "--data_dir", FASHION_MNIST, "--eval_images", "40")
-    others = ("--architecture", "tiny", "--per_batch_size", "8", "--report_path", tmp_path)
+    arguments = ("--pretrained", bare, "--data-dir", FASHION_MNIST, "--eval-images", "40")
+    others = ("--architecture", "tiny", "--per-batch-size", "8", "--report-path", tmp_path)
     process = start("training.eval", *arguments, *others)
     output, _ = process.communicate()
     assert process.returncode == 0, output
-    transform = open_subject(bare, "tiny").transform
+    transform = open_trained(bare, "tiny").transform
     net = stirred("tiny", 10)
     config = EvalConfig(pretrained=bare, eval_images=40)
     evaluation = Evaluator(net, test_set, transform, upstream.NORMALIZATION, 8, config).evaluate()
@@ -77,6 +78,7 @@ def test_the_command_evaluates_the_upstreams(bare: Path, test_set: Dataset, tmp_
         assert line in output
 
 
+@pytest.mark.slow
 def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
     path = write_bare(tmp_path / "three.ckpt", 3)
     process = start("training.eval", "--pretrained", path, "--architecture", "tiny")

@@ -11,9 +11,9 @@ from training.data.batches import TrainingData
 from training.data.datasets import open_dataset
 from training.errors import OutputError
 from training.metrics import Metrics
-from training.run.folder import RunFolder
-from training.run.saving import Saver
-from training.settings.config import FASHION_MNIST, TrainConfig
+from training.run.folder import RunFolder, Saver
+from training.settings.config import FASHION_MNIST
+from training.settings.train_config import TrainConfig
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_resumed_run_keeps_a_better_checkpoint(run: RunFolder) -> None:
     assert checkpoints.load(run.best).info.step == 30
 
 
-def test_a_best_checkpoint_of_two_halves_is_written_anew(
+def test_a_best_checkpoint_of_two_halves_is_written_again(
     run: RunFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The process dies once the .json of step 20 is there, but not yet its weights."""
@@ -52,7 +52,7 @@ def test_a_best_checkpoint_of_two_halves_is_written_anew(
     with caplog.at_level(logging.WARNING):
         resumed = saver(run, resume=run.path)
     assert "best_acc.ckpt is damaged" in caplog.text
-    assert "the next evaluation writes it anew" in caplog.text
+    assert "the next evaluation writes it again" in caplog.text
     resumed.save_if_best(2, 20, top1(0.6))
     assert checkpoints.load(run.best).info.step == 20
 

@@ -1,6 +1,7 @@
 """What a run's losses depend on: the seed, and neither threads nor evaluations."""
 
 import mindspore
+import pytest
 from mindspore import Tensor
 
 from training.data.batches import TrainingData
@@ -9,7 +10,7 @@ from training.evaluation import Evaluator
 from training.optim.schedules import learning_rates
 from training.optim.step import TrainingStep
 from training.resnext import build
-from training.settings.config import TrainConfig
+from training.settings.train_config import TrainConfig
 
 STEPS, BATCH, EVALUATE_EVERY = 100, 16, 30
 
@@ -27,6 +28,7 @@ def first_losses(dataset: Dataset, config: TrainConfig, *, evaluate: bool) -> li
     return losses
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_losses_whatever_else_is_done(test_set: Dataset) -> None:
     changes = {"per_batch_size": BATCH, "train_images": STEPS * BATCH, "shift": 2}
     config = TrainConfig(recipe="smoke", eval_images=64, **changes)

@@ -6,8 +6,9 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
+from cli.program import Command, main
 from training.errors import RecipeError
-from training.settings.config import TrainConfig
+from training.settings.train_config import TrainConfig
 
 UPSTREAM = {
     "image_size": (224, 224),
@@ -61,7 +62,10 @@ def test_flag_beats_environment_beats_recipe_beats_default(
 
 
 def test_upstreams_spellings_are_understood() -> None:
-    config = parse("--image_size", "32,48", "--lr_epochs", "1,2", "--T_max", "9", "--run_eval", "0")
+    found: list[TrainConfig] = []
+    words = ("--image_size", "32,48", "--lr_epochs", "1,2", "--T_max=9", "--run_eval", "0")
+    assert main({"": Command(TrainConfig, found.append)}, tuple, words) == 0
+    [config] = found
     assert (config.image_size, config.lr_epochs, config.T_max) == ((32, 48), (1, 2), 9)
     assert not config.run_eval
 
@@ -80,17 +84,17 @@ def test_a_missing_recipe_is_answered_with_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--warmup_epochs", "5", "--max_epoch", "5"), "warmup_epochs=5 .* max_epoch=5"),
-        (("--is_distributed", "1", "--rank", "1"), "rank=1 must be less than group_size=1"),
-        (("--group_size", "8"), "group_size=8 needs is_distributed=1, not 0"),
-        (("--rank_table", __file__), "rank_table=.* needs is_distributed=1, not 0"),
-        (("--rank_table", "none.json"), "does not point to a file"),
+        (("--warmup-epochs", "5", "--max-epoch", "5"), "warmup_epochs=5 .* max_epoch=5"),
+        (("--is-distributed", "1", "--rank", "1"), "rank=1 must be less than group_size=1"),
+        (("--group-size", "8"), "group_size=8 needs is_distributed=1, not 0"),
+        (("--rank-table", __file__), "rank_table=.* needs is_distributed=1, not 0"),
+        (("--rank-table", "none.json"), "does not point to a file"),
         (("--lr", "-1"), "greater than 0"),
-        (("--eta_min", "0.2", "--lr", "0.1"), r"eta_min=0.2 .* lr=0.1"),
-        (("--num_classes", "1"), r"label_smooth_factor=0.1 .* num_classes=1; say --label_smooth 0"),
-        (("--data_sink_mode", "1"), "data_sink_mode=True is not supported; it must be False"),
+        (("--eta-min", "0.2", "--lr", "0.1"), r"eta_min=0.2 .* lr=0.1"),
+        (("--num-classes", "1"), r"label_smooth_factor=0.1 .* num_classes=1; say --label-smooth 0"),
+        (("--data-sink-mode", "1"), "data_sink_mode=True is not supported; it must be False"),
         (
-            ("--eval_resize", "20,20", "--image_size", "28,28"),
+            ("--eval-resize", "20,20", "--image-size", "28,28"),
             r"eval_resize=\(20, 20\) .* image_size=\(28, 28\)",
         ),
     ],
@@ -109,7 +113,7 @@ def test_evaluation_resizes_as_the_upstream_does() -> None:
 @pytest.mark.parametrize(("platform", "level"), [("CPU", "O0"), ("GPU", "O3"), ("Ascend", "O3")])
 def test_mixed_precision_is_the_upstreams_on_its_platforms(platform: str, level: str) -> None:
     assert parse("--platform", platform).amp_level == level
-    assert parse("--platform", platform, "--amp_level", "O2").amp_level == "O2"
+    assert parse("--platform", platform, "--amp-level", "O2").amp_level == "O2"
 
 
 @pytest.mark.parametrize(

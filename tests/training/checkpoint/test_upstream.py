@@ -8,7 +8,7 @@ from mindspore import Tensor, nn, ops, save_checkpoint
 
 from tests.support.checkpoints import stirred
 from tests.support.upstream import Parameters, grouped, split, with_optimiser
-from training.checkpoint import weight_files
+from training.checkpoint import checkpoints
 from training.checkpoint.upstream import load_network
 from training.errors import CheckpointError
 from training.resnext import Bottleneck
@@ -55,6 +55,7 @@ class SplitConvolution(nn.Cell):
         return ops.cat(found, axis=1)
 
 
+@pytest.mark.slow
 def test_both_layouts_of_the_full_network_give_the_same_logits(tmp_path):
     net = stirred("resnext152_64x4d", 3)
     images = Tensor(np.random.default_rng(1).normal(size=(1, 3, 64, 64)).astype(np.float32))
@@ -63,7 +64,7 @@ def test_both_layouts_of_the_full_network_give_the_same_logits(tmp_path):
     # Not .ckpt: MindSpore refuses one that is larger than the memory no cache of files fills.
     path = tmp_path / "full.safetensors"
     for layout in (saved, grouped(net)):
-        weight_files.write(layout, path)
+        checkpoints.write_arrays(layout, path)
         loaded, _ = load_network(path, "resnext152_64x4d")
         np.testing.assert_array_equal(loaded(images).asnumpy(), whole)
     for name, block in net.cells_and_names():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from training.optim.optimizers import momentum
+from training.optim.step import momentum
 from training.resnext import build
-from training.settings.config import TrainConfig
+from training.settings.train_config import TrainConfig
 
 
 @pytest.mark.parametrize(

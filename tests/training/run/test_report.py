@@ -63,7 +63,7 @@ def test_a_last_line_that_was_cut_short_is_left_out(
 
 
 def test_any_other_line_that_is_no_record_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"metrics.jsonl: line 1 is no epoch"):
+    with pytest.raises(CheckpointError, match=r"metrics.jsonl: line 1 is not an epoch"):
         resumed(tmp_path, "{}\n" + lines(1), epoch=3)
 
 
