@@ -55,6 +55,7 @@ def exported(
     return output / "animals/1", done.stdout
 
 
+@pytest.mark.slow
 def test_the_bundle_is_whole(exported: tuple[Path, str]) -> None:
     bundle = Bundle.open(exported[0])
     manifest = bundle.manifest
@@ -69,6 +70,7 @@ def test_the_bundle_is_whole(exported: tuple[Path, str]) -> None:
     assert (manifest.accuracy.images, manifest.accuracy.top5_correct) == (12, 12)
 
 
+@pytest.mark.slow
 def test_every_file_gives_the_golden_probabilities(exported: tuple[Path, str]) -> None:
     bundle = Bundle.open(exported[0])
     golden, pixels = prove_pixels(bundle)
@@ -79,6 +81,7 @@ def test_every_file_gives_the_golden_probabilities(exported: tuple[Path, str]) -
         assert prove_probabilities(bundle, file, golden, pixels, runner.predict) < 1e-5
 
 
+@pytest.mark.slow
 def test_parity_states_every_file(exported: tuple[Path, str]) -> None:
     parity = Parity.model_validate_json((exported[0] / PARITY).read_bytes())
     assert (parity.images, parity.dataset.endswith("/test")) == (12, True)
@@ -92,6 +95,7 @@ def test_parity_states_every_file(exported: tuple[Path, str]) -> None:
         assert file.scores.top1_correct == parity.checkpoint.top1_correct
 
 
+@pytest.mark.slow
 def test_prints_what_to_do_next(exported: tuple[Path, str]) -> None:
     path, printed = exported
     bundle = Bundle.open(path)
@@ -102,6 +106,7 @@ def test_prints_what_to_do_next(exported: tuple[Path, str]) -> None:
     assert f"top-1 {bundle.manifest.accuracy.top1:.2%}" in printed
 
 
+@pytest.mark.slow
 def test_a_second_run_writes_the_same_files_beside_it(
     exported: tuple[Path, str], checkpoint: Path
 ) -> None:
@@ -118,6 +123,7 @@ def test_a_second_run_writes_the_same_files_beside_it(
         assert (second.path / file.path).read_bytes() == (first / file.path).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_existing_version_is_kept(exported: tuple[Path, str], checkpoint: Path) -> None:
     first = exported[0]
     before = Bundle.open(first).digest

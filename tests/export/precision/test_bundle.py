@@ -132,6 +132,7 @@ async def test_a_server_runs_int8_only_when_asked(bundle: Bundle, asked: str, us
         assert server.repository.get("", "").placement.precision == used
 
 
+@pytest.mark.slow
 def test_the_same_network_gives_the_same_bytes(
     bundle: Bundle, wrapping: Wrapping, network: Path, images: Path
 ) -> None:
