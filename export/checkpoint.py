@@ -43,7 +43,7 @@ def from_checkpoint(config: ExportConfig) -> Original:
     """
     use(config.device_target, config.device_id)
     bare = config.ckpt_file.is_file() and not config.ckpt_file.with_suffix(".json").exists()
-    loaded = _bare(config) if bare else _described(config)
+    loaded = _of_upstream(config) if bare else _of_ours(config)
     deployment = Deployment(loaded.network, loaded.normalization, loaded.transform.crop)
     return Original(
         architecture=loaded.architecture,
@@ -56,7 +56,7 @@ def from_checkpoint(config: ExportConfig) -> Original:
     )
 
 
-def _described(config: ExportConfig) -> Loaded:
+def _of_ours(config: ExportConfig) -> Loaded:
     """Load a checkpoint of ours; flags may repeat what its .json states, not contradict it."""
     network, info = checkpoints.load_network(config.ckpt_file)
     size = info.transform.crop
@@ -75,7 +75,7 @@ def _described(config: ExportConfig) -> Loaded:
     return Loaded(network, info.architecture, info.labels, info.transform, info.normalization)
 
 
-def _bare(config: ExportConfig) -> Loaded:
+def _of_upstream(config: ExportConfig) -> Loaded:
     """Load a checkpoint of the upstream scripts, with the transform that they evaluate with."""
     if config.architecture is None:
         raise ExportError(

@@ -26,7 +26,7 @@ def write(deployment: Deployment, path: Path) -> None:
     Opset 17, the batch dynamic at both ends, batch norm folded; the same weights give the same
     bytes.
     """
-    model = _bare(deployment, path)
+    model = _without_weights(deployment, path)
     lift(model)
     graph = model.graph
     del graph.input[1:]
@@ -41,7 +41,7 @@ def write(deployment: Deployment, path: Path) -> None:
     onnx.checker.check_model(path, full_check=True)
 
 
-def _bare(deployment: Deployment, scratch: Path) -> ModelProto:
+def _without_weights(deployment: Deployment, scratch: Path) -> ModelProto:
     """Return the graph with the weights as inputs: so MindSpore copies none, however large."""
     mindspore.onnx.export(
         deployment.graph(),
