@@ -13,12 +13,12 @@ from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
 from benchmarks.photos import write_photos
 from bundle.kinds import Precision
 from bundle.manifest import Normalization
+from export.checkpoint import WRITERS
 from export.config import ExportConfig
-from export.formats import writer
 from export.graph import Deployment, predictor
 from export.original import IMAGES_AT_ONCE, Original
 from export.pipeline import export_bundle
-from export.report import show
+from export.report import show_export
 from images.transform import Size, Stretch, Transform
 from training.resnext import ARCHITECTURES, Architecture, ResNeXt, Stem
 
@@ -65,7 +65,7 @@ class Models(BaseSettings):
                 "precision": self.precision,
             }
         )
-        show(export_bundle(original(self.network), config))
+        show_export(*export_bundle(original(self.network), config))
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -89,7 +89,7 @@ def original(name: Network = NAME) -> Original:
         transform=TRANSFORM,
         normalization=IMAGENET,
         predict=predictor(deployment.graph(), IMAGES_AT_ONCE),
-        write=lambda file_format, path: writer(file_format)(deployment, path),
+        write=lambda file_format, path: WRITERS[file_format](deployment, path),
     )
 
 

@@ -52,11 +52,13 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Triple = tuple[float, float, float]
 
 
-class _Part(BaseModel):
+class Frozen(BaseModel):
+    """Base of what a file states: immutable, and nothing unknown is accepted."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Normalization(_Part):
+class Normalization(Frozen):
     """(pixel - mean) / std per RGB channel, in pixel units (0 to 255); it runs inside the graph."""
 
     mean: Triple
@@ -67,7 +69,7 @@ class Normalization(_Part):
 IMAGENET = Normalization(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 
-class Tensor(_Part):
+class Tensor(Frozen):
     """A graph input or output; the first axis is the batch, which is dynamic."""
 
     name: str
@@ -75,7 +77,7 @@ class Tensor(_Part):
     shape: list[PositiveInt | Literal["batch"]]
 
 
-class Accuracy(_Part):
+class Accuracy(Frozen):
     """What the checkpoint's evaluation counted, before any conversion."""
 
     dataset: str = Field(description="name of the evaluation set")
@@ -89,14 +91,14 @@ class Accuracy(_Part):
         return self.top1_correct / self.images
 
 
-class ExternalData(_Part):
+class ExternalData(Frozen):
     """The weights of an ONNX file that has no room for them; they lie beside it."""
 
     path: BundlePath
     sha256: Sha256
 
 
-class Conversion(_Part):
+class Conversion(Frozen):
     """How a `mindir-lite` file came out of the bundle's ONNX file."""
 
     device: Literal["cpu", "ascend"] = Field(description="what it runs on")
@@ -106,7 +108,7 @@ class Conversion(_Part):
     source_sha256: Sha256 = Field(description="of the ONNX file")
 
 
-class ModelFile(_Part):
+class ModelFile(Frozen):
     """One converted network: where it is, what it is, how near it must come to the golden set."""
 
     path: BundlePath
@@ -158,7 +160,7 @@ class ModelFile(_Part):
         return self.format, self.precision, device
 
 
-class Manifest(_Part):
+class Manifest(Frozen):
     """`manifest.json`, schema version 1."""
 
     schema_version: Literal[1]

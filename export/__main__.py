@@ -1,76 +1,66 @@
 """`python -m export`: bundles from a checkpoint, or `from-onnx`; convert, verify, inspect, diff."""
 
+import logging
 import sys
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, CliApp
-
-from bundle.store import Bundle, BundleError
+from cli import program
+from cli.program import Command
 from export.audit.config import DiffConfig, InspectConfig, VerifyConfig
-from export.config import ExportConfig
-from export.errors import ExportError
-from export.foreign.config import FromOnnxConfig
-from export.lite.config import ConvertConfig
-from training.errors import TrainingError
+from export.config import ConvertConfig, ExportConfig, FromOnnxConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit code: 0 where all is well, 1 where it is not, 2 for a wrong call."""
-    words = list(arguments or sys.argv[1:])
-    command = COMMANDS.get(words[0]) if words else None
-    settings, run, trouble = command or CHECKPOINT
-    try:
-        config = CliApp.run(settings, cli_args=words[1:] if command else words)
-    except ValidationError as error:
-        return _fail(_explain(error, kebab=bool(settings.model_config.get("cli_kebab_case"))), 2)
-    try:
-        return run(config) or 0
-    except (ExportError, BundleError, TrainingError) as error:
-        return _fail(str(error), trouble)
+    """Run a command; return the exit code."""
+    return program.main(COMMANDS, _errors, arguments)
 
 
 # The imports are inside, so that --help need not wait for them.
+def _errors() -> tuple[type[Exception], ...]:
+    from bundle.store import BundleError
+    from export.errors import ExportError
+    from training.errors import TrainingError
+
+    return ExportError, BundleError, TrainingError
+
+
 def _from_checkpoint(config: ExportConfig) -> None:
     from export.checkpoint import from_checkpoint
     from export.pipeline import export_bundle
-    from export.progress import log_to_stderr
-    from export.report import show
+    from export.report import show_export
 
-    log_to_stderr()
-    show(export_bundle(from_checkpoint(config), config))
+    _log_to_stderr()
+    show_export(*export_bundle(from_checkpoint(config), config))
 
 
 def _from_onnx(config: FromOnnxConfig) -> None:
     from export.foreign.source import from_onnx
     from export.pipeline import export_bundle
-    from export.progress import log_to_stderr
-    from export.report import show
+    from export.report import show_export
 
-    log_to_stderr()
-    show(export_bundle(from_onnx(config), config))
+    _log_to_stderr()
+    show_export(*export_bundle(from_onnx(config), config))
 
 
 def _convert(config: ConvertConfig) -> None:
-    from export.lite.conversion import convert
-    from export.lite.report import show
-    from export.progress import log_to_stderr
+    from export.lite.bundle_copy import convert
+    from export.report import show_conversion
 
-    log_to_stderr()
-    show(convert(config))
+    _log_to_stderr()
+    show_conversion(*convert(config))
 
 
 def _verify(config: VerifyConfig) -> None:
     from export.audit.verification import require, verify
-    from export.audit.verification_table import show
+    from export.report import show_verification
 
     verification = verify(config.bundle, config.device, config.images, config.lite_python)
-    show(verification)
+    show_verification(verification)
     require(verification)
 
 
 def _inspect(config: InspectConfig) -> None:
+    from bundle.store import Bundle
     from export.audit.description import as_json, show
 
     bundle = Bundle.open(config.bundle)
@@ -81,6 +71,7 @@ def _inspect(config: InspectConfig) -> None:
 
 
 def _diff(config: DiffConfig) -> int:
+    from bundle.store import Bundle
     from export.audit.difference import differences, show
 
     found = list(differences(Bundle.open(config.a), Bundle.open(config.b)))
@@ -88,36 +79,18 @@ def _diff(config: DiffConfig) -> int:
     return int(bool(found))
 
 
-def _explain(error: ValidationError, *, kebab: bool) -> str:
-    first = error.errors()[0]
-    message = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return message
-    name = str(first["loc"][0])
-    return f"--{name.replace('_', '-') if kebab else name}: {message}"
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
 
-def _fail(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return code
-
-
-class Command(NamedTuple):
-    """Settings from the command line, what to do with them, and the exit code of an error."""
-
-    settings: type[BaseSettings]
-    run: Callable[..., int | None]
-    trouble: int = 1
-
-
-CHECKPOINT = Command(ExportConfig, _from_checkpoint)
 COMMANDS = {
+    "": Command(ExportConfig, _from_checkpoint),
     "from-onnx": Command(FromOnnxConfig, _from_onnx),
     "convert": Command(ConvertConfig, _convert),
     "verify": Command(VerifyConfig, _verify),
     "inspect": Command(InspectConfig, _inspect),
-    # As of the diff that everyone knows: 1 where something differs, 2 where it cannot tell.
-    "diff": Command(DiffConfig, _diff, trouble=2),
+    # Exit codes as of `diff`: 1 for a difference, 2 if it cannot tell.
+    "diff": Command(DiffConfig, _diff, failure=2),
 }
 
 

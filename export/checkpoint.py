@@ -1,5 +1,7 @@
 """A MindSpore checkpoint as the original of a bundle: our own, or one of the upstream scripts."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -8,13 +10,18 @@ from bundle.manifest import Normalization
 from bundle.store import sha256
 from export.config import ExportConfig
 from export.errors import ExportError
-from export.formats import writer
+from export.formats import mindir, onnx_file
 from export.graph import Deployment, predictor
-from export.labels import read_labels
-from export.original import IMAGES_AT_ONCE, Original
+from export.original import IMAGES_AT_ONCE, FileFormat, Original, read_labels
 from images.transform import Size, Transform
 from training.checkpoint import checkpoints, upstream
 from training.device import use
+
+WRITERS: dict[FileFormat, Callable[[Deployment, Path], None]] = {
+    "ONNX": onnx_file.write,
+    "MINDIR": mindir.write,
+    "AIR": mindir.write_air,
+}
 
 
 class Loaded(NamedTuple):
@@ -36,7 +43,7 @@ def from_checkpoint(config: ExportConfig) -> Original:
     """
     use(config.device_target, config.device_id)
     bare = config.ckpt_file.is_file() and not config.ckpt_file.with_suffix(".json").exists()
-    loaded = _bare(config) if bare else _described(config)
+    loaded = _of_upstream(config) if bare else _of_ours(config)
     deployment = Deployment(loaded.network, loaded.normalization, loaded.transform.crop)
     return Original(
         architecture=loaded.architecture,
@@ -45,12 +52,12 @@ def from_checkpoint(config: ExportConfig) -> Original:
         transform=loaded.transform,
         normalization=loaded.normalization,
         predict=predictor(deployment.graph(), IMAGES_AT_ONCE),
-        write=lambda file_format, path: writer(file_format)(deployment, path),
+        write=lambda file_format, path: WRITERS[file_format](deployment, path),
     )
 
 
-def _described(config: ExportConfig) -> Loaded:
-    """Load a checkpoint of ours; what its .json states cannot be asked to be otherwise."""
+def _of_ours(config: ExportConfig) -> Loaded:
+    """Load a checkpoint of ours; flags may repeat what its .json states, not contradict it."""
     network, info = checkpoints.load_network(config.ckpt_file)
     size = info.transform.crop
     labels = read_labels(config.labels) if config.labels else info.labels
@@ -68,7 +75,7 @@ def _described(config: ExportConfig) -> Loaded:
     return Loaded(network, info.architecture, info.labels, info.transform, info.normalization)
 
 
-def _bare(config: ExportConfig) -> Loaded:
+def _of_upstream(config: ExportConfig) -> Loaded:
     """Load a checkpoint of the upstream scripts, with the transform that they evaluate with."""
     if config.architecture is None:
         raise ExportError(

@@ -1,41 +1,73 @@
-"""The settings of an export: flags, environment (`EXPORT_...`) and help come from here."""
+"""The settings of whatever writes a bundle: flags, environment (`EXPORT_...`) and help."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
+    BeforeValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
-    field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, SettingsConfigDict
 
-from bundle.manifest import Name, Precision
-from export.formats import FileFormat
+from bundle.manifest import Name, Precision, PrecisionMode
+from cli.program import FLAGS
+from export.original import FileFormat
+
+OutputKind = Literal["logits", "probabilities"]
+# Limit of CANN's offline model converter.
+MOST_GEARS = 100
 
 
-class BundleConfig(BaseSettings):
-    """Where a bundle goes, and what it is compared on; shared by all that write one."""
+def _split(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _once_each(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if values is not None and (not values or len(set(values)) < len(values)):
+        raise ValueError("name at least one, and each only once")
+    return values
+
+
+def _rise(gears: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if gears and (list(gears) != sorted(set(gears)) or len(gears) > MOST_GEARS):
+        raise ValueError(f"{list(gears)} must rise, and be at most {MOST_GEARS} sizes")
+    return gears
+
+
+# Comma-separated on the command line and in the environment.
+Precisions = Annotated[
+    tuple[Precision, ...] | None, NoDecode, BeforeValidator(_split), AfterValidator(_once_each)
+]
+FileFormats = Annotated[
+    tuple[FileFormat, ...], NoDecode, BeforeValidator(_split), AfterValidator(_once_each)
+]
+Gears = Annotated[
+    tuple[PositiveInt, ...] | None, NoDecode, BeforeValidator(_split), AfterValidator(_rise)
+]
+
+
+class Settings(BaseSettings):
+    """What all commands have in common."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EXPORT_",
-        frozen=True,
-        cli_prog_name="python -m export",
-        cli_enforce_required=True,
-        cli_hide_none_type=True,
-        cli_implicit_flags=True,
-        cli_shortcuts={"max_accuracy_drop": "max-accuracy-drop"},
+        **FLAGS, env_prefix="EXPORT_", frozen=True, cli_implicit_flags=True
     )
+
+
+class BundleConfig(Settings):
+    """Where a bundle goes and what it is compared on: common to both ways of making one."""
 
     output: Path = Field(Path("bundles"), description="directory of the bundles")
     name: Name | None = Field(
-        None, description="name of the bundle; without it that of the architecture"
+        None, description="name of the bundle; by default that of the architecture"
     )
     version: Name | None = Field(
-        None, description="version of the bundle; without it the next free number"
+        None, description="version of the bundle; by default the next free number"
     )
     overwrite: bool = Field(default=False, description="replace a version that exists")
     images: Path | None = Field(
@@ -43,30 +75,19 @@ class BundleConfig(BaseSettings):
         description="evaluation data: a folder of IDX files, or one folder of images per class; "
         "without it the golden images are synthetic and no accuracy is stated",
     )
-    precision: Annotated[tuple[Precision, ...] | None, NoDecode] = Field(
+    precision: Precisions = Field(
         None,
-        description="precisions of the ONNX file, with commas between: fp32, fp16, int8; "
-        "without it what the model comes in, fp32 for a checkpoint",
+        description="comma-separated precisions of the ONNX file: fp32, fp16, int8; by default "
+        "the model's own, fp32 for a checkpoint",
     )
     max_accuracy_drop: NonNegativeFloat = Field(
-        0.5, description="largest loss of top-1 accuracy that int8 may cost, in points of a hundred"
+        0.5,
+        description="largest loss of top-1 accuracy that int8 may cost, in percentage points",
     )
     batch_size: PositiveInt = Field(
-        32, description="largest batch that a server warms; the files take any batch size"
+        32, description="largest batch that a server warms up; the files take any batch size"
     )
     file_name: Name = Field("model", description="stem of the model files inside the bundle")
-
-    @field_validator("precision", "file_format", mode="before", check_fields=False)
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return value.split(",") if isinstance(value, str) else value
-
-    @field_validator("precision", "file_format", check_fields=False)
-    @classmethod
-    def _once_each(cls, values: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if values is not None and (not values or len(set(values)) < len(values)):
-            raise ValueError("name at least one, and each only once")
-        return values
 
     @model_validator(mode="after")
     def _precision_can_be_made(self) -> "BundleConfig":
@@ -78,14 +99,14 @@ class BundleConfig(BaseSettings):
             )
         if {*asked} - {"fp32"} and "ONNX" not in self.formats:
             raise ValueError(
-                "fp16 and int8 are written as ONNX alone: add ONNX to --file_format, or leave "
+                "fp16 and int8 are written as ONNX only: add ONNX to --file-format, or leave "
                 "--precision out"
             )
         return self
 
     @property
     def buckets(self) -> list[int]:
-        """Batch sizes that a server warms: the powers of two below `batch_size`, and itself."""
+        """Batch sizes that a server warms up: the powers of two below `batch_size`, and itself."""
         powers = [1 << i for i in range(self.batch_size.bit_length())]
         return sorted({*powers, self.batch_size} - {p for p in powers if p > self.batch_size})
 
@@ -103,12 +124,14 @@ class BundleConfig(BaseSettings):
 class ExportConfig(BundleConfig):
     """Turn a checkpoint into a bundle: model files, golden images, and the proof that they agree.
 
-    The bundle is written to <output>/<name>/<version>/. To turn an ONNX file into a bundle:
-    python -m export from-onnx --help
+    The bundle is written to <output>/<name>/<version>/. Other commands, each with its own --help:
+    from-onnx (a bundle from an ONNX file), convert (for MindSpore Lite), verify, inspect, diff.
     """
 
+    model_config = SettingsConfigDict(cli_prog_name="python -m export")
+
     ckpt_file: Path = Field(
-        description="the checkpoint with its .json beside it, or one of the upstream scripts, "
+        description="a checkpoint with its .json beside it, or one of the upstream scripts, "
         "which has none: then --architecture says what it is"
     )
     architecture: str | None = Field(
@@ -117,10 +140,10 @@ class ExportConfig(BundleConfig):
     labels: Path | None = Field(
         None,
         description="text file with one class label per line, for a checkpoint without .json; "
-        "without it a class is called by its index",
+        "by default a class is called by its index",
     )
-    file_format: Annotated[tuple[FileFormat, ...], NoDecode] = Field(
-        ("ONNX",), description="formats to write, with commas between: ONNX, MINDIR, AIR"
+    file_format: FileFormats = Field(
+        ("ONNX",), description="comma-separated formats to write: ONNX, MINDIR, AIR"
     )
     device_target: Literal["CPU", "GPU", "Ascend"] = Field(
         "CPU", description="where MindSpore runs the checkpoint and writes the files"
@@ -129,18 +152,18 @@ class ExportConfig(BundleConfig):
     width: PositiveInt | None = Field(
         None,
         description="width of the network's images in pixels; for a checkpoint without .json "
-        "224 unless given, otherwise it must be the checkpoint's",
+        "224 by default, otherwise it must be the checkpoint's",
     )
     height: PositiveInt | None = Field(
-        None, description="height of the network's images in pixels; likewise"
+        None, description="height of the network's images in pixels; as for --width"
     )
 
     @model_validator(mode="after")
     def _device_writes_format(self) -> "ExportConfig":
         if "AIR" in self.file_format and self.device_target != "Ascend":
             raise ValueError(
-                f"AIR is written on an Ascend NPU alone, not on {self.device_target}: run this on "
-                f"an Ascend host with --device_target Ascend; elsewhere write ONNX, which the "
+                f"AIR is written only on an Ascend NPU, not on {self.device_target}: run this on "
+                f"an Ascend host with --device-target Ascend; elsewhere write ONNX, which the "
                 f"converter of MindSpore Lite turns into a file for Ascend"
             )
         return self
@@ -154,3 +177,63 @@ class ExportConfig(BundleConfig):
     def device(self) -> str:
         """Where a server's runtime proves the files."""
         return f"cuda:{self.device_id}" if self.device_target == "GPU" else "cpu"
+
+
+class FromOnnxConfig(BundleConfig):
+    """Wrap an ONNX image classifier into a bundle, proved against the file as it came.
+
+    The file takes one batch of images, channels first or last, in float32, float16 or uint8.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m export from-onnx")
+
+    model: CliPositionalArg[Path] = Field(description="the ONNX file; external data beside it")
+    labels: Path = Field(description="text file with one class label per line, in index order")
+    transform: str = Field(
+        description="imagenet (shorter side 256, centre crop 224, ImageNet mean and std), or a "
+        "JSON file with the fields transform and normalization of a manifest"
+    )
+    output_kind: OutputKind = Field(description="what the file gives; logits go through a softmax")
+
+
+class ConvertConfig(Settings):
+    """Convert a bundle's ONNX file for MindSpore Lite, prove the result, and add it to a copy.
+
+    The copy is written to <output>/<name>/<version>/. For Ascend run it on the host of the NPU.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m export convert")
+
+    bundle: CliPositionalArg[Path] = Field(description="directory of the bundle")
+    device: Literal["cpu", "ascend"] = Field("cpu", description="what the file will run on")
+    device_id: NonNegativeInt = Field(0, description="index of the NPU that proves it")
+    soc: str | None = Field(
+        None, description="NPU model to optimize for, in the converter's spelling, e.g. 910b"
+    )
+    precision_mode: PrecisionMode | None = Field(
+        None,
+        description="arithmetic on the NPU, normalisation and softmax included; by default "
+        "enforce_fp16",
+    )
+    gears: Gears = Field(
+        None,
+        description="comma-separated batch sizes, rising, that the NPU will run (CANN calls them "
+        "gears); by default the bundle's",
+    )
+    lite_python: Path | None = Field(
+        None, description="Python interpreter that has mindspore_lite; by default this one"
+    )
+    images: Path | None = Field(
+        None,
+        description="the evaluation data of the bundle's parity record, to compare with the ONNX "
+        "file on all of it; by default only the golden images are compared",
+    )
+    output: Path = Field(Path("bundles"), description="directory of the bundles")
+    overwrite: bool = Field(default=False, description="replace a version that exists")
+
+    @model_validator(mode="after")
+    def _belongs_to_the_device(self) -> "ConvertConfig":
+        ascend = {"soc": self.soc, "precision-mode": self.precision_mode, "gears": self.gears}
+        if self.device == "cpu" and (given := [f"--{k}" for k, v in ascend.items() if v]):
+            raise ValueError(f"{', '.join(given)}: for --device ascend only")
+        return self

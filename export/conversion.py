@@ -1,4 +1,4 @@
-"""original -> model files: one per format, and per precision of ONNX."""
+"""From the original to model files: one per format and, for ONNX, per precision."""
 
 import logging
 from collections.abc import Iterator
@@ -13,13 +13,12 @@ from export.config import BundleConfig
 from export.errors import PrecisionError
 from export.evaluation.image_sets import EvaluationSet, ImageSet
 from export.evaluation.scores import Scores
-from export.formats import FORMATS, FileFormat
-from export.formats.metadata import append_metadata
-from export.formats.storage import data_path
-from export.original import TOLERANCES, Original
-from export.precision.report import Quantization
+from export.formats.onnx_model import append_metadata, data_path
+from export.original import FORMATS, TOLERANCES, FileFormat, Original
+from export.precision.cost import Quantization
 
-# While ranges are collected all values between layers are held at once: of two images of 224 x 224.
+# While ranges are collected, all values between layers are held at once, for two images of
+# 224 x 224.
 INT8_PIXELS = 1 << 17
 INT8_BATCH = 8
 
@@ -28,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Converted:
-    """A written file; where its precision is `reduced`, its tolerance is yet to be measured."""
+    """A written file; if its precision is `reduced`, its tolerance is yet to be measured."""
 
     file: ModelFile
     reduced: bool
@@ -36,12 +35,12 @@ class Converted:
 
 
 def precisions(original: Original, config: BundleConfig) -> tuple[Precision, ...]:
-    """Return the precisions of the ONNX file; raise `PrecisionError` where one cannot be had."""
+    """Return the precisions of the ONNX file; raise `PrecisionError` if one is impossible."""
     asked = config.precision or (original.precision,)
     if original.precision != "fp32" and asked != (original.precision,):
         raise PrecisionError(
             f"--precision {','.join(asked)}: the original is {original.precision} already, and "
-            f"can be exported in that alone; reduced precisions are made from fp32"
+            f"can be exported only as that; reduced precisions are made from fp32"
         )
     return asked
 
@@ -61,11 +60,8 @@ def convert(
     Raises:
         PrecisionError: a precision misses its bound.
     """
-    return [
-        converted
-        for kind in config.formats
-        for converted in _Conversion(original, config, root, images, scores).write(kind)
-    ]
+    conversion = _Conversion(original, config, root, images, scores)
+    return [converted for kind in config.formats for converted in conversion.write(kind)]
 
 
 @dataclass(frozen=True)

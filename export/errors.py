@@ -1,11 +1,12 @@
-"""What can go wrong in an export.
+"""What can go wrong in an export; the command line prints the message, without a traceback.
 
 ValueError
  +-- ExportError              what was asked for cannot be exported
- |    +-- ParityError         a written file does not answer as the checkpoint does
- |    +-- PrecisionError      a reduced precision cannot be had, or costs too much
+ |    +-- ParityError         a written file does not answer as the original does
+ |    +-- PrecisionError      a reduced precision is impossible, or costs too much
  |    +-- VerificationError   a finished bundle does not hold what it states
  +-- BundleError              (bundle.store) a bundle is damaged or not what it says
+ +-- TrainingError            (training.errors) no usable checkpoint, dataset or device
 """
 
 
@@ -14,12 +15,18 @@ class ExportError(ValueError):
 
 
 class ParityError(ExportError):
-    """A written file does not answer as the evaluated checkpoint does; nothing was exported."""
+    """A written file does not answer as the original does, so nothing was exported."""
 
 
 class PrecisionError(ExportError):
-    """A reduced precision cannot be had, or costs more than it may; the message has numbers."""
+    """A reduced precision is impossible for this model, or costs more than it may.
+
+    The message has the numbers, and names the flag that would leave the precision out.
+    """
 
 
 class VerificationError(ExportError):
-    """A finished bundle does not hold what it states, on this machine."""
+    """A finished bundle does not hold what it states, on this machine.
+
+    The message names every problem that was found, not only the first.
+    """

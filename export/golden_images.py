@@ -1,4 +1,4 @@
-"""Golden images: real ones, encoded so that together they exercise all of decode and resize."""
+"""Golden images: encoded so that together they exercise all of decoding and resizing."""
 
 import io
 import re
@@ -72,9 +72,9 @@ class EncodedImage:
 
 
 def choose(dataset: Dataset, original: Original) -> list[EncodedImage]:
-    """Return one image per variant, of classes spread evenly, each one that is classified rightly.
+    """Return one image per variant, from evenly spread classes, each classified correctly.
 
-    Where none of a class's first images is, the first stands in.
+    If none of the first images of a class is, the first one is taken.
     """
     labels, images = original.labels, []
     for number in range(len(VARIANTS)):
@@ -89,20 +89,23 @@ def choose(dataset: Dataset, original: Original) -> list[EncodedImage]:
 
 
 def synthetic(transform: Transform) -> list[EncodedImage]:
-    """Return one made-up image per variant, coloured waves, the same at every call."""
+    """Return one made-up image per variant, coloured waves, the same on every call."""
     return [
         _encoded("synthetic", number, _waves(number), transform) for number in range(len(VARIANTS))
     ]
 
 
-def record(root: Path, images: list[EncodedImage], original: Original) -> None:
-    """Write the files, and what the original answers to them, into the bundle at `root`."""
+def record(root: Path, images: list[EncodedImage], original: Original) -> GoldenSet:
+    """Write the image files into the bundle at `root`; return what the original answers to them.
+
+    The answers are written later, together with those of int8 files.
+    """
     folder = (root / GOLDEN).parent
     folder.mkdir()
     for image in images:
         (folder / image.name).write_bytes(image.data)
     answers = original.predict(np.stack([image.pixels for image in images]))
-    golden = GoldenSet(
+    return GoldenSet(
         labels=original.labels,
         transform=original.transform,
         normalization=original.normalization,
@@ -115,7 +118,6 @@ def record(root: Path, images: list[EncodedImage], original: Original) -> None:
             for image, answer in zip(images, answers, strict=True)
         ],
     )
-    (root / GOLDEN).write_text(golden.model_dump_json(indent=2) + "\n")
 
 
 def slug(label: str) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bundle.golden import Predict
 from bundle.manifest import Normalization
+from export.evaluation.image_sets import padded
 from images.transform import Pixels, Size
 
 # Bounds the memory that MindSpore needs: five images of 224 x 224 run at once.
@@ -37,7 +38,7 @@ class DeploymentGraph(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
 
 @dataclass(frozen=True)
 class Deployment:
-    """All that a format's writer needs to know of the model."""
+    """All that a format's writer needs to know about the model."""
 
     network: nn.Cell
     normalization: Normalization
@@ -57,14 +58,14 @@ class Deployment:
 def predictor(graph: nn.Cell, batch: int) -> Predict:
     """Return a function uint8 (n, height, width, 3) -> float32 (n, classes) that runs in MindSpore.
 
-    It runs `batch` images at once, fewer where they are large, and pads with zeros, so that
-    MindSpore compiles once.
+    It runs `batch` images at once, fewer if they are large, and pads with zeros, so that MindSpore
+    compiles only once.
     """
 
     def run(pixels: Pixels, images: int) -> NDArray[np.float32]:
         # Not mindspore.jit: it names the compilation after the module, and MindSpore gives one
         # whose name begins with "export" no backend.
-        output = graph.compile_and_run(Tensor(_padded(pixels, images)))
+        output = graph.compile_and_run(Tensor(padded(pixels, images)))
         return np.asarray(output.asnumpy()[: len(pixels)], np.float32)
 
     def predict(pixels: Pixels) -> NDArray[np.float32]:
@@ -74,9 +75,3 @@ def predictor(graph: nn.Cell, batch: int) -> Predict:
         return np.concatenate([run(part, step) for part in parts])
 
     return predict
-
-
-def _padded(pixels: Pixels, batch: int) -> Pixels:
-    padded = np.zeros((batch, *pixels.shape[1:]), np.uint8)
-    padded[: len(pixels)] = pixels
-    return padded

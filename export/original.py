@@ -3,15 +3,22 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bundle.golden import Predict
-from bundle.manifest import Normalization, Precision
-from export.formats import FileFormat
+from bundle.manifest import Format, Normalization, Precision
+from export.errors import ExportError
 from images.transform import Transform
 
+# What --file-format calls the formats, and what a manifest does.
+FileFormat = Literal["ONNX", "MINDIR", "AIR"]
+FORMATS: dict[FileFormat, Format] = {"ONNX": "onnx", "MINDIR": "mindir", "AIR": "air"}
+# Names of the deployment graph's tensors, in files of every format.
+INPUT, OUTPUT = "images", "probabilities"
 IMAGES_AT_ONCE = 64
 # Largest difference of a probability from an original of the same precision: fp16 rounds to 11
-# bits, and the int8 kernels of different processors differ. Of files reduced here it is measured.
+# bits, and the int8 kernels of different processors differ. For files that are reduced here, it is
+# measured instead.
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-5, "fp16": 2e-3, "int8": 2e-2}
 
 
@@ -20,7 +27,7 @@ class Original:
     """A model as it was evaluated; every file of its bundle must answer as it does.
 
     `write` writes one file in the given format and in `precision`; `fixed_batch` is the only batch
-    size that it runs, None where it runs any.
+    size that the model runs, None if it runs any.
     """
 
     architecture: str
@@ -32,3 +39,14 @@ class Original:
     write: Callable[[FileFormat, Path], None]
     precision: Precision = "fp32"
     fixed_batch: int | None = None
+
+
+def read_labels(path: Path) -> list[str]:
+    """Return the lines of a text file; raise `ExportError` if there are none, or an empty one."""
+    try:
+        labels = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"--labels {path} cannot be read: {error}") from error
+    if not labels or not all(label.strip() for label in labels):
+        raise ExportError(f"--labels {path} must have one label per line, and no empty line")
+    return labels

@@ -1,11 +1,16 @@
-"""original -> bundle: record golden images, evaluate, convert, prove, seal."""
+"""From the original to a bundle: record golden images, evaluate, convert, prove, seal."""
 
 import logging
-from dataclasses import dataclass
+import platform
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from bundle.golden import GOLDEN, GoldenSet
 from bundle.manifest import MANIFEST, Accuracy, Manifest, ModelFile, Tensor
 from bundle.store import Bundle, contents, model_paths, seal
 from export.config import BundleConfig
@@ -16,25 +21,33 @@ from export.evaluation.image_sets import (
     Probabilities,
     UnlabelledSet,
     open_images,
+    progress,
 )
 from export.evaluation.scores import Scores, images_per_class
-from export.formats import INPUT, OUTPUT
 from export.golden_images import EncodedImage, choose, record, synthetic
-from export.original import IMAGES_AT_ONCE, Original
-from export.parity.compare import PROVABLE
+from export.original import IMAGES_AT_ONCE, INPUT, OUTPUT, Original
+from export.parity.compare import PROVABLE, Proof
 from export.parity.page import write_page
+from export.parity.prove import Reference, prove
 from export.parity.record import PARITY, Parity
-from export.progress import progress
-from export.provenance import versions
-from export.proving import Proof, Reference, prove, record_answers
-from export.staging import next_version, staged
+from export.staging import next_version, staged, write_json
 from training.versions import revision
+
+# Whatever touches pixels or weights.
+LIBRARIES = (
+    "mindspore",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "opencv-python-headless",
+    "pillow",
+    "simplejpeg",
+)
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Exported:
+class Exported(NamedTuple):
     """A bundle that was proved, and the proof."""
 
     bundle: Bundle
@@ -48,20 +61,21 @@ def export_bundle(original: Original, config: BundleConfig) -> Exported:
         ExportError: the version exists already, or a file does not answer as the original does.
         TrainingError: there is no usable dataset where `config.images` points.
     """
-    precisions(original, config)  # raises at once what else the evaluation would delay
+    precisions(original, config)  # raises now what would otherwise come after the evaluation
     bundles = config.output / (config.name or original.architecture)
     target = bundles / (config.version or next_version(bundles))
     with staged(target, overwrite=config.overwrite) as root:
-        images, golden = _open_images(original, config)
-        record(root, golden, original)
+        images, golden_images = _open_images(original, config)
+        golden = record(root, golden_images, original)
         expected, fingerprint = _evaluate(original, images)
         scores = None if images.labels is None else Scores.of(expected, images.labels)
         written = convert(original, config, root, images, scores)
+        accuracy = scores.accuracy(images.name, len(images)) if scores else None
+        manifest = partial(_manifest, original, target, accuracy)
         files = [item.file for item in written]
-        manifest = _manifest(original, target, files, _accuracy(images, scores))
-        reference = Reference(images, expected, np.stack([image.pixels for image in golden]))
-        proofs = prove(root, manifest, written, config.device, reference)
-        record_answers(root, proofs)
+        golden_pixels = np.stack([image.pixels for image in golden_images])
+        reference = Reference(images, expected, golden, golden_pixels)
+        proofs = prove(root, manifest(files), written, config.device, reference)
         parity = Parity(
             dataset=images.name,
             images=len(images),
@@ -70,11 +84,15 @@ def export_bundle(original: Original, config: BundleConfig) -> Exported:
             checkpoint=scores,
             files=[proof.parity for proof in proofs],
             unproved=[file.path for file in files if file.format not in PROVABLE],
-            versions=versions(),
+            versions=_versions(),
         )
-        (root / PARITY).write_text(parity.model_dump_json(indent=2) + "\n")
+        write_json(root / GOLDEN, _with_answers(golden, proofs))
+        write_json(root / PARITY, parity)
         write_page(root, parity, original.labels)
-        _close(root, manifest, proofs)
+        proved = _with_tolerances(files, proofs)
+        attachments = sorted({*contents(root)} - model_paths(proved))
+        write_json(root / MANIFEST, manifest(proved, attachments))
+        seal(root)
     return Exported(Bundle.open(target), parity)
 
 
@@ -96,19 +114,12 @@ def _evaluate(original: Original, images: ImageSet) -> tuple[Probabilities, str]
     return answers, fingerprint.hexdigest(images.labels)
 
 
-def _accuracy(images: ImageSet, scores: Scores | None) -> Accuracy | None:
-    if scores is None:
-        return None
-    return Accuracy(
-        dataset=images.name,
-        images=len(images),
-        top1_correct=scores.top1_correct,
-        top5_correct=scores.top5_correct,
-    )
-
-
 def _manifest(
-    original: Original, target: Path, files: list[ModelFile], accuracy: Accuracy | None
+    original: Original,
+    target: Path,
+    accuracy: Accuracy | None,
+    files: list[ModelFile],
+    attachments: Sequence[str] = (),
 ) -> Manifest:
     size = original.transform.crop
     return Manifest(
@@ -123,19 +134,25 @@ def _manifest(
         input=Tensor(name=INPUT, dtype="uint8", shape=["batch", size.height, size.width, 3]),
         output=Tensor(name=OUTPUT, dtype="float32", shape=["batch", len(original.labels)]),
         files=files,
-        attachments=[],
+        attachments=list(attachments),
         accuracy=accuracy,
         revision=revision(),
-        versions=versions(),
+        versions=_versions(),
     )
 
 
-def _close(root: Path, manifest: Manifest, proofs: list[Proof]) -> None:
-    """Write the manifest, which names all other files, and seal them."""
-    models = {file.path: file for file in manifest.files}
-    models |= {proof.file.path: proof.file for proof in proofs}
-    files = list(models.values())
-    attachments = sorted({*contents(root)} - model_paths(files))
-    whole = manifest.model_copy(update={"files": files, "attachments": attachments})
-    (root / MANIFEST).write_text(whole.model_dump_json(indent=2) + "\n")
-    seal(root)
+def _with_answers(golden: GoldenSet, proofs: list[Proof]) -> GoldenSet:
+    """Return the golden set with what int8 files answered to it."""
+    answers = [proof.answers for proof in proofs if proof.answers]
+    return golden.model_copy(update={"files": answers})
+
+
+def _with_tolerances(files: list[ModelFile], proofs: list[Proof]) -> list[ModelFile]:
+    """Return the files as they were proved, if they could be."""
+    proved = {proof.file.path: proof.file for proof in proofs}
+    return [proved.get(file.path, file) for file in files]
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that the bundle was made with."""
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}

@@ -1,42 +1,99 @@
-"""What an export tells on stdout when it is done."""
+"""What `export`, `convert` and `verify` print on standard output when they are done."""
 
-from collections.abc import Iterator
+from bundle.store import Bundle
+from cli.tables import show_rows
+from export.audit.verification import FileResult, Verification
+from export.parity.record import FileParity, Parity
 
-from rich.console import Console
-
-from export.console import print_table
-from export.parity.record import FileParity
-from export.pipeline import Exported
-
-HEADINGS = ("file", "runtime", "differs by", "allowed", "same top-1", "top-1")
+PARITY_HEADINGS = ("file", "runtime", "differs by", "allowed", "same top-1", "top-1")
+VERIFICATION_HEADINGS = (
+    "file", "runtime", "result", "golden", "allowed", "differs by", "top-1", "recorded",
+)  # fmt: skip
+REFERENCES = {"onnx": "the ONNX file, all images", "golden": "the original, golden images"}
 
 
-def show(exported: Exported) -> None:
+def show_export(bundle: Bundle, parity: Parity) -> None:
     """Print where the bundle is, how accurate it is, how near its files come, how to serve it."""
-    console = Console(highlight=False, soft_wrap=True)
-    bundle, parity = exported.bundle, exported.parity
-    console.print(f"bundle    {bundle.path}")
-    console.print(f"digest    {bundle.digest}")
+    _show_bundle(bundle)
     if accuracy := bundle.manifest.accuracy:
-        console.print(
+        print(
             f"accuracy  top-1 {accuracy.top1:.2%}, "
             f"top-5 {accuracy.top5_correct / accuracy.images:.2%} "
             f"of {accuracy.images} images ({accuracy.dataset})"
         )
-    title = f"against the original, {parity.images} images"
-    print_table(console, HEADINGS, _rows(parity.files), left=("file", "runtime"), title=title)
+    _show_parity(f"against the original, {parity.images} images", parity.files)
     for path in parity.unproved:
-        console.print(f"not proved: {path}; nothing on this machine can run it")
-    console.print(f"serve it: make serve MODEL={bundle.path}")
+        print(f"not proved: {path}; nothing on this machine can run it")
+    print(f"serve it: make serve MODEL={bundle.path}")
 
 
-def _rows(files: list[FileParity]) -> Iterator[tuple[str, ...]]:
-    for file in files:
-        yield (
-            file.path,
-            f"{file.runtime} {file.device}",
-            f"{file.largest_difference:.2g}",
-            f"{file.tolerance:.2g}",
-            str(file.top1_agreement),
-            str(file.scores.top1_correct) if file.scores else "-",
-        )
+def show_conversion(bundle: Bundle, parity: FileParity) -> None:
+    """Print where the copy is, how near the added file comes, how to serve it."""
+    _show_bundle(bundle)
+    _show_parity(f"against {REFERENCES[parity.compared_with]}", [parity])
+    print(f"serve it: make serve RUNTIME=mindspore-lite MODEL={bundle.path}")
+
+
+def show_verification(verification: Verification) -> None:
+    """Print what was proved, file by file."""
+    _show_bundle(verification.bundle, ": seal and manifest hold")
+    print(f"golden    {verification.golden_images} images: pixels equal")
+    if accuracy := verification.accuracy:
+        which = "the recorded set" if accuracy.is_recorded_set else (
+            "not the recorded set, so its counts are not compared"
+        )  # fmt: skip
+        print(f"images    {len(accuracy.images)} ({accuracy.images.name}): {which}")
+    rows = [_verified(result, verification) for result in verification.files]
+    show_rows(VERIFICATION_HEADINGS, rows, text_columns=3)
+
+
+def _show_bundle(bundle: Bundle, remark: str = "") -> None:
+    print(f"bundle    {bundle.path}")
+    print(f"digest    {bundle.digest}{remark}")
+
+
+def _show_parity(title: str, files: list[FileParity]) -> None:
+    show_rows(PARITY_HEADINGS, [_compared(file) for file in files], title=title, text_columns=2)
+
+
+def _compared(file: FileParity) -> tuple[str, ...]:
+    return (
+        file.path,
+        f"{file.runtime} {file.device}",
+        _small(file.largest_difference),
+        _small(file.tolerance),
+        str(file.top1_agreement),
+        str(file.scores.top1_correct) if file.scores else "-",
+    )
+
+
+def _verified(result: FileResult, verification: Verification) -> tuple[str, ...]:
+    measured, recorded = result.measured, verification.record.scores(result.file.path)
+    return (
+        result.file.path,
+        result.runtime or "-",
+        _verdict(result),
+        _small(result.golden_difference),
+        _small(result.file.tolerance),
+        _difference(result, verification),
+        str(measured.scores.top1_correct) if measured and measured.scores else "-",
+        str(recorded.top1_correct) if recorded else "-",
+    )
+
+
+def _difference(result: FileResult, verification: Verification) -> str:
+    if result.measured is None or verification.accuracy is None:
+        return "-"
+    if result.file.path == verification.accuracy.reference:
+        return "reference"
+    return _small(result.measured.largest_difference)
+
+
+def _verdict(result: FileResult) -> str:
+    if result.skipped:
+        return f"not verified here: {result.skipped}"
+    return "does not hold" if result.problems else "holds"
+
+
+def _small(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"

@@ -1,4 +1,4 @@
-"""A bundle appears whole or not at all."""
+"""A bundle on its way to the disk: it appears whole or not at all."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,20 +6,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
+from pydantic import BaseModel
+
 from export.errors import ExportError
 
 
 def next_version(bundles: Path) -> str:
-    """Return the number after the highest version in that directory, "1" where there is none."""
+    """Return the number after the highest version in that directory, "1" if there is none."""
     taken = [int(path.name) for path in bundles.glob("*") if path.name.isdecimal()]
     return str(max(taken, default=0) + 1)
 
 
+def write_json(path: Path, content: BaseModel) -> None:
+    """Write one of a bundle's JSON files."""
+    path.write_text(content.model_dump_json(indent=2) + "\n")
+
+
 @contextmanager
 def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield a directory that becomes `target` when the block ends well, and vanishes otherwise.
+    """Yield a directory that becomes `target` if the block succeeds, and vanishes otherwise.
 
-    Everyone may read the result. Raises `ExportError` where `target` exists already.
+    Every user may read the result. Raises `ExportError` if `target` exists already.
     """
     if not overwrite:
         _must_be_free(target)
@@ -27,13 +34,13 @@ def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
     directory = Path(mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         yield directory
-        _let_everyone_read(directory)
+        _make_readable(directory)
         _move(directory, target, overwrite=overwrite)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _let_everyone_read(directory: Path) -> None:
+def _make_readable(directory: Path) -> None:
     directory.chmod(0o755)
     for path in directory.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)

@@ -1,23 +1,15 @@
-"""The settings of `python -m export verify`, `inspect` and `diff`."""
+"""The settings of the commands that read finished bundles: `verify`, `inspect` and `diff`."""
 
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, CliPositionalArg, CliToggleFlag, SettingsConfigDict
+from pydantic_settings import CliPositionalArg, CliToggleFlag, SettingsConfigDict
+
+from export.config import Settings
 
 
-class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix="EXPORT_",
-        frozen=True,
-        cli_enforce_required=True,
-        cli_hide_none_type=True,
-        cli_kebab_case=True,
-    )
-
-
-class VerifyConfig(_Settings):
-    """Prove a finished bundle on this machine; exit with 1 where it does not hold.
+class VerifyConfig(Settings):
+    """Prove a finished bundle on this machine; exit with 1 if it does not hold.
 
     Digests, manifest and golden images are always proved; with --images also the accuracy.
     """
@@ -36,7 +28,7 @@ class VerifyConfig(_Settings):
     )
 
 
-class InspectConfig(_Settings):
+class InspectConfig(Settings):
     """Print what a bundle holds: model, classes, transform, files, accuracy, parity."""
 
     model_config = SettingsConfigDict(cli_prog_name="python -m export inspect")
@@ -47,8 +39,11 @@ class InspectConfig(_Settings):
     )
 
 
-class DiffConfig(_Settings):
-    """Compare what two bundles answer with: exit with 0 where it is the same, else with 1."""
+class DiffConfig(Settings):
+    """Compare the answers of two bundles: exit with 0 if they are the same, with 1 if not.
+
+    It exits with 2 if it cannot tell.
+    """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m export diff")
 

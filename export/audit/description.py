@@ -1,16 +1,14 @@
-"""What `inspect` tells of a bundle."""
+"""What `inspect` prints about a bundle."""
 
 import json
 from collections.abc import Iterator
 
-from rich.console import Console
-
 from bundle.golden import read_golden
 from bundle.manifest import Accuracy, ModelFile
 from bundle.store import Bundle
-from export.console import print_table
+from cli.tables import show_rows
 from export.parity.record import FileParity, read_parity
-from export.precision.report import Quantization
+from export.precision.cost import Quantization
 from images.transform import Stretch, Transform
 
 SHOWN_LABELS = 10
@@ -34,10 +32,9 @@ def as_json(bundle: Bundle) -> str:
 
 def show(bundle: Bundle) -> None:
     """Print the same for people."""
-    console = Console(highlight=False, soft_wrap=True)
     for heading, text in _lines(bundle):
-        console.print(f"{heading:<13} {text}", markup=False)
-    print_table(console, HEADINGS, _rows(bundle), left=("file", "precision"))
+        print(f"{heading:<13} {text}")
+    show_rows(HEADINGS, _rows(bundle), text_columns=2)
 
 
 def _lines(bundle: Bundle) -> Iterator[tuple[str, str]]:
@@ -94,7 +91,7 @@ def _quantization(quantization: Quantization) -> str:
     return (
         f"{quantization.method} calibration on {quantization.calibration_images} images; "
         f"{len(kept)} of {quantization.layers} layers kept in float{': ' if kept else ''}"
-        f"{', '.join(kept)}; top-1 costs {quantization.accuracy_drop:.2f} points"
+        f"{', '.join(kept)}; costs {quantization.accuracy_drop:.2f} percentage points of top-1"
     )
 
 

@@ -1,15 +1,14 @@
-"""Where two bundles would answer differently; names, versions and dates do not count."""
+"""What makes two bundles answer differently; names, versions and dates do not count."""
 
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
-from rich.console import Console
 
 from bundle.manifest import Manifest, ModelFile
 from bundle.store import Bundle
-from export.console import print_table
+from cli.tables import show_rows
 
 ABSENT = "-"
 
@@ -32,10 +31,9 @@ def differences(a: Bundle, b: Bundle) -> Iterator[Difference]:
 
 
 def show(found: list[Difference]) -> None:
-    """Print one line per difference; nothing where there is none."""
+    """Print one line per difference; nothing if there is none."""
     if found:
-        headings = ("differs", "A", "B")
-        print_table(Console(highlight=False), headings, found, left=headings)
+        show_rows(("differs", "A", "B"), found, text_columns=3)
 
 
 def _labels(a: list[str], b: list[str]) -> Iterator[Difference]:
@@ -84,10 +82,12 @@ def _file(
         return
     yield Difference(kind, _short(our_file.digests), _short(their_file.digests))
     if our_file.format == "onnx":
-        from export.audit.tensors import compare_tensors
+        # Needs onnx, which an environment for serving does not have; all else works there.
+        from export.formats.onnx_model import compare_weights
 
-        for name, text in compare_tensors(ours.path / our_file.path, theirs.path / their_file.path):
-            yield Difference(f"{kind} {name}", *text)
+        paths = ours.path / our_file.path, theirs.path / their_file.path
+        for name, a_text, b_text in compare_weights(*paths):
+            yield Difference(f"{kind} {name}", a_text, b_text)
 
 
 def _short(digests: Iterable[str]) -> str:

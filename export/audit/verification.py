@@ -1,5 +1,12 @@
-"""A finished bundle proved again, on any machine, as far as its files run there."""
+"""A finished bundle proved again, on any machine, as far as its files run there.
 
+The rule for accuracy: on the recorded evaluation set, recognised by the fingerprint of its pixels
+and classes, fp32 files give exactly the recorded counts. Files of a reduced precision, whose
+kernels differ between processors, come within half a percent of the images. On any set, every file
+agrees with the first fp32 file as closely as it did with the original when it was exported.
+"""
+
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -9,25 +16,76 @@ from typing import NamedTuple
 from bundle.golden import GoldenSet, prove_pixels, prove_probabilities
 from bundle.manifest import ModelFile
 from bundle.store import Bundle, BundleError
-from export.audit.accuracy import Remeasurement
-from export.audit.record import check_record
 from export.errors import ExportError, VerificationError
-from export.evaluation.image_sets import open_images
-from export.parity.compare import PROVABLE, open_runner
-from export.parity.record import FileParity, Parity, read_parity
+from export.evaluation.image_sets import (
+    EvaluationSet,
+    Fingerprint,
+    Probabilities,
+    open_images,
+    progress,
+)
+from export.parity.compare import PROVABLE, Runner, compare, open_runner
+from export.parity.record import FileParity, Parity, check_record, read_parity
 from images.transform import Pixels
+
+REDUCED_PRECISION_SLACK = 0.005
 
 
 class Place(NamedTuple):
-    """Where files run: a device of `serving.backends`, the interpreter that has mindspore_lite."""
+    """Where files run: on a device of `serving.backends`, and in which Python (MindSpore Lite)."""
 
     device: str
     lite_python: Path | None
 
 
+class Remeasurement:
+    """Runs one file after the other on the same images; an fp32 file should come first."""
+
+    def __init__(self, images: EvaluationSet, record: Parity) -> None:
+        self.images, self._record = images, record
+        self._recorded = {file.path: file for file in record.files}
+        self._reference: tuple[ModelFile, Probabilities] | None = None
+        self.is_recorded_set = False
+
+    def measure(self, file: ModelFile, runner: Runner) -> FileParity:
+        """Return accuracy, and the difference from the reference, which the first fp32 file is.
+
+        A file without a reference is compared with itself. Raises `ParityError`.
+        """
+        fingerprint, labels = Fingerprint(), self.images.labels
+        batches = fingerprint.of(self.images.batches(max(file.buckets)))
+        answers = runner.answers(progress(batches, len(self.images), file.path))
+        self.is_recorded_set = fingerprint.hexdigest(labels) == self._record.images_sha256
+        if self._reference is None and file.precision == "fp32":
+            self._reference = file, answers
+        expected = self._reference[1] if self._reference else answers
+        return compare(file, runner, answers, expected, labels)
+
+    @property
+    def reference(self) -> str | None:
+        """Path of the file that the others are compared with."""
+        return self._reference[0].path if self._reference else None
+
+    def problems(self, measured: FileParity) -> Iterator[str]:
+        """Yield what does not hold."""
+        recorded = self._recorded.get(measured.path)
+        allowed = self._allowed(measured, recorded)
+        if measured.largest_difference > allowed:
+            yield (
+                f"{measured.path}: a probability differs by {measured.largest_difference:.3g} from "
+                f"that of the fp32 file; the bundle allows {allowed:.3g}"
+            )
+        if self.is_recorded_set and recorded is not None:
+            yield from _other_counts(measured, recorded, self._record.images)
+
+    def _allowed(self, measured: FileParity, recorded: FileParity | None) -> float:
+        reference = self._reference[0].tolerance if self._reference else 0.0
+        return reference + max(measured.tolerance, recorded.largest_difference if recorded else 0.0)
+
+
 @dataclass(frozen=True)
 class FileResult:
-    """What came out for one file; `skipped` says why nothing did."""
+    """The result for one file; `skipped` says why there is none."""
 
     file: ModelFile
     skipped: str = ""
@@ -39,7 +97,7 @@ class FileResult:
 
 @dataclass(frozen=True)
 class Verification:
-    """What came out for a bundle whose seal, manifest and golden pixels hold."""
+    """The result for a bundle whose seal, manifest and golden pixels hold."""
 
     bundle: Bundle
     record: Parity
@@ -76,7 +134,7 @@ def verify(
 
 
 def require(verification: Verification) -> None:
-    """Raise `VerificationError` that names all that does not hold."""
+    """Raise a `VerificationError` that names everything that does not hold, if anything."""
     problems = [problem for result in verification.files for problem in result.problems]
     if all(result.skipped for result in verification.files):
         problems = ["nothing on this machine can run any file of the bundle"]
@@ -118,3 +176,16 @@ def _cannot_run(file: ModelFile, place: Place) -> str:
     if file.conversion and place.lite_python is None:
         return "no interpreter with mindspore_lite is named (--lite-python)"
     return ""
+
+
+def _other_counts(measured: FileParity, recorded: FileParity, images: int) -> Iterator[str]:
+    slack = 0 if measured.precision == "fp32" else int(REDUCED_PRECISION_SLACK * images)
+    assert measured.scores is not None
+    assert recorded.scores is not None
+    for name in ("top1_correct", "top5_correct"):
+        counted, stated = getattr(measured.scores, name), getattr(recorded.scores, name)
+        if abs(counted - stated) > slack:
+            yield (
+                f"{measured.path}: {name} is {counted} of {images} images, but {stated} was "
+                f"recorded; {measured.precision} may differ by {slack}"
+            )

@@ -1,4 +1,4 @@
-"""Evaluation data as the network sees it."""
+"""Evaluation data as the network sees it: batches of pixels, counted and hashed as they pass."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -10,6 +10,8 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
 
 from export.errors import ExportError
 from images.decoders import ImageError, Pixels
@@ -21,7 +23,7 @@ Classes = NDArray[np.intp]
 
 
 class ImageSet(Protocol):
-    """Images after the transform, one batch after the other, as often as asked for."""
+    """Images after the transform, batch by batch, as often as needed."""
 
     @property
     def name(self) -> str:
@@ -39,7 +41,7 @@ class ImageSet(Protocol):
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """A labelled dataset through the transform; decoded anew each time, never held whole."""
+    """A labelled dataset through the transform; decoded again each time, never held whole."""
 
     name: str
     dataset: Dataset
@@ -85,7 +87,7 @@ def open_images(folder: Path, labels: list[str], transform: Transform) -> Evalua
 
 @dataclass(frozen=True)
 class UnlabelledSet:
-    """A few images whose classes nobody knows."""
+    """A few images whose classes are unknown."""
 
     name: str
     pixels: Pixels
@@ -100,7 +102,7 @@ class UnlabelledSet:
 
 
 class Fingerprint:
-    """Hashes pixels as they pass, so that the same evaluation set is known again elsewhere."""
+    """Hashes pixels as they pass, to recognise the same evaluation set elsewhere."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -117,3 +119,20 @@ class Fingerprint:
         if labels is not None:
             whole.update(labels.astype("<i8").tobytes())
         return whole.hexdigest()
+
+
+def padded(pixels: Pixels, batch: int) -> Pixels:
+    """Return uint8 (batch, height, width, 3): the pixels, then zeros."""
+    whole = np.zeros((batch, *pixels.shape[1:]), np.uint8)
+    whole[: len(pixels)] = pixels
+    return whole
+
+
+def progress(batches: Iterable[Pixels], images: int, what: str) -> Iterator[Pixels]:
+    """Yield the batches; on a terminal draw a bar that counts images, on stderr."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=images)
+        for batch in batches:
+            yield batch
+            bar.advance(task, len(batch))

@@ -1,25 +1,17 @@
-"""What counts when answers are compared with the true classes."""
+"""Accuracy and calibration: answers against the true classes."""
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 
+from bundle.manifest import Accuracy, Frozen
 from export.evaluation.image_sets import Classes, Probabilities
 
 BINS = 15
 
 
-class Scores(BaseModel):
+class Scores(Frozen):
     """How answers compare with the true classes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     top1_correct: NonNegativeInt = Field(description="images whose first class is right")
     top5_correct: NonNegativeInt = Field(description="images whose first five hold the right class")
@@ -49,9 +41,18 @@ class Scores(BaseModel):
             ).tolist(),
         )
 
+    def accuracy(self, dataset: str, images: int) -> Accuracy:
+        """Return what a manifest states of them."""
+        return Accuracy(
+            dataset=dataset,
+            images=images,
+            top1_correct=self.top1_correct,
+            top5_correct=self.top5_correct,
+        )
+
 
 def images_per_class(labels: Classes | None, classes: int) -> list[int] | None:
-    """Return how many images each class has, None where nobody knows."""
+    """Return how many images each class has, None if that is unknown."""
     return None if labels is None else np.bincount(labels, minlength=classes).tolist()
 
 

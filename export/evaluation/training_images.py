@@ -39,7 +39,7 @@ class Subset:
         return len(self.indices)
 
     def name(self, index: int) -> str:
-        """Return what tells a reader which image it is."""
+        """Return a name by which a reader can find the image."""
         return self.dataset.name(int(self.indices[index]))
 
     def label(self, index: int) -> int:
@@ -71,7 +71,7 @@ class HeldImages:
 
 
 def split(folder: Path, evaluation: EvaluationSet) -> tuple[HeldImages, HeldImages]:
-    """Return training images to calibrate on, and others to choose by; the same at every call.
+    """Return images to calibrate on and others to choose by, the same at every call.
 
     Raises:
         ExportError: the folder holds no training images of these classes, or too few.

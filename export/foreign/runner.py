@@ -8,10 +8,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from bundle.manifest import Normalization
+from export.config import OutputKind
 from export.errors import ExportError
-from export.foreign.config import OutputKind
+from export.evaluation.image_sets import padded
 from export.foreign.signature import Signature
-from export.formats import INPUT
+from export.original import INPUT
 from images.transform import Pixels
 
 
@@ -48,23 +49,21 @@ class OriginalRunner:
         return answers.astype(np.float32)
 
     def _run(self, pixels: Pixels, batch: int) -> NDArray[Any]:
-        padded = np.zeros((batch, *pixels.shape[1:]), np.uint8)
-        padded[: len(pixels)] = pixels
-        feed = {self._signature.input: self._prepared(padded)}
+        feed = {self._signature.input: self._prepared(padded(pixels, batch))}
         try:
             answers: NDArray[Any] = self._session.run([self._signature.output], feed)[0]
         except Exception as error:  # ONNX Runtime's errors share no base
-            raise ExportError(f"{self._told(batch)}: {error}") from error
+            raise ExportError(f"{self._mismatch(batch)}: {error}") from error
         if answers.shape[:1] != (batch,):
-            raise ExportError(f"{self._told(batch)}: the output has shape {answers.shape}")
+            raise ExportError(f"{self._mismatch(batch)}: the output has shape {answers.shape}")
         return answers.reshape(batch, -1)[: len(pixels)]
 
-    def _told(self, batch: int) -> str:
+    def _mismatch(self, batch: int) -> str:
         fixed = self._signature.batch is not None
         return (
             f"{self._path} states that input {self._signature.input} takes "
             f"{f'{batch} images' if fixed else 'any batch'}, but {batch} images do not give "
-            f"{batch} answers; export it anew with {'another' if fixed else 'a fixed'} batch, or "
+            f"{batch} answers; export it again with {'another' if fixed else 'a fixed'} batch, or "
             f"so that the batch is kept throughout (reshape to -1)"
         )
 
@@ -94,6 +93,6 @@ def runs_any_batch(
 
 def _quiet() -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    # At the level "fatal": a batch size that does not run is an answer here, no error to print.
+    # Only fatal errors: a batch size that does not run is an answer here, not an error to print.
     options.log_severity_level = 4
     return options

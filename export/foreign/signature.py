@@ -29,7 +29,7 @@ class Signature:
 
 
 def read_signature(model: ModelProto, size: Size) -> Signature:
-    """Return the model's signature for images of `size`; raise `ExportError` where it has none."""
+    """Return the model's signature for images of `size`; raise `ExportError` if it has none."""
     weights = {tensor.name for tensor in model.graph.initializer}
     images = _only("input", [v for v in model.graph.input if v.name not in weights])
     answer = _only("output", list(model.graph.output))

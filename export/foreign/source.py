@@ -10,20 +10,19 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import ModelProto
+from pydantic import ValidationError
 
-from bundle.manifest import Normalization
+from bundle.manifest import IMAGENET, Frozen, Normalization
 from bundle.store import sha256
+from export.config import FromOnnxConfig, OutputKind
 from export.errors import ExportError
-from export.foreign.config import FromOnnxConfig, OutputKind
-from export.foreign.preparation import read_preparation
 from export.foreign.runner import OriginalRunner, runs_any_batch
 from export.foreign.signature import Signature, read_signature
-from export.foreign.wrapping import Wrapping
-from export.formats.opset import opset
+from export.foreign.wrap import Wrapping
+from export.formats.onnx_model import opset
 from export.golden_images import synthetic
-from export.labels import read_labels
-from export.original import TOLERANCES, Original
-from images.transform import Pixels
+from export.original import TOLERANCES, Original, read_labels
+from images.transform import Pixels, ShorterSide, Size, Transform
 
 IDENTITY = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 SUM_TOLERANCE = 1e-2
@@ -33,13 +32,27 @@ LEAST_OPSET = 7
 logger = logging.getLogger(__name__)
 
 
+class Preparation(Frozen):
+    """What is done to a model's images: encoded image -> pixels -> what the network takes."""
+
+    transform: Transform
+    normalization: Normalization
+
+
+# As torchvision and timm evaluate most of their models.
+IMAGENET_PREPARATION = Preparation(
+    transform=Transform(resize=ShorterSide(pixels=256), crop=Size(height=224, width=224)),
+    normalization=IMAGENET,
+)
+
+
 def from_onnx(config: FromOnnxConfig) -> Original:
     """Return the file as it came; it is written inside the deployment graph.
 
     Raises:
-        ExportError: the file is no image classifier, or not the one that the flags describe.
+        ExportError: the file is not an image classifier, or not the one that the flags describe.
     """
-    labels, preparation = read_labels(config.labels), read_preparation(config.transform)
+    labels, preparation = read_labels(config.labels), _read_preparation(config.transform)
     signature = read_signature(_read_graph(config.model), preparation.transform.crop)
     _check_normalization(signature, preparation.normalization)
     runner = OriginalRunner(config.model, signature, preparation.normalization, config.output_kind)
@@ -63,14 +76,28 @@ def from_onnx(config: FromOnnxConfig) -> Original:
     )
 
 
+def _read_preparation(name: str) -> Preparation:
+    """Return the preparation of that name, or of a JSON file."""
+    if name == "imagenet":
+        return IMAGENET_PREPARATION
+    try:
+        return Preparation.model_validate_json(Path(name).read_bytes())
+    except OSError as error:
+        raise ExportError(
+            f"--transform {name} is neither `imagenet` nor a readable file: {error}"
+        ) from error
+    except ValidationError as error:
+        raise ExportError(f"--transform {name}: {error}") from error
+
+
 def _freed(wrapping: Wrapping, pixels: Pixels, expected: NDArray[np.float32]) -> Wrapping:
-    """Return the wrapping that makes the batch dynamic, where the file runs and agrees then."""
+    """Return a wrapping that makes the batch dynamic, if the file then runs and agrees."""
     freed, tolerance = replace(wrapping, frees=True), TOLERANCES[wrapping.signature.precision]
     with TemporaryDirectory(prefix="export-") as scratch:
         freed.write("ONNX", path := Path(scratch) / "freed.onnx")
         if runs_any_batch(path, pixels, expected, tolerance):
             return freed
-    logger.info("the model runs batches of %d alone; so will its bundle", wrapping.batch)
+    logger.info("the model runs only batches of %d; so will its bundle", wrapping.batch)
     return wrapping
 
 
@@ -84,7 +111,7 @@ def _read_graph(path: Path) -> ModelProto:
     if (found := opset(model)) < LEAST_OPSET:
         raise ExportError(
             f"{path} is of opset {found}; the graph around it needs {LEAST_OPSET} or newer, so "
-            f"export the model anew, or lift it with onnx.version_converter"
+            f"export the model again, or lift it with onnx.version_converter"
         )
     return model
 
@@ -98,7 +125,7 @@ def _check_normalization(signature: Signature, normalization: Normalization) -> 
 
 
 def _check_answers(answers: NDArray[np.float64], labels: list[str], kind: OutputKind) -> None:
-    """Compare what the file gives with what the flags say of it."""
+    """Compare what the file gives with what the flags say about it."""
     if answers.shape[1] != len(labels):
         raise ExportError(f"the model has {answers.shape[1]} classes, --labels names {len(labels)}")
     sums = answers.sum(axis=1)

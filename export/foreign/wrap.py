@@ -1,6 +1,10 @@
 """The deployment graph around a foreign model: uint8 NHWC in, float32 probabilities out."""
 
+from dataclasses import dataclass, replace
+from pathlib import Path
+
 import numpy as np
+import onnx
 from onnx import (
     AttributeProto,
     GraphProto,
@@ -14,13 +18,46 @@ from onnx import (
 
 from bundle.manifest import Normalization
 from bundle.stamp import NAMESPACE
-from export.foreign.config import OutputKind
+from export.config import OutputKind
+from export.errors import ExportError
 from export.foreign.signature import Signature
-from export.formats import INPUT, OUTPUT
+from export.formats.onnx_model import save
+from export.original import INPUT, OUTPUT, FileFormat
 
 PREFIX = "model/"
 # Older files list their weights among the inputs; from here on they need not.
 LEAST_IR_VERSION = 4
+
+
+@dataclass(frozen=True)
+class Wrapping:
+    """What to put around the file at `path`, which is read each time and not kept in memory.
+
+    `frees` makes a fixed batch dynamic.
+    """
+
+    path: Path
+    signature: Signature
+    normalization: Normalization
+    output_kind: OutputKind
+    classes: int
+    frees: bool = False
+
+    @property
+    def batch(self) -> int | None:
+        """The only batch size that the deployment graph takes, None if it takes any."""
+        return None if self.frees else self.signature.batch
+
+    def write(self, file_format: FileFormat, path: Path) -> None:
+        """Write the deployment graph; raise `ExportError` for a format other than ONNX."""
+        if file_format != "ONNX":
+            raise ExportError(f"a bundle from an ONNX file holds only ONNX, not {file_format}")
+        model = onnx.load(self.path)
+        if self.frees:
+            free_batch(model.graph, self.signature)
+        signature = replace(self.signature, batch=self.batch)
+        save(wrap(model, signature, self.normalization, self.output_kind, self.classes), path)
+        onnx.checker.check_model(path)
 
 
 def wrap(
@@ -53,7 +90,7 @@ def wrap(
 
 
 def free_batch(graph: GraphProto, signature: Signature) -> None:
-    """Let the batch be dynamic, in place, as far as reshapes are what fixes it."""
+    """Make the batch dynamic, in place, as far as it is fixed by reshapes."""
     del graph.value_info[:]
     for value in (*graph.input, *graph.output):
         if value.name in (signature.input, signature.output):
@@ -97,7 +134,7 @@ def _after(signature: Signature, output_kind: OutputKind) -> list[NodeProto]:
 
 
 def _drop_stamp(model: ModelProto) -> None:
-    """Forget what another bundle stated, should the model come from one; it gets a new stamp."""
+    """Drop the stamp of another bundle, if the model comes from one; it gets a new one."""
     kept = [entry for entry in model.metadata_props if not entry.key.startswith(NAMESPACE)]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)

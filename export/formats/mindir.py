@@ -1,24 +1,25 @@
-"""MINDIR as MindSpore writes it, with the names that differ from run to run made regular."""
+"""MindSpore's own formats: MINDIR, made the same from run to run, and AIR."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import training  # noqa: F401  # isort: skip  # sets what mindspore must find in the environment
 import mindspore
 from mindspore import Tensor, nn
 from mindspore.train import mind_ir_pb2
 
 from bundle.golden import Predict
 from export.errors import ExportError
-from export.formats import INPUT, OUTPUT
 from export.graph import Deployment, predictor
+from export.original import INPUT, OUTPUT
 
 
 def write(deployment: Deployment, path: Path) -> None:
     """Write the deployment graph: uint8 (batch, height, width, 3) -> float32 (batch, classes).
 
-    The batch is dynamic; the same weights give the same bytes. Raises `ExportError` where MindSpore
-    does not write one file.
+    The batch is dynamic; the same weights give the same bytes. Raises `ExportError` if MindSpore
+    would write several files.
     """
     size = deployment.size
     images = Tensor(shape=[None, size.height, size.width, 3], dtype=mindspore.uint8)
@@ -33,6 +34,15 @@ def write(deployment: Deployment, path: Path) -> None:
         model = mind_ir_pb2.ModelProto.FromString(raw.read_bytes())
     _make_regular(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def write_air(deployment: Deployment, path: Path) -> None:
+    """Write AIR, the format of the Ascend toolchain before MindSpore Lite, for one image.
+
+    Raises what MindSpore raises on any device but Ascend; `ExportConfig` refuses that earlier.
+    """
+    example = deployment.example(batch=1)
+    mindspore.export(deployment.graph(), example, file_name=str(path), file_format="AIR")
 
 
 def runner(path: Path, batch: int) -> Predict:

@@ -1,1 +1,1 @@
-"""ONNX file of a bundle -> MindSpore Lite file, in a copy of the bundle; needs no mindspore."""
+"""A bundle's ONNX file for MindSpore Lite, in a copy of the bundle; needs no mindspore."""

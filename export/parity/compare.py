@@ -1,14 +1,15 @@
-"""The proof that a written file answers as the evaluated checkpoint does."""
+"""A model file in its runtime, compared with the evaluated checkpoint."""
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from bundle.golden import Predict
+from bundle.golden import FileAnswers, Predict
 from bundle.manifest import Manifest, ModelFile
 from export.errors import ExportError, ParityError
 from export.evaluation.image_sets import Classes, Probabilities
@@ -21,12 +22,12 @@ from serving.backends.opening import load
 from serving.backends.settings import RuntimeSettings
 from serving.errors import StartupError
 
-# AIR runs in the Ascend toolchain alone, which has no interface that could be measured here.
+# AIR runs only in the Ascend toolchain, which has no interface that could be measured here.
 PROVABLE = frozenset({"onnx", "mindir", "mindir-lite"})
 
 
 class Runner(NamedTuple):
-    """A model file in the runtime that proves it: the one that serves it, where there is one."""
+    """A model file in the runtime that proves it: the one that serves it, if there is one."""
 
     predict: Predict
     runtime: str
@@ -36,6 +37,21 @@ class Runner(NamedTuple):
     def answers(self, batches: Iterable[Pixels]) -> Probabilities:
         """Return float32 (n, classes) for batches of uint8 (height, width, 3) images."""
         return np.concatenate([self.predict(pixels) for pixels in batches])
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A file with its tolerance, how near it came, and what it answers itself (int8 only)."""
+
+    file: ModelFile
+    parity: FileParity
+    answers: FileAnswers | None = None
+
+    def allowing(self, tolerance: float) -> "Proof":
+        """Return the same with another tolerance."""
+        update = {"tolerance": tolerance}
+        file, parity = self.file.model_copy(update=update), self.parity.model_copy(update=update)
+        return Proof(file, parity, self.answers)
 
 
 def open_runner(
@@ -117,7 +133,7 @@ def compare(
 
 
 def require(parity: FileParity) -> None:
-    """Raise `ParityError` where the file differs by more than its tolerance."""
+    """Raise `ParityError` if the file differs by more than its tolerance."""
     if not parity.largest_difference <= parity.tolerance:
         raise ParityError(
             f"{parity.path} in {parity.runtime}: a probability differs by "

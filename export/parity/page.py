@@ -10,18 +10,18 @@ PAGE, PICTURE = "parity.md", "parity.png"
 # More names than this cannot be read under the axis.
 NAMED_CLASSES = 40
 MARKERS = "ox^+sd"
-NOTES = {"original": "", "onnx": " (against the ONNX file)", "golden": " (golden images alone)"}
+NOTES = {"original": "", "onnx": " (against the ONNX file)", "golden": " (golden images only)"}
 
 
 def write_page(root: Path, parity: Parity, labels: list[str]) -> None:
-    """Write the page into the bundle at `root`, and the picture where accuracy is known."""
+    """Write the page into the bundle at `root`, and the picture if accuracy is known."""
     if parity.checkpoint and parity.class_images:
         _draw(root / PICTURE, parity, parity.checkpoint, parity.class_images, labels)
     write_table(root, parity)
 
 
 def write_table(root: Path, parity: Parity) -> None:
-    """Write the page alone, beside the picture that is there."""
+    """Write the page only, beside an existing picture."""
     (root / PAGE).write_text("\n".join(_lines(parity)) + "\n")
 
 

@@ -1,7 +1,7 @@
 """float16 weights and arithmetic; normalisation and softmax stay in float32.
 
-ONNX Runtime's converter (`onnxruntime.transformers.float16`) rounds between two nodes that it was
-told to leave alone, and gives nodes out of order, so this one is ours.
+ONNX Runtime's converter (`onnxruntime.transformers.float16`) rounds between two nodes that it
+must leave alone, and gives nodes out of order, so this one is ours.
 """
 
 from itertools import takewhile
@@ -12,7 +12,7 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from export.errors import PrecisionError
-from export.formats.storage import save, without_weights
+from export.formats.onnx_model import save, without_weights
 
 # Pixels lie between 0 and 255 and are divided by their spread: float16 would round them twice.
 NORMALIZATION = frozenset({"Cast", "Sub", "Div", "Transpose"})
@@ -74,7 +74,7 @@ class _Halving:
             self._give_float32(output.name)
 
     def _halve_weights(self) -> None:
-        """Halve the weights that float16 nodes alone use; a shared one stays, and is cast."""
+        """Halve the weights that only float16 nodes use; a shared one stays, and is cast."""
         for node in self.nodes:
             for index, name in enumerate(node.input):
                 exact = id(node) in self.exact or (node.op_type, index) in FLOAT32_INPUTS

@@ -1,22 +1,22 @@
-"""int8 as accurate as asked for: the best calibration, and sensitive layers kept in float."""
+"""int8 within an accuracy bound: the best calibration, and sensitive layers kept in float."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnxruntime
 
 from export.errors import PrecisionError
-from export.evaluation.image_sets import EvaluationSet, Probabilities
+from export.evaluation.image_sets import EvaluationSet, Probabilities, padded
 from export.evaluation.training_images import HeldImages, split
-from export.precision.calibration import METHODS
-from export.precision.quantizer import Quantizer
-from export.precision.report import Method, Quantization
-from export.precision.search import fewest
-from export.precision.session import answers
+from export.original import INPUT, OUTPUT
+from export.precision.cost import Method, Quantization
+from export.precision.quantizer import METHODS, Quantizer
+from images.transform import Pixels
 
 # A file with more of its layers in float is no int8 file.
 LARGEST_PART_IN_FLOAT = 0.5
@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 class Int8Task:
     """What int8 is measured on, and what it may cost.
 
-    `folder` holds training images, `batch` are run at once, the original got `correct` images of
-    the evaluation set right, and top-1 may fall by `max_drop` points of a hundred.
+    `folder` holds training images, `batch` of them run at once, the original got `correct` images
+    of the evaluation set right, and top-1 may fall by `max_drop` percentage points.
     """
 
     folder: Path
@@ -104,23 +104,23 @@ class _Search:
         self.quantizer.write(self.target, self.method, kept=self._kept(count))
 
     def _suffices(self, count: int) -> bool:
-        """Write the file with that many layers in float; return whether it is within the bound."""
+        """Write the file with `count` layers in float; return whether it is within the bound."""
         self._write(count)
         self.tried[count] = list(self._drops())
-        logger.info("int8: layers %s points", self._told(count))
+        logger.info("int8: layers %s percentage points", self._describe(count))
         return self.tried[count][-1] <= self.task.max_drop
 
-    def _told(self, count: int) -> str:
+    def _describe(self, count: int) -> str:
         return f"{count} in float: {' and '.join(f'{drop:.2f}' for drop in self.tried[count])}"
 
     def _costs_too_much(self, most: int) -> PrecisionError:
-        tried = "; ".join(self._told(count) for count in sorted(self.tried))
+        tried = "; ".join(self._describe(count) for count in sorted(self.tried))
         return PrecisionError(
             f"int8 costs more top-1 accuracy than --max-accuracy-drop allows, "
-            f"{self.task.max_drop:g} points, even with {most} of {len(self.quantizer.layers)} "
-            f"layers in float, so nothing was exported. Points lost on {len(self.held_out)} "
-            f"held-out training images, and on the evaluation set where those were within the "
-            f"bound, by layers {tried}"
+            f"{self.task.max_drop:g} percentage points, even with {most} of "
+            f"{len(self.quantizer.layers)} layers in float, so nothing was exported. Percentage "
+            f"points lost on {len(self.held_out)} held-out training images, and on the evaluation "
+            f"set if those were within the bound, by layers {tried}"
         )
 
     def _score(self, method: Method) -> tuple[int, float]:
@@ -129,7 +129,7 @@ class _Search:
         return _correct(actual, self.held_out), -float(np.abs(actual - self.fp32).mean())
 
     def _drops(self) -> Iterator[float]:
-        """Yield the points of top-1 lost, held-out first; a bad file stops there."""
+        """Yield the percentage points of top-1 lost, held-out first; a bad file stops there."""
         correct = _correct(self._answers(self.held_out), self.held_out)
         drop = 100 * (self.fp32_correct - correct) / len(self.held_out)
         yield drop
@@ -157,3 +157,34 @@ class _Search:
 
 def _correct(probabilities: Probabilities, images: EvaluationSet | HeldImages) -> int:
     return int((probabilities.argmax(axis=1) == images.labels[: len(probabilities)]).sum())
+
+
+def fewest(most: int, suffices: Callable[[int], bool]) -> int | None:
+    """Return the smallest of 0, 1, ..., most that suffices, None if `most` does not.
+
+    If a number suffices, larger ones are taken to suffice as well. So doubling finds a bound, and
+    bisection the number, after about 2 * log2(number) trials.
+    """
+    failed, bound = -1, 0
+    while not suffices(bound):
+        if bound == most:
+            return None
+        failed, bound = bound, min(max(1, 2 * bound), most)
+    while bound - failed > 1:
+        middle = (failed + bound) // 2
+        failed, bound = (failed, middle) if suffices(middle) else (middle, bound)
+    return bound
+
+
+def answers(path: Path, batches: Iterable[Pixels], batch: int) -> Probabilities:
+    """Return float32 (n, classes) of an ONNX file, in ONNX Runtime on the CPU.
+
+    Each of `batches` is uint8 (at most batch, height, width, 3); always `batch` images run at
+    once, padded with zeros, because some files run nothing else.
+    """
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    rows = []
+    for pixels in batches:
+        [probabilities] = session.run([OUTPUT], {INPUT: padded(pixels, batch)})
+        rows.append(probabilities[: len(pixels)])
+    return np.concatenate(rows)

@@ -1,28 +1,34 @@
 """Static quantisation: QDQ nodes, uint8 between layers, int8 weights with a scale per channel.
 
 Weights use 7 of their 8 bits: on x86-64 without VNNI the sum of two products of a byte and a full
-int8 weight saturates at 16 bits, and the same file answers otherwise there than elsewhere.
+int8 weight saturates at 16 bits, and the same file would answer differently there.
 """
 
-from collections.abc import Iterator
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import onnx
+from onnx import GraphProto
 from onnxruntime.quantization import (
+    CalibrationMethod,
     QuantFormat,
     QuantType,
+    create_calibrator,
     quant_pre_process,
     quantize_static,
+    save_tensors_data,
 )
 
 from export.errors import PrecisionError
 from export.evaluation.training_images import HeldImages
-from export.formats.opset import OPSET, lift, opset
-from export.formats.storage import data_path, save
-from export.precision.calibration import METHODS, calibrate
-from export.precision.names import name_nodes
-from export.precision.report import Method
+from export.formats.onnx_model import OPSET, data_path, lift, opset, save
+from export.original import INPUT
+from export.precision.cost import Method
 from export.precision.sensitivity import noise
 from images.transform import Pixels
 
@@ -32,6 +38,19 @@ LAYERS = ("Conv", "Gemm", "MatMul")
 OPERATORS = [*LAYERS, "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool",
     "MaxPool", "Relu", "Reshape"]  # fmt: skip
 
+METHODS: dict[Method, CalibrationMethod] = {
+    "minmax": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+# Entropy needs more bins than levels to have a choice, and ONNX Runtime's default gives it none;
+# a range symmetric about zero would waste half of the levels behind a ReLU.
+OPTIONS: dict[Method, dict[str, Any]] = {
+    "minmax": {},
+    "entropy": {"num_bins": 512, "num_quantized_bins": 128},
+    "percentile": {"num_bins": 2048, "percentile": 99.99, "symmetric": False},
+}
+
 RANKING_IMAGES = 64
 # DequantizeLinear takes a scale per channel from here on.
 LEAST_OPSET = 13
@@ -40,7 +59,7 @@ LEAST_OPSET = 13
 class Quantizer:
     """A float32 file that can be written in int8, as a whole or in part.
 
-    Raises `PrecisionError` where it has no layer to quantise, or its opset is too old.
+    Raises `PrecisionError` if it has no layer to quantise, or its opset is too old.
 
     Args:
         source: the float32 deployment graph.
@@ -60,7 +79,7 @@ class Quantizer:
                 f"quantised; leave int8 out of --precision"
             )
         for method in METHODS:
-            calibrate(
+            _calibrate(
                 self.model,
                 method,
                 OPERATORS,
@@ -91,7 +110,7 @@ class Quantizer:
         )
 
     def noise(self, method: Method) -> dict[str, float]:
-        """Return noise over signal of every layer, were it the only one in int8."""
+        """Return noise over signal of every layer, if only that one were in int8."""
         whole = self._scratch / "whole.onnx"
         self.write(whole, method, kept=[])
         few = islice(self._batches(), max(1, RANKING_IMAGES // self._batch))
@@ -111,10 +130,10 @@ def _preprocess(source: Path, target: Path) -> bool:
     model = onnx.load(source)
     if opset(model) < LEAST_OPSET:
         _lift(model)
-    name_nodes(model.graph)
+    _name_nodes(model.graph)
     save(model, named)
     external = data_path(named).exists()
-    # Symbolic shapes matter to transformers alone, and want sympy.
+    # Symbolic shapes matter only to transformers, and need sympy.
     quant_pre_process(
         named,
         target,
@@ -126,13 +145,21 @@ def _preprocess(source: Path, target: Path) -> bool:
     return external
 
 
+def _name_nodes(graph: GraphProto) -> None:
+    """Name every node without a name of its own after its output: reports name layers."""
+    uses = Counter(node.name for node in graph.node)
+    for node in graph.node:
+        if not node.name or uses[node.name] > 1:
+            node.name = node.output[0]
+
+
 def _lift(model: onnx.ModelProto) -> None:
     try:
         lift(model)
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
         raise PrecisionError(
             f"int8 needs opset {LEAST_OPSET} or newer, and this model of opset {opset(model)} "
-            f"cannot be lifted to {OPSET}; export it anew, or leave int8 out of --precision: "
+            f"cannot be lifted to {OPSET}; export it again, or leave int8 out of --precision: "
             f"{error}"
         ) from error
 
@@ -144,3 +171,49 @@ def _layers(model: onnx.ModelProto) -> list[str]:
         for node in model.graph.node
         if node.op_type in LAYERS and any(name in weights for name in node.input)
     ]
+
+
+def _calibrate(
+    model: Path,
+    method: Method,
+    operators: list[str],
+    batches: Iterable[Pixels],
+    ranges: Path,
+    *,
+    external: bool,
+) -> None:
+    """Write the range of every value that those operators take or give to the file `ranges`.
+
+    Args:
+        model: the preprocessed float32 file.
+        method: how outliers are treated.
+        operators: kinds of nodes that will be quantised.
+        batches: uint8 (n, height, width, 3), all of the same size.
+        ranges: the file to write, JSON.
+        external: whether the model has external data.
+    """
+    # ONNX Runtime's collectors print their progress.
+    with redirect_stdout(io.StringIO()):
+        calibrator = create_calibrator(
+            model,
+            operators,
+            augmented_model_path=str(ranges.with_suffix(".onnx")),
+            calibrate_method=METHODS[method],
+            use_external_data_format=external,
+            extra_options=OPTIONS[method],
+        )
+        for pixels in batches:
+            # One batch at a time: a collector holds every value between layers of what it is given.
+            calibrator.collect_data(_Once(pixels))
+        save_tensors_data(calibrator.compute_data(), ranges)
+
+
+class _Once:
+    """One batch as a data reader."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._feeds = iter([{INPUT: pixels}])
+
+    def get_next(self) -> dict[str, Pixels] | None:
+        """Return the batch, then None."""
+        return next(self._feeds, None)

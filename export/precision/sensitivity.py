@@ -1,6 +1,6 @@
-"""How much each layer alone suffers from int8, all of them seen in one run.
+"""How much each layer by itself suffers from int8, measured for all of them in one run.
 
-The float32 graph runs once. Beside each of its layers runs the int8 copy of that layer alone, on
+The float32 graph runs once. Beside each of its layers runs the int8 copy of that layer, on
 the same input, rounded; what counts is the power of the difference, relative to that of the answer.
 """
 
@@ -12,8 +12,8 @@ import onnx
 import onnxruntime
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
-from export.formats import INPUT
-from export.formats.storage import save
+from export.formats.onnx_model import save
+from export.original import INPUT
 from images.transform import Pixels
 
 COPY = "int8/"
@@ -22,7 +22,7 @@ COPY = "int8/"
 def noise(
     source: Path, quantized: Path, layers: list[str], batches: Iterable[Pixels], probe: Path
 ) -> dict[str, float]:
-    """Return noise over signal at the output of each layer, were it the only one in int8.
+    """Return noise over signal at the output of each layer, if only that one were in int8.
 
     Args:
         source: the preprocessed float32 file.
@@ -41,7 +41,7 @@ def noise(
     session = onnxruntime.InferenceSession(probe, providers=["CPUExecutionProvider"])
     powers = np.sum([session.run(None, {INPUT: pixels}) for pixels in batches], axis=0)
     signals, noises = powers[0::2], powers[1::2]
-    # A layer that gives zeros alone, and keeps doing so, is as good as any.
+    # A layer that gives only zeros, in int8 too, has no noise.
     return dict(zip(layers, (noises / np.maximum(signals, 1e-30)).tolist(), strict=True))
 
 
@@ -72,7 +72,7 @@ def _add_copies(graph: GraphProto, quantized: GraphProto, layers: Iterable[str])
 
 
 def _isolated(layer: NodeProto, makers: dict[str, NodeProto]) -> Iterator[NodeProto]:
-    """Yield the node and what it rests on, back to where a value of the float graph is rounded."""
+    """Yield the node and its inputs, back to where a value of the float graph is rounded."""
     yield layer
     if layer.op_type == "QuantizeLinear":
         return

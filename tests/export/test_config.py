@@ -1,16 +1,18 @@
 """The flags of an export."""
 
-from typing import Any
-
 import pytest
-from pydantic import ValidationError
-from pydantic_settings import CliApp
 
+from cli import program
+from export.__main__ import main
 from export.config import ExportConfig
 
 
 def parse(*arguments: str) -> ExportConfig:
-    return CliApp.run(ExportConfig, cli_args=["--ckpt_file", "best.ckpt", *arguments])
+    """Return the settings that a command line gives."""
+    parsed = list[ExportConfig]()
+    commands = {"": program.Command(ExportConfig, parsed.append)}
+    assert program.main(commands, tuple, ["--ckpt-file", "best.ckpt", *arguments]) == 0
+    return parsed[0]
 
 
 def test_one_checkpoint_is_enough() -> None:
@@ -34,11 +36,11 @@ def test_the_upstream_flags_work() -> None:
 
 def test_formats_come_with_commas_or_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     both = ("ONNX", "MINDIR")
-    assert parse("--file_format", "ONNX,MINDIR").file_format == both
-    assert parse("--file_format", "ONNX", "--file_format", "MINDIR").file_format == both
+    assert parse("--file-format", "ONNX,MINDIR").file_format == both
+    assert parse("--file-format", "ONNX", "--file-format", "MINDIR").file_format == both
     monkeypatch.setenv("EXPORT_FILE_FORMAT", "ONNX,MINDIR")
     assert parse().file_format == both
-    assert parse("--file_format", "MINDIR").file_format == ("MINDIR",)
+    assert parse("--file-format", "MINDIR").file_format == ("MINDIR",)
 
 
 @pytest.mark.parametrize(
@@ -48,22 +50,42 @@ def test_formats_come_with_commas_or_one_by_one(monkeypatch: pytest.MonkeyPatch)
 def test_buckets_are_powers_of_two_up_to_the_batch_size(
     batch_size: int, buckets: list[int]
 ) -> None:
-    assert parse("--batch_size", str(batch_size)).buckets == buckets
+    assert parse("--batch-size", str(batch_size)).buckets == buckets
 
 
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (("--file_format", "PICKLE"), "'ONNX', 'MINDIR' or 'AIR'"),
-        (("--file_format", "ONNX,ONNX"), "each only once"),
-        (("--file_format", "AIR"), "Ascend NPU alone, not on CPU.*elsewhere write ONNX"),
-        (("--file_format", "AIR", "--device_target", "GPU"), "Ascend NPU alone, not on GPU"),
-        (("--batch_size", "0"), "greater than 0"),
+        (("--file-format", "PICKLE"), "'ONNX', 'MINDIR' or 'AIR'"),
+        (("--file-format", "ONNX,ONNX"), "--file-format: name at least one, and each only once"),
+        (("--file-format", "AIR"), "only on an Ascend NPU, not on CPU"),
+        (("--file-format", "AIR"), "elsewhere write ONNX"),
+        (("--file-format", "AIR", "--device-target", "GPU"), "only on an Ascend NPU, not on GPU"),
+        (("--batch-size", "0"), "--batch-size: Input should be greater than 0"),
         (("--name", "../up"), "pattern"),
         (("--version", "a/b"), "pattern"),
-        (("--file_name", "/tmp/model"), "pattern"),
+        (("--file-name", "/tmp/model"), "pattern"),
     ],
 )
-def test_what_cannot_be_is_refused(arguments: tuple[str, ...], hint: Any) -> None:
-    with pytest.raises(ValidationError, match=hint):
-        parse(*arguments)
+def test_what_cannot_be_is_refused(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], hint: str
+) -> None:
+    assert main(["--ckpt-file", "best.ckpt", *arguments]) == 2
+    assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--gears", "1,2"], "--gears: for --device ascend only"),
+        (["--soc", "910b"], "--soc: for --device ascend only"),
+        (["--device", "ascend", "--gears", "2,1"], "--gears: [2, 1] must rise"),
+        (["--device", "ascend", "--gears", "0"], "--gears: Input should be greater than 0"),
+        (["--device", "cuda"], "--device: Input should be 'cpu' or 'ascend'"),
+    ],
+)
+def test_what_does_not_fit_the_converter_is_refused(
+    capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    assert main(["convert", "nowhere", *flags]) == 2
+    assert message in capsys.readouterr().err

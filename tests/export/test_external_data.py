@@ -13,7 +13,7 @@ from onnx import TensorProto
 from bundle.manifest import MANIFEST
 from bundle.store import Bundle, BundleError
 from export.__main__ import main
-from export.formats import storage
+from export.formats import onnx_model
 from serving.backends.devices import Device
 from serving.backends.opening import load
 from serving.errors import StartupError
@@ -29,7 +29,7 @@ WEIGHTS = "model_fp32.onnx.data"
 @pytest.fixture(scope="module")
 def little_room() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storage, "LARGEST_WEIGHTS", 1000)
+        patch.setattr(onnx_model, "LARGEST_WEIGHTS", 1000)
         yield
 
 
@@ -38,8 +38,8 @@ def command(tmp_path_factory: pytest.TempPathFactory, animals: Path) -> list[str
     checkpoint = tmp_path_factory.mktemp("large") / "best.ckpt"
     write_checkpoint(checkpoint, labels=ANIMALS)
     return [
-        *("--ckpt_file", str(checkpoint), "--images", str(animals)),
-        *("--max-accuracy-drop", "50", "--batch_size", "2"),
+        *("--ckpt-file", str(checkpoint), "--images", str(animals)),
+        *("--max-accuracy-drop", "50", "--batch-size", "2"),
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bundle.golden import GOLDEN, GoldenSet, pixels_digest
+from bundle.golden import GoldenSet, pixels_digest
 from bundle.manifest import Normalization
 from export.errors import ExportError
 from export.golden_images import VARIANTS, choose, record, slug, synthetic
@@ -108,8 +108,8 @@ def test_synthetic_images_differ_and_are_the_same_each_time() -> None:
 
 def test_records_files_pixels_and_answers(tmp_path: Path) -> None:
     images = synthetic(TRANSFORM)
-    record(tmp_path, images, ORIGINAL)
-    golden = GoldenSet.model_validate_json((tmp_path / GOLDEN).read_bytes())
+    golden = record(tmp_path, images, ORIGINAL)
+    assert GoldenSet.model_validate_json(golden.model_dump_json()) == golden
     assert (golden.labels, golden.transform) == (LABELS, TRANSFORM)
     for image, written in zip(images, golden.images, strict=True):
         pixels = TRANSFORM.decode((tmp_path / written.path).read_bytes())

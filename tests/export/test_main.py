@@ -48,13 +48,14 @@ def exported(
     """The bundle, and what was printed when it was made."""
     output = tmp_path_factory.mktemp("bundles")
     done = export(
-        *("--ckpt_file", checkpoint, "--file_format", "ONNX,MINDIR", "--name", "animals"),
-        *("--images", images, "--batch_size", 4, "--output", output),
+        *("--ckpt-file", checkpoint, "--file-format", "ONNX,MINDIR", "--name", "animals"),
+        *("--images", images, "--batch-size", 4, "--output", output),
     )
     assert done.returncode == 0, done.stderr
     return output / "animals/1", done.stdout
 
 
+@pytest.mark.slow
 def test_the_bundle_is_whole(exported: tuple[Path, str]) -> None:
     bundle = Bundle.open(exported[0])
     manifest = bundle.manifest
@@ -69,6 +70,7 @@ def test_the_bundle_is_whole(exported: tuple[Path, str]) -> None:
     assert (manifest.accuracy.images, manifest.accuracy.top5_correct) == (12, 12)
 
 
+@pytest.mark.slow
 def test_every_file_gives_the_golden_probabilities(exported: tuple[Path, str]) -> None:
     bundle = Bundle.open(exported[0])
     golden, pixels = prove_pixels(bundle)
@@ -79,6 +81,7 @@ def test_every_file_gives_the_golden_probabilities(exported: tuple[Path, str]) -
         assert prove_probabilities(bundle, file, golden, pixels, runner.predict) < 1e-5
 
 
+@pytest.mark.slow
 def test_parity_states_every_file(exported: tuple[Path, str]) -> None:
     parity = Parity.model_validate_json((exported[0] / PARITY).read_bytes())
     assert (parity.images, parity.dataset.endswith("/test")) == (12, True)
@@ -92,6 +95,7 @@ def test_parity_states_every_file(exported: tuple[Path, str]) -> None:
         assert file.scores.top1_correct == parity.checkpoint.top1_correct
 
 
+@pytest.mark.slow
 def test_prints_what_to_do_next(exported: tuple[Path, str]) -> None:
     path, printed = exported
     bundle = Bundle.open(path)
@@ -102,12 +106,13 @@ def test_prints_what_to_do_next(exported: tuple[Path, str]) -> None:
     assert f"top-1 {bundle.manifest.accuracy.top1:.2%}" in printed
 
 
+@pytest.mark.slow
 def test_a_second_run_writes_the_same_files_beside_it(
     exported: tuple[Path, str], checkpoint: Path
 ) -> None:
     first = exported[0]
     done = export(
-        *("--ckpt_file", checkpoint, "--file_format", "ONNX,MINDIR", "--name", "animals"),
+        *("--ckpt-file", checkpoint, "--file-format", "ONNX,MINDIR", "--name", "animals"),
         *("--output", first.parents[1]),
     )
     assert done.returncode == 0, done.stderr
@@ -118,10 +123,11 @@ def test_a_second_run_writes_the_same_files_beside_it(
         assert (second.path / file.path).read_bytes() == (first / file.path).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_existing_version_is_kept(exported: tuple[Path, str], checkpoint: Path) -> None:
     first = exported[0]
     before = Bundle.open(first).digest
-    arguments = ("--ckpt_file", checkpoint, "--name", "animals", "--version", 1)
+    arguments = ("--ckpt-file", checkpoint, "--name", "animals", "--version", 1)
     done = export(*arguments, "--output", first.parents[1])
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {first} exists; choose another --version")
@@ -134,7 +140,7 @@ def test_other_classes_are_refused(checkpoint: Path, images: Path, tmp_path: Pat
     other = tmp_path / "other.ckpt"
     other.write_bytes(checkpoint.read_bytes())
     other.with_suffix(".json").write_text(json.dumps(stated))
-    done = export("--ckpt_file", other, "--images", images, "--output", tmp_path / "bundles")
+    done = export("--ckpt-file", other, "--images", images, "--output", tmp_path / "bundles")
     assert done.returncode == 1
     assert "error: --images: class 1 is 'bee' in this data, but 'wasp'" in done.stderr
     assert not list((tmp_path / "bundles").rglob("*.onnx"))
@@ -143,10 +149,10 @@ def test_other_classes_are_refused(checkpoint: Path, images: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "code", "hint"),
     [
-        (("--ckpt_file", "nowhere.ckpt"), 1, "error: no file nowhere.ckpt"),
-        (("--ckpt_file", "x.ckpt", "--file_format", "AIR"), 2, "an Ascend NPU alone, not on CPU"),
-        (("--ckpt_file", "x.ckpt", "--file_format", "TFLITE"), 2, "--file_format: Input should be"),
-        ((), 2, "--ckpt_file"),
+        (("--ckpt-file", "nowhere.ckpt"), 1, "error: no file nowhere.ckpt"),
+        (("--ckpt-file", "x.ckpt", "--file-format", "AIR"), 2, "only on an Ascend NPU, not on CPU"),
+        (("--ckpt-file", "x.ckpt", "--file-format", "TFLITE"), 2, "--file-format: Input should be"),
+        ((), 2, "--ckpt-file"),
     ],
 )
 def test_a_wrong_call_is_told_in_one_line(arguments: tuple[str, ...], code: int, hint: str) -> None:
@@ -159,6 +165,6 @@ def test_a_wrong_call_is_told_in_one_line(arguments: tuple[str, ...], code: int,
 def test_help_needs_no_framework() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "export", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "--ckpt_file" in done.stdout
+    assert "--ckpt-file" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert imported.isdisjoint({"mindspore", "onnx", "onnxruntime", "grpc"})

@@ -6,7 +6,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from export.formats.batch_norm import fold_batch_norm
+from export.formats.onnx_file import fold_batch_norm
 
 CHANCE = np.random.default_rng(4)
 WEIGHTS = {

@@ -1,7 +1,5 @@
 """The ONNX file: MindSpore's answers, any batch size, no warning, the same bytes each time."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +10,7 @@ import pytest
 from export.formats.onnx_file import write
 from export.graph import Deployment, predictor
 from images.transform import Pixels
-
-# A process of its own: ONNX Runtime's warnings go to its stderr and to nothing else.
-RUN_VERBOSELY = """
-import sys, numpy, onnxruntime
-onnxruntime.set_default_logger_severity(2)
-session = onnxruntime.InferenceSession(sys.argv[1])
-for batch in (1, 2, 5):
-    session.run(None, {"images": numpy.zeros((batch, 28, 28, 3), numpy.uint8)})
-"""
+from tests.export.runtime import has_nothing_to_say
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +61,7 @@ def test_nodes_are_named_as_in_the_checkpoint(path: Path) -> None:
 
 
 def test_onnx_runtime_has_nothing_to_say(path: Path) -> None:
-    command = [sys.executable, "-c", RUN_VERBOSELY, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+    assert has_nothing_to_say(path)
 
 
 def test_the_same_weights_give_the_same_bytes(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from export.evaluation.image_sets import EvaluationSet
-from export.formats import INPUT, OUTPUT
+from export.original import INPUT, OUTPUT
 
 MEAN, STD = 72.94, 90.02
 CHANNELS = 24

@@ -132,6 +132,7 @@ async def test_a_server_runs_int8_only_when_asked(bundle: Bundle, asked: str, us
         assert server.repository.get("", "").placement.precision == used
 
 
+@pytest.mark.slow
 def test_the_same_network_gives_the_same_bytes(
     bundle: Bundle, wrapping: Wrapping, network: Path, images: Path
 ) -> None:
@@ -152,7 +153,8 @@ def test_a_bound_that_cannot_be_met_leaves_no_bundle(
     more = ("--precision", "fp32,int8", "--images", images)
     assert main(wrapping.arguments(network, *more)) == 1
     told = capsys.readouterr().err
-    assert "--max-accuracy-drop allows, 0.5 points, even with 3 of 7 layers in float" in told
+    assert "--max-accuracy-drop allows, 0.5 percentage points, even with 3 of 7 layers" in told
+    assert "layers in float, so nothing was exported" in told
     assert "300 held-out training images" in told
     for count in range(4):
         assert f"{count} in float: " in told
@@ -181,9 +183,9 @@ def test_a_wrong_call_is_told(
 
 
 def test_reduced_precisions_need_onnx(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--ckpt_file", "x.ckpt", "--file_format", "MINDIR", "--precision", "fp16"]
+    arguments = ["--ckpt-file", "x.ckpt", "--file-format", "MINDIR", "--precision", "fp16"]
     assert main(arguments) == 2
-    assert "add ONNX to --file_format" in capsys.readouterr().err
+    assert "add ONNX to --file-format" in capsys.readouterr().err
 
 
 def test_a_file_in_fp16_is_not_made_int8(

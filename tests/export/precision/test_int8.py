@@ -10,8 +10,7 @@ import pytest
 from export.errors import ExportError
 from export.evaluation.image_sets import EvaluationSet, open_images
 from export.evaluation.training_images import split
-from export.precision.int8 import Int8Task, write_int8
-from export.precision.session import answers
+from export.precision.int8 import Int8Task, answers, fewest, write_int8
 from tests.export.precision.conftest import TRANSFORM
 from tests.export.precision.networks import write_network
 from tests.export.runtime import has_nothing_to_say
@@ -130,3 +129,22 @@ def test_too_few_training_images_are_refused(folders: Path, tmp_path: Path) -> N
     shutil.copytree(folders, root / "test")
     with pytest.raises(ExportError, match=r"at least 200 training images.* holds 4"):
         split(root, open_images(root, ["bag", "coat"], TRANSFORM))
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 3, 77])
+def test_the_fewest_is_found_in_few_trials(most: int) -> None:
+    for wanted in range(most + 1):
+        tried = list[int]()
+
+        def suffices(count: int, wanted: int = wanted, tried: list[int] = tried) -> bool:
+            tried.append(count)
+            return count >= wanted
+
+        assert fewest(most, suffices) == wanted
+        assert len(set(tried)) == len(tried) <= 2 + 2 * wanted.bit_length()
+
+
+def test_nothing_is_tried_beyond_what_is_allowed() -> None:
+    tried = list[int]()
+    assert fewest(6, lambda count: bool(tried.append(count))) is None
+    assert tried == [0, 1, 2, 4, 6]

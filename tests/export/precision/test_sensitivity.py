@@ -9,7 +9,7 @@ import pytest
 
 from export.evaluation.image_sets import EvaluationSet
 from export.evaluation.training_images import split
-from export.formats import INPUT
+from export.original import INPUT
 from export.precision.quantizer import Quantizer
 from tests.export.precision.networks import write_network
 

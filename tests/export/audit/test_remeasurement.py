@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bundle.store import Bundle
-from export.audit.accuracy import Remeasurement
+from export.audit.verification import Remeasurement
 from export.evaluation.image_sets import open_images
 from export.evaluation.scores import Scores
 from export.parity.compare import open_runner

@@ -9,9 +9,9 @@ import pytest
 
 from bundle.store import Bundle, contents
 from export.audit.verification import require, verify
+from export.config import ConvertConfig
 from export.errors import ExportError
-from export.lite.config import ConvertConfig
-from export.lite.conversion import convert
+from export.lite.bundle_copy import convert
 from export.parity.page import PAGE
 from export.parity.record import read_parity
 from tests.support.lite import ROOT, SHIPPED
@@ -36,7 +36,7 @@ def test_parity_is_what_was_measured(lite_bundle: Path) -> None:
     assert parity.compared_with == "golden"
     assert 0 < parity.largest_difference < parity.tolerance == 1e-5
     assert parity.top1_agreement == 10
-    assert f"| {parity.path} (golden images alone) |" in (lite_bundle / PAGE).read_text()
+    assert f"| {parity.path} (golden images only) |" in (lite_bundle / PAGE).read_text()
 
 
 def test_the_same_bundle_gives_the_same_file(lite_bundle: Path, tmp_path: Path) -> None:
