@@ -7,17 +7,10 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from bundle.manifest import (
-    BundlePath,
-    Format,
-    ModelFile,
-    Normalization,
-    Precision,
-    Sha256,
-    Tolerance,
-)
+from bundle.kinds import BundlePath, Format, Precision, Sha256, Tolerance
+from bundle.manifest import Frozen, ModelFile, Normalization
 from bundle.store import Bundle, BundleError
 from images.decoders import ImageError
 from images.transform import Pixels, Transform
@@ -32,20 +25,16 @@ Probability = Annotated[float, Field(ge=0, le=1.01, allow_inf_nan=False)]
 Predict = Callable[[Pixels], NDArray[np.float32]]
 
 
-class GoldenImage(BaseModel):
+class GoldenImage(Frozen):
     """One image file, the digest of its pixels after the transform, and its probabilities."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: BundlePath
     pixels_sha256: Sha256
     probabilities: list[Probability] = Field(description="in label order, recorded by MindSpore")
 
 
-class FileAnswers(BaseModel):
+class FileAnswers(Frozen):
     """What an int8 file itself gave where it was exported, so that fp32 does not pass for it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Format
     precision: Precision
@@ -55,10 +44,8 @@ class FileAnswers(BaseModel):
     probabilities: list[list[Probability]] = Field(description="per image, in label order")
 
 
-class GoldenSet(BaseModel):
+class GoldenSet(Frozen):
     """The images, with the labels, transform and normalisation that they were recorded under."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     labels: list[str]
     transform: Transform

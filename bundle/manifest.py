@@ -1,69 +1,37 @@
 """The manifest: everything that a server must know about a model besides its weights."""
 
-from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from bundle.kinds import LARGEST_TOLERANCE as LARGEST_TOLERANCE
+from bundle.kinds import Buckets, Tolerance
+from bundle.kinds import BundlePath as BundlePath
 from bundle.kinds import Format as Format
+from bundle.kinds import Name as Name
 from bundle.kinds import Precision as Precision
 from bundle.kinds import PrecisionMode as PrecisionMode
+from bundle.kinds import Sha256 as Sha256
+from images.transform import Frozen as Frozen
 from images.transform import Transform
 
 MANIFEST = "manifest.json"
 
-# A bundle that allows more proves nothing. What int8 does to one unlucky image of many has hardly a
-# bound, so such a file is held to its own recorded answers besides.
-LARGEST_TOLERANCE: dict[Precision, float] = {"fp32": 1e-5, "fp16": 0.04, "int8": 0.9}
-
-
-def _stays_inside(path: str) -> str:
-    pure = PurePosixPath(path)
-    if (
-        not pure.parts
-        or pure.is_absolute()
-        or ".." in pure.parts
-        or "\\" in path
-        or str(pure) != path
-    ):
-        raise ValueError(f"{path!r} is not a plain relative path inside the bundle")
-    return path
-
-
-def _rises(buckets: list[int]) -> list[int]:
-    if buckets != sorted(set(buckets)):
-        raise ValueError(f"buckets must strictly rise, and not be {buckets}")
-    return buckets
-
-
-BundlePath = Annotated[str, AfterValidator(_stays_inside)]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Tolerance = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Triple = tuple[float, float, float]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Normalization(_Part):
+class Normalization(Frozen):
     """(pixel - mean) / std per RGB channel, in pixel units (0 to 255); it runs inside the graph."""
 
     mean: Triple
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 
 
-class Tensor(_Part):
+# Of ImageNet's training images, as torchvision states them.
+IMAGENET = Normalization(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+
+
+class Tensor(Frozen):
     """A graph input or output; the first axis is the batch, which is dynamic."""
 
     name: str
@@ -71,7 +39,7 @@ class Tensor(_Part):
     shape: list[PositiveInt | Literal["batch"]]
 
 
-class Accuracy(_Part):
+class Accuracy(Frozen):
     """What the checkpoint's evaluation counted, before any conversion."""
 
     dataset: str = Field(description="name of the evaluation set")
@@ -85,14 +53,14 @@ class Accuracy(_Part):
         return self.top1_correct / self.images
 
 
-class ExternalData(_Part):
+class ExternalData(Frozen):
     """The weights of an ONNX file that has no room for them; they lie beside it."""
 
     path: BundlePath
     sha256: Sha256
 
 
-class Conversion(_Part):
+class Conversion(Frozen):
     """How a `mindir-lite` file came out of the bundle's ONNX file."""
 
     device: Literal["cpu", "ascend"] = Field(description="what it runs on")
@@ -102,16 +70,14 @@ class Conversion(_Part):
     source_sha256: Sha256 = Field(description="of the ONNX file")
 
 
-class ModelFile(_Part):
+class ModelFile(Frozen):
     """One converted network: where it is, what it is, how near it must come to the golden set."""
 
     path: BundlePath
     format: Format
     precision: Precision
     sha256: Sha256
-    buckets: Annotated[list[PositiveInt], AfterValidator(_rises)] = Field(
-        description="batch sizes to warm and run, smallest first", min_length=1
-    )
+    buckets: Buckets = Field(description="batch sizes to warm and run, smallest first")
     tolerance: Tolerance = Field(
         description="largest allowed difference of a probability from its golden value"
     )
@@ -154,7 +120,7 @@ class ModelFile(_Part):
         return self.format, self.precision, device
 
 
-class Manifest(_Part):
+class Manifest(Frozen):
     """`manifest.json`, schema version 1."""
 
     schema_version: Literal[1]

@@ -16,10 +16,14 @@ WIDENED = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 cv2.setNumThreads(1)
 
 
-class Size(BaseModel):
-    """A height and a width, in pixels."""
+class Frozen(BaseModel):
+    """Base of what a file states: immutable, and nothing unknown is accepted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Size(Frozen):
+    """A height and a width, in pixels."""
 
     height: PositiveInt
     width: PositiveInt
@@ -35,10 +39,8 @@ class Stretch(Size):
         return self.width, self.height
 
 
-class ShorterSide(BaseModel):
+class ShorterSide(Frozen):
     """Resize so that the shorter side has this many pixels; the longer one is rounded down."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["shorter_side"] = "shorter_side"
     pixels: PositiveInt
@@ -49,7 +51,7 @@ class ShorterSide(BaseModel):
         return width * self.pixels // shorter, height * self.pixels // shorter
 
 
-class Transform(BaseModel):
+class Transform(Frozen):
     """Encoded image -> uint8 RGB pixels (crop.height, crop.width, 3), driven by data alone.
 
     With antialias the kernel widens with the reduction, as in Pillow, torchvision and timm; resize
@@ -58,8 +60,6 @@ class Transform(BaseModel):
     MindSpore. Both are fixed-point arithmetic that gives the same pixels with any SIMD; OpenCV's
     bicubic kernel is not, so that there is none without antialias.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     resize: Annotated[Stretch | ShorterSide, Field(discriminator="kind")]
     crop: Size
