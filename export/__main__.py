@@ -13,6 +13,7 @@ from export.config import ExportConfig
 from export.errors import ExportError
 from export.foreign.config import FromOnnxConfig
 from export.lite.config import ConvertConfig
+from images.decoders import configure
 from training.errors import TrainingError
 
 
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = CliApp.run(settings, cli_args=words[1:] if command else words)
     except ValidationError as error:
         return _fail(_explain(error, kebab=bool(settings.model_config.get("cli_kebab_case"))), 2)
+    configure()
     try:
         return run(config) or 0
     except (ExportError, BundleError, TrainingError) as error:

@@ -21,12 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _evaluate(config: EvalConfig) -> None:
     # Here, so that --help need not wait for mindspore.
+    from images.decoders import configure
     from training import device, distributed
     from training.checkpoint.subject import open_subject
     from training.data.datasets import open_dataset
     from training.eval_report import EvaluationReport
     from training.evaluation import Evaluator
 
+    configure()
     device.use(config.platform, distributed.device_index())
     config = distributed.join(config)
     dataset = open_dataset(config.data_dir, "test")
