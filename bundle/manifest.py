@@ -82,13 +82,13 @@ class ModelFile(Frozen):
         description="largest allowed difference of a probability from its golden value"
     )
     external_data: ExternalData | None = Field(
-        None, description="weights of an ONNX file above 2 GB; null where they are inside"
+        None, description="weights of an ONNX file above 2 GB; null if they are inside"
     )
     conversion: Conversion | None = Field(None, description="of mindir-lite files, and only those")
 
     @property
     def parts(self) -> tuple["ModelFile | ExternalData", ...]:
-        """This file and, where it has one, the file of its weights."""
+        """This file and, if it has one, the file of its weights."""
         return (self, self.external_data) if self.external_data else (self,)
 
     @property
@@ -137,7 +137,7 @@ class Manifest(Frozen):
     attachments: list[BundlePath] = Field(
         description="every other file of the bundle: golden images, parity"
     )
-    accuracy: Accuracy | None = Field(description="null where no evaluation set was at hand")
+    accuracy: Accuracy | None = Field(description="null if there was no evaluation set")
     revision: str | None = Field(description="source revision that exported it, if known")
     versions: dict[str, str] = Field(description="library versions that exported it")
 
