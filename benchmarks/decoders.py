@@ -20,6 +20,7 @@ from rich.progress import track
 
 from benchmarks.photos import jpeg, photo
 from benchmarks.records import RESULTS, Record, circumstances, markdown, show
+from images.decoders import configure
 from images.transform import Pixels, ShorterSide, Size, Stretch, Transform
 
 Decode = Callable[[bytes], Pixels]
@@ -164,4 +165,5 @@ def _cells(row: Row) -> list[str]:
 
 
 if __name__ == "__main__":
+    configure()
     CliApp.run(Decoders)

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from bundle.store import Bundle
 from clients.files import find_images
+from images.decoders import configure
 from images.transform import Transform
 from serving.backends.backend import Backend
 from serving.backends.devices import Device
@@ -127,4 +128,5 @@ def _load(bundle: Bundle) -> list[Backend]:
 
 
 if __name__ == "__main__":
+    configure()
     CliApp.run(FloorConfig)

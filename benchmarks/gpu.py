@@ -16,6 +16,7 @@ from benchmarks.server import Load, Server, serving
 from bundle.golden import prove_pixels, prove_probabilities
 from bundle.manifest import ModelFile
 from bundle.store import Bundle
+from images.decoders import configure
 from serving.backends.backend import Backend, predict
 from serving.backends.devices import Device
 from serving.backends.hardware import describe, missing
@@ -94,4 +95,5 @@ class GpuBench(BaseSettings):
 
 
 if __name__ == "__main__":
+    configure()
     CliApp.run(GpuBench)

@@ -19,6 +19,7 @@ from export.graph import Deployment, predictor
 from export.original import IMAGES_AT_ONCE, Original
 from export.pipeline import export_bundle
 from export.report import show_export
+from images.decoders import configure
 from images.transform import Size, Stretch, Transform
 from training.resnext import ARCHITECTURES, Architecture, ResNeXt, Stem
 
@@ -106,4 +107,5 @@ def _sharpen(network: ResNeXt) -> None:
 
 
 if __name__ == "__main__":
+    configure()
     CliApp.run(Models)

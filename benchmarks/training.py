@@ -14,6 +14,7 @@ from rich.console import Console
 from benchmarks.bare_training import BareNetwork
 from benchmarks.photos import jpeg, photo
 from benchmarks.records import RESULTS, Record, circumstances, markdown, show
+from images.decoders import configure
 from training import device
 from training.data.datasets import open_dataset
 from training.evaluation import Evaluator
@@ -177,4 +178,5 @@ def _row(
 
 
 if __name__ == "__main__":
+    configure()
     CliApp.run(Training)

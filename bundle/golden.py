@@ -7,23 +7,17 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from bundle.manifest import (
-    BundlePath,
-    Format,
-    ModelFile,
-    Normalization,
-    Precision,
-    Sha256,
-    Tolerance,
-)
+from bundle.kinds import BundlePath, Format, Precision, Sha256, Tolerance
+from bundle.manifest import Frozen, ModelFile, Normalization
 from bundle.store import Bundle, BundleError
 from images.decoders import ImageError
 from images.transform import Pixels, Transform
 
 GOLDEN = "golden/golden.json"
-# Of a file whose own answers were not recorded, and which is told from no other by them.
+# The tolerance of an int8 file whose own answers were not recorded: nothing else tells it from
+# another file.
 LARGEST_UNRECORDED = 0.02
 FLOAT32_NOISE = 1e-5
 
@@ -32,20 +26,16 @@ Probability = Annotated[float, Field(ge=0, le=1.01, allow_inf_nan=False)]
 Predict = Callable[[Pixels], NDArray[np.float32]]
 
 
-class GoldenImage(BaseModel):
+class GoldenImage(Frozen):
     """One image file, the digest of its pixels after the transform, and its probabilities."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: BundlePath
     pixels_sha256: Sha256
     probabilities: list[Probability] = Field(description="in label order, recorded by MindSpore")
 
 
-class FileAnswers(BaseModel):
+class FileAnswers(Frozen):
     """What an int8 file itself gave where it was exported, so that fp32 does not pass for it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Format
     precision: Precision
@@ -55,10 +45,8 @@ class FileAnswers(BaseModel):
     probabilities: list[list[Probability]] = Field(description="per image, in label order")
 
 
-class GoldenSet(BaseModel):
+class GoldenSet(Frozen):
     """The images, with the labels, transform and normalisation that they were recorded under."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     labels: list[str]
     transform: Transform
@@ -96,7 +84,7 @@ class GoldenSet(BaseModel):
         return np.array([image.probabilities for image in self.images], np.float32)
 
     def answers(self, file: ModelFile) -> FileAnswers | None:
-        """Return what that file itself gave, where it was recorded."""
+        """Return what that file itself gave, if it was recorded."""
         kind = (file.format, file.precision)
         return next((own for own in self.files if (own.format, own.precision) == kind), None)
 
@@ -104,8 +92,8 @@ class GoldenSet(BaseModel):
 def own_tolerance(distance: float) -> float:
     """Return the allowed difference from a file's own answers, `distance` from the original's.
 
-    Half of that: the original is never taken for the file, and other kernels, which round here and
-    there to the next of 256 levels, have room.
+    Half of that: the original never passes for the file, and there is room for other kernels, which
+    now and then round to the next of 256 levels.
     """
     return max(distance / 2, FLOAT32_NOISE)
 
@@ -116,7 +104,7 @@ def pixels_digest(pixels: Pixels) -> str:
 
 
 def read_golden(root: Path) -> GoldenSet:
-    """Return the golden set of the bundle at `root`; raise `BundleError` where it is broken."""
+    """Return the golden set of the bundle at `root`; raise `BundleError` if it is broken."""
     try:
         return GoldenSet.model_validate_json((root / GOLDEN).read_bytes())
     except (OSError, ValidationError) as error:
@@ -127,7 +115,7 @@ def prove_pixels(bundle: Bundle) -> tuple[GoldenSet, Pixels]:
     """Return the golden set and its pixels (n, height, width, 3), exactly as they were recorded.
 
     Raises:
-        BundleError: the manifest was changed after recording, or this machine decodes otherwise.
+        BundleError: the manifest was changed after recording, or this machine decodes differently.
     """
     golden = read_golden(bundle.path)
     for field in ("labels", "transform", "normalization"):
@@ -149,7 +137,7 @@ def prove_probabilities(
         bundle: the bundle under proof.
         file: the model file that `predict` runs.
         golden: as `prove_pixels` gave it.
-        pixels: likewise, uint8 (n, height, width, 3).
+        pixels: as `prove_pixels` gave them, uint8 (n, height, width, 3).
         predict: uint8 (n, height, width, 3) -> float32 (n, classes).
 
     Raises:
@@ -160,8 +148,8 @@ def prove_probabilities(
     actual = predict(pixels)
     if actual.shape != expected.shape or not np.isfinite(actual).all():
         raise BundleError(
-            f"{bundle.path / file.path}: gave probabilities {actual.shape}, some perhaps not "
-            f"finite, instead of {expected.shape}"
+            f"{bundle.path / file.path}: gave probabilities {actual.shape} instead of "
+            f"{expected.shape}, or some that are not finite"
         )
     difference, image = _largest(actual - expected, golden)
     if not difference <= file.tolerance:
@@ -190,7 +178,7 @@ def _prove_own(
             f"{path}: probabilities of golden image {image} differ by {difference:.3g} from what "
             f"the {own.precision} file itself gave when it was exported; the bundle allows "
             f"{own.tolerance:.3g}: this is another file, or this runtime computes "
-            f"{own.precision} otherwise"
+            f"{own.precision} differently"
         )
 
 

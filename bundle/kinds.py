@@ -1,6 +1,9 @@
-"""The kinds of model files; apart from the manifest, for those who need no image library."""
+"""What the values in a manifest may be; apart from it, so that `--help` loads no image library."""
 
-from typing import Literal
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, PositiveInt
 
 Format = Literal["onnx", "mindir", "mindir-lite", "air"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -9,3 +12,34 @@ Precision = Literal["fp32", "fp16", "int8"]
 PrecisionMode = Literal[
     "enforce_fp32", "preferred_fp32", "enforce_fp16", "enforce_origin", "preferred_optimal"
 ]
+
+# The largest difference of a probability from its golden value that a bundle may allow: more would
+# prove nothing. The error of int8 on a single image is hardly bounded, so an int8 file is also
+# compared with its own recorded answers.
+LARGEST_TOLERANCE: dict[Precision, float] = {"fp32": 1e-5, "fp16": 0.04, "int8": 0.9}
+
+
+def _stays_inside(path: str) -> str:
+    pure = PurePosixPath(path)
+    if (
+        not pure.parts
+        or pure.is_absolute()
+        or ".." in pure.parts
+        or "\\" in path
+        or str(pure) != path
+    ):
+        raise ValueError(f"{path!r} is not a plain relative path inside the bundle")
+    return path
+
+
+def _rises(buckets: list[int]) -> list[int]:
+    if buckets != sorted(set(buckets)):
+        raise ValueError(f"buckets must strictly rise, and not be {buckets}")
+    return buckets
+
+
+BundlePath = Annotated[str, AfterValidator(_stays_inside)]
+Buckets = Annotated[list[PositiveInt], AfterValidator(_rises), Field(min_length=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Tolerance = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]

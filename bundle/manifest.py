@@ -1,61 +1,23 @@
 """The manifest: everything that a server must know about a model besides its weights."""
 
-from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from bundle.kinds import LARGEST_TOLERANCE as LARGEST_TOLERANCE
+from bundle.kinds import Buckets, Tolerance
+from bundle.kinds import BundlePath as BundlePath
 from bundle.kinds import Format as Format
+from bundle.kinds import Name as Name
 from bundle.kinds import Precision as Precision
 from bundle.kinds import PrecisionMode as PrecisionMode
+from bundle.kinds import Sha256 as Sha256
+from images.transform import Frozen as Frozen
 from images.transform import Transform
 
 MANIFEST = "manifest.json"
 
-# A bundle that allows more proves nothing. What int8 does to one unlucky image of many has hardly a
-# bound, so such a file is held to its own recorded answers besides.
-LARGEST_TOLERANCE: dict[Precision, float] = {"fp32": 1e-5, "fp16": 0.04, "int8": 0.9}
-
-
-def _stays_inside(path: str) -> str:
-    pure = PurePosixPath(path)
-    if (
-        not pure.parts
-        or pure.is_absolute()
-        or ".." in pure.parts
-        or "\\" in path
-        or str(pure) != path
-    ):
-        raise ValueError(f"{path!r} is not a plain relative path inside the bundle")
-    return path
-
-
-def _rises(buckets: list[int]) -> list[int]:
-    if buckets != sorted(set(buckets)):
-        raise ValueError(f"buckets must strictly rise, and not be {buckets}")
-    return buckets
-
-
-BundlePath = Annotated[str, AfterValidator(_stays_inside)]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Tolerance = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Triple = tuple[float, float, float]
-
-
-class Frozen(BaseModel):
-    """Base of what a file states: immutable, and nothing unknown is accepted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Normalization(Frozen):
@@ -115,20 +77,18 @@ class ModelFile(Frozen):
     format: Format
     precision: Precision
     sha256: Sha256
-    buckets: Annotated[list[PositiveInt], AfterValidator(_rises)] = Field(
-        description="batch sizes to warm and run, smallest first", min_length=1
-    )
+    buckets: Buckets = Field(description="batch sizes to warm and run, smallest first")
     tolerance: Tolerance = Field(
         description="largest allowed difference of a probability from its golden value"
     )
     external_data: ExternalData | None = Field(
-        None, description="weights of an ONNX file above 2 GB; null where they are inside"
+        None, description="weights of an ONNX file above 2 GB; null if they are inside"
     )
     conversion: Conversion | None = Field(None, description="of mindir-lite files, and only those")
 
     @property
     def parts(self) -> tuple["ModelFile | ExternalData", ...]:
-        """This file and, where it has one, the file of its weights."""
+        """This file and, if it has one, the file of its weights."""
         return (self, self.external_data) if self.external_data else (self,)
 
     @property
@@ -177,7 +137,7 @@ class Manifest(Frozen):
     attachments: list[BundlePath] = Field(
         description="every other file of the bundle: golden images, parity"
     )
-    accuracy: Accuracy | None = Field(description="null where no evaluation set was at hand")
+    accuracy: Accuracy | None = Field(description="null if there was no evaluation set")
     revision: str | None = Field(description="source revision that exported it, if known")
     versions: dict[str, str] = Field(description="library versions that exported it")
 

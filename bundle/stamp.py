@@ -51,7 +51,8 @@ def check_stamp(path: Path, manifest: Manifest, file: ModelFile, found: Mapping[
     stated = stamp(manifest, file.precision)
     if missing := stated.keys() - found.keys():
         raise BundleError(
-            f"{path}: its metadata lacks {', '.join(sorted(missing))}: it was not exported as it is"
+            f"{path}: its metadata lacks {', '.join(sorted(missing))}: "
+            f"it is not a file that the export wrote"
         )
     if found[PRECISION] != file.precision:
         raise BundleError(

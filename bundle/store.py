@@ -1,13 +1,14 @@
 """A bundle on disk: `<models>/<name>/<version>/`, sealed by a digest over every file."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from bundle.manifest import MANIFEST, ExternalData, Format, Manifest, ModelFile, Precision
+from bundle.manifest import MANIFEST, Format, Manifest, ModelFile, Precision
 
 SEAL = "bundle.sha256"
 
@@ -26,18 +27,15 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path) -> "Bundle":
-        """Read and check the bundle at `path`; raise `BundleError`."""
+        """Read and check the bundle at `path`, each file once; raise `BundleError`."""
         if not (path / MANIFEST).is_file():
             raise BundleError(f"{path} is not a bundle: it holds no {MANIFEST}")
-        digest = check_seal(path)
+        digest, sealed = check_seal(path)
         try:
             manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
         except ValidationError as error:
             raise BundleError(f"{path / MANIFEST}: {_first(error)}") from error
-        for file in manifest.files:
-            for part in file.parts:
-                _check_file(path, part)
-        _check_contents(path, manifest)
+        _check_files(path, manifest, sealed)
         return cls(path, manifest, digest)
 
     def file(self, format: Format, precision: Precision) -> ModelFile:  # noqa: A002
@@ -60,8 +58,15 @@ def seal(path: Path) -> str:
     return _digest(text)
 
 
-def check_seal(path: Path) -> str:
-    """Return the bundle's digest; raise `BundleError` where a file was changed, lost or added."""
+class Seal(NamedTuple):
+    """A seal that holds: the bundle's digest, and the sha256 of every file by its name."""
+
+    digest: str
+    files: Mapping[str, str]
+
+
+def check_seal(path: Path) -> Seal:
+    """Return the seal of a bundle; raise `BundleError` if a file was changed, lost or added."""
     if not (path / SEAL).is_file():
         raise BundleError(f"{path} is not sealed: it holds no {SEAL}")
     text = (path / SEAL).read_bytes()
@@ -73,7 +78,7 @@ def check_seal(path: Path) -> str:
     changed = [name for name in sorted(names) if sha256(path / name) != sealed[name]]
     if changed:
         raise BundleError(f"{path}: changed since it was sealed: {', '.join(changed)}")
-    return _digest(text)
+    return Seal(_digest(text), sealed)
 
 
 def sha256(path: Path) -> str:
@@ -104,19 +109,17 @@ def _digest(text: bytes) -> str:
     return f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 
-def _check_file(path: Path, file: ModelFile | ExternalData) -> None:
-    if not (path / file.path).is_file():
-        raise BundleError(f"{path / file.path}: the manifest names it, but it is not there")
-    if sha256(path / file.path) != file.sha256:
-        raise BundleError(f"{path / file.path}: its sha256 is not the one in the manifest")
-
-
-def _check_contents(path: Path, manifest: Manifest) -> None:
+def _check_files(path: Path, manifest: Manifest, sealed: Mapping[str, str]) -> None:
+    """Compare the manifest with the seal, which was compared with the files."""
+    for part in (part for file in manifest.files for part in file.parts):
+        if part.path not in sealed:
+            raise BundleError(f"{path / part.path}: the manifest names it, but it is not there")
+        if sealed[part.path] != part.sha256:
+            raise BundleError(f"{path / part.path}: its sha256 is not the one in the manifest")
     stated = {MANIFEST, *manifest.attachments, *model_paths(manifest.files)}
-    held = set(contents(path))
-    if lost := sorted(stated - held):
+    if lost := sorted(stated - sealed.keys()):
         raise BundleError(f"{path}: the manifest names files that are not there: {', '.join(lost)}")
-    if added := sorted(held - stated):
+    if added := sorted(sealed.keys() - stated):
         raise BundleError(f"{path}: the manifest does not name: {', '.join(added)}")
 
 

@@ -29,7 +29,7 @@ def _from_checkpoint(config: ExportConfig) -> None:
     from export.pipeline import export_bundle
     from export.report import show_export
 
-    _log_to_stderr()
+    _prepare()
     show_export(*export_bundle(from_checkpoint(config), config))
 
 
@@ -38,7 +38,7 @@ def _from_onnx(config: FromOnnxConfig) -> None:
     from export.pipeline import export_bundle
     from export.report import show_export
 
-    _log_to_stderr()
+    _prepare()
     show_export(*export_bundle(from_onnx(config), config))
 
 
@@ -46,7 +46,7 @@ def _convert(config: ConvertConfig) -> None:
     from export.lite.bundle_copy import convert
     from export.report import show_conversion
 
-    _log_to_stderr()
+    _prepare()
     show_conversion(*convert(config))
 
 
@@ -54,6 +54,7 @@ def _verify(config: VerifyConfig) -> None:
     from export.audit.verification import require, verify
     from export.report import show_verification
 
+    _prepare()
     verification = verify(config.bundle, config.device, config.images, config.lite_python)
     show_verification(verification)
     require(verification)
@@ -79,7 +80,11 @@ def _diff(config: DiffConfig) -> int:
     return int(bool(found))
 
 
-def _log_to_stderr() -> None:
+def _prepare() -> None:
+    """Log to standard error, and set up the decoders."""
+    from images.decoders import configure
+
+    configure()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
 

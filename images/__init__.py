@@ -1,1 +1,1 @@
-"""The one way from an encoded image to network pixels."""
+"""The one way from an encoded image to network pixels; programs call `decoders.configure` first."""

@@ -17,23 +17,20 @@ The EXIF orientation is applied before anything is measured.
 import io
 import struct
 import zlib
-from typing import NamedTuple
 
+import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from images.header import plain_jpeg_size
+from images.header import Header, sniff
 
 Pixels = NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 SWAPS_AXES = frozenset({5, 6, 7, 8})
 ORIENTATION_TAG = 0x0112
-
-# `read_header` bounds the pixels; Pillow's own limit only warns, and up to twice its value.
-Image.MAX_IMAGE_PIXELS = None
 
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError,
@@ -45,23 +42,28 @@ class ImageError(ValueError):
     """The bytes are not an image that can be classified; the message says why."""
 
 
-class Header(NamedTuple):
-    """What an image file says of itself before its pixels are decoded."""
+def configure() -> None:
+    """Set up Pillow and OpenCV for this process; every program here does before it decodes.
 
-    format: str
-    width: int
-    height: int
+    Without it the pixels are the same, but Pillow warns of images above `Image.MAX_IMAGE_PIXELS`
+    and refuses those of twice as many, and OpenCV starts threads that compete with the caller's.
+    """
+    # Whoever must bound the pixels asks `read_header` for them, and need not trust a global.
+    Image.MAX_IMAGE_PIXELS = None
+    # Images are transformed in parallel; one of them is too small to be worth a thread pool inside.
+    cv2.setNumThreads(1)
 
-    @property
-    def pixels(self) -> int:
-        """Number of pixels."""
-        return self.width * self.height
 
+def read_header(data: bytes, sniffed: Header | None = None) -> Header:
+    """Return format and size (after EXIF orientation) without decoding; raise `ImageError`.
 
-def read_header(data: bytes) -> Header:
-    """Return format and size (after EXIF orientation) without decoding; raise `ImageError`."""
-    if size := plain_jpeg_size(data):
-        return Header("JPEG", *size)
+    Args:
+        data: the file.
+        sniffed: what `sniff` found in it, if that was asked already.
+    """
+    header = sniffed or sniff(data)
+    if header and header.is_plain_jpeg:
+        return header
     with _open(data) as image:
         try:
             turned = _orientation(image) in SWAPS_AXES
@@ -71,9 +73,15 @@ def read_header(data: bytes) -> Header:
         return Header(image.format or "", width, height)
 
 
-def decode(data: bytes) -> Pixels:
-    """Return uint8 RGB (height, width, 3) of an encoded image; raise `ImageError`."""
-    if (pixels := _plain_jpeg(data)) is not None:
+def decode(data: bytes, header: Header | None = None) -> Pixels:
+    """Return uint8 RGB (height, width, 3) of an encoded image; raise `ImageError`.
+
+    Args:
+        data: the file.
+        header: what `sniff` or `read_header` found in it, if one was asked already.
+    """
+    header = header or sniff(data)
+    if header and header.is_plain_jpeg and (pixels := _plain_jpeg(data)) is not None:
         return pixels
     with _open(data) as image:
         try:
@@ -83,12 +91,10 @@ def decode(data: bytes) -> Pixels:
 
 
 def _plain_jpeg(data: bytes) -> Pixels | None:
-    """Return the pixels of a sound, upright JPEG in RGB or grey; None for any other image.
+    """Return the pixels of a plain JPEG, None if it is damaged.
 
     simplejpeg and Pillow run the same decoder; simplejpeg lets it write straight into an array.
     """
-    if plain_jpeg_size(data) is None:
-        return None
     try:
         return np.asarray(simplejpeg.decode_jpeg(data, fastdct=False, fastupsample=False))
     except ValueError:
@@ -108,6 +114,10 @@ def _open(data: bytes) -> Image.Image:
         raise ImageError("the image is empty (0 bytes)")
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"the image is too large for Pillow as it is configured: {error}"
+        ) from error
     except _DECODER_ERRORS as error:
         raise ImageError(
             f"{len(data)} bytes are not an image in one of the formats {', '.join(FORMATS)}"
@@ -118,6 +128,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         high_byte = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255)
         image = Image.fromarray(high_byte.astype(np.uint8))
-    # Pillow warns where it finds transparency in a palette; it is dropped here by rule.
+    # Pillow warns of transparency in a palette; it is dropped here by rule.
     image.info.pop("transparency", None)
     return image.convert("RGB")

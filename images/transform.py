@@ -9,17 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from images.decoders import ImageError, decode
 from images.decoders import Pixels as Pixels
+from images.header import Header
 
 WIDENED = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-# Images are transformed in parallel; one of them is too small to be worth a thread pool inside.
-cv2.setNumThreads(1)
 
-
-class Size(BaseModel):
-    """A height and a width, in pixels."""
+class Frozen(BaseModel):
+    """Base of what a file states: immutable, and nothing unknown is accepted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Size(Frozen):
+    """A height and a width, in pixels."""
 
     height: PositiveInt
     width: PositiveInt
@@ -35,10 +37,8 @@ class Stretch(Size):
         return self.width, self.height
 
 
-class ShorterSide(BaseModel):
+class ShorterSide(Frozen):
     """Resize so that the shorter side has this many pixels; the longer one is rounded down."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["shorter_side"] = "shorter_side"
     pixels: PositiveInt
@@ -49,7 +49,7 @@ class ShorterSide(BaseModel):
         return width * self.pixels // shorter, height * self.pixels // shorter
 
 
-class Transform(BaseModel):
+class Transform(Frozen):
     """Encoded image -> uint8 RGB pixels (crop.height, crop.width, 3), driven by data alone.
 
     With antialias the kernel widens with the reduction, as in Pillow, torchvision and timm; resize
@@ -58,8 +58,6 @@ class Transform(BaseModel):
     MindSpore. Both are fixed-point arithmetic that gives the same pixels with any SIMD; OpenCV's
     bicubic kernel is not, so that there is none without antialias.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     resize: Annotated[Stretch | ShorterSide, Field(discriminator="kind")]
     crop: Size
@@ -81,22 +79,39 @@ class Transform(BaseModel):
             )
         return self
 
-    def decode(self, data: bytes) -> Pixels:
-        """Return the pixels of an encoded image; raise `ImageError` where it is broken."""
-        return self._sample(decode(data))
+    def decode(
+        self, data: bytes, header: Header | None = None, out: Pixels | None = None
+    ) -> Pixels:
+        """Return the pixels of an encoded image; raise `ImageError` if it is broken.
 
-    def from_rgb(self, rgb: Pixels) -> Pixels:
-        """Return the pixels of a decoded uint8 image (height, width, 3), perhaps as a view of it.
+        Args:
+            data: the file.
+            header: what `sniff` or `read_header` found in it, if one was asked already.
+            out: uint8 (crop.height, crop.width, 3) to write the pixels into and to return.
+        """
+        return self._sample(decode(data, header), out)
 
-        Raises `ImageError` for another form.
+    def from_rgb(self, rgb: Pixels, out: Pixels | None = None) -> Pixels:
+        """Return the pixels of a decoded uint8 image (height, width, 3).
+
+        They are written into `out` (see `decode`); without one they may be a view of `rgb`. Raises
+        `ImageError` for another form.
         """
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
             raise ImageError(
                 f"pixels must be uint8 (height, width, 3), got {rgb.dtype} {rgb.shape}"
             )
-        return self._sample(rgb)
+        return self._sample(rgb, out)
 
-    def _sample(self, rgb: Pixels) -> Pixels:
+    def _sample(self, rgb: Pixels, out: Pixels | None) -> Pixels:
+        pixels = self._resized(rgb)
+        if out is None:
+            return pixels
+        # Pillow cannot resize into memory of the caller; to copy one crop costs microseconds.
+        out[...] = pixels
+        return out
+
+    def _resized(self, rgb: Pixels) -> Pixels:
         height, width, _ = rgb.shape
         resized = self.resize.resized(width, height)
         if resized == (width, height):

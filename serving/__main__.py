@@ -40,8 +40,10 @@ def _serve(config: ServingConfig) -> int:
     import uvloop
 
     from bundle.store import BundleError
+    from images.decoders import configure
     from serving.server import serve
 
+    configure()
     try:
         loaded = uvloop.run(serve(config))
     except (BundleError, ServingError) as error:

@@ -4,13 +4,15 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
 
+from bundle.golden import GoldenSet, prove_pixels, prove_probabilities
 from bundle.manifest import ModelFile
 from bundle.store import Bundle
-from serving.backends.backend import Backend, Instance
+from images.transform import Pixels
+from serving.backends.backend import Backend, Instance, predict
 from serving.backends.devices import Device, parse_devices
 from serving.backends.opening import load
 from serving.backends.selection import choose_file
@@ -20,12 +22,12 @@ from serving.engine.build import build
 from serving.engine.model import Model
 from serving.engine.room import Limits
 from serving.metrics import Metrics
-from serving.selftest import prove
 
 logger = logging.getLogger(__name__)
 
 
-class Loader(NamedTuple):
+@dataclass(frozen=True)
+class Loader:
     """One file of a bundle and how it runs: opens backends that have proved themselves."""
 
     bundle: Bundle
@@ -34,7 +36,7 @@ class Loader(NamedTuple):
     settings: RuntimeSettings
 
     def open(self, device: Device, instances: int) -> list[Instance]:
-        """Return so many instances on a device; raise `StartupError`, `BundleError`."""
+        """Return that many instances on a device; raise `StartupError`, `BundleError`."""
         reopen = partial(self._open_one, device)
         backends = self._open(device, instances, self.buckets)
         return [Instance(backend, reopen) for backend in backends]
@@ -54,12 +56,32 @@ class Loader(NamedTuple):
             settings=self.settings,
         )
         try:
-            prove(self.bundle, self.file, backends, buckets)
+            self._prove(backends, buckets)
         except BaseException:
             for backend in backends:
                 backend.close()
             raise
         return backends
+
+    @cached_property
+    def _golden(self) -> tuple[GoldenSet, Pixels]:
+        """The golden set and its pixels: proven once, for all devices and for every reopening."""
+        return prove_pixels(self.bundle)
+
+    def _prove(self, backends: Sequence[Backend], buckets: Sequence[int]) -> None:
+        """Compare pixels and probabilities of the golden images with the recorded ones."""
+        golden, pixels = self._golden
+        for backend in backends:
+            difference = prove_probabilities(
+                self.bundle, self.file, golden, pixels, partial(predict, backend, buckets)
+            )
+        logger.info(
+            "%s: %d golden images: pixels equal, probabilities within %.2g (allowed %.2g)",
+            self.bundle.path,
+            len(golden.images),
+            difference,
+            self.file.tolerance,
+        )
 
 
 def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:

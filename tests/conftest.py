@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from images.decoders import configure
 from tests.support import lite
 
 ACCELERATORS = {"gpu", "ascend"}
+
+configure()  # as every program does before it decodes
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,11 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _evaluate(config: EvalConfig) -> int:
     # Imported here, so that --help need not wait for mindspore.
+    from images.decoders import configure
     from training import device, distributed
     from training.checkpoint.networks import open_trained
     from training.data.datasets import open_dataset
     from training.evaluation import EvaluationReport, Evaluator
 
+    configure()
     device.use(config.platform, device.local_index())
     config = distributed.join(config)
     dataset = open_dataset(config.data_dir, "test")

@@ -19,10 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(config: TrainConfig) -> int:
     # Imported here, so that --help need not wait for mindspore.
+    from images.decoders import configure
     from training import device, distributed
     from training.run.folder import RunFolder
     from training.run.loop import train
 
+    configure()
     device.use(config.platform, device.local_index())
     config = distributed.join(config)
     folder = RunFolder.open(config, distributed.agree(int(time.time()), config))

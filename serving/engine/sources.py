@@ -5,8 +5,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from images.decoders import ImageError, Pixels, read_header
+from images.header import sniff
 from images.transform import Transform
-from serving.engine.peek import peek
 from serving.errors import InvalidImageError
 
 
@@ -32,24 +32,28 @@ class Source(Protocol):
         """
 
 
-class Encoded(NamedTuple):
-    """A whole image file."""
+class Encoded:
+    """A whole image file. Its first bytes are looked at once, when it is created."""
 
-    data: bytes
+    __slots__ = ("_sniffed", "data")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._sniffed = sniff(data)
 
     def size(self, max_image_pixels: int) -> Size:
-        """Look at the first bytes."""
-        header = peek(self.data)
+        """Return what the header claims."""
+        header = self._sniffed
         if header is None or header.pixels > max_image_pixels:
             return Size("unknown", 0, len(self.data))
         return Size(header.format, header.pixels, len(self.data))
 
     def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
-        """Decode and transform; the size is read from the header first."""
+        """Check the size by the header, decode and transform."""
         try:
-            header = read_header(self.data)
+            header = read_header(self.data, self._sniffed)
             _check_size(header.height, header.width, max_image_pixels)
-            return transform.decode(self.data)
+            return transform.decode(self.data, header)
         except ImageError as error:
             raise InvalidImageError(str(error)) from error
 
@@ -72,15 +76,15 @@ class Raw(NamedTuple):
         shape = (self.height, self.width, self.channels)
         if self.channels not in (1, 3) or 0 in shape:
             raise InvalidImageError(
-                f"a raw image of height {self.height}, width {self.width} and {self.channels} "
-                f"channels is none: height and width must be positive, channels 1 or 3"
+                f"a raw image cannot have height {self.height}, width {self.width} and "
+                f"{self.channels} channels: height and width must be positive, channels 1 or 3"
             )
         _check_size(self.height, self.width, max_image_pixels)
         if len(self.samples) != self.height * self.width * self.channels:
             raise InvalidImageError(
                 f"a raw image of {self.height} x {self.width} x {self.channels} (height x width x "
                 f"channels) has {self.height * self.width * self.channels} bytes, "
-                f"but {len(self.samples)} came"
+                f"but {len(self.samples)} were sent"
             )
         samples = np.frombuffer(self.samples, np.uint8).reshape(shape)
         return transform.from_rgb(np.ascontiguousarray(np.broadcast_to(samples, (*shape[:2], 3))))

@@ -3,9 +3,11 @@
 import json
 import subprocess
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from bundle import store
 from bundle.manifest import MANIFEST
 from bundle.store import SEAL, Bundle, BundleError, check_seal, seal
 
@@ -19,7 +21,7 @@ def flip_a_byte(path: Path) -> None:
 def test_a_sealed_bundle_opens(bundle: Path) -> None:
     opened = Bundle.open(bundle)
     assert opened.manifest.name == "tiny"
-    assert opened.digest == check_seal(bundle)
+    assert opened.digest == check_seal(bundle).digest
     assert opened.file("onnx", "fp32").path == "model.onnx"
 
 
@@ -46,6 +48,14 @@ def test_a_lost_file_is_refused(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     with pytest.raises(BundleError, match=f"missing: {name}"):
         Bundle.open(bundle)
+
+
+def test_every_file_is_hashed_once(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = Mock(wraps=store.sha256)
+    monkeypatch.setattr(store, "sha256", hashed)
+    Bundle.open(bundle)
+    names = [call.args[0].relative_to(bundle).as_posix() for call in hashed.call_args_list]
+    assert names == store.contents(bundle)
 
 
 def test_an_added_file_is_refused(bundle: Path) -> None:

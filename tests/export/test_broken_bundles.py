@@ -20,9 +20,9 @@ from bundle.manifest import MANIFEST
 from bundle.store import Bundle, BundleError
 from images.transform import ShorterSide, Size, Stretch
 from serving.backends.devices import Device
-from serving.backends.opening import load
+from serving.backends.settings import DEFAULTS
 from serving.errors import StartupError
-from serving.selftest import prove
+from serving.loading import Loader
 from tests.support.bundles import reseal
 from tests.support.checkpoints import NORMALIZATION
 
@@ -35,8 +35,7 @@ def start(path: Path) -> None:
     bundle = Bundle.open(path)
     for file in bundle.manifest.files:
         if file.format == "onnx":
-            backends = load(path, bundle.manifest, file, device=Device("cpu"))
-            prove(bundle, file, backends, file.buckets)
+            Loader(bundle, file, file.buckets, DEFAULTS).open(Device("cpu"), 1)
 
 
 def in_json(name: str, change: Callable[[dict[str, Any]], None]) -> Spoil:

@@ -15,9 +15,9 @@ from bundle.store import Bundle, BundleError
 from export.__main__ import main
 from export.formats import onnx_model
 from serving.backends.devices import Device
-from serving.backends.opening import load
+from serving.backends.settings import DEFAULTS
 from serving.errors import StartupError
-from serving.selftest import prove
+from serving.loading import Loader
 from tests.export.conftest import ANIMALS
 from tests.support.bundles import reseal
 from tests.support.checkpoints import write_checkpoint
@@ -59,8 +59,7 @@ def start(path: Path) -> None:
     """Do what a server does before it is ready."""
     bundle = Bundle.open(path)
     for file in bundle.manifest.files:
-        backends = load(path, bundle.manifest, file, device=Device("cpu"))
-        prove(bundle, file, backends, file.buckets)
+        Loader(bundle, file, file.buckets, DEFAULTS).open(Device("cpu"), 1)
 
 
 def test_every_file_has_its_weights_beside_it(large: Path) -> None:

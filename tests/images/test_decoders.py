@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.photos import jpeg, photo
-from images.decoders import ImageError, Pixels, decode
+from images.decoders import ImageError, Pixels, configure, decode
+from images.transform import Size, Stretch, Transform
 
 SAMPLING = {
     "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
@@ -90,3 +91,34 @@ def test_damaged_pixels_are_the_same_ones_too() -> None:
             np.testing.assert_array_equal(decode(bytes(damaged)), expected)
             outcomes.append("equal")
     assert set(outcomes) == {"refused", "equal"}
+
+
+def test_a_program_that_configures_nothing_is_refused_as_politely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    data = saved(Image.fromarray(photo(9, 97, 61)).convert("CMYK"))
+    with pytest.raises(ImageError, match=r"too large for Pillow .* exceeds limit of 2000 pix"):
+        decode(data)
+
+
+def test_without_configuration_the_pixels_are_the_same() -> None:
+    threads = cv2.getNumThreads()
+    transform = Transform(
+        resize=Stretch(height=256, width=256), crop=Size(height=224, width=224), antialias=False
+    )
+    rgb = photo(10, 1200, 900)
+    expected = transform.from_rgb(rgb)
+    try:
+        cv2.setNumThreads(4)
+        np.testing.assert_array_equal(transform.from_rgb(rgb), expected)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def test_a_program_that_decodes_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    threads = cv2.getNumThreads()
+    configure()
+    assert Image.MAX_IMAGE_PIXELS is None
+    assert cv2.getNumThreads() == threads == 1

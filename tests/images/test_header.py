@@ -1,4 +1,4 @@
-"""The quick look at a JPEG must never say anything that Pillow would not."""
+"""The quick look at a file must never say anything that Pillow would not."""
 
 import io
 import warnings
@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.photos import jpeg, photo
-from images.header import plain_jpeg_size
+from images.decoders import read_header
+from images.header import Header, sniff
 
 
 def saved(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
@@ -18,12 +19,54 @@ def saved(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
 
 
 PHOTO = Image.fromarray(photo(1, 97, 61))
+FILES = {
+    "JPEG": saved(PHOTO),
+    "progressive JPEG": saved(PHOTO, progressive=True),
+    "grey JPEG": saved(PHOTO.convert("L")),
+    "CMYK JPEG": saved(PHOTO.convert("CMYK")),
+    "PNG": saved(PHOTO, "PNG"),
+    "BMP": saved(PHOTO, "BMP"),
+    "lossy WebP": saved(PHOTO, "WEBP"),
+    "lossless WebP": saved(PHOTO, "WEBP", lossless=True),
+    "extended WebP": saved(PHOTO.convert("RGBA"), "WEBP", exif=Image.Exif().tobytes()),
+}
 
 
 def turned() -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = 6
     return exif
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_sees_what_the_decoder_reads(name: str) -> None:
+    assert sniff(FILES[name]) == read_header(FILES[name])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_part_of_a_file_is_an_error(name: str) -> None:
+    for length in range(64):
+        assert sniff(FILES[name][:length]) in (None, sniff(FILES[name]))
+
+
+@pytest.mark.parametrize("data", [b"", b"text", b"GIF89a" + bytes(50), b"\xff\xd8" + bytes(50)])
+def test_nothing_is_claimed_by_what_is_no_image(data: bytes) -> None:
+    assert sniff(data) is None
+
+
+def test_a_jpeg_that_never_comes_to_the_point_is_left_early() -> None:
+    endless = b"\xff\xd8" + b"\xff\xfe\x00\x02" * 1_000_000
+    assert sniff(endless) is None
+
+
+def test_a_jpeg_of_many_segments_is_left_to_pillow() -> None:
+    sound = FILES["JPEG"]
+    comments = sound[:2] + b"\xff\xfe\x00\x02" * 100 + sound[2:]
+    assert sniff(comments) is None
+    assert read_header(comments) == ("JPEG", 97, 61, False)
+    scan = sound.index(b"\xff\xda")
+    late = sound[:scan] + b"\xff\xfe\x00\x02" * 100 + sound[scan:]
+    assert sniff(late) == ("JPEG", 97, 61, False)
 
 
 @pytest.mark.parametrize(
@@ -37,25 +80,37 @@ def turned() -> Image.Exif:
     ],
     ids=["baseline", "progressive", "grey", "comment", "colour profile"],
 )
-def test_a_plain_jpeg_tells_its_size(data: bytes) -> None:
-    assert plain_jpeg_size(data) == (97, 61)
+def test_a_plain_jpeg_is_known(data: bytes) -> None:
+    assert sniff(data) == ("JPEG", 97, 61, True)
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "claimed"),
     [
-        b"",
-        b"\xff\xd8",
-        saved(PHOTO)[:100],
-        saved(PHOTO, "PNG"),
-        saved(PHOTO.convert("CMYK")),
-        saved(PHOTO, exif=turned()),
-        saved(PHOTO, "MPO", save_all=True, append_images=[PHOTO]),
+        (b"", None),
+        (b"\xff\xd8", None),
+        (saved(PHOTO)[:100], None),
+        (saved(PHOTO, "PNG"), ("PNG", 97, 61, False)),
+        (saved(PHOTO.convert("CMYK")), ("JPEG", 97, 61, False)),
+        (saved(PHOTO, exif=turned()), ("JPEG", 97, 61, False)),
+        (saved(PHOTO, "MPO", save_all=True, append_images=[PHOTO]), ("JPEG", 97, 61, False)),
     ],
     ids=["nothing", "a marker", "truncated", "PNG", "CMYK", "turned", "several pictures"],
 )
-def test_of_anything_else_it_says_nothing(data: bytes) -> None:
-    assert plain_jpeg_size(data) is None
+def test_nothing_else_is_called_a_plain_jpeg(data: bytes, claimed: Header | None) -> None:
+    assert sniff(data) == claimed
+
+
+def test_the_size_of_a_turned_image_is_settled_by_the_decoder() -> None:
+    data = saved(PHOTO, exif=turned())
+    assert read_header(data, sniff(data)) == ("JPEG", 61, 97, False)
+
+
+def test_a_header_that_is_settled_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Image, "open")
+    header = sniff(FILES["JPEG"])
+    monkeypatch.setattr("images.decoders.sniff", None)
+    assert read_header(FILES["JPEG"], header) is header
 
 
 def test_in_damaged_headers_it_finds_what_pillow_finds() -> None:
@@ -64,12 +119,13 @@ def test_in_damaged_headers_it_finds_what_pillow_finds() -> None:
     for _ in range(2000):
         damaged = bytearray(sound)
         damaged[chance.integers(start)] = chance.integers(256)
-        size = plain_jpeg_size(bytes(damaged))
+        header = sniff(bytes(damaged))
         with warnings.catch_warnings(action="ignore"):
             try:
                 image = Image.open(io.BytesIO(damaged), formats=("JPEG",))
             except OSError:
                 continue
-        agreed += size == image.size
-        assert size in (None, image.size)
+        if header and header.is_plain_jpeg:
+            agreed += 1
+            assert (header.width, header.height) == image.size
     assert agreed > 1000

@@ -13,7 +13,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from bundle.golden import pixels_digest
-from images.decoders import ImageError, Pixels, read_header
+from images.decoders import ImageError, Pixels, decode, read_header
+from images.header import sniff
 from images.transform import ShorterSide, Size, Stretch, Transform
 
 IMAGES = Path(__file__).parent / "images"
@@ -138,7 +139,8 @@ def test_exif_orientation_is_applied_before_anything_else(orientation: int) -> N
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encode(stored, "PNG", exif=exif)
-    assert read_header(data)[1:] == upright.size
+    header = read_header(data)
+    assert (header.width, header.height) == upright.size
     np.testing.assert_array_equal(WHOLE.decode(data), gradient())
 
 
@@ -176,6 +178,19 @@ def test_encoded_and_raw_pixels_go_the_same_way() -> None:
         np.testing.assert_array_equal(transform.decode(data), raw)
 
 
+@pytest.mark.parametrize("transform", [*TRANSFORMS, WHOLE])
+@pytest.mark.parametrize("name", ["baseline.jpg", "turned.jpg", "rgb.png"])
+def test_pixels_can_be_written_into_memory_of_the_caller(name: str, transform: Transform) -> None:
+    batch = np.zeros((3, transform.crop.height, transform.crop.width, 3), np.uint8)
+    expected = transform.decode(read(name))
+    assert transform.decode(read(name), sniff(read(name)), batch[1]) is not expected
+    np.testing.assert_array_equal(batch[1], expected)
+    assert not batch[[0, 2]].any()
+    raw, out = decode(read(name)), batch[2]
+    assert transform.from_rgb(raw, out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
 @pytest.mark.parametrize(
     "rgb",
     [
@@ -195,7 +210,7 @@ def test_the_header_tells_the_size_without_decoding() -> None:
     small = encode(Image.new("1", (8, 8)), "PNG")
     header = b"IHDR" + struct.pack(">II", 30_000, 20_000) + small[24:29]
     huge = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
-    assert read_header(huge) == ("PNG", 30_000, 20_000)
+    assert read_header(huge) == ("PNG", 30_000, 20_000, False)
     assert read_header(huge).pixels == 600_000_000
 
 

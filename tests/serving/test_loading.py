@@ -1,20 +1,32 @@
+"""From a bundle to a model that has proved itself, and what does not pass."""
+
+import shutil
 from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 from prometheus_client import CollectorRegistry
 
-from bundle.store import Bundle, BundleError
+from bundle import golden
+from bundle.golden import GOLDEN, GoldenSet
+from bundle.manifest import Normalization
+from bundle.stamp import stamp
+from bundle.store import Bundle, BundleError, sha256
+from images.transform import Stretch
 from serving import loading
 from serving.backends.backend import Placement, predict
 from serving.backends.devices import Device
 from serving.backends.opening import load
 from serving.backends.settings import DEFAULTS
 from serving.config import ServingConfig
+from serving.engine.model import Model
+from serving.errors import StartupError
 from serving.loading import Loader, load_model
 from serving.metrics import Metrics
-from tests.support.bundles import BUCKETS, SIDE, probabilities
+from tests.support.bundles import BUCKETS, SIDE, probabilities, write_manifest
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
 
@@ -25,13 +37,25 @@ def loader(tiny: Path) -> Loader:
     return Loader(bundle, bundle.manifest.files[0], BUCKETS, DEFAULTS)
 
 
-def test_an_instance_can_be_opened_anew_and_answers_alike(loader: Loader) -> None:
+def test_an_instance_can_be_reopened_and_answers_alike(loader: Loader) -> None:
     first, second = loader.open(Device("cpu"), 2)
     first.backend.close()
     for backend in (first.reopen(BUCKETS), second.backend):
         answers = predict(backend, BUCKETS, PIXELS)
         np.testing.assert_allclose(answers, probabilities(PIXELS), atol=1e-6)
         backend.close()
+
+
+def test_the_golden_set_is_read_and_decoded_once(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Mock(wraps=golden.read_golden)
+    monkeypatch.setattr(golden, "read_golden", read)
+    [instance] = loader.open(Device("cpu"), 1)
+    [another] = loader.open(Device("cpu"), 1)
+    for backend in (instance.backend, another.backend, instance.reopen(BUCKETS)):
+        backend.close()
+    assert read.call_count == 1
 
 
 def test_what_does_not_prove_itself_is_closed(
@@ -77,4 +101,98 @@ def test_as_many_threads_decode_as_there_are_cores_unless_told_otherwise(
     config = ServingConfig.model_validate({"model": [tiny], **flags})
     model = load_model(tiny, config, Metrics(CollectorRegistry()))
     assert model.decoders.threads == threads
+    model.close()
+
+
+@pytest.fixture
+def copy(tiny: Path, tmp_path: Path) -> Path:
+    """A bundle to spoil."""
+    return shutil.copytree(tiny, tmp_path / "tiny/1")
+
+
+def start(path: Path, **settings: object) -> Model:
+    config = ServingConfig.model_validate({"model": [path], **settings})
+    return load_model(path, config, Metrics(CollectorRegistry()))
+
+
+def edit(path: Path, **changes: object) -> None:
+    """Change the manifest and seal the bundle again."""
+    write_manifest(path, Bundle.open(path).manifest.model_copy(update=changes))
+
+
+def test_a_good_bundle_loads(copy: Path) -> None:
+    model = start(copy)
+    assert (model.name, model.version, model.buckets) == ("tiny", "1", (1, 2, 4, 8))
+    assert model.placement == ("onnxruntime", "cpu", "fp32")
+    model.close()
+
+
+def test_an_unsealed_change_is_refused(copy: Path) -> None:
+    with (copy / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BundleError, match=r"changed since it was sealed: model\.onnx"):
+        start(copy)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("labels", ["bee", "ant", "cat", "dog", "elk", "fox"]),
+        ("normalization", Normalization(mean=(0.0, 0.0, 0.0), std=(60.0, 50.0, 40.0))),
+    ],
+)
+def test_an_edited_manifest_is_refused_though_it_is_sealed(
+    copy: Path, field: str, value: object
+) -> None:
+    edit(copy, **{field: value})
+    with pytest.raises(BundleError, match=f"the manifest's {field} is not the one"):
+        start(copy)
+
+
+def test_another_resize_is_refused_though_all_descriptions_agree(copy: Path) -> None:
+    manifest = Bundle.open(copy).manifest
+    resize = Stretch(height=17, width=17)
+    other = manifest.transform.model_copy(update={"resize": resize})
+    golden = GoldenSet.model_validate_json((copy / GOLDEN).read_bytes())
+    (copy / GOLDEN).write_text(golden.model_copy(update={"transform": other}).model_dump_json())
+    edited = manifest.model_copy(update={"transform": other})
+    model = onnx.load(copy / "model.onnx")
+    helper.set_model_props(model, stamp(edited, "fp32"))
+    onnx.save(model, copy / "model.onnx")
+    file = manifest.files[0].model_copy(update={"sha256": sha256(copy / "model.onnx")})
+    write_manifest(copy, edited.model_copy(update={"files": [file]}))
+    with pytest.raises(BundleError, match="do not give the recorded pixels"):
+        start(copy)
+
+
+def test_other_weights_are_refused_though_they_are_sealed(copy: Path) -> None:
+    graph = onnx.load(copy / "model.onnx")
+    [weights] = [tensor for tensor in graph.graph.initializer if tensor.name == "weights"]
+    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * 1.01, "weights"))
+    manifest = Bundle.open(copy).manifest
+    onnx.save(graph, copy / "model.onnx")
+    file = manifest.files[0].model_copy(update={"sha256": sha256(copy / "model.onnx")})
+    write_manifest(copy, manifest.model_copy(update={"files": [file]}))
+    with pytest.raises(BundleError, match=r"probabilities of golden image .* differ by"):
+        start(copy)
+
+
+def test_buckets_may_be_overridden(copy: Path) -> None:
+    model = start(copy, buckets=(1, 3))
+    assert model.buckets == (1, 3)
+    model.close()
+
+
+def test_a_precision_that_is_not_there_is_refused(copy: Path) -> None:
+    with pytest.raises(StartupError, match="no onnx file in fp16"):
+        start(copy, precision="fp16")
+
+
+def test_what_is_in_use_is_a_metric(copy: Path) -> None:
+    registry = CollectorRegistry()
+    config = ServingConfig(model=[copy])
+    model = load_model(copy, config, Metrics(registry))
+    labels = {"model": "tiny", "version": "1", "digest": model.bundle.digest}
+    labels |= {"runtime": "onnxruntime", "device": "cpu", "precision": "fp32"}
+    assert registry.get_sample_value("serving_model_info", labels) == 1
     model.close()

@@ -20,9 +20,9 @@ from serving.backends.devices import Device
 from serving.backends.hardware import missing
 from serving.backends.opening import load
 from serving.backends.selection import choose_file
-from serving.backends.settings import RuntimeSettings
+from serving.backends.settings import DEFAULTS, RuntimeSettings
 from serving.errors import OutOfDeviceMemoryError, StartupError
-from serving.selftest import prove
+from serving.loading import Loader
 from tests.e2e.conftest import SHIPPED, metric, serve
 
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-5, "fp16": 0.02}
@@ -78,7 +78,7 @@ def held(bundle: Bundle, precision: Precision) -> ModelFile:
 def test_the_bundle_in_fp16_is_one(bundle: Bundle) -> None:
     """On the CPU, so that the tests below are known to begin with a good bundle."""
     file = held(bundle, "fp16")
-    prove(bundle, file, load(bundle.path, bundle.manifest, file, device=Device("cpu")), [1, 4])
+    Loader(bundle, file, [1, 4], DEFAULTS).open(Device("cpu"), 1)
 
 
 @EACH_DEVICE
@@ -88,9 +88,9 @@ def test_every_bucket_gives_what_the_cpu_gives(
 ) -> None:
     [cpu] = load(bundle.path, bundle.manifest, held(bundle, "fp32"), device=Device("cpu"))
     file = held(bundle, precision)
-    [accelerator] = load(bundle.path, bundle.manifest, file, device=device, settings=settings)
+    [opened] = Loader(bundle, file, file.buckets, settings).open(device, 1)
+    accelerator = opened.backend
     assert accelerator.describe() == ("onnxruntime", str(device), precision)
-    prove(bundle, file, [accelerator], file.buckets)
     for bucket in [*file.buckets, *reversed(file.buckets)]:
         pixels = noise(bucket)
         np.testing.assert_allclose(

@@ -3,15 +3,36 @@ import io
 import numpy as np
 import pytest
 
-from serving.engine.sources import Encoded, Raw
+from serving.engine.sources import Encoded, Raw, Size
 from serving.errors import InvalidImageError
 from tests.support.bundles import SIDE, TRANSFORM, photo
 
 
-def encoded(width: int, height: int) -> Encoded:
+def encoded(width: int, height: int, form: str = "PNG") -> Encoded:
     buffer = io.BytesIO()
-    photo(1, width, height).save(buffer, "PNG")
+    photo(1, width, height).save(buffer, form)
     return Encoded(buffer.getvalue())
+
+
+def test_a_size_for_admission() -> None:
+    jpeg = encoded(37, 23, "JPEG")
+    assert jpeg.size(10_000) == Size("JPEG", 37 * 23, len(jpeg.data))
+    assert Raw(bytes(64), 8, 8, 1).size(10_000) == Size("raw", 64, 64)
+
+
+def test_what_will_be_refused_undecoded_claims_no_pixels() -> None:
+    assert encoded(37, 23, "JPEG").size(800).pixels == 0
+    assert Encoded(b"text").size(10_000) == Size("unknown", 0, 4)
+    assert Raw(b"", 100_000, 100_000, 3).size(10_000).pixels == 0
+
+
+def test_a_header_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    jpeg = encoded(40, 30, "JPEG")
+    expected = TRANSFORM.decode(jpeg.data)
+    for module in ("images.decoders", "serving.engine.sources"):
+        monkeypatch.setattr(f"{module}.sniff", None)
+    assert jpeg.size(10_000).pixels == 1200
+    np.testing.assert_array_equal(jpeg.pixels(TRANSFORM, 10_000), expected)
 
 
 def test_encoded_and_raw_give_the_same_pixels() -> None:
@@ -50,7 +71,7 @@ def test_impossible_shapes_are_refused(height: int, width: int, channels: int) -
 
 @pytest.mark.parametrize("length", [0, 47, 49])
 def test_a_wrong_number_of_bytes_is_refused_with_the_right_one(length: int) -> None:
-    with pytest.raises(InvalidImageError, match=f"48 bytes, but {length} came"):
+    with pytest.raises(InvalidImageError, match=f"48 bytes, but {length} were sent"):
         Raw(bytes(length), 4, 4, 3).pixels(TRANSFORM, 10_000)
 
 
