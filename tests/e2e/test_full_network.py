@@ -18,9 +18,9 @@ from clients.client import ClassifierClient
 from clients.types import ImageFailure, Prediction
 from export.parity.compare import open_runner
 from export.parity.record import read_parity
-from tests.e2e.conftest import Server, metric, run, serve
 from tests.support.checkpoints import stirred
 from tests.support.lite import convert
+from tests.support.process import Server, metric, run, serve
 from tests.support.upstream import group_by_group, split
 
 CLASSES = 1000

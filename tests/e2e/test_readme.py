@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+from tests.support.process import ready
+
 READMES = ("README.md", "README_CN.md")
 RUN_BY_CI = {"make lint", "make test", "make setup"}  # running the suite from the suite never ends
 
@@ -100,11 +102,7 @@ def _serve(environment: dict[str, str]) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
-    assert server.stdout
-    for line in server.stdout:
-        if "clients classify" in line:
-            return server
-    raise AssertionError(f"make serve ended with {server.wait()} before it was ready")
+    return ready(server).process
 
 
 def _stop(server: subprocess.Popen[str] | None) -> None:
