@@ -48,6 +48,7 @@ def until(condition: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline
 
 
+@pytest.mark.slow
 def test_all_test_images_give_what_onnx_runtime_gives_in_every_bucket(
     lite_bundle: Path, lite_python: Path
 ) -> None:

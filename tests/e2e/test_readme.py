@@ -40,6 +40,7 @@ def test_both_readmes_show_the_same_commands() -> None:
     assert blocks("README.md", "python") == blocks("README_CN.md", "python")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_command_runs(tmp_path: Path) -> None:
     shown = commands("README.md")
