@@ -39,7 +39,7 @@ ifeq ($(RUNTIME),mindspore-lite)
 SERVED := $(if $(shell grep '"mindir-lite"' $(SERVED)/manifest.json 2>/dev/null),,build/lite/)$(SERVED)
 LITE_SERVED := $(LITE)/.lite $(SERVED)/manifest.json
 endif
-.PHONY: help setup lite-env train eval export serve classify test lint format protos schemas lock bench bench-gpu test-gpu nvidia clean
+.PHONY: help setup lite-env train eval export serve classify test test-fast lint format protos schemas lock bench bench-gpu test-gpu nvidia clean
 
 help: ## Print these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ classify: $(VENV)/.serving ## Classify images with the running server (IMAGE=, G
 
 test: $(VENV)/.dev $(FASHION_MNIST) $(PROMETHEUS) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
 	$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+test-fast: $(VENV)/.dev $(FASHION_MNIST) $(PROMETHEUS) ## Run the tests that are not marked slow (ARGS=)
+	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, import rules and generated files
 	$(VENV)/bin/ruff check .

@@ -16,7 +16,9 @@ from benchmarks.records import RESULTS, circumstances, markdown, show
 from benchmarks.server import Server, serving
 from bundle.store import Bundle
 from serving.backends.devices import Device
-from serving.backends.lite.backend import LiteBackend, open_backends
+from serving.backends.lite.backend import LiteBackend
+from serving.backends.opening import load
+from serving.backends.settings import RuntimeSettings
 
 LOOP = Path(__file__).with_name("lite_loop.py")
 BUILT = Path("build/lite/build/benchmarks")
@@ -103,16 +105,13 @@ class LiteBench(BaseSettings):
 
     def _handover(self, bundle: Bundle, batch: int) -> Iterator[float]:
         """Yield what a batch takes beyond the worker's own time, which holds Lite's input copy."""
-        [backend] = open_backends(
+        [backend] = load(
             bundle.path,
             bundle.manifest,
             bundle.file("mindir-lite", "fp32"),
             device=Device("cpu"),
-            instances=1,
-            threads=1,
             buckets=[batch],
-            python=self.lite_python,
-            batch_timeout_s=60.0,
+            settings=RuntimeSettings(lite_python=self.lite_python),
         )
         assert isinstance(backend, LiteBackend)
         buffer = backend.allocate(batch)

@@ -14,11 +14,10 @@ from pydantic import (
 from pydantic_settings import BaseSettings, CliToggleFlag, NoDecode, SettingsConfigDict
 
 from bundle.kinds import Precision
+from cli.program import FLAGS
 from serving.backends.settings import DEFAULTS, Runtime, RuntimeSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-
-
 LitePython = Annotated[
     Path | None,
     Field(description="Python interpreter that has mindspore_lite; unset: the server's own"),
@@ -26,13 +25,10 @@ LitePython = Annotated[
 
 
 class DevicesConfig(BaseSettings):
-    """List what this machine can run models on and, for the rest, what is missing."""
+    """List the devices that this machine can serve on and, for the others, what is missing."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SERVING_",
-        cli_kebab_case=True,
-        cli_prog_name="python -m serving devices",
-        cli_hide_none_type=True,
+        **FLAGS, env_prefix="SERVING_", cli_prog_name="python -m serving devices"
     )
 
     lite_python: LitePython = DEFAULTS.lite_python
@@ -45,103 +41,116 @@ class ServingConfig(BaseSettings):
     """Serve image classifiers over gRPC, with health and metrics over HTTP.
 
     Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.
-    `python -m serving devices` lists what this machine can run models on.
+    `python -m serving devices` lists the devices that this machine can serve on.
     """
 
     model_config = SettingsConfigDict(
+        **FLAGS,
         env_prefix="SERVING_",
-        cli_kebab_case=True,
         cli_prog_name="python -m serving",
-        cli_hide_none_type=True,
-        cli_avoid_json=True,
         frozen=True,
         extra="forbid",
     )
 
     model: Annotated[list[Path], NoDecode] = Field(
-        min_length=1, description="bundle directory; repeat it, or separate by commas, for several"
+        min_length=1,
+        description="bundle directory; for several, repeat the flag or separate with commas",
     )
     device: str = Field(
         "cpu",
-        description="where models run: cpu, cuda, tensorrt or ascend, the last three with an index "
-        "or a range, several by commas (cuda:0, ascend:0-7); a model spans all of them",
+        description="devices to run on: cpu, cuda, tensorrt or ascend, the last three with an "
+        "optional index or range, separated with commas (cuda:0, ascend:0-7); a model runs on all",
     )
     runtime: Runtime | Literal["auto"] = Field(
-        "auto", description="auto: what the bundle holds a file for and this machine can run"
+        "auto",
+        description="auto: the first that the bundle has a file for and this machine can run",
     )
     precision: Precision | None = Field(
         None,
-        description="unset: fp32 on a CPU; elsewhere fp16 where the bundle holds it, else fp32",
+        description="unset: fp32 on a CPU; on other devices fp16 if the bundle has it, else fp32",
     )
-    threads: PositiveInt = Field(DEFAULTS.threads, description="CPU threads a batch may use")
+    threads: PositiveInt = Field(DEFAULTS.threads, description="CPU threads per batch")
     instances: PositiveInt | None = Field(
         None,
-        description="batches that run at once per device; unset: CPU cores / threads, elsewhere 1",
+        description="batches that run concurrently per device; unset: cores / threads on a CPU, 1 "
+        "on other devices",
     )
     buckets: Annotated[tuple[PositiveInt, ...] | None, NoDecode] = Field(
-        None, description="batch sizes to warm and run, by commas; unset: as the bundle says"
+        None,
+        description="batch sizes to warm up and run, ascending, separated with commas; unset: "
+        "those of the bundle",
     )
     device_memory_mib: PositiveInt | None = Field(
         DEFAULTS.device_memory_mib,
-        description="memory that ONNX Runtime may take per instance on cuda or ascend, in MiB",
+        description="limit of ONNX Runtime's memory per instance on cuda or ascend, in MiB; unset: "
+        "no limit",
     )
     cache_dir: Path = Field(
-        DEFAULTS.cache_dir, description="folder for what runtimes build from a model, by its digest"
+        DEFAULTS.cache_dir,
+        description="folder for what runtimes build from a model, such as TensorRT engines",
     )
     lite_python: LitePython = DEFAULTS.lite_python
     batch_timeout_s: PositiveFloat = Field(
         DEFAULTS.batch_timeout_s,
-        description="time after which a MindSpore Lite worker with a batch is lost, in seconds",
+        description="time after which a MindSpore Lite worker that has not answered a batch is "
+        "killed and replaced, in seconds",
     )
     decode_threads: PositiveInt | None = Field(
-        None, description="threads that decode images, per model; unset: as many as CPU cores"
+        None,
+        description="threads that decode images, per model; unset: the number of CPU cores",
     )
     # Not 0.0.0.0: there is neither encryption nor authentication yet.
     host: str = Field(
-        "127.0.0.1", description="address to listen on; 0.0.0.0 or :: for every interface"
+        "127.0.0.1", description="address to listen on; 0.0.0.0 or :: for all interfaces"
     )
-    grpc_port: Port = Field(50051, description="gRPC port; 0 takes a free one")
-    http_port: Port = Field(8080, description="port of health and metrics; 0 takes a free one")
-    max_images_per_request: PositiveInt = Field(128, description="largest number of images")
+    grpc_port: Port = Field(50051, description="gRPC port; 0 for any free port")
+    http_port: Port = Field(
+        8080, description="HTTP port of health and metrics; 0 for any free port"
+    )
+    max_images_per_request: PositiveInt = Field(128, description="maximum images in a request")
     max_inflight_images: PositiveInt = Field(
-        1024, description="images per model between admission and answer; more are refused"
+        1024,
+        description="maximum images in flight per model, from admission to answer; a request that "
+        "would exceed it is refused",
     )
     max_inflight_bytes: PositiveInt = Field(
-        512 * 2**20, description="bytes of images, as they came, likewise per model"
+        512 * 2**20, description="maximum bytes of encoded images in flight per model"
     )
     max_inflight_pixels: PositiveInt = Field(
-        2_000_000_000, description="pixels of images before the transform, likewise per model"
+        2_000_000_000,
+        description="maximum pixels of images in flight per model, counted before the transform",
     )
     max_image_pixels: PositiveInt = Field(
-        50_000_000, description="largest width x height, read from the header before decoding"
+        50_000_000,
+        description="maximum width x height of an image, checked in its header before decoding",
     )
-    max_message_bytes: PositiveInt = Field(32 * 2**20, description="largest gRPC message, in bytes")
+    max_message_bytes: PositiveInt = Field(
+        32 * 2**20, description="maximum size of a gRPC message, in bytes"
+    )
     default_timeout_ms: PositiveInt = Field(
-        30_000, description="deadline of a request that sets none, in milliseconds"
+        30_000, description="deadline of requests that set none, in milliseconds"
     )
     slo_ms: PositiveInt | None = Field(
         None,
-        description="time within which 99 of 100 images are to be answered: bounds the batch size, "
-        "in milliseconds; unset: throughput decides",
+        description="target for the 99th percentile of latency, in milliseconds; limits the batch "
+        "size; unset: no such limit",
     )
     shutdown_delay_s: NonNegativeFloat = Field(
         0.0,
-        description="time after SIGTERM during which calls are still answered while health says "
-        "NOT_SERVING, in seconds: as long as load balancers take to see it",
+        description="time after SIGTERM during which calls are still answered while health is "
+        "NOT_SERVING, in seconds; set it to the time that load balancers take to notice",
     )
     grace_period_s: PositiveFloat = Field(
-        30.0, description="time to finish what is in flight after that, in seconds"
+        30.0, description="time to finish requests in flight after that delay, in seconds"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="least severe message that is logged, to stderr"
+        "INFO", description="lowest severity of messages that are logged, to stderr"
     )
 
     @property
     def runtime_settings(self) -> RuntimeSettings:
-        """What the runtimes are told."""
-        return RuntimeSettings(
-            **{name: getattr(self, name) for name in RuntimeSettings._fields},
-        )
+        """The settings that runtimes need."""
+        return RuntimeSettings(**{name: getattr(self, name) for name in RuntimeSettings._fields})
 
     @field_validator("model", "buckets", mode="before")
     @classmethod
@@ -150,21 +159,25 @@ class ServingConfig(BaseSettings):
 
     @field_validator("buckets")
     @classmethod
-    def _rise(cls, buckets: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    def _check_ascending(cls, buckets: tuple[int, ...] | None) -> tuple[int, ...] | None:
         if buckets and list(buckets) != sorted(set(buckets)):
-            raise ValueError(f"{list(buckets)} must rise; say {sorted(set(buckets))}")
+            raise ValueError(f"{list(buckets)} must ascend; use {sorted(set(buckets))}")
         return buckets
 
     @model_validator(mode="after")
-    def _request_fits(self) -> Self:
-        for one, all_ in (
+    def _check_limits(self) -> Self:
+        for largest, in_flight in (
             ("max_images_per_request", "max_inflight_images"),
             ("max_message_bytes", "max_inflight_bytes"),
             ("max_image_pixels", "max_inflight_pixels"),
         ):
-            if getattr(self, one) > getattr(self, all_):
+            if getattr(self, largest) > getattr(self, in_flight):
                 raise ValueError(
-                    f"{one} is {getattr(self, one)}: such a request could never be admitted with "
-                    f"{all_} {getattr(self, all_)}"
+                    f"{_flag(largest)} is {getattr(self, largest)}: such a request could never be "
+                    f"admitted with {_flag(in_flight)} {getattr(self, in_flight)}"
                 )
         return self
+
+
+def _flag(field: str) -> str:
+    return f"--{field.replace('_', '-')}"

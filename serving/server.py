@@ -13,8 +13,8 @@ from serving.api.classify import Classifier
 from serving.api.rest import create_app
 from serving.backends.devices import parse_devices
 from serving.backends.ort.gpu_memory import watch_gpu_memory
-from serving.banner import banner
 from serving.config import ServingConfig
+from serving.console import banner
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.grpc_server import GrpcServer

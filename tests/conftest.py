@@ -8,6 +8,7 @@ import pytest
 
 from images.decoders import configure
 from tests.support import lite
+from tests.support.paths import SHIPPED
 
 ACCELERATORS = {"gpu", "ascend"}
 
@@ -40,4 +41,4 @@ def lite_python() -> Path:
 @pytest.fixture(scope="session")
 def lite_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped bundle with a file for MindSpore Lite; read-only."""
-    return lite.convert(lite.SHIPPED, tmp_path_factory.mktemp("lite"))
+    return lite.convert(SHIPPED, tmp_path_factory.mktemp("lite"))

@@ -1,20 +1,50 @@
-"""What the engine asks of a runtime: one small Protocol."""
+"""The seam between engine and runtimes: what a runtime is asked to open, and what it returns."""
 
 import bisect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.manifest import Precision
+from bundle.manifest import Manifest, ModelFile, Precision
 from images.transform import Pixels
+from serving.backends.devices import Device
+from serving.backends.settings import RuntimeSettings
 
 Probabilities = NDArray[np.float32]
 
 
+class Target(NamedTuple):
+    """A model file of the bundle at `root`, and the device and batch sizes to open it for."""
+
+    root: Path
+    manifest: Manifest
+    file: ModelFile
+    device: Device
+    buckets: Sequence[int]
+    settings: RuntimeSettings
+
+    @property
+    def path(self) -> Path:
+        """Where the model file is."""
+        return self.root / self.file.path
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the network's input."""
+        crop = self.manifest.transform.crop
+        return crop.height, crop.width, 3
+
+    @property
+    def classes(self) -> int:
+        """Number of probabilities per image."""
+        return len(self.manifest.labels)
+
+
 class Placement(NamedTuple):
-    """Where and how a model runs, as its runtime reports it."""
+    """The runtime, device and precision that a model runs with, as its runtime reports them."""
 
     runtime: str
     device: str
@@ -25,29 +55,29 @@ class Backend(Protocol):
     """One instance of a model on one device; one thread at a time uses it."""
 
     def allocate(self, bucket: int) -> Pixels:
-        """Return a uint8 buffer (bucket, height, width, 3) in the memory that `run` wants.
+        """Return a uint8 buffer (bucket, height, width, 3) in the memory that `run` reads fastest.
 
-        It may be the same one every time.
+        Every call may return the same buffer.
         """
 
     def run(self, buffer: Pixels, images: int) -> Probabilities:
-        """Run all of `buffer`; return float32 (images, classes) for its first `images` rows."""
+        """Run the whole `buffer`; return float32 (images, classes) for its first `images` rows."""
 
     def describe(self) -> Placement:
         """Return what is in use, not what was asked for."""
 
     def close(self) -> None:
-        """Free the device's memory; nothing may be run afterwards."""
+        """Free the device's memory; `run` must not be called afterwards."""
 
 
 def placement(backends: Sequence[Backend]) -> Placement:
-    """Return where and how the instances of one model run, their devices joined by commas."""
+    """Return the placement that the instances of one model share, devices joined by commas."""
     places = [backend.describe() for backend in backends]
     return places[0]._replace(device=",".join(dict.fromkeys(place.device for place in places)))
 
 
 class Instance(NamedTuple):
-    """A backend, and the way to a new one in its place, proven in these batch sizes."""
+    """A backend, and the function that opens another in its place, proven in given buckets."""
 
     backend: Backend
     reopen: Callable[[Sequence[int]], Backend]
@@ -65,5 +95,5 @@ def predict(backend: Backend, buckets: Sequence[int], pixels: Pixels) -> Probabi
 
 
 def fit(buckets: Sequence[int], images: int) -> int:
-    """Return the smallest of the rising `buckets` that holds `images`."""
+    """Return the smallest of the ascending `buckets` that holds `images`."""
     return buckets[bisect.bisect_left(buckets, images)]

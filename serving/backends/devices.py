@@ -1,4 +1,4 @@
-"""Devices as an operator names them: `cpu`, `cuda:1`, `ascend:0-7`, `cuda:0,cuda:2`."""
+"""Device names as an operator writes them: `cpu`, `cuda:1`, `ascend:0-7`, `cuda:0,cuda:2`."""
 
 import re
 from typing import Literal, NamedTuple, cast
@@ -7,15 +7,15 @@ from serving.errors import StartupError
 
 Kind = Literal["cpu", "cuda", "tensorrt", "ascend"]
 
-FORM = re.compile(r"(cpu)|(cuda|tensorrt|ascend)(?::(\d{1,3})(?:-(\d{1,3}))?)?")
-THERE_ARE = (
-    "there are: cpu, cuda, tensorrt, ascend, the last three with an index (cuda:1) or a range "
-    "(ascend:0-7); separate several by commas (cuda:0,cuda:2)"
+DEVICE = re.compile(r"(cpu)|(cuda|tensorrt|ascend)(?::(\d{1,3})(?:-(\d{1,3}))?)?")
+SYNTAX = (
+    "use cpu, cuda, tensorrt or ascend, the last three with an optional index (cuda:1) or range "
+    "(ascend:0-7); separate several with commas (cuda:0,cuda:2)"
 )
 
 
 class Device(NamedTuple):
-    """One device; without an index the first of its kind."""
+    """One device; the default ordinal is the first of its kind."""
 
     kind: Kind
     ordinal: int = 0
@@ -25,7 +25,7 @@ class Device(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Device":
-        """Return the device named by `text`; raise `StartupError` for none and for several."""
+        """Return the device that `text` names; raise `StartupError` if it names several."""
         devices = parse_devices(text)
         if len(devices) > 1:
             raise StartupError(f"{text!r} names {len(devices)} devices; name one")
@@ -33,10 +33,14 @@ class Device(NamedTuple):
 
 
 def parse_devices(text: str) -> list[Device]:
-    """Return the devices named by `text`, all of one kind, each once; raise `StartupError`."""
+    """Return the devices that `text` names, all of one kind.
+
+    Raises:
+        StartupError: a device is unknown or named twice, or they are of several kinds.
+    """
     devices = [device for part in text.split(",") for device in _range(part)]
-    if twice := sorted({str(device) for device in devices if devices.count(device) > 1}):
-        raise StartupError(f"device {text!r} names {', '.join(twice)} more than once")
+    if repeated := sorted({str(device) for device in devices if devices.count(device) > 1}):
+        raise StartupError(f"device {text!r} names {', '.join(repeated)} more than once")
     if len(kinds := sorted({device.kind for device in devices})) > 1:
         raise StartupError(
             f"device {text!r} mixes {' and '.join(kinds)}; a model runs on devices of one kind"
@@ -45,12 +49,12 @@ def parse_devices(text: str) -> list[Device]:
 
 
 def _range(part: str) -> list[Device]:
-    if not (match := FORM.fullmatch(part)):
-        raise StartupError(f"unknown device {part!r}; {THERE_ARE}")
+    if not (match := DEVICE.fullmatch(part)):
+        raise StartupError(f"unknown device {part!r}; {SYNTAX}")
     if match[1]:
         return [Device("cpu")]
     first = int(match[3] or 0)
     last = int(match[4] or first)
     if last < first:
-        raise StartupError(f"device {part!r}: the range falls; say {match[2]}:{last}-{first}")
+        raise StartupError(f"device {part!r}: the range descends; use {match[2]}:{last}-{first}")
     return [Device(cast("Kind", match[2]), ordinal) for ordinal in range(first, last + 1)]

@@ -1,12 +1,12 @@
-"""What this machine lacks to run a runtime on a device, in words that say how to get it."""
+"""Which devices this machine has, and what it lacks to run a runtime on one of them."""
 
-import ctypes
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
 from serving.backends.devices import Device, Kind
+from serving.backends.ort.cuda import CudaError, count_gpus, gpu_name
 from serving.backends.ort.options import PROVIDERS
 from serving.backends.settings import Runtime
 
@@ -32,16 +32,39 @@ LIBRARIES: dict[Kind, str] = {"cuda": "cuda", "tensorrt": "tensorrt", "ascend": 
 
 
 def missing(runtime: Runtime, device: Device, lite_python: Path | None = None) -> str | None:
-    """Return what is missing here for `runtime` on `device`, None where nothing is.
+    """Return what `runtime` lacks to run on `device`, and how to get it; None if nothing is.
 
-    What it does not see (a library too old, memory too small) shows when a model is loaded.
+    What cannot be seen here (a library too old, too little memory) shows when a model is loaded.
     """
     if runtime == "mindspore-lite":
-        return _lite(lite_python or Path(sys.executable)) or _hardware(device)
-    return _package(device.kind) or _hardware(device) or _libraries(device.kind)
+        return _missing_lite(lite_python or Path(sys.executable)) or _missing_hardware(device)
+    return (
+        _missing_package(device.kind)
+        or _missing_hardware(device)
+        or _missing_libraries(device.kind)
+    )
 
 
-def _package(kind: Kind) -> str | None:
+def present(kind: Kind) -> int:
+    """Return how many devices of a kind the machine has."""
+    if kind == "cpu":
+        return 1
+    if kind == "ascend":
+        return len(list(Path("/dev").glob("davinci[0-9]*")))
+    try:
+        return count_gpus()
+    except CudaError:
+        return 0
+
+
+def describe(device: Device) -> str:
+    """Return the device's name, and of a GPU its model; it must be present."""
+    if device.kind not in ("cuda", "tensorrt"):
+        return str(device)
+    return f"{device} ({gpu_name(device.ordinal)})"
+
+
+def _missing_package(kind: Kind) -> str | None:
     try:
         from onnxruntime import get_available_providers
     except ImportError as error:
@@ -51,23 +74,40 @@ def _package(kind: Kind) -> str | None:
     return f"onnxruntime has no {PROVIDERS[kind]} here; install {PACKAGES[kind]}"
 
 
-def _libraries(kind: Kind) -> str | None:
+def _missing_hardware(device: Device) -> str | None:
+    if device.kind == "cpu":
+        return None
+    if device.kind == "ascend":
+        path = Path(f"/dev/davinci{device.ordinal}")
+        return None if path.exists() else f"no NPU {device.ordinal}: there is no {path}"
+    try:
+        gpus = count_gpus()
+    except CudaError as error:
+        return str(error)
+    if device.ordinal < gpus:
+        return None
+    return f"no GPU {device.ordinal}: the driver shows {gpus}, counted from 0"
+
+
+def _missing_libraries(kind: Kind) -> str | None:
     if kind not in LIBRARIES:
         return None
-    trouble = _trouble(Path(sys.executable), LOAD_PROVIDER, LIBRARIES[kind])
-    return f"{PROVIDERS[kind]} cannot be loaded: {trouble}" if trouble else None
+    failure = _failure(Path(sys.executable), LOAD_PROVIDER, LIBRARIES[kind])
+    return f"{PROVIDERS[kind]} cannot be loaded: {failure}" if failure else None
 
 
-def _lite(python: Path) -> str | None:
-    trouble = _trouble(python, "import mindspore_lite")
-    if not trouble:
+def _missing_lite(python: Path) -> str | None:
+    if not (failure := _failure(python, "import mindspore_lite")):
         return None
-    return f"{python} cannot import mindspore_lite ({trouble}); name one that can: --lite-python"
+    return (
+        f"{python} cannot import mindspore_lite ({failure}); "
+        f"name an interpreter that can: --lite-python"
+    )
 
 
 @cache
-def _trouble(python: Path, program: str, *arguments: str) -> str | None:
-    """Return the last line of what a program says when it fails, None where it does not."""
+def _failure(python: Path, program: str, *arguments: str) -> str | None:
+    """Run a program; return the last line of its error output, None if it succeeds."""
     try:
         done = subprocess.run(  # noqa: S603 - the interpreter that the operator names
             [python, "-c", program, *arguments],
@@ -80,49 +120,3 @@ def _trouble(python: Path, program: str, *arguments: str) -> str | None:
         return str(error)
     last = done.stderr.strip().rpartition("\n")[2]
     return (last or f"exit code {done.returncode}") if done.returncode else None
-
-
-def present(kind: Kind) -> int:
-    """Return how many devices of a kind the machine shows."""
-    if kind == "ascend":
-        return len(list(Path("/dev").glob("davinci[0-9]*")))
-    return 1 if kind == "cpu" else _count_gpus()[0]
-
-
-def describe(device: Device) -> str:
-    """Return the device with the model of the GPU, where it is one; it must be there."""
-    if device.kind not in ("cuda", "tensorrt"):
-        return str(device)
-    driver, number, name = (
-        ctypes.CDLL("libcuda.so.1"),
-        ctypes.c_int(),
-        ctypes.create_string_buffer(99),
-    )
-    driver.cuInit(0)
-    driver.cuDeviceGet(ctypes.byref(number), device.ordinal)
-    driver.cuDeviceGetName(name, len(name), number)
-    return f"{device} ({name.value.decode()})"
-
-
-def _hardware(device: Device) -> str | None:
-    if device.kind == "cpu":
-        return None
-    if device.kind == "ascend":
-        path = Path(f"/dev/davinci{device.ordinal}")
-        return None if path.exists() else f"no NPU {device.ordinal}: there is no {path}"
-    gpus, trouble = _count_gpus()
-    if trouble or device.ordinal < gpus:
-        return trouble
-    return f"no GPU {device.ordinal}: the driver shows {gpus}, counted from 0"
-
-
-def _count_gpus() -> tuple[int, str | None]:
-    """Return how many GPUs the driver shows, and why none where that has a reason."""
-    count = ctypes.c_int()
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError as error:
-        return 0, f"no NVIDIA driver: {error}"
-    if code := driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-        return 0, f"the NVIDIA driver reports CUDA error {code}: no GPU, or none that may be used"
-    return count.value, None

@@ -1,4 +1,4 @@
-"""Which runtime runs a bundle, and which of its files: stated, or chosen and said."""
+"""Which runtime runs a bundle, and which of its files: as stated, or chosen and logged."""
 
 import logging
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from serving.errors import StartupError
 logger = logging.getLogger(__name__)
 
 FORMATS: dict[Runtime, Format] = {"onnxruntime": "onnx", "mindspore-lite": "mindir-lite"}
-# The first one that the bundle holds a file for, and the machine can run, is taken.
+# In order of preference.
 RUNTIMES: dict[Kind, tuple[Runtime, ...]] = {
     "cpu": ("onnxruntime", "mindspore-lite"),
     "cuda": ("onnxruntime",),
@@ -41,19 +41,18 @@ def choose_file(
 
     Args:
         manifest: the bundle's manifest.
-        device: where to run.
-        precision: None for the best that the device runs exactly: fp32 on a CPU, elsewhere fp16
-            where the bundle holds it.
-        runtime: "auto" for the first of `RUNTIMES` that can run something of the bundle.
+        device: device to run on.
+        precision: None for fp32 on a CPU; on other devices fp16 if the bundle holds it, else fp32.
+        runtime: "auto" for the first of `RUNTIMES` that can run one of the bundle's files.
         lite_python: the interpreter that has mindspore_lite; None for this one.
 
     Raises:
-        StartupError: there is no such file, or nothing that could run it here; says all reasons.
+        StartupError: there is no such file, or nothing that can run it here; gives every reason.
     """
     reasons: list[str] = []
     for candidate in _candidates(device, runtime):
-        file = _held(manifest, candidate, device, precision)
-        reason = missing(candidate, device, lite_python) if file else _lacks(candidate, precision)
+        file = _find(manifest, candidate, device, precision)
+        reason = missing(candidate, device, lite_python) if file else _no_file(candidate, precision)
         if file and not reason:
             if runtime == "auto":
                 logger.info("%s: %s on %s is chosen", manifest.name, candidate, device)
@@ -76,10 +75,10 @@ def _candidates(device: Device, runtime: Runtime | Literal["auto"]) -> Iterator[
     elif runtime in able:
         yield runtime
     else:
-        raise StartupError(f"{runtime} does not run on {device}; say --runtime {able[0]}")
+        raise StartupError(f"{runtime} does not run on {device}; use --runtime {able[0]}")
 
 
-def _held(
+def _find(
     manifest: Manifest, runtime: Runtime, device: Device, precision: Precision | None
 ) -> ModelFile | None:
     held = {
@@ -92,5 +91,5 @@ def _held(
     return next((held[p] for p in wanted if p in held), None)
 
 
-def _lacks(runtime: Runtime, precision: Precision | None) -> str:
+def _no_file(runtime: Runtime, precision: Precision | None) -> str:
     return f"the bundle holds no {FORMATS[runtime]} file" + (f" in {precision}" * bool(precision))

@@ -1,4 +1,4 @@
-"""What runtimes are told; apart from them, so that `--help` waits for none."""
+"""Settings of the runtimes. Imports no runtime, so that `--help` stays fast."""
 
 import os
 from pathlib import Path
@@ -10,9 +10,14 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resn
 
 
 class RuntimeSettings(NamedTuple):
-    """Settings of a runtime besides model and device; each takes what concerns it.
+    """What a runtime needs to know besides model, device and buckets.
 
-    `lite_python` is the interpreter that has mindspore_lite, None for this one.
+    Args:
+        threads: CPU threads that a batch may use.
+        device_memory_mib: limit of ONNX Runtime's memory per instance, in MiB; None for no limit.
+        cache_dir: folder for what a runtime builds from a model.
+        lite_python: interpreter that has mindspore_lite; None for this one.
+        batch_timeout_s: seconds after which a MindSpore Lite worker with a batch counts as lost.
     """
 
     threads: int = 1

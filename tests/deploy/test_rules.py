@@ -5,7 +5,9 @@ from pathlib import Path
 
 import yaml
 
-DEPLOY = Path(__file__).parents[2] / "deploy/prometheus"
+from tests.support.paths import ROOT
+
+DEPLOY = ROOT / "deploy/prometheus"
 TESTS = Path(__file__).with_name("rules_test.yml")
 
 

@@ -12,9 +12,10 @@ from clients.errors import RequestError
 from clients.types import ImageFailure, Prediction
 from protos import classifier_pb2 as pb
 from protos.classifier_pb2_grpc import ClassifierStub
-from tests.e2e.conftest import ROOT, Server
+from tests.support.paths import SAMPLES
+from tests.support.process import Server
 
-GOOD = next((ROOT / "examples/images").glob("sneaker_*.png"))
+GOOD = next(SAMPLES.glob("sneaker_*.png"))
 
 
 def truncated_jpeg() -> bytes:

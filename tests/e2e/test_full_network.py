@@ -18,10 +18,12 @@ from clients.client import ClassifierClient
 from clients.types import ImageFailure, Prediction
 from export.parity.compare import open_runner
 from export.parity.record import read_parity
-from tests.e2e.conftest import Server, metric, run, serve
 from tests.support.checkpoints import stirred
 from tests.support.lite import convert
+from tests.support.process import Server, metric, run, serve
 from tests.support.upstream import group_by_group, split
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CLASSES = 1000
 ARCHITECTURE = "resnext152_64x4d"
@@ -44,7 +46,6 @@ def bundle(network: nn.Cell, tmp_path_factory: pytest.TempPathFactory) -> Bundle
     return Bundle.open(folder / ARCHITECTURE / "1")
 
 
-@pytest.mark.timeout(900)
 def test_probabilities_equal_mindspores_on_the_layout_of_64_convolutions(
     network: nn.Cell, bundle: Bundle
 ) -> None:
@@ -60,7 +61,6 @@ def test_probabilities_equal_mindspores_on_the_layout_of_64_convolutions(
     np.testing.assert_allclose(runner.predict(pixels[:1]), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.timeout(900)
 def test_probabilities_over_grpc_equal_mindspores(bundle: Bundle) -> None:
     golden = GoldenSet.model_validate_json((bundle.path / GOLDEN).read_bytes())
     images = [bundle.path / image.path for image in golden.images]
@@ -102,7 +102,6 @@ def _accepted(server: Server) -> float:
     return metric(server, "serving_inflight_images") + metric(server, "serving_images_total")
 
 
-@pytest.mark.timeout(900)
 def test_mindspore_lite_gives_mindspores_probabilities(
     bundle: Bundle, lite_python: Path, tmp_path: Path
 ) -> None:

@@ -21,11 +21,12 @@ from protos.classifier_pb2_grpc import ClassifierStub
 from serving.backends.backend import predict
 from serving.backends.devices import Device
 from serving.backends.opening import load
-from tests.e2e.conftest import FASHION_MNIST, ROOT, Server, metric, serve
 from tests.support.lite import shared_memory
+from tests.support.paths import FASHION_MNIST, SAMPLES
+from tests.support.process import Server, metric, serve
 from training.data.datasets import open_dataset
 
-SAMPLE = ROOT / "examples/images/bag_30.png"
+SAMPLE = SAMPLES / "bag_30.png"
 
 
 @contextmanager
@@ -47,6 +48,7 @@ def until(condition: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline
 
 
+@pytest.mark.slow
 def test_all_test_images_give_what_onnx_runtime_gives_in_every_bucket(
     lite_bundle: Path, lite_python: Path
 ) -> None:

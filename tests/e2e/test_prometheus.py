@@ -8,11 +8,12 @@ import pytest
 import yaml
 
 from clients import ClassifierClient
-from tests.e2e.conftest import ROOT, Server
+from tests.support.paths import ROOT, SAMPLES
+from tests.support.process import Server
 from tests.support.prometheus import Prometheus, prometheus
 
 DEPLOY = ROOT / "deploy"
-IMAGE = ROOT / "examples/images/sneaker_9.png"
+IMAGE = SAMPLES / "sneaker_9.png"
 OURS = 'model="fashion_resnext"'
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+from tests.support.process import ready
+
 READMES = ("README.md", "README_CN.md")
 RUN_BY_CI = {"make lint", "make test", "make setup"}  # running the suite from the suite never ends
 
@@ -38,6 +40,7 @@ def test_both_readmes_show_the_same_commands() -> None:
     assert blocks("README.md", "python") == blocks("README_CN.md", "python")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_command_runs(tmp_path: Path) -> None:
     shown = commands("README.md")
@@ -100,11 +103,7 @@ def _serve(environment: dict[str, str]) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
-    assert server.stdout
-    for line in server.stdout:
-        if "clients classify" in line:
-            return server
-    raise AssertionError(f"make serve ended with {server.wait()} before it was ready")
+    return ready(server).process
 
 
 def _stop(server: subprocess.Popen[str] | None) -> None:

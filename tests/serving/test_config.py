@@ -47,8 +47,8 @@ def test_nothing_mutates_it() -> None:
         (["--grpc-port", "65536"], "less than or equal to 65535"),
         (["--threads", "0"], "greater than 0"),
         (["--precision", "fp8"], "'fp32', 'fp16' or 'int8'"),
-        (["--buckets", "4,2"], r"must rise; say \[2, 4\]"),
-        (["--max-inflight-images", "8"], "never be admitted"),
+        (["--buckets", "4,2"], r"must ascend; use \[2, 4\]"),
+        (["--max-inflight-images", "8"], "never be admitted with --max-inflight-images 8"),
     ],
 )
 def test_impossible_settings_are_refused(arguments: list[str], complaint: str) -> None:
@@ -81,6 +81,7 @@ def test_help_explains_every_flag_and_imports_no_runtime() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.endswith("[]\n")
+    assert "`python -m serving devices` lists" in done.stdout
     for field, info in ServingConfig.model_fields.items():
         assert f"--{field.replace('_', '-')} " in done.stdout
         assert info.description

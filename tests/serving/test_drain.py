@@ -10,7 +10,7 @@ import grpc
 from protos import classifier_pb2 as pb
 from protos.classifier_pb2_grpc import ClassifierStub
 from tests.serving.api.messages import png
-from tests.serving.test_process import start
+from tests.support.process import ready, start
 
 CALLERS = 24
 
@@ -33,8 +33,7 @@ async def call_until_it_fails(address: str, outcomes: Counter[str], warm: asynci
 
 async def test_callers_that_loop_see_answers_and_then_unavailable(tiny: Path) -> None:
     process = start(tiny)
-    assert process.stdout
-    address = process.stdout.readline().split()[1]
+    address = ready(process).grpc
     outcomes: Counter[str] = Counter()
     warm = asyncio.Event()
     async with asyncio.timeout(60), asyncio.TaskGroup() as callers:

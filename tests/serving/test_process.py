@@ -4,18 +4,11 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-
-def start(bundle: Path, *flags: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "serving", "--model", str(bundle)]
-    ports = ["--grpc-port", "0", "--http-port", "0"]
-    return subprocess.Popen(
-        [*command, *ports, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+from tests.support.process import ready, start
 
 
 def refusal(bundle: Path, *flags: str) -> str:
@@ -31,17 +24,16 @@ def refusal(bundle: Path, *flags: str) -> str:
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_well(tiny: Path, signum: signal.Signals) -> None:
     process = start(tiny)
-    assert process.stdout
-    lines = [process.stdout.readline() for _ in range(3)]
+    server = ready(process)
     process.send_signal(signum)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0
     assert output == ""
     assert "Traceback" not in errors
-    assert lines[0].startswith("gRPC  localhost:")
-    assert lines[1].startswith("HTTP  http://localhost:")
-    address = lines[0].split()[1]
-    assert lines[2].endswith(f"-m clients classify {tiny}/golden/ant_0.png --address {address}\n")
+    assert server.grpc.startswith("localhost:")
+    assert server.http.startswith("http://localhost:")
+    image = f"{tiny}/golden/ant_0.png"
+    assert server.command.endswith(f"-m clients classify {image} --address {server.grpc}")
 
 
 @pytest.mark.parametrize("flag", ["--grpc-port", "--http-port"])
@@ -69,9 +61,7 @@ def test_a_device_that_is_not_there_is_refused(tiny: Path) -> None:
 
 def test_a_client_that_does_not_read_does_not_keep_it_alive(tiny: Path) -> None:
     process = start(tiny)
-    assert process.stdout
-    lines = [process.stdout.readline() for _ in range(3)]
-    port = int(lines[1].split(":")[2].split("/")[0])
+    port = int(ready(process).http.rpartition(":")[2])
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", port))
@@ -102,11 +92,7 @@ runpy.run_module("serving", run_name="__main__")
 
 def start_held(patch: str, bundle: Path) -> subprocess.Popen[str]:
     """Start a server of which one step never ends."""
-    script = HELD.format(patch=patch)
-    flags = ["--model", str(bundle), "--grpc-port", "0", "--http-port", "0"]
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *flags], stdout=subprocess.PIPE, text=True
-    )
+    return start(bundle, program=("-c", HELD.format(patch=patch)), stderr=None)
 
 
 def wait_for(process: subprocess.Popen[str], start_of_line: str) -> None:
@@ -124,7 +110,7 @@ def test_a_signal_while_loading_ends_it_at_once(tiny: Path) -> None:
 
 def test_a_second_signal_forces_the_end(tiny: Path) -> None:
     process = start_held("server.Server.drain = held_drain", tiny)
-    wait_for(process, "Try")
+    ready(process)
     process.send_signal(signal.SIGINT)
     wait_for(process, "held")
     process.send_signal(signal.SIGINT)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SHIPPED = ROOT / "models/fashion_resnext/1"
+from tests.support.paths import ROOT
+
 LITE_PYTHON = ROOT / ".venv-lite/bin/python"
 
 

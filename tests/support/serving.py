@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry
 from bundle.store import Bundle
 from images.transform import Pixels
 from serving.backends.backend import Instance
-from serving.backends.fake import FakeBackend
 from serving.config import ServingConfig
 from serving.engine.build import build
 from serving.engine.job import Answer
@@ -23,6 +22,7 @@ from serving.engine.sources import Raw
 from serving.metrics import Metrics
 from serving.server import Server
 from tests.support.bundles import BUCKETS, LABELS, SIDE
+from tests.support.fake_backend import FakeBackend
 
 
 class VirtualClock:

@@ -1,20 +1,19 @@
 """MindSpore Lite: `mindir-lite` files on CPU and Ascend, each instance in a process of its own.
 
-Its wheels want other Python versions than ours, a crash inside it must not end the server, and an
-NPU wants a process per device.
+Its packages need other Python versions than the server, a crash inside it must not end the server,
+and an NPU needs a process per device.
 """
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, NamedTuple
+from typing import Any
 
-from bundle.manifest import Conversion, Manifest, ModelFile
+from bundle.manifest import Conversion
 from images.transform import Pixels
-from serving.backends.backend import Backend, Placement, Probabilities
-from serving.backends.devices import Device
+from serving.backends.backend import Backend, Placement, Probabilities, Target
 from serving.backends.lite.memory import SHARED, Memory
 from serving.backends.lite.process import Worker
 from serving.errors import StartupError
@@ -23,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 
 class LiteBackend:
-    """One worker with one model; batches are gathered in the memory that it maps.
+    """One worker with one model; batches are gathered in memory that the worker maps.
 
-    `worker_s` is how long the worker took for the last batch, in seconds.
+    `worker_s` is the time that the worker took for the last batch, in seconds.
     """
 
     def __init__(
@@ -36,9 +35,9 @@ class LiteBackend:
         self.worker_s = 0.0
 
     def allocate(self, bucket: int) -> Pixels:
-        """Return the batch of that size, the same at every call; raise `ValueError` for others."""
+        """Return the buffer of a bucket, the same at every call; raise `ValueError` for others."""
         if bucket not in self._memory.pixels:
-            raise ValueError(f"a batch of {bucket}; those that run are {[*self._memory.pixels]}")
+            raise ValueError(f"no bucket of {bucket}; there are {[*self._memory.pixels]}")
         return self._memory.pixels[bucket]
 
     def run(self, buffer: Pixels, images: int) -> Probabilities:
@@ -51,129 +50,84 @@ class LiteBackend:
         return self._memory.answers[bucket][:images].copy()
 
     def describe(self) -> Placement:
-        """Return runtime, device and precision as the worker read them back."""
+        """Return what the worker was found to use."""
         return self._placement
 
     def close(self) -> None:
-        """End the worker, in whatever state it is."""
+        """End the worker, whatever state it is in."""
         self.worker.close()
 
 
-class _Task(NamedTuple):
-    """What every worker of a device is told."""
-
-    root: Path
-    manifest: Manifest
-    file: ModelFile
-    conversion: Conversion
-    device: Device
-    threads: int
-    buckets: Sequence[int]
-    python: Path
-
-    def open(self, batch_timeout_s: float) -> LiteBackend:
-        # It has no name, so that it is gone with its last user, however the two processes end.
-        with TemporaryFile(dir=SHARED) as file:
-            classes = len(self.manifest.labels)
-            memory = Memory(file.fileno(), self.buckets, self.image, classes)
-            worker = Worker(self.python, file.fileno())
-        try:
-            state = worker.load(self._settings(memory))
-            self._check(state)
-        except BaseException:
-            worker.close()
-            raise
-        logger.info(
-            "%s: MindSpore Lite %s, Python %s, process %d",
-            self.file.path,
-            state["mindspore_lite"],
-            state["python"],
-            worker.pid,
-        )
-        placement = Placement("mindspore-lite", str(self.device), self.file.precision)
-        return LiteBackend(worker, memory, placement, batch_timeout_s)
-
-    @property
-    def image(self) -> list[int]:
-        crop = self.manifest.transform.crop
-        return [crop.height, crop.width, 3]
-
-    @property
-    def asked(self) -> dict[str, object]:
-        """What must come back as it is."""
-        return {
-            "device": self.device.kind,
-            "device_id": self.device.ordinal,
-            "precision_mode": self.conversion.precision_mode,
-            "threads": self.threads,
-        }
-
-    def _settings(self, memory: Memory) -> dict[str, object]:
-        return {
-            **self.asked,
-            "model": str((self.root / self.file.path).resolve()),
-            "image": self.image,
-            "classes": len(self.manifest.labels),
-            "layout": memory.layout,
-        }
-
-    def _check(self, state: Mapping[str, Any]) -> None:
-        in_use = {name: state[name] for name in self.asked}
-        if in_use != self.asked:
-            raise StartupError(
-                f"{self.file.path}: {self.asked} was asked for, but MindSpore Lite uses {in_use}"
-            )
-        if [(kind, shape[1:]) for kind, shape in state["inputs"]] != [("UINT8", self.image)]:
-            raise StartupError(
-                f"{self.file.path}: the manifest states one input, uint8 images of {self.image}, "
-                f"but the model has {state['inputs']}"
-            )
-
-
-def open_backends(
-    root: Path,
-    manifest: Manifest,
-    file: ModelFile,
-    *,
-    device: Device,
-    instances: int,
-    threads: int,
-    buckets: Sequence[int],
-    python: Path | None,
-    batch_timeout_s: float,
-) -> list[Backend]:
-    """Open backends of a file of the bundle at `root`, each with a worker.
-
-    Args:
-        root: the bundle's directory.
-        manifest: its manifest.
-        file: the `mindir-lite` file.
-        device: where to run.
-        instances: number of workers.
-        threads: CPU threads of each.
-        buckets: the batch sizes that will run.
-        python: the interpreter that has mindspore_lite; None for this one.
-        batch_timeout_s: seconds after which a worker that does not answer is lost.
+def open_backends(target: Target, instances: int) -> list[Backend]:
+    """Open backends of a `mindir-lite` file, each with a worker.
 
     Raises:
-        StartupError: a worker cannot load it as asked.
+        StartupError: a worker cannot load the file as asked.
     """
-    if (conversion := file.conversion) is None or conversion.device != device.kind:
+    file, buckets = target.file, list(target.buckets)
+    if (conversion := file.conversion) is None or conversion.device != target.device.kind:
         raise StartupError(
-            f"{file.path} was not converted for {device.kind}: python -m export convert"
+            f"{file.path} was not converted for {target.device.kind}: python -m export convert"
         )
     if not {*buckets} <= {*file.buckets}:
         raise StartupError(
-            f"{file.path} was converted for batches of {file.buckets}, not of {list(buckets)}"
+            f"{file.path} was converted for batches of {file.buckets}, not of {buckets}"
         )
-    interpreter = python or Path(sys.executable)
-    task = _Task(root, manifest, file, conversion, device, threads, buckets, interpreter)
     opened: list[Backend] = []
     try:
         for _ in range(instances):
-            opened.append(task.open(batch_timeout_s))  # noqa: PERF401 - must be closed on error
+            opened.append(_open(target, conversion))  # noqa: PERF401 - must be closed on error
     except BaseException:
         for backend in opened:
             backend.close()
         raise
     return opened
+
+
+def _open(target: Target, conversion: Conversion) -> LiteBackend:
+    asked: dict[str, object] = {
+        "device": target.device.kind,
+        "device_id": target.device.ordinal,
+        "precision_mode": conversion.precision_mode,
+        "threads": target.settings.threads,
+    }
+    # The file has no name, so that it is gone with its last user, however the two processes end.
+    with TemporaryFile(dir=SHARED) as file:
+        memory = Memory(file.fileno(), target.buckets, target.image_shape, target.classes)
+        worker = Worker(target.settings.lite_python or Path(sys.executable), file.fileno())
+    try:
+        model: dict[str, object] = {
+            "model": str(target.path.resolve()),
+            "image": target.image_shape,
+            "classes": target.classes,
+            "layout": memory.layout,
+        }
+        state = worker.load(asked | model)
+        _check(target, asked, state)
+    except BaseException:
+        worker.close()
+        raise
+    logger.info(
+        "%s: MindSpore Lite %s, Python %s, process %d",
+        target.file.path,
+        state["mindspore_lite"],
+        state["python"],
+        worker.pid,
+    )
+    placement = Placement("mindspore-lite", str(target.device), target.file.precision)
+    return LiteBackend(worker, memory, placement, target.settings.batch_timeout_s)
+
+
+def _check(target: Target, asked: Mapping[str, object], state: Mapping[str, Any]) -> None:
+    """Raise `StartupError` unless the worker uses what it was asked for, and the stated input."""
+    in_use = {name: state[name] for name in asked}
+    if in_use != asked:
+        raise StartupError(
+            f"{target.file.path}: {asked} was asked for, but MindSpore Lite uses {in_use}"
+        )
+    image = list(target.image_shape)
+    if [(kind, shape[1:]) for kind, shape in state["inputs"]] != [("UINT8", image)]:
+        raise StartupError(
+            f"{target.file.path}: the manifest states one input, uint8 images of {image}, "
+            f"but the model has {state['inputs']}"
+        )

@@ -1,4 +1,4 @@
-"""The memory through which batches pass between the server and a MindSpore Lite worker."""
+"""The memory that the server and a MindSpore Lite worker share for batches."""
 
 import mmap
 import os
@@ -17,7 +17,7 @@ ALIGNMENT = 64
 
 
 class Slot(NamedTuple):
-    """Where batches of one size lie: offsets in bytes of their pixels and their answers."""
+    """Where batches of one size lie: the offsets of pixels and probabilities, in bytes."""
 
     bucket: int
     pixels: int
@@ -25,16 +25,16 @@ class Slot(NamedTuple):
 
 
 class Memory:
-    """A file that both processes map; per batch size, pixels and answers.
+    """A file that both processes map, with pixels and probabilities of every batch size.
 
     Args:
-        descriptor: of the file; it may be closed once the worker has it.
+        descriptor: descriptor of the file; it may be closed once the worker has it.
         buckets: the batch sizes.
         image: height, width and channels.
         classes: number of probabilities per image.
 
     Raises:
-        StartupError: there is no room.
+        StartupError: there is not enough memory.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Memory:
 
 
 def _layout(buckets: Sequence[int], pixels: int, answers: int) -> Iterator[Slot]:
-    """Yield where every batch size lies, and last, as a batch of none, the end."""
+    """Yield where batches of each size lie, and last, as a batch of size 0, the end."""
     offset = 0
     for bucket in buckets:
         start, offset = offset, offset + _align(bucket * pixels)
@@ -69,10 +69,10 @@ def _align(size: int) -> int:
 
 def _reserve(descriptor: int, size: int) -> None:
     try:
-        # Now, and not as a SIGBUS when the first batch is written.
+        # Fails now, and not with a SIGBUS when the first batch is written.
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
         raise StartupError(
             f"{SHARED} has no room for {size} bytes of batches: {error}; enlarge it (in a "
-            f"container: --shm-size), or serve smaller --buckets"
+            f"container: --shm-size), or use smaller --buckets"
         ) from error

@@ -22,11 +22,11 @@ START_TIMEOUT_S = 600.0
 
 
 class Worker:
-    """A worker process; whatever happens to it, `close` ends it.
+    """A worker process; `close` ends it, whatever state it is in.
 
     Args:
         python: the interpreter that has mindspore_lite.
-        memory: descriptor of what both sides map.
+        memory: descriptor of the file that both sides map.
     """
 
     def __init__(self, python: Path, memory: int) -> None:
@@ -40,7 +40,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=descriptors,
-                # A Ctrl-C is for the server alone, which drains before it ends its workers.
+                # Ctrl-C goes to the server alone, which drains before it ends its workers.
                 start_new_session=True,
             )
         except OSError as error:
@@ -49,9 +49,11 @@ class Worker:
         finally:
             theirs.close()
         self.pid = self._process.pid
-        self._said: deque[str] = deque(maxlen=5)
-        self._reader = threading.Thread(target=self._log, name=f"lite-log-{self.pid}", daemon=True)
-        self._reader.start()
+        self._output: deque[str] = deque(maxlen=5)
+        self._log_reader = threading.Thread(
+            target=self._log, name=f"lite-log-{self.pid}", daemon=True
+        )
+        self._log_reader.start()
 
     def load(self, settings: Mapping[str, object]) -> dict[str, Any]:
         """Load a model; return what is in use, or raise `StartupError`."""
@@ -65,16 +67,16 @@ class Worker:
         if "error" in state:
             raise StartupError(
                 f"{self._python} cannot load {settings['model']}: {state['error']}"
-                f"{self._last_words()}"
+                f"{self._last_output()}"
             )
         return state
 
     def run(self, bucket: int, timeout_s: float) -> float:
-        """Run the batch of that size in the memory; return the seconds that the worker took.
+        """Run the batch of that size in the shared memory; return the worker's time in seconds.
 
         Raises:
-            DeviceLostError: it died, or did not answer in time and was killed.
-            OutOfDeviceMemoryError, RuntimeError: it could not run this batch.
+            DeviceLostError: the worker died, or did not answer in time and was killed.
+            OutOfDeviceMemoryError, RuntimeError: the worker could not run this batch.
         """
         answer = self._ask(BUCKET.pack(bucket), timeout_s)
         if len(answer) == SECONDS.size:
@@ -88,11 +90,11 @@ class Worker:
         self._kill()
         self._process.wait()
         self._pipe.close()
-        self._reader.join(timeout=1)
+        self._log_reader.join(timeout=1)
 
     def _kill(self) -> None:
-        """Kill the session, because an interpreter may be a script that waits for the real one."""
-        # Once the process is waited for, its number may be another's.
+        """Kill the whole session: the interpreter may be a script that waits for the real one."""
+        # Once the process has been waited for, its id may belong to another one.
         if self._process.returncode is None:
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -113,7 +115,7 @@ class Worker:
             self._kill()
             raise DeviceLostError(
                 f"MindSpore Lite worker {self.pid} ended with {self._process.wait()}"
-                f"{self._last_words()}"
+                f"{self._last_output()}"
             )
         return answer
 
@@ -121,9 +123,9 @@ class Worker:
         assert self._process.stdout
         with self._process.stdout as lines:
             for line in lines:
-                self._said.append(line.decode(errors="replace").rstrip())
-                logger.info("worker %d: %s", self.pid, self._said[-1])
+                self._output.append(line.decode(errors="replace").rstrip())
+                logger.info("worker %d: %s", self.pid, self._output[-1])
 
-    def _last_words(self) -> str:
-        self._reader.join(timeout=1)
-        return "; it said last: " + " | ".join(self._said) if self._said else ""
+    def _last_output(self) -> str:
+        self._log_reader.join(timeout=1)
+        return "; it said last: " + " | ".join(self._output) if self._output else ""

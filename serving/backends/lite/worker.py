@@ -1,9 +1,10 @@
 """MindSpore Lite in a process of its own: one file for Python 3.7 to 3.12, numpy, mindspore_lite.
 
-`process` starts it as `PYTHON worker.py PIPE MEMORY`, two open descriptors. The pipe is a
-SOCK_SEQPACKET socket. First come the settings, answered by what is in use, both JSON; then one
-batch size after the other, as `BUCKET`, answered by `SECONDS` when the batch was read from the
-memory and its probabilities are written there. What fails is answered by JSON with an `error`.
+`process.py` starts it as `PYTHON worker.py PIPE MEMORY`, two open descriptors. The pipe is a
+SOCK_SEQPACKET socket. The first message is the settings, answered by what is in use, both in JSON.
+Every further message is a batch size, as `BUCKET`, answered by `SECONDS` once the batch was read
+from the memory and its probabilities are written there. A failure is answered by JSON with an
+`error`.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ LONGEST_ERROR = 4000
 
 
 def main() -> None:
-    """Serve until the other side of the pipe is gone."""
-    del sys.path[0]  # our folder: its modules must not pass for installed ones
+    """Run batches until the other side of the pipe closes."""
+    del sys.path[0]  # this folder: its modules must not be taken for installed ones
     pipe = socket.socket(fileno=int(sys.argv[1]))
     try:
         run = _start(pipe, json.loads(_receive(pipe).decode()), int(sys.argv[2]))
@@ -60,7 +61,9 @@ def _answer(run: Callable[[int], float], bucket: int) -> bytes:
 def load(settings: dict[str, Any], memory: int) -> tuple[Callable[[int], float], dict[str, Any]]:
     """Return a function that runs a batch of a size and returns seconds, and what is in use."""
     if settings["protocol"] != PROTOCOL:
-        raise RuntimeError(f"it speaks protocol {PROTOCOL}, the server {settings['protocol']}")
+        raise RuntimeError(
+            f"the worker speaks protocol {PROTOCOL}, the server {settings['protocol']}"
+        )
     import mindspore_lite
 
     context = make_context(mindspore_lite, settings)
@@ -70,11 +73,11 @@ def load(settings: dict[str, Any], memory: int) -> tuple[Callable[[int], float],
     state["python"] = platform.python_version()
     state["mindspore_lite"] = mindspore_lite.version.__version__
     state["inputs"] = [[tensor.dtype.name, tensor.shape] for tensor in model.get_inputs()]
-    return Runner(model, settings, memory).run, state
+    return Model(model, settings, memory).run, state
 
 
 def make_context(mindspore_lite: Any, settings: dict[str, Any]) -> Any:
-    """Return the Context (`mindspore_lite/context.py` of 2.0) that `settings` ask for."""
+    """Return the Context (`mindspore_lite/context.py` of 2.0) that `settings` describe."""
     context = mindspore_lite.Context()
     context.target = [settings["device"]]
     context.cpu.thread_num = settings["threads"]
@@ -87,7 +90,7 @@ def make_context(mindspore_lite: Any, settings: dict[str, Any]) -> Any:
 
 
 def read_back(context: Any) -> dict[str, Any]:
-    """Return what a Context holds, in the words of the settings."""
+    """Return what a Context holds, under the names of the settings."""
     [device] = context.target
     info = context.cpu if device == "cpu" else context.ascend
     return {
@@ -98,8 +101,8 @@ def read_back(context: Any) -> dict[str, Any]:
     }
 
 
-class Runner:
-    """A model, and the memory that its batches pass through (`memory.Memory`)."""
+class Model:
+    """A model, and the memory for its batches (see `memory.Memory`)."""
 
     def __init__(self, model: Any, settings: dict[str, Any], memory: int) -> None:
         shared = mmap.mmap(memory, os.fstat(memory).st_size)
@@ -120,7 +123,7 @@ class Runner:
         started = time.perf_counter()
         pixels = self._pixels[bucket]
         if bucket != self._bucket:
-            self._bucket = 0  # in between where it fails
+            self._bucket = 0  # unknown if it fails halfway
             self._model.resize(self._model.get_inputs(), [list(pixels.shape)])
             self._bucket = bucket
         inputs = self._model.get_inputs()

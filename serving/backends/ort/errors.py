@@ -1,4 +1,4 @@
-"""What ONNX Runtime says when a device fails, in the words of `serving.errors`."""
+"""ONNX Runtime's errors of a failing device -> those of `serving.errors`."""
 
 import re
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from serving.errors import DeviceLostError, OutOfDeviceMemoryError
 
 EXCEPTIONS = (
     *(ort.Fail, ort.RuntimeException, ort.EPFail, ort.EngineError, ort.DeviceReset),
-    # OrtValue raises these in their place.
+    # OrtValue raises these instead.
     *(RuntimeError, MemoryError),
 )
-# The arena's words, CUDA's and its libraries', CANN's ACL_ERROR_RT_MEMORY_ALLOCATION.
+# Of ONNX Runtime's arena, of CUDA and its libraries; CANN's ACL_ERROR_RT_MEMORY_ALLOCATION.
 MEMORY = re.compile(
     r"failed to allocate memory|is smaller than requested bytes|out of memory|bad allocation"
     r"|std::bad_alloc|_STATUS_ALLOC_FAILED|\b207001\b",
     re.IGNORECASE,
 )
-# After an error of CUDA every further call of the process may fail: the context is gone.
+# After a CUDA error every further call of the process may fail: the context is gone.
 LOST = re.compile(
     r"\b(CUDA|CUDNN|CUBLAS|CANN|ACL) (failure|error)\b|TensorRT EP.*fail", re.IGNORECASE
 )
@@ -27,11 +27,11 @@ LOST = re.compile(
 
 @contextmanager
 def translated(device: str, images: int) -> Iterator[None]:
-    """Raise `OutOfDeviceMemoryError` or `DeviceLostError` in place of what means them.
+    """Turn ONNX Runtime's errors into `OutOfDeviceMemoryError` or `DeviceLostError` if they fit.
 
     Args:
-        device: where it runs.
-        images: the size of the batch.
+        device: name of the device that runs the batch.
+        images: size of the batch.
     """
     try:
         yield
@@ -41,5 +41,5 @@ def translated(device: str, images: int) -> Iterator[None]:
                 f"{device}: a batch of {images} does not fit into its memory: {error}"
             ) from error
         if isinstance(error, ort.DeviceReset) or LOST.search(str(error)):
-            raise DeviceLostError(f"{device} failed and must be opened anew: {error}") from error
+            raise DeviceLostError(f"{device} failed and must be reopened: {error}") from error
         raise

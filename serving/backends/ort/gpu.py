@@ -1,30 +1,20 @@
-"""ONNX Runtime with inputs and outputs at fixed places in a GPU's memory."""
+"""ONNX Runtime with inputs and outputs at fixed addresses in a GPU's memory."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
 
-from bundle.manifest import Manifest
 from images.transform import Pixels
-from serving.backends.backend import Placement, Probabilities
+from serving.backends.backend import Placement, Probabilities, Target
+from serving.backends.ort.cuda import HostMemory
 from serving.backends.ort.errors import translated
-from serving.backends.ort.progress import told
-
-
-class HostMemory(Protocol):
-    """Where the buffers that the engine fills come from."""
-
-    def allocate(self, shape: tuple[int, ...]) -> Pixels:
-        """Return zeroed memory of a shape."""
-
-    def close(self) -> None:
-        """Let go of it."""
+from serving.backends.ort.session import log_progress
 
 
 class Bound(NamedTuple):
-    """One bucket: the engine's buffer, its copy on the device, and the answer there."""
+    """One bucket: the engine's buffer, its copy on the device, and the probabilities there."""
 
     buffer: Pixels
     pixels: onnxruntime.OrtValue
@@ -34,16 +24,16 @@ class Bound(NamedTuple):
 
 
 class BoundBackend:
-    """A session of its own, so that it has a stream to itself, and a thread of its own.
+    """A session, and so a stream, and a thread of its own.
 
     A bucket has one buffer, and addresses on the device that never change: its CUDA graph, recorded
     at its first run, holds them (onnxruntime.ai, CUDA provider, "Using CUDA Graphs"). ONNX Runtime
-    keeps the graphs of each thread apart (`PerThreadContext` of its CUDA provider), so that another
-    thread than the one that prepared a bucket would have to record it again.
+    keeps graphs per thread (`PerThreadContext` of its CUDA provider), so that any other thread than
+    the one that prepared a bucket would have to record it again.
 
     Args:
-        session: with `enable_cuda_graph` where graphs are wanted.
-        manifest: of the bundle.
+        session: has `enable_cuda_graph` if graphs are wanted.
+        target: what the session was opened for.
         placement: what the session was found to use.
         memory: where the buffers come from.
         device: ONNX Runtime's name and number of the memory that the session computes in.
@@ -52,12 +42,12 @@ class BoundBackend:
     def __init__(
         self,
         session: onnxruntime.InferenceSession,
-        manifest: Manifest,
+        target: Target,
         placement: Placement,
         memory: HostMemory,
         device: tuple[str, int],
     ) -> None:
-        self._session, self._manifest, self._placement = session, manifest, placement
+        self._session, self._target, self._placement = session, target, placement
         self._memory, self._device = memory, device
         self._buckets: dict[int, Bound] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=placement.device)
@@ -85,7 +75,7 @@ class BoundBackend:
         del self._session
 
     def _prepare(self, bucket: int) -> Bound:
-        with told(f"{self._placement.device}: preparing batches of {bucket}"):
+        with log_progress(f"{self._placement.device}: preparing batches of {bucket}"):
             bound = self._bind(bucket)
             self._run(bound, bound.buffer)
         return bound
@@ -94,19 +84,18 @@ class BoundBackend:
         with translated(self._placement.device, len(buffer)):
             bound.pixels.update_inplace(buffer)
             self._session.run_with_iobinding(bound.binding, bound.options)
-            # A copy: on a CPU, where this is tested, it would else be the memory of the next run.
+            # A copy: on a CPU, as in the tests, it would otherwise be the memory of the next run.
             return np.array(bound.probabilities.numpy())
 
     def _bind(self, bucket: int) -> Bound:
-        crop, classes = self._manifest.transform.crop, len(self._manifest.labels)
-        shape = (bucket, crop.height, crop.width, 3)
+        shape, manifest = (bucket, *self._target.image_shape), self._target.manifest
         empty = onnxruntime.OrtValue.ortvalue_from_shape_and_type
         with translated(self._placement.device, bucket):
             pixels = empty(list(shape), np.uint8, *self._device)
-            probabilities = empty([bucket, classes], np.float32, *self._device)
+            probabilities = empty([bucket, self._target.classes], np.float32, *self._device)
         binding = self._session.io_binding()
-        binding.bind_ortvalue_input(self._manifest.input.name, pixels)
-        binding.bind_ortvalue_output(self._manifest.output.name, probabilities)
+        binding.bind_ortvalue_input(manifest.input.name, pixels)
+        binding.bind_ortvalue_output(manifest.output.name, probabilities)
         options = onnxruntime.RunOptions()
         options.add_run_config_entry("gpu_graph_id", str(bucket))
         return Bound(self._memory.allocate(shape), pixels, probabilities, binding, options)

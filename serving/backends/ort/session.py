@@ -1,91 +1,108 @@
-"""Sessions of ONNX Runtime that do what was asked, or an error."""
+"""ONNX Runtime sessions that run as asked, or an error: nothing falls back."""
 
 import logging
 import os
+import threading
+import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import onnxruntime
 
-from bundle.manifest import Manifest, ModelFile, Tensor
+from bundle.manifest import Tensor
 from bundle.stamp import check_stamp
+from serving.backends.backend import Target
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
 from serving.backends.ort.options import Options, Provider, engine_cache, providers
-from serving.backends.ort.progress import told
-from serving.backends.settings import RuntimeSettings
 from serving.errors import StartupError
 
 logger = logging.getLogger(__name__)
 
 TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 ERRORS_ONLY = 3
-# What costs time; a graph's arithmetic on shapes may run on the host.
+# The operators that cost time; a graph's arithmetic on shapes may run on the host.
 HEAVY = ("Conv", "MatMul", "Gemm")
+PROGRESS_INTERVAL_S = 15.0
 
 
-def open_session(
-    root: Path,
-    manifest: Manifest,
-    file: ModelFile,
-    device: Device,
-    buckets: Sequence[int],
-    settings: RuntimeSettings,
-) -> onnxruntime.InferenceSession:
-    """Open a session that runs a file of the bundle at `root` on `device` and nowhere else.
+def open_session(target: Target) -> onnxruntime.InferenceSession:
+    """Open a session that runs the target's file on its device and nowhere else.
 
     Raises:
-        StartupError: something is missing for that, or ONNX Runtime does otherwise than asked.
+        StartupError: something is missing for that, or ONNX Runtime does not do what was asked.
         BundleError: the file is not the one that the manifest states.
     """
+    device, path = target.device, target.path
     if reason := missing("onnxruntime", device):
         raise StartupError(f"device {device}: {reason}")
-    wanted = providers(manifest, file, device, buckets, settings)
+    wanted = providers(target)
     if device.kind == "tensorrt":
-        _prepare_tensorrt(file, device, settings)
+        _prepare_tensorrt(target)
     if device.kind in ("cuda", "tensorrt"):
-        # Finds the CUDA libraries that come as Python packages.
+        # Finds the CUDA libraries that are installed as Python packages.
         onnxruntime.preload_dlls()
-    path = root / file.path
-    with nullcontext() if device.kind == "cpu" else told(f"{device}: opening {path.name}"):
-        session = _open(path, device, settings.threads, wanted)
+    with nullcontext() if device.kind == "cpu" else log_progress(f"{device}: opening {path.name}"):
+        session = _open(target, wanted)
     check_placement(session, device, wanted[0])
-    _check_tensor(path, session.get_inputs(), manifest.input)
-    _check_tensor(path, session.get_outputs(), manifest.output)
-    check_stamp(path, manifest, file, session.get_modelmeta().custom_metadata_map)
+    _check_tensor(path, session.get_inputs(), target.manifest.input)
+    _check_tensor(path, session.get_outputs(), target.manifest.output)
+    check_stamp(path, target.manifest, target.file, session.get_modelmeta().custom_metadata_map)
     return session
 
 
-def _open(
-    path: Path, device: Device, threads: int, wanted: list[Provider]
-) -> onnxruntime.InferenceSession:
+@contextmanager
+def log_progress(what: str, interval_s: float = PROGRESS_INTERVAL_S) -> Iterator[None]:
+    """Log at intervals that `what` is not done yet, and at the end how long it took.
+
+    For what takes a runtime minutes without a word.
+    """
+    started, ended = time.monotonic(), threading.Event()
+
+    def log() -> None:
+        while not ended.wait(interval_s):
+            logger.info("%s: not done after %.0f s", what, time.monotonic() - started)
+
+    thread = threading.Thread(target=log, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    logger.info("%s: done in %.1f s", what, time.monotonic() - started)
+
+
+def _open(target: Target, wanted: list[Provider]) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = target.settings.threads
     options.log_severity_level = ERRORS_ONLY
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        # Without a fallback: ONNX Runtime would else try again on the CPU and say it to stdout.
-        return onnxruntime.InferenceSession(path, options, wanted, enable_fallback=0)
+        # No fallback: ONNX Runtime would otherwise retry on the CPU and only print that to stdout.
+        return onnxruntime.InferenceSession(target.path, options, wanted, enable_fallback=0)
     except Exception as error:
-        raise StartupError(f"{path}: ONNX Runtime cannot load it on {device}: {error}") from error
+        raise StartupError(
+            f"{target.path}: ONNX Runtime cannot load it on {target.device}: {error}"
+        ) from error
 
 
-def _prepare_tensorrt(file: ModelFile, device: Device, settings: RuntimeSettings) -> None:
-    if file.precision == "fp32":
-        # TensorRT has no option for it in ONNX Runtime, but NVIDIA's libraries read this variable.
+def _prepare_tensorrt(target: Target) -> None:
+    if target.file.precision == "fp32":
+        # ONNX Runtime has no option for it, but NVIDIA's libraries read this variable.
         os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
-    cache = engine_cache(file, settings)
+    cache = engine_cache(target)
     cache.mkdir(parents=True, exist_ok=True)
     if not any(cache.glob("*.engine")):
-        logger.info("%s: building an engine takes minutes; it is kept in %s", device, cache)
+        logger.info("%s: building an engine takes minutes; it is kept in %s", target.device, cache)
 
 
 def check_placement(
     session: onnxruntime.InferenceSession, device: Device, wanted: Provider
 ) -> None:
-    """Compare what a session says it uses with what was asked for; raise `StartupError`."""
+    """Raise `StartupError` unless a session says that it uses what was asked for."""
     provider, options = wanted
     # A provider that cannot load its libraries is dropped with no more than a log line.
     if provider not in session.get_providers():
@@ -94,7 +111,7 @@ def check_placement(
             f"check the driver and the libraries that {provider} needs"
         )
     if differing := _differing(options, session.get_provider_options()[provider]):
-        raise StartupError(f"{provider} does not take over its options: {differing}")
+        raise StartupError(f"{provider} does not use the options that it was given: {differing}")
     heavy = _heavy(session)
     if elsewhere := {key: n for key, n in heavy.items() if key[1] != provider}:
         named = ", ".join(f"{n} {name} on {at}" for (name, at), n in sorted(elsewhere.items()))

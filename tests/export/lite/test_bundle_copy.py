@@ -14,8 +14,8 @@ from export.errors import ExportError
 from export.lite.bundle_copy import convert
 from export.parity.page import PAGE
 from export.parity.record import read_parity
-from tests.support.lite import ROOT, SHIPPED
 from tests.support.lite import convert as run_convert
+from tests.support.paths import ROOT, SHIPPED
 
 
 def test_the_copy_is_the_bundle_and_one_more_file(lite_bundle: Path) -> None:

@@ -23,7 +23,8 @@ from serving.backends.selection import choose_file
 from serving.backends.settings import DEFAULTS, RuntimeSettings
 from serving.errors import OutOfDeviceMemoryError, StartupError
 from serving.loading import Loader
-from tests.e2e.conftest import SHIPPED, metric, serve
+from tests.support.paths import SHIPPED
+from tests.support.process import metric, serve
 
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-5, "fp16": 0.02}
 CUDA, TENSORRT, ASCEND = Device("cuda"), Device("tensorrt"), Device("ascend")

@@ -101,7 +101,7 @@ def test_the_bundle_that_lacks_a_file_says_what_it_holds(tiny: Path) -> None:
 
 
 def test_a_runtime_is_not_asked_for_a_device_that_it_does_not_know(tiny: Path) -> None:
-    with pytest.raises(StartupError, match="mindspore-lite does not run on cuda:0; say --runtime"):
+    with pytest.raises(StartupError, match="mindspore-lite does not run on cuda:0; use --runtime"):
         choose_file(holding(tiny, LITE), CUDA, runtime="mindspore-lite")
 
 

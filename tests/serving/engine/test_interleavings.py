@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry
 from bundle.store import Bundle
 from images.transform import Pixels
 from serving.backends.backend import Backend, Instance
-from serving.backends.fake import FakeBackend
 from serving.engine import device as device_module
 from serving.engine.build import build
 from serving.engine.job import Answer, Prediction
@@ -28,6 +27,7 @@ from serving.errors import (
 )
 from serving.metrics import OUTCOMES, Metrics
 from tests.support.bundles import BUCKETS, SIDE
+from tests.support.fake_backend import FakeBackend
 from tests.support.serving import VirtualClock, VirtualLoop, grey
 
 IMAGES, SLOTS, CLASSES = 240, 12, 251

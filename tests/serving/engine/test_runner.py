@@ -1,7 +1,6 @@
 """How long batches are said to have taken."""
 
 from images.transform import Pixels
-from serving.backends.fake import FakeBackend
 from serving.engine.batcher import Batch
 from serving.engine.buckets import Buckets
 from serving.engine.latency import BatchLatency
@@ -9,6 +8,7 @@ from serving.engine.room import Limits, Room
 from serving.engine.runner import Runner
 from tests.serving.engine.jobs import Noted, new_job
 from tests.support.bundles import LABELS, SIDE
+from tests.support.fake_backend import FakeBackend
 from tests.support.serving import VirtualClock
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 
 from images.transform import Pixels
-from serving.backends.fake import FakeBackend
 from serving.engine.batcher import Batcher
 from serving.engine.buckets import Buckets
 from serving.engine.device import MOST_ROUNDS, Device
@@ -14,6 +13,7 @@ from serving.engine.room import Limits, Room
 from serving.engine.runner import Runner
 from tests.serving.engine.jobs import Noted, new_metrics
 from tests.support.bundles import LABELS, SIDE
+from tests.support.fake_backend import FakeBackend
 from tests.support.serving import VirtualClock
 
 Times = Callable[[int, int], float]

@@ -1,3 +1,6 @@
+import logging
+import re
+import threading
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -5,8 +8,9 @@ import onnxruntime
 import pytest
 
 from bundle.manifest import MANIFEST, Manifest
+from serving.backends.backend import Target
 from serving.backends.devices import Device
-from serving.backends.ort.session import check_placement, open_session
+from serving.backends.ort.session import check_placement, log_progress, open_session
 from serving.backends.settings import DEFAULTS
 from serving.errors import StartupError
 from tests.support.bundles import BUCKETS
@@ -17,7 +21,7 @@ NAME = "CUDAExecutionProvider"
 
 def session(tiny: Path) -> onnxruntime.InferenceSession:
     stated = Manifest.model_validate_json((tiny / MANIFEST).read_bytes())
-    return open_session(tiny, stated, stated.files[0], Device("cpu"), BUCKETS, DEFAULTS)
+    return open_session(Target(tiny, stated, stated.files[0], Device("cpu"), BUCKETS, DEFAULTS))
 
 
 def cuda_session(options: dict[str, str], parts: list[tuple[str, str]]) -> Mock:
@@ -73,3 +77,34 @@ def test_where_the_operators_run_is_read_from_the_real_runtime(tiny: Path) -> No
     said.get_provider_graph_assignment_info = real.get_provider_graph_assignment_info
     with pytest.raises(StartupError, match=r"1 (Gemm|MatMul) on CPUExecutionProvider"):
         check_placement(said, CUDA, (NAME, {}))
+
+
+class Listener(logging.Handler):
+    """Sets an event at the first line that says that something is not done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "not done" in record.getMessage():
+            self.heard.set()
+
+
+def test_what_takes_long_is_logged_until_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    handler = Listener()
+    logging.getLogger("serving.backends.ort.session").addHandler(handler)
+    with log_progress("engine", interval_s=0.001):
+        assert handler.heard.wait(10)
+    logging.getLogger("serving.backends.ort.session").removeHandler(handler)
+    assert re.fullmatch(r"engine: not done after \d+ s", caplog.messages[0])
+    assert re.fullmatch(r"engine: done in \d+\.\d s", caplog.messages[-1])
+    assert "progress" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_fails_is_not_said_to_be_done(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with pytest.raises(RuntimeError), log_progress("engine"):
+        raise RuntimeError
+    assert caplog.messages == []

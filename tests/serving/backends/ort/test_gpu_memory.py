@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from serving.backends.devices import Device, parse_devices
 from serving.backends.hardware import present
-from serving.backends.ort import gpu_memory
+from serving.backends.ort import cuda
 from serving.backends.ort.gpu_memory import NAME, watch_gpu_memory
 from serving.errors import StartupError
 
@@ -37,7 +37,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f": SimpleNamespace(used=10, total=100),
         "GPU-10111213-1415-1617-1819-1a1b1c1d1e1f": SimpleNamespace(used=20, total=200),
     }
-    monkeypatch.setattr(gpu_memory.ctypes, "CDLL", lambda _: Driver())
+    monkeypatch.setattr(cuda.ctypes, "CDLL", lambda _: Driver())
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", lambda name: name)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", memory.__getitem__)
@@ -57,7 +57,7 @@ def test_each_gpu_has_its_memory() -> None:
 
 @pytest.mark.usefixtures("two_gpus")
 def test_a_gpu_that_the_driver_does_not_know_is_an_error() -> None:
-    with pytest.raises(StartupError, match="cuda:2: the driver does not name it: CUDA error 101"):
+    with pytest.raises(StartupError, match="cuda:2: the driver cannot identify it: CUDA error 101"):
         watch_gpu_memory(CollectorRegistry(), [Device("tensorrt", 2)])
 
 

@@ -15,12 +15,12 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, R
 from prometheus_client import CollectorRegistry
 
 from bundle.manifest import MANIFEST, Manifest
-from serving.backends.backend import Placement, predict
+from serving.backends.backend import Placement, Target, predict
 from serving.backends.devices import Device
 from serving.backends.ort import backend as ort
+from serving.backends.ort.cuda import PinnedMemory
 from serving.backends.ort.errors import translated
 from serving.backends.ort.gpu import BoundBackend
-from serving.backends.ort.pinned import PinnedMemory, PlainMemory
 from serving.backends.ort.session import open_session
 from serving.backends.settings import DEFAULTS
 from serving.config import ServingConfig
@@ -30,6 +30,7 @@ from serving.errors import DeviceLostError, OutOfDeviceMemoryError, StartupError
 from serving.loading import load_model
 from serving.metrics import Metrics
 from tests.support.bundles import BUCKETS, SIDE, probabilities
+from tests.support.fake_backend import PlainMemory
 
 PLACEMENT = Placement("onnxruntime", "cuda:0", "fp32")
 
@@ -37,8 +38,8 @@ PLACEMENT = Placement("onnxruntime", "cuda:0", "fp32")
 @pytest.fixture
 def backend(tiny: Path) -> Iterator[BoundBackend]:
     stated = Manifest.model_validate_json((tiny / MANIFEST).read_bytes())
-    session = open_session(tiny, stated, stated.files[0], Device("cpu"), BUCKETS, DEFAULTS)
-    bound = BoundBackend(session, stated, PLACEMENT, PlainMemory(), ("cpu", 0))
+    target = Target(tiny, stated, stated.files[0], Device("cpu"), BUCKETS, DEFAULTS)
+    bound = BoundBackend(open_session(target), target, PLACEMENT, PlainMemory(), ("cpu", 0))
     yield bound
     bound.close()
 
@@ -85,8 +86,8 @@ def test_every_run_is_on_the_thread_that_prepared_the_bucket(
 async def test_the_engine_fills_and_reads_the_fixed_buffers(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def bound(session: Any, manifest: Manifest, *_: object) -> BoundBackend:
-        return BoundBackend(session, manifest, PLACEMENT, PlainMemory(), ("cpu", 0))
+    def bound(session: Any, target: Target) -> BoundBackend:
+        return BoundBackend(session, target, PLACEMENT, PlainMemory(), ("cpu", 0))
 
     monkeypatch.setattr(ort, "_backend", bound)
     config = ServingConfig(model=[tiny], instances=2, threads=2)
@@ -138,7 +139,7 @@ def test_memory_that_runs_out_is_said_so(message: str, exception: type[Exception
 @pytest.mark.parametrize("exception", [Fail, RuntimeError])
 def test_a_device_that_fails_is_lost(message: str, exception: type[Exception]) -> None:
     with (
-        pytest.raises(DeviceLostError, match="cuda:0 failed and must be opened anew"),
+        pytest.raises(DeviceLostError, match="cuda:0 failed and must be reopened"),
         translated("cuda:0", 8),
     ):
         raise exception(message)

@@ -62,7 +62,7 @@ def test_padding_is_not_answered(tiny: Path) -> None:
 @pytest.mark.parametrize("device", ["cpu", "tensorrt:0"])
 def test_a_bound_of_memory_that_would_not_hold_is_refused(tiny: Path, device: str) -> None:
     stated, bounded = manifest(tiny), RuntimeSettings(device_memory_mib=100)
-    with pytest.raises(StartupError, match=rf"--device-memory-mib bounds .* files on {device}"):
+    with pytest.raises(StartupError, match=rf"--device-memory-mib limits .* files on {device}"):
         load(tiny, stated, stated.files[0], device=Device.parse(device), settings=bounded)
 
 

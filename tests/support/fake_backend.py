@@ -1,4 +1,4 @@
-"""A backend without a model: it tells the images of a batch apart and fails when told to."""
+"""Stand-ins for what only a runtime or a GPU has: a backend without a model, unlocked memory."""
 
 from collections.abc import Callable
 
@@ -41,3 +41,14 @@ class FakeBackend:
     def close(self) -> None:
         """Note that it was closed."""
         self.is_closed = True
+
+
+class PlainMemory:
+    """Ordinary memory in place of `serving.backends.ort.cuda.PinnedMemory`."""
+
+    def allocate(self, shape: tuple[int, ...]) -> Pixels:
+        """Return zeroed memory."""
+        return np.zeros(shape, np.uint8)
+
+    def close(self) -> None:
+        """Nothing is locked."""

@@ -4,7 +4,8 @@ import onnxruntime
 import pytest
 
 from bundle.kinds import Precision
-from bundle.manifest import MANIFEST, Manifest, ModelFile
+from bundle.manifest import MANIFEST, Manifest
+from serving.backends.backend import Target
 from serving.backends.devices import Device
 from serving.backends.ort.options import Provider, engine_cache, providers
 from serving.backends.settings import DEFAULTS, RuntimeSettings
@@ -12,9 +13,15 @@ from serving.backends.settings import DEFAULTS, RuntimeSettings
 BUCKETS = [1, 4, 8]
 
 
-def stated(tiny: Path, precision: Precision = "fp32") -> tuple[Manifest, ModelFile]:
+def target(
+    tiny: Path,
+    device: str,
+    precision: Precision = "fp32",
+    settings: RuntimeSettings = DEFAULTS,
+) -> Target:
     manifest = Manifest.model_validate_json((tiny / MANIFEST).read_bytes())
-    return manifest, manifest.files[0].model_copy(update={"precision": precision})
+    file = manifest.files[0].model_copy(update={"precision": precision})
+    return Target(tiny, manifest, file, Device.parse(device), BUCKETS, settings)
 
 
 def asked(
@@ -23,7 +30,7 @@ def asked(
     precision: Precision = "fp32",
     settings: RuntimeSettings = DEFAULTS,
 ) -> list[Provider]:
-    return providers(*stated(tiny, precision), Device.parse(device), BUCKETS, settings)
+    return providers(target(tiny, device, precision, settings))
 
 
 def test_the_cpu_has_no_options(tiny: Path) -> None:
@@ -72,10 +79,10 @@ def test_tensorrt_builds_one_engine_for_all_buckets_and_keeps_it(tiny: Path) -> 
     assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("1", "0")
     assert (options["device_id"], cuda["device_id"]) == ("1", "1")
     assert "enable_cuda_graph" not in cuda
-    _, file = stated(tiny)
-    folder = f"/cache/tensorrt/onnxruntime-{onnxruntime.__version__}/{file.sha256}"
+    opened = target(tiny, "tensorrt:1", "fp16", settings)
+    folder = f"/cache/tensorrt/onnxruntime-{onnxruntime.__version__}/{opened.file.sha256}"
     assert options["trt_engine_cache_path"] == folder
-    assert engine_cache(file, settings) == Path(options["trt_timing_cache_path"])
+    assert engine_cache(opened) == Path(options["trt_timing_cache_path"])
 
 
 def test_ascend_keeps_the_working_directory_clean(tiny: Path) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +17,14 @@ import numpy as np
 import psutil
 import pytest
 
+from bundle.manifest import ModelFile
 from bundle.store import Bundle
 from images.transform import Pixels
 from serving.backends.backend import predict
 from serving.backends.devices import Device
-from serving.backends.lite.backend import LiteBackend, open_backends
+from serving.backends.lite.backend import LiteBackend
 from serving.backends.opening import load
+from serving.backends.settings import RuntimeSettings
 from serving.errors import DeviceLostError, StartupError
 from tests.support.lite import shared_memory
 
@@ -30,19 +32,31 @@ CPU = Device("cpu")
 BUCKETS = [1, 2, 4, 8, 16, 32]
 
 
-def open_one(path: Path, python: Path, **changed: Any) -> LiteBackend:
+def open_one(
+    path: Path,
+    python: Path,
+    *,
+    file: ModelFile | None = None,
+    device: Device = CPU,
+    buckets: Sequence[int] = BUCKETS,
+    batch_timeout_s: float = 60.0,
+) -> LiteBackend:
     bundle = Bundle.open(path)
-    options = {"device": CPU, "instances": 1, "threads": 1, "buckets": BUCKETS}
-    options |= {"python": python, "batch_timeout_s": 60.0}
-    file = changed.pop("file", bundle.file("mindir-lite", "fp32"))
-    [backend] = open_backends(path, bundle.manifest, file, **(options | changed))
+    [backend] = load(
+        path,
+        bundle.manifest,
+        file or bundle.file("mindir-lite", "fp32"),
+        device=device,
+        buckets=buckets,
+        settings=RuntimeSettings(lite_python=python, batch_timeout_s=batch_timeout_s),
+    )
     assert isinstance(backend, LiteBackend)
     return backend
 
 
 @contextmanager
-def opened(path: Path, python: Path, **changed: Any) -> Iterator[LiteBackend]:
-    backend = open_one(path, python, **changed)
+def opened(path: Path, python: Path, **options: Any) -> Iterator[LiteBackend]:
+    backend = open_one(path, python, **options)
     try:
         yield backend
     finally:
@@ -102,7 +116,7 @@ def test_a_buffer_of_ones_own_is_copied_and_padding_not_answered(backend: LiteBa
 
 
 def test_only_the_stated_batch_sizes_run(backend: LiteBackend) -> None:
-    with pytest.raises(ValueError, match=r"batch of 3; those that run are \[1, 2, 4"):
+    with pytest.raises(ValueError, match=r"no bucket of 3; there are \[1, 2, 4"):
         backend.run(pixels(3), 3)
 
 
@@ -184,7 +198,7 @@ def test_a_worker_that_hangs_up_but_does_not_end_is_killed(
 PARENT = """
 import sys
 from pathlib import Path
-from tests.serving.backends.test_lite import open_one
+from tests.serving.backends.lite.test_backend import open_one
 print(open_one(Path(sys.argv[1]), Path(sys.argv[2])).worker.pid, flush=True)
 sys.stdin.read()
 """
@@ -242,10 +256,10 @@ def test_other_batch_sizes_than_those_of_the_file_are_refused(
 
 CONTEXT = """
 import json, sys
-sys.path.insert(0, "serving/backends")
-import mindspore_lite, lite_worker
+sys.path.insert(0, "serving/backends/lite")
+import mindspore_lite, worker
 settings = json.loads(sys.argv[1])
-print(json.dumps(lite_worker.read_back(lite_worker.make_context(mindspore_lite, settings))))
+print(json.dumps(worker.read_back(worker.make_context(mindspore_lite, settings))))
 """
 
 

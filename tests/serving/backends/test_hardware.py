@@ -1,0 +1,31 @@
+import pytest
+
+from serving.backends import hardware
+from serving.backends.devices import Device
+from serving.backends.hardware import missing, present
+
+
+@pytest.mark.skipif(bool(present("cuda")), reason="there is a GPU")
+def test_without_a_driver_that_is_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "_missing_package", lambda _: None)
+    assert "NVIDIA driver" in (missing("onnxruntime", Device("cuda", 1)) or "")
+
+
+def test_a_device_beyond_the_last_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "_missing_package", lambda _: None)
+    monkeypatch.setattr(hardware, "count_gpus", lambda: 2)
+    assert missing("onnxruntime", Device("cuda", 2)) == (
+        "no GPU 2: the driver shows 2, counted from 0"
+    )
+    assert "there is no /dev/davinci7" in (missing("onnxruntime", Device("ascend", 7)) or "")
+
+
+def test_a_provider_that_cannot_be_loaded_is_named_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hardware, "_missing_package", lambda _: None)
+    monkeypatch.setattr(hardware, "_missing_hardware", lambda _: None)
+    reason = missing("onnxruntime", Device("cuda"))
+    assert reason is not None
+    assert reason.startswith("CUDAExecutionProvider cannot be loaded: OSError: ")
+    assert "libonnxruntime_providers_" in reason

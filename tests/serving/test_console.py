@@ -1,0 +1,77 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundle.store import Bundle
+from serving.console import banner
+from tests.support.paths import SHIPPED
+from tests.support.process import start
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("::", "localhost"),
+        ("0.0.0.0", "localhost"),
+        ("::1", "localhost"),
+        ("fd00::2", "[fd00::2]"),
+        ("10.0.0.7", "10.0.0.7"),
+    ],
+)
+def test_the_address_can_be_used_as_printed(tiny: Path, host: str, shown: str) -> None:
+    lines = banner(Bundle.open(tiny), host, 1, 2).splitlines()
+    assert lines[0] == f"gRPC  {shown}:1"
+    assert lines[1] == f"HTTP  http://{shown}:2/metrics"
+    assert lines[2].endswith(f"--address {shown}:1")
+
+
+def test_a_path_with_spaces_is_quoted(tiny: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny, tmp_path / "my models/1")
+    line = banner(Bundle.open(copy), "::", 1, 2).splitlines()[2]
+    assert f"classify '{copy}/golden/ant_0.png' --address" in line
+
+
+def devices(*flags: str) -> str:
+    command = [sys.executable, "-m", "serving", "devices", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_the_list_names_what_runs_and_what_the_rest_lacks() -> None:
+    found = {
+        (row["device"], row["runtime"]): row["missing"] for row in json.loads(devices("--json"))
+    }
+    assert found["cpu", "onnxruntime"] is None
+    assert {device.partition(":")[0] for device, _ in found} == {
+        "cpu",
+        "cuda",
+        "tensorrt",
+        "ascend",
+    }
+    assert {runtime for device, runtime in found if device == "ascend:0"} == {
+        "mindspore-lite",
+        "onnxruntime",
+    }
+    assert "onnxruntime-cann" in found["ascend:0", "onnxruntime"]
+
+
+def test_the_table_has_a_line_for_each() -> None:
+    lines = devices("--lite-python", sys.executable).splitlines()
+    [cpu] = [line for line in lines if line.startswith("cpu") and "onnxruntime" in line]
+    assert cpu.split() == ["cpu", "onnxruntime", "yes"]
+    [lite] = [line for line in lines if line.startswith("cpu") and "mindspore-lite" in line]
+    assert "no" in lite.split()
+    assert "--lite-python" in lite
+
+
+def test_a_server_for_a_device_that_is_not_there_does_not_start() -> None:
+    process = start(SHIPPED, "--device", "cuda:99")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "cannot run on cuda:99: onnxruntime: " in errors
+    assert "Traceback" not in errors

@@ -1,0 +1,82 @@
+"""Programs of ours as processes: `python -m ...`, and servers that are ready."""
+
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.paths import ROOT
+
+BANNER = re.compile(
+    r"gRPC  (?P<grpc>\S+)\nHTTP  (?P<http>http://\S+)/metrics\nTry   (?P<command>.+)\n"
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server process that has printed its banner; `http` ends without a slash."""
+
+    process: subprocess.Popen[str]
+    grpc: str
+    http: str
+    command: str
+
+
+def run(*arguments: str | Path) -> str:
+    """Run one of our modules to its end and return what it printed; it must succeed."""
+    command = [sys.executable, "-m", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def start(
+    model: Path,
+    *flags: str,
+    program: Sequence[str] = ("-m", "serving"),
+    stderr: int | None = subprocess.PIPE,
+) -> subprocess.Popen[str]:
+    """Start a server of a bundle on free ports; `program` is what Python runs."""
+    command = [sys.executable, *program, "--model", str(model)]
+    ports = ["--grpc-port", "0", "--http-port", "0"]
+    return subprocess.Popen(
+        [*command, *ports, *flags], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True
+    )
+
+
+def ready(process: subprocess.Popen[str]) -> Server:
+    """Wait until a server has printed its banner, and read it."""
+    assert process.stdout
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if banner := BANNER.search(printed):
+            return Server(process, **banner.groupdict())
+    raise AssertionError(f"the server ended with {process.wait()} before it was ready: {printed}")
+
+
+@contextmanager
+def serve(model: Path, *flags: str) -> Iterator[Server]:
+    """Run a server of a bundle on free ports; it must end cleanly on SIGTERM."""
+    process = start(model, *flags, stderr=None)
+    try:
+        yield ready(process)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def metric(server: Server, name: str) -> float:
+    """Return the sum of a metric's series; `name` may carry labels."""
+    text = urllib.request.urlopen(f"{server.http}/metrics").read().decode()
+    values = re.findall(rf"^{name}\S* (\S+)$", text, re.MULTILINE)
+    assert values, f"no {name} in {text}"
+    return sum(map(float, values))
