@@ -13,6 +13,7 @@ import numpy as np
 from bundle.golden import GOLDEN, GoldenSet
 from bundle.manifest import MANIFEST, Accuracy, Manifest, ModelFile, Tensor
 from bundle.store import Bundle, contents, model_paths, seal
+from cli.revision import revision
 from export.config import BundleConfig
 from export.conversion import convert, precisions
 from export.evaluation.image_sets import (
@@ -31,7 +32,6 @@ from export.parity.page import write_page
 from export.parity.prove import Reference, prove
 from export.parity.record import PARITY, Parity
 from export.staging import next_version, staged, write_json
-from training.versions import revision
 
 # Whatever touches pixels or weights.
 LIBRARIES = (

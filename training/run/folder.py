@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from mindspore import nn
 
+from cli.revision import revision
 from training.checkpoint import checkpoints
 from training.checkpoint.checkpoints import Arrays, CheckpointInfo
 from training.data.batches import TrainingData
@@ -18,7 +20,6 @@ from training.metrics import Metrics
 from training.run.log import FORMAT
 from training.settings.resume import find_run, step_checkpoints
 from training.settings.train_config import TrainConfig
-from training.versions import versions
 
 LATEST = "latest"
 
@@ -125,7 +126,7 @@ class Saver:
             step=0,
             training_images=data.count,
             steps_per_epoch=data.steps_per_epoch,
-            versions=versions(),
+            versions={"mindspore": version("mindspore"), "revision": revision()},
         )
         self._best = self._best_top1() if config.resume else -1.0
 

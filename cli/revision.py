@@ -1,16 +1,10 @@
-"""What made a checkpoint, a bundle or a record: git's revision, and the version of MindSpore."""
+"""Which revision of the source made a record."""
 
 import shutil
 import subprocess
-from importlib.metadata import version
 from pathlib import Path
 
 SOURCE = Path(__file__).parent
-
-
-def versions() -> dict[str, str | None]:
-    """Return the version of mindspore and the git revision (None outside a checkout)."""
-    return {"mindspore": version("mindspore"), "revision": revision()}
 
 
 def revision(folder: Path = SOURCE) -> str | None:

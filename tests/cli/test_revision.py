@@ -1,11 +1,11 @@
-"""The revision that a checkpoint and a bundle name."""
+"""The revision that a checkpoint, a bundle and a record name."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from training.versions import revision
+from cli.revision import revision
 
 AUTHOR = ("-c", "user.name=nobody", "-c", "user.email=nobody@localhost")
 
