@@ -6,43 +6,43 @@ from pathlib import Path
 from statistics import median
 
 from pydantic import Field, PositiveFloat, PositiveInt
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 from rich.console import Console
 
-from benchmarks.bare_loop import BareLoop, bare_loop
+from benchmarks.command import RESULTS, Benchmark, configured, start
 from benchmarks.comparison import HEADER, Pair, Round, ServerRecord, summarize
-from benchmarks.floor import Floor
-from benchmarks.records import RESULTS, circumstances, markdown, show
-from benchmarks.server import Load, Server, serving
+from benchmarks.floor import BareLoop, Floor, bare_loop
+from benchmarks.records import circumstances, markdown
+from benchmarks.server import LoadResult, Server, serving
 from bundle.store import Bundle
+from cli.tables import show_rows
 
 # Turns of each batch size before the rounds: a machine's speed may change from one to the next.
 TRIALS = 3
 
 
-class Bench(BaseSettings):
+class FloorComparison(Benchmark):
     """Compare a server with the bare loop: same machine, model, images, instances and threads."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="BENCH_", cli_prog_name="python -m benchmarks", cli_kebab_case=True
-    )
+    model_config = configured("benchmarks")
 
     model: Path = Field(Path("models/fashion_resnext/1"), description="bundle directory")
     images: str = Field("examples/images", description="file, folder or glob; sent in turn")
     concurrency: list[PositiveInt] = Field(
-        [1, 8, 32, 128], description="closed loops: requests in flight, by commas"
+        [1, 8, 32, 128], description="closed loops: requests in flight, comma-separated"
     )
     capacity_shares: list[PositiveFloat] = Field(
-        [0.5, 0.8], description="open loops: their rates over the best closed loop's, by commas"
+        [0.5, 0.8],
+        description="open loops: rates as shares of the best closed loop's, comma-separated",
     )
-    rounds: PositiveInt = Field(5, description="how often floor and server have their turns")
+    rounds: PositiveInt = Field(5, description="how often floor and server take turns")
     duration_s: PositiveFloat = Field(2.0, description="length of each turn, in seconds")
     output: Path = Field(RESULTS, description="folder for <model>.json and <model>.md")
 
-    def cli_cmd(self) -> None:
+    def run(self) -> None:
         """Measure, print the table, and write the record."""
         record = self._measure()
-        show(f"{record.model}, {record.images}", HEADER, table := [r.cells() for r in record.rows])
+        table = [row.cells() for row in record.rows]
+        show_rows(HEADER, table, title=f"{record.model}, {record.images}")
         record.write(self.output, record.model.replace("/", "-"), markdown(HEADER, table))
 
     def _measure(self) -> ServerRecord:
@@ -82,7 +82,7 @@ class Bench(BaseSettings):
             pairs[f"{share:.0%} of capacity"] = Pair(floor=best.floor, server=load)
         return Round(lone=lone, pairs=pairs)
 
-    def _load(self, server: Server, flag: str, value: float) -> Load:
+    def _load(self, server: Server, flag: str, value: float) -> LoadResult:
         return server.load(self.images, self.duration_s, flag, str(value))
 
 
@@ -95,4 +95,4 @@ def fastest(trial: Iterable[Floor]) -> int:
 
 
 if __name__ == "__main__":
-    CliApp.run(Bench)
+    start(FloorComparison)

@@ -1,4 +1,4 @@
-"""What floor and server reached beside each other, round by round and in the middle."""
+"""What floor and server reached: each round, and the medians."""
 
 from statistics import median
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from benchmarks.floor import Floor
 from benchmarks.records import Record
-from benchmarks.server import Load
+from benchmarks.server import LoadResult
 
 HEADER = (
     "load", "floor img/s", "server img/s", "ratio", "p50 ms", "p99 ms", "p50 / bare",
@@ -18,7 +18,7 @@ class Pair(BaseModel):
     """The floor and, right after it, the server."""
 
     floor: Floor
-    server: Load
+    server: LoadResult
 
     @property
     def ratio(self) -> float:

@@ -15,12 +15,12 @@ import simplejpeg
 from kornia_rs import io as kornia
 from PIL import Image
 from pydantic import BaseModel, Field, PositiveInt
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 from rich.progress import track
 
+from benchmarks.command import RESULTS, Benchmark, configured, start
 from benchmarks.photos import jpeg, photo
-from benchmarks.records import RESULTS, Record, circumstances, markdown, show
-from images.decoders import configure
+from benchmarks.records import Record, circumstances, markdown
+from cli.tables import show_rows
 from images.transform import Pixels, ShorterSide, Size, Stretch, Transform
 
 Decode = Callable[[bytes], Pixels]
@@ -80,18 +80,16 @@ class DecoderRecord(Record):
     rows: list[Row]
 
 
-class Decoders(BaseSettings):
+class Decoders(Benchmark):
     """Compare JPEG decoders on 500 x 375 photos, alone and with the resize to 224 pixels."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="BENCH_DECODERS_", cli_prog_name="python -m benchmarks.decoders"
-    )
+    model_config = configured("benchmarks.decoders")
 
     images: PositiveInt = Field(16, description="photos, of quality 75, 90 and 95 in turn")
-    rounds: PositiveInt = Field(15, description="how often every way has its turn")
+    rounds: PositiveInt = Field(15, description="how often every decoder has its turn")
     output: Path = Field(RESULTS, description="folder for decoders.json and decoders.md")
 
-    def cli_cmd(self) -> None:
+    def run(self) -> None:
         """Measure, print the table, and write the record."""
         started = circumstances("benchmarks.decoders", LIBRARIES)
         rows = compare(_photos(self.images), self.rounds)
@@ -99,7 +97,7 @@ class Decoders(BaseSettings):
             **started.model_dump(), images=self.images, rounds=self.rounds, rows=rows
         )
         table = [_cells(row) for row in rows]
-        show("JPEG of 500 x 375 -> RGB pixels", HEADER, table, text_columns=2)
+        show_rows(HEADER, table, title="JPEG of 500 x 375 -> RGB pixels", text_columns=2)
         record.write(self.output, "decoders", markdown(HEADER, table, text_columns=2))
 
 
@@ -107,7 +105,7 @@ HEADER = ("work", "decoder", "ms (least)", "ms (median)", "2 threads / 1", "larg
 
 
 def compare(photos: Sequence[bytes], rounds: int) -> list[Row]:
-    """Return a row per decoder and work; within a round every one has its turn."""
+    """Return a row per decoder and work; in each round every one has its turn."""
     ways = _ways()
     single: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
     double: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
@@ -165,5 +163,4 @@ def _cells(row: Row) -> list[str]:
 
 
 if __name__ == "__main__":
-    configure()
-    CliApp.run(Decoders)
+    start(Decoders)

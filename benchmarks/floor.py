@@ -1,20 +1,24 @@
-"""`python -m benchmarks.floor`: decode and infer on the server's settings, without the server."""
+"""The bare loop: decode and infer with the server's settings, but without the server.
 
+`python -m benchmarks.floor` is its process, which waits between its turns; `bare_loop` starts it.
+"""
+
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 import numpy as np
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
+from benchmarks.command import Benchmark, configured, start
 from bundle.store import Bundle
 from clients.files import find_images
-from images.decoders import configure
 from images.transform import Transform
 from serving.backends.backend import Backend
 from serving.backends.devices import Device
@@ -35,7 +39,7 @@ class Floor(BaseModel):
 
 
 class Turn(BaseModel):
-    """What is to be measured."""
+    """What to measure."""
 
     bucket: PositiveInt
     seconds: PositiveFloat
@@ -50,22 +54,16 @@ class Batches(NamedTuple):
     times: list[float]
 
 
-class FloorConfig(BaseSettings):
-    """Read turns from stdin, JSON by lines, and print how fast the bare loop was in each."""
+class BareLoopProcess(Benchmark):
+    """Read turns from standard input, a JSON line each, and print how fast the loop was in each."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="BENCH_FLOOR_",
-        cli_prog_name="python -m benchmarks.floor",
-        cli_kebab_case=True,
-        cli_enforce_required=True,
-        cli_hide_none_type=True,
-    )
+    model_config = configured("benchmarks.floor")
 
     model: Path = Field(description="bundle directory")
     images: str = Field(description="file, folder or glob")
 
-    def cli_cmd(self) -> None:
-        """Load the model, then take turns until there is no more."""
+    def run(self) -> None:
+        """Load the model, then run every turn."""
         bundle = Bundle.open(self.model)
         backends = _load(bundle)
         files = [path.read_bytes() for path in find_images([self.images])]
@@ -86,7 +84,7 @@ class Loop:
         self._files = files
 
     def measure(self, seconds: float) -> Floor:
-        """Run for so long, after a batch of each instance that is not counted."""
+        """Run for this long, after a batch of each instance that is not counted."""
         with ThreadPoolExecutor(len(self._backends)) as pool:
             list(pool.map(self._run, self._backends, cycle([0.0])))
             cpu_start = time.process_time()
@@ -127,6 +125,27 @@ def _load(bundle: Bundle) -> list[Backend]:
     )
 
 
+class BareLoop:
+    """Sends turns to `python -m benchmarks.floor` and reads what it reached."""
+
+    def __init__(self, turns: IO[str], floors: IO[str]) -> None:
+        self._turns, self._floors = turns, floors
+
+    def measure(self, bucket: int, seconds: float, instances: int | None = None) -> Floor:
+        """Run batches of one size for this long, on all instances or on this many."""
+        turn = Turn(bucket=bucket, seconds=seconds, instances=instances)
+        print(turn.model_dump_json(), file=self._turns, flush=True)
+        return Floor.model_validate_json(self._floors.readline())
+
+
+@contextmanager
+def bare_loop(model: Path, images: str) -> Iterator[BareLoop]:
+    """Start the process; it ends with the context."""
+    command = [sys.executable, "-m", "benchmarks.floor", "--model", str(model), "--images", images]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:  # noqa: S603
+        yield BareLoop(cast("IO[str]", process.stdin), cast("IO[str]", process.stdout))
+
+
 if __name__ == "__main__":
-    configure()
-    CliApp.run(FloorConfig)
+    start(BareLoopProcess)

@@ -6,15 +6,16 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median, quantiles
 
-from pydantic import Field, PositiveFloat, PositiveInt
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 from rich.console import Console
 
-from benchmarks.lite_record import HEADER, LiteRecord, Round
-from benchmarks.records import RESULTS, circumstances, markdown, show
+from benchmarks.command import RESULTS, Benchmark, configured, start
+from benchmarks.records import Record, circumstances, markdown
 from benchmarks.server import Server, serving
 from bundle.store import Bundle
+from cli.tables import show_rows
 from serving.backends.devices import Device
 from serving.backends.lite.backend import LiteBackend
 from serving.backends.opening import load
@@ -22,14 +23,55 @@ from serving.backends.settings import RuntimeSettings
 
 LOOP = Path(__file__).with_name("lite_loop.py")
 BUILT = Path("build/lite/build/benchmarks")
+HEADER = ("what", "median", "best", "worst")
 
 
-class LiteBench(BaseSettings):
+class Round(BaseModel):
+    """Images per second of the bare loop and, right after it, of the server."""
+
+    bare: float
+    server: float
+
+
+class LiteRecord(Record):
+    """A run of this benchmark."""
+
+    model: str
+    digest: str
+    batch: int
+    instances: int
+    in_flight: int
+    duration_s: float
+    rounds: list[Round]
+    handover_model: str
+    handover_batch: int
+    handover_ms: list[float] = Field(description="of each batch, sorted")
+
+    def rows(self) -> list[list[str]]:
+        """Return the table's rows."""
+        ratios = sorted(r.server / r.bare for r in self.rounds)
+        p90 = quantiles(self.handover_ms, n=10)[-1]
+        return [
+            _row("bare loop, img/s", [r.bare for r in self.rounds]),
+            _row("server, img/s", [r.server for r in self.rounds]),
+            ["server / bare", f"{median(ratios):.1%}", f"{ratios[-1]:.1%}", f"{ratios[0]:.1%}"],
+            [
+                f"hand-over of a batch of {self.handover_batch}, ms",
+                f"{median(self.handover_ms):.3f}",
+                f"{self.handover_ms[0]:.3f}",
+                f"{p90:.3f} (90th percentile)",
+            ],
+        ]
+
+
+def _row(name: str, rates: list[float]) -> list[str]:
+    return [name, f"{median(rates):.3f}", f"{max(rates):.3f}", f"{min(rates):.3f}"]
+
+
+class LiteBench(Benchmark):
     """Compare a server with the bare loop, by turns: same model, batch, instances and threads."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="BENCH_LITE_", cli_prog_name="python -m benchmarks.lite", cli_kebab_case=True
-    )
+    model_config = configured("benchmarks.lite")
 
     model: Path = Field(BUILT / "resnext152_64x4d/1", description="bundle with a mindir-lite file")
     images: str = Field(
@@ -44,11 +86,11 @@ class LiteBench(BaseSettings):
     batch: PositiveInt = Field(
         1, description="size of the bare loop's batches, the server's largest"
     )
-    rounds: PositiveInt = Field(3, description="how often both have their turns")
+    rounds: PositiveInt = Field(3, description="how often both take turns")
     duration_s: PositiveFloat = Field(30.0, description="length of each turn, in seconds")
     output: Path = Field(RESULTS, description="folder for lite.json and lite.md")
 
-    def cli_cmd(self) -> None:
+    def run(self) -> None:
         """Measure, print the table, and write the record."""
         bundle, started = Bundle.open(self.model), circumstances("benchmarks.lite")
         instances = len(os.sched_getaffinity(0))
@@ -67,7 +109,7 @@ class LiteBench(BaseSettings):
                 handover_batch=32,
                 handover_ms=sorted(self._handover(Bundle.open(self.handover_model), 32)),
             )
-        show(f"MindSpore Lite, {record.model}", HEADER, record.rows())
+        show_rows(HEADER, record.rows(), title=f"MindSpore Lite, {record.model}")
         record.write(self.output, "lite", markdown(HEADER, record.rows()))
 
     def _rounds(self, bundle: Bundle, instances: int, in_flight: int) -> list[Round]:
@@ -137,4 +179,4 @@ def _read(process: "subprocess.Popen[str]") -> str:
 
 
 if __name__ == "__main__":
-    CliApp.run(LiteBench)
+    start(LiteBench)

@@ -8,18 +8,18 @@ import training  # noqa: F401  # isort: skip  # sets what mindspore must find in
 import mindspore
 from mindspore import Tensor
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode
 
+from benchmarks.command import Benchmark, configured, start
 from benchmarks.photos import write_photos
 from bundle.kinds import Precision
-from bundle.manifest import Normalization
+from bundle.manifest import IMAGENET
 from export.checkpoint import WRITERS
 from export.config import ExportConfig
 from export.graph import Deployment, predictor
 from export.original import IMAGES_AT_ONCE, Original
 from export.pipeline import export_bundle
 from export.report import show_export
-from images.decoders import configure
 from images.transform import Size, Stretch, Transform
 from training.resnext import ARCHITECTURES, Architecture, ResNeXt, Stem
 
@@ -34,15 +34,12 @@ LAST_GAMMA, HEAD_SCALE = 0.2, 128
 TRANSFORM = Transform(
     resize=Stretch(height=256, width=256), crop=Size(height=224, width=224), antialias=False
 )
-IMAGENET = Normalization(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 
-class Models(BaseSettings):
+class Models(Benchmark):
     """Write the bundle and the photos of the benchmark that a decoder and a network share."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="BENCH_MODELS_", cli_prog_name="python -m benchmarks.models"
-    )
+    model_config = configured("benchmarks.models")
 
     output: Path = Field(Path("build/benchmarks"), description="folder for bundle and photos")
     network: Network = Field(
@@ -50,10 +47,10 @@ class Models(BaseSettings):
         description="the first costs milliseconds per photo on a CPU, the other is the full one",
     )
     precision: Annotated[tuple[Precision, ...], NoDecode] = Field(
-        ("fp32",), description="precisions of the ONNX file, with commas between"
+        ("fp32",), description="precisions of the ONNX file, comma-separated"
     )
 
-    def cli_cmd(self) -> None:
+    def run(self) -> None:
         """Write both."""
         write_photos(self.output / "photos")
         config = ExportConfig.model_validate(
@@ -95,7 +92,7 @@ def original(name: Network = NAME) -> Original:
 
 
 def _sharpen(network: ResNeXt) -> None:
-    """Give every branch and the head a say, so that parity says something.
+    """Let every branch and the head change the output, so that parity means something.
 
     A fresh network's last gammas are 0, and its probabilities hardly differ from 1 / classes.
     """
@@ -107,5 +104,4 @@ def _sharpen(network: ResNeXt) -> None:
 
 
 if __name__ == "__main__":
-    configure()
-    CliApp.run(Models)
+    start(Models)

@@ -1,9 +1,8 @@
-"""What was measured, with all that a reader needs to judge or repeat it."""
+"""What was measured, with everything that a reader needs to judge or repeat it."""
 
 import os
 import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,17 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import BaseModel
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
-RESULTS = Path("benchmarks/results")
+from cli.revision import revision
+
 LIBRARIES = ("grpcio", "numpy", "onnxruntime", "opencv-python-headless", "pillow")
-UNBOUNDED = 1000
 
 
 class Machine(BaseModel):
-    """Where it ran; `load` is the mean number of runnable processes in the minute before."""
+    """What it ran on; `load` is the mean number of runnable processes in the minute before."""
 
     cpu: str
     cores: int
@@ -39,7 +35,7 @@ class Record(BaseModel):
     versions: dict[str, str]
 
     def write(self, folder: Path, name: str, table: str) -> None:
-        """Write `<name>.json`, and `<name>.md` with the table under what it holds for."""
+        """Write `<name>.json`, and `<name>.md`: the circumstances, then the table."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.json").write_text(self.model_dump_json(indent=2) + "\n")
         (folder / f"{name}.md").write_text(f"{self._circumstances()}\n{table}")
@@ -58,7 +54,7 @@ def circumstances(module: str, libraries: Sequence[str] = LIBRARIES) -> Record:
     return Record(
         command=shlex.join(["python", "-m", module, *sys.argv[1:]]),
         started=datetime.now(UTC),
-        revision=_revision(),
+        revision=revision() or "unknown",
         machine=Machine(
             cpu=_cpu_model(),
             cores=len(os.sched_getaffinity(0)),
@@ -67,18 +63,6 @@ def circumstances(module: str, libraries: Sequence[str] = LIBRARIES) -> Record:
         ),
         versions={"python": platform.python_version()} | {n: version(n) for n in libraries},
     )
-
-
-def show(
-    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1
-) -> None:
-    """Print a table; what is right of `text_columns` are numbers."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index < text_columns else "right")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else UNBOUNDED).print(table)
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
@@ -91,12 +75,3 @@ def _cpu_model() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())
-
-
-def _revision() -> str:
-    """Return the commit of this checkout, with `-dirty` where it was changed."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
-    done = subprocess.run(  # noqa: S603 - a fixed command
-        command, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()

@@ -1,11 +1,12 @@
-"""What a server must survive: more load than it can answer, and callers that leave."""
+"""What a server must survive: more load than it can answer, and callers that cancel."""
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
-from statistics import mean
+from statistics import mean, median
 
 import grpc
 from pydantic import BaseModel, Field
@@ -14,9 +15,11 @@ from benchmarks.load.loops import Sample, Target
 from benchmarks.load.report import Report
 from benchmarks.load.runs import Closed, Load, Open, measure
 from benchmarks.load.wire import Cancel, Wire
+from benchmarks.records import Record
 from benchmarks.server import Server
 
 PATIENCE_S = 60.0
+HEADER = ("what", "median", "each round", "aim")
 
 
 class Flood(BaseModel):
@@ -51,13 +54,64 @@ class Flood(BaseModel):
 
 
 class Departure(BaseModel):
-    """Many callers at once, of whom every second leaves at the first answer."""
+    """Many callers at once; every second one cancels at the first answer."""
 
     callers: int
     stayed: int
-    answered: int = Field(description="of those who stayed")
+    answered: int = Field(description="of those that stayed")
     ran: int = Field(description="images that ran on the device")
-    wasted: int = Field(description="of these, for nobody")
+    wasted: int = Field(description="of these, for callers that had cancelled")
+
+
+class OverloadRecord(Record):
+    """A run of this benchmark."""
+
+    model: str
+    digest: str
+    images: str
+    floods: list[Flood]
+    departures: list[Departure]
+
+    def cells(self) -> list[list[str]]:
+        """Return the rows of the table."""
+        floods, departures = self.floods, self.departures
+        answered = sum(departure.answered for departure in departures)
+        stayed = sum(departure.stayed for departure in departures)
+        wasted = sum(d.wasted for d in departures) / sum(d.ran for d in departures)
+        errors = sum((Counter(flood.errors) for flood in floods), Counter[str]())
+        refused = ", ".join(f"{code} {count}" for code, count in sorted(errors.items()))
+        seconds, deadline_s = floods[0].seconds, floods[0].deadline_s
+        return [
+            _row("capacity before, img/s", ".1f", "", [f.capacities[0] for f in floods]),
+            _row("capacity after, img/s", ".1f", "", [f.capacities[1] for f in floods]),
+            _row(f"offered for {seconds:g} s, img/s", ".1f", "", [f.offered for f in floods]),
+            _row(
+                f"answered within {deadline_s:g} s, img/s", ".1f", "", [f.goodput for f in floods]
+            ),
+            _row("share of capacity", ".1%", "≥ 90 %", [f.share for f in floods]),
+            _row("p50 of the answered, ms", ".0f", "", [f.p50_ms for f in floods]),
+            _row("p99 of the answered, ms", ".0f", "", [f.p99_ms for f in floods]),
+            ["not answered", refused or "none", "", ""],
+            _row("load tester, CPU ms/request", ".3f", "≤ 0.3", [f.client_cpu_ms for f in floods]),
+            _row("server memory before, MiB", ".0f", "", [f.memory_mib[0] for f in floods]),
+            _row("growth, first to last third", ".1f", "flat", [f.growth_mib for f in floods]),
+            _row("lone caller before, p50 ms", ".2f", "", [f.lone_before_ms for f in floods]),
+            _row("1 s after, p50 ms", ".2f", "the same", [f.lone_after_ms for f in floods]),
+            [
+                "half cancelled: others answered",
+                f"{answered} of {stayed}",
+                "",
+                "all",
+            ],
+            ["inference for cancelled calls", f"{wasted:.1%}", "", "≤ 5 %"],
+        ]
+
+
+def _row(what: str, form: str, aim: str, values: Sequence[float | None]) -> list[str]:
+    """Return a row: the median, each round, the aim; None is a round without an answer."""
+    known = [value for value in values if value is not None]
+    each = ", ".join("-" if value is None else f"{value:{form}}" for value in values)
+    return [what, f"{median(known):{form}}" if known else "-", each, aim]
 
 
 class Caller:
@@ -67,7 +121,7 @@ class Caller:
         self._server, self._wire, self._requests = server, wire, requests
 
     def flood(self, times: float, seconds: float, deadline_s: float) -> Flood:
-        """Send so many times the capacity."""
+        """Send this multiple of the capacity."""
         short = seconds / 8
         loops = {n: self._run(Closed(n), short).images_per_second for n in (8, 32, 64)}
         best, lone = max(loops, key=lambda n: loops[n]), self._run(Closed(1), short)
@@ -95,7 +149,7 @@ class Caller:
         )
 
     def departure(self, callers: int) -> Departure:
-        """Let so many call at once."""
+        """Let this many call at once."""
         ends: SimpleQueue[tuple[int, Sample]] = SimpleQueue()
         target = Target(self._wire, self._requests, timeout_s=PATIENCE_S)
         ran, wasted = self._device()
@@ -132,7 +186,7 @@ class Caller:
         return report
 
     def _device(self) -> tuple[float, float]:
-        """Return how many images ran and how many of them for nobody, once none is in flight."""
+        """Return how many images ran, and how many of them in vain, once none is in flight."""
         while self._server.count("serving_inflight_images"):
             time.sleep(0.05)
         ran = self._server.count("serving_batch_images_sum")

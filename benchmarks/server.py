@@ -16,12 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, Field
 
 TIMEOUT_MS = 120_000
-# How long is loaded before a turn is counted, over the turn: the batches that run when counting
-# begins must be as large as those that run when it ends, and at first nothing fills them.
+# The warm-up, as a share of the turn: the batches that run when counting begins must be as large as
+# those that run when it ends, and an idle server begins with small ones.
 WARM_UP = 0.25
 
 
-class Load(BaseModel):
+class LoadResult(BaseModel):
     """What the server answered under some load."""
 
     images_per_second: float
@@ -40,11 +40,11 @@ class Server:
         self.address = address
         self._process, self._metrics = psutil.Process(process.pid), metrics
 
-    def load(self, images: str, seconds: float, *load: str) -> Load:
-        """Send requests of one image as the load tester is told; every one must be answered."""
+    def load(self, images: str, seconds: float, *load: str) -> LoadResult:
+        """Run the load tester with these flags; every request must be answered."""
         with TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "clients", "bench", "--address", self.address, *load]
-            command += ["--duration", str(seconds), "--warm-up", str(WARM_UP * seconds)]
+            command = [sys.executable, "-m", "benchmarks.load", "--address", self.address, *load]
+            command += ["--duration-s", str(seconds), "--warm-up-s", str(WARM_UP * seconds)]
             command += ["--timeout-ms", str(TIMEOUT_MS), "--images", images, "--output", folder]
             images_before, cpu_before = self._answered(), self._cpu_s()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
@@ -52,7 +52,7 @@ class Server:
             [report] = json.loads(Path(folder, "bench.json").read_text())["runs"]
         if report["errors"]:
             raise RuntimeError(f"the server failed {report['errors']} of {report['requests']}")
-        return Load(
+        return LoadResult(
             images_per_second=report["images_per_second"],
             p50_ms=report["latency_ms"]["p50"],
             p99_ms=report["latency_ms"]["p99"],
@@ -83,7 +83,7 @@ class Server:
 
 @contextmanager
 def serving(model: Path, *flags: str) -> Iterator[Server]:
-    """Run `python -m serving` on free ports, but for the flags with its default settings."""
+    """Run `python -m serving` on free ports, with its defaults except for these flags."""
     command = [sys.executable, "-m", "serving", "--model", str(model), "--log-level", "WARNING"]
     command += ["--grpc-port", "0", "--http-port", "0", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603

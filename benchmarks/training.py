@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import training  # noqa: F401  # isort: skip  # sets what mindspore must find in the environment
 from pydantic import BaseModel, Field, PositiveInt
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 from rich.console import Console
 
 from benchmarks.bare_training import BareNetwork
+from benchmarks.command import RESULTS, Benchmark, configured, start
 from benchmarks.photos import jpeg, photo
-from benchmarks.records import RESULTS, Record, circumstances, markdown, show
-from images.decoders import configure
+from benchmarks.records import Record, circumstances, markdown
+from cli.tables import show_rows
 from training import device
 from training.data.datasets import open_dataset
 from training.evaluation import Evaluator
@@ -61,27 +61,25 @@ class TrainingRecord(Record):
     rows: list[Row]
 
 
-class Training(BaseSettings):
+class Training(Benchmark):
     """Compare our loops, data and all, with the same network on one batch; they take turns."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="BENCH_TRAINING_", cli_prog_name="python -m benchmarks.training"
-    )
+    model_config = configured("benchmarks.training")
 
     networks: list[Case] = Field(
-        ["resnext14_8x4d", "resnext152_64x4d"], description="members of the family, by commas"
+        ["resnext14_8x4d", "resnext152_64x4d"], description="members of the family, comma-separated"
     )
-    rounds: PositiveInt = Field(3, description="how often each has its turn, after a first one")
+    rounds: PositiveInt = Field(3, description="turns of each, after a first one that compiles")
     output: Path = Field(RESULTS, description="folder for training.json and training.md")
 
-    def cli_cmd(self) -> None:
+    def run(self) -> None:
         """Measure, print the table, and write the record."""
         device.use("CPU")
         started = circumstances("benchmarks.training", LIBRARIES)
         rows = [row for network in self.networks for row in self._measure(network)]
         record = TrainingRecord(**started.model_dump(), rounds=self.rounds, rows=rows)
         table = [row.cells() for row in rows]
-        show("images per second", HEADER, table, text_columns=len(TEXTS))
+        show_rows(HEADER, table, title="images per second", text_columns=len(TEXTS))
         record.write(self.output, "training", markdown(HEADER, table, text_columns=len(TEXTS)))
 
     def _measure(self, network: Case) -> list[Row]:
@@ -178,5 +176,4 @@ def _row(
 
 
 if __name__ == "__main__":
-    configure()
-    CliApp.run(Training)
+    start(Training)

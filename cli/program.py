@@ -24,6 +24,10 @@ FLAGS = SettingsConfigDict(
 )
 
 
+class UsageError(ValueError):
+    """A wrong call that only the command itself can find out; the message says what is wrong."""
+
+
 class Command(NamedTuple):
     """What a command is told, what it does, and the exit code where that fails."""
 
@@ -32,8 +36,15 @@ class Command(NamedTuple):
     failure: int = FAILED
 
 
+class Alias(NamedTuple):
+    """A command that another program runs; it gets the words that follow and returns a code."""
+
+    summary: str
+    run: Callable[[Sequence[str]], int]
+
+
 def main(
-    commands: Mapping[str, Command],
+    commands: Mapping[str, Command | Alias],
     errors: Callable[[], tuple[type[Exception], ...]],
     arguments: Sequence[str] | None = None,
 ) -> int:
@@ -53,7 +64,7 @@ def main(
     else:
         return _no_command(commands, words)
     try:
-        return _run(command, words, errors)
+        return command.run(words) if isinstance(command, Alias) else _run(command, words, errors)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -86,6 +97,8 @@ def _run(
         raise
     try:
         return command.run(settings) or 0
+    except UsageError as error:
+        return fail(str(error), USAGE)
     except Exception as error:
         if isinstance(error, errors()):
             return fail(str(error), command.failure)
@@ -108,7 +121,7 @@ def _mistakes(error: ValidationError) -> Iterator[str]:
             yield flag + mistake["msg"].removeprefix("Value error, ")
 
 
-def _no_command(commands: Mapping[str, Command], words: Sequence[str]) -> int:
+def _no_command(commands: Mapping[str, Command | Alias], words: Sequence[str]) -> int:
     width = max(map(len, commands))
     lines = [f"  {name:{width}}  {_summary(command)}" for name, command in commands.items()]
     usage = "\n".join(["commands (each has its own --help):", *lines])
@@ -118,5 +131,7 @@ def _no_command(commands: Mapping[str, Command], words: Sequence[str]) -> int:
     return fail(f"{f'there is no command {words[0]!r}' if words else 'no command'}\n{usage}", USAGE)
 
 
-def _summary(command: Command) -> str:
+def _summary(command: Command | Alias) -> str:
+    if isinstance(command, Alias):
+        return command.summary
     return (command.settings.__doc__ or "").partition("\n")[0]

@@ -1,42 +1,94 @@
-"""Run the command line; exit with 1 where something failed, with 2 for a wrong call."""
+"""`python -m clients`: classify image files, or start the load tester (`bench`)."""
 
+import importlib.util
 import os
+import runpy
 import sys
+from collections.abc import Sequence
 
-from pydantic import ValidationError
-from pydantic_settings import CliApp, SettingsError
+from pydantic import Field, NonNegativeInt, PositiveFloat
+from pydantic_settings import BaseSettings, CliPositionalArg, CliToggleFlag, SettingsConfigDict
+
+from cli.program import FAILED, FLAGS, Alias, Command, fail, main
+
+LOAD_TESTER = "benchmarks.load"
 
 
-def main() -> None:
-    """Run `python -m clients`."""
-    # One hand-over between threads less per call; gRPC reads this when it is imported.
-    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client")
-    from clients.cli import Clients
-    from clients.errors import ClassifierError
-    from clients.files import UsageError
+class Classify(BaseSettings):
+    """Classify image files and print their classes."""
 
+    model_config = SettingsConfigDict(
+        **FLAGS | {"cli_enforce_required": True},
+        env_prefix="CLIENTS_CLASSIFY_",
+        cli_prog_name="python -m clients classify",
+    )
+
+    paths: CliPositionalArg[list[str]] = Field(
+        description="image files, folders (searched recursively) or globs"
+    )
+    address: str = Field("localhost:50051", description="host:port of the server")
+    top_k: NonNegativeInt = Field(5, description="classes per image; 0 prints all of them")
+    as_json: CliToggleFlag[bool] = Field(
+        default=False, alias="json", description="print one JSON object per line instead of a table"
+    )
+    model: str = Field("", description="name of the model, if the server has several")
+    version: str = Field("", description="version of the model; the newest if empty")
+    timeout_s: PositiveFloat = Field(60.0, description="deadline of each request, in seconds")
+
+
+# The imports are inside, so that --help need not wait for gRPC.
+def _classify(settings: Classify) -> int:
+    """Print every file's outcome; return 1 if one failed."""
+    from clients.classify import Question, classify_files
+    from clients.client import ClassifierClient
+    from clients.files import find_images
+    from clients.output import print_json, print_table, progress
+
+    paths = find_images(settings.paths)
+    question = Question(
+        top_k=settings.top_k,
+        model=settings.model,
+        version=settings.version,
+        timeout_s=settings.timeout_s,
+    )
+    # On one terminal, a bar would be drawn over the lines.
+    shown = not (settings.as_json and sys.stdout.isatty())
+    with ClassifierClient(settings.address) as client:
+        outcomes = progress(classify_files(client, paths, question), len(paths), shown=shown)
+        failures = print_json(outcomes) if settings.as_json else print_table(outcomes)
+    return FAILED if failures else 0
+
+
+def _bench(words: Sequence[str]) -> int:
+    """Become the load tester, which is no part of the installed package."""
     try:
-        CliApp.run(Clients)
-    except ClassifierError as error:
-        sys.exit(f"error: {error}")
-    except (UsageError, SettingsError) as error:
-        _usage(str(error).removeprefix("Error: "))
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][-1]).replace("_", "-")
-        _usage(f"--{option}: {first['msg']}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader has left; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        found = importlib.util.find_spec(LOAD_TESTER)
+    except ModuleNotFoundError:
+        found = None
+    if not found:
+        return fail(
+            f"the load tester is not installed with the client: run `python -m {LOAD_TESTER}` in a "
+            f"checkout of the repository, after pip install -e '.[load]'",
+            FAILED,
+        )
+    sys.argv[1:] = words
+    runpy.run_module(LOAD_TESTER, run_name="__main__", alter_sys=True)
+    return 0
 
 
-def _usage(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+def _errors() -> tuple[type[Exception], ...]:
+    from clients.errors import ClassifierError
+
+    return (ClassifierError,)
+
+
+COMMANDS: dict[str, Command | Alias] = {
+    "classify": Command(Classify, _classify),
+    "bench": Alias("Load a server and measure its answers (python -m benchmarks.load).", _bench),
+}
 
 
 if __name__ == "__main__":
-    main()
+    # One hand-over between threads less per call; gRPC reads this when it is imported.
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client")
+    sys.exit(main(COMMANDS, _errors))

@@ -1,16 +1,52 @@
-"""How the clients talk to a server: message limit and retries, both left to gRPC."""
+"""How the clients talk to a server: the methods, the message limit, and retries by gRPC.
+
+The methods stand here, not in the stub that protoc generates, for that refuses every grpcio older
+than its generator.
+"""
 
 import json
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+from protos import classifier_pb2 as pb
+
+SERVICE = "resnext.serving.v1.Classifier"
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class Method(NamedTuple, Generic[Request, Response]):
+    """What a channel's `unary_unary` takes."""
+
+    path: str
+    serialize: Callable[[Request], bytes]
+    parse: Callable[[bytes], Response]
+
+
+CLASSIFY = Method(
+    f"/{SERVICE}/Classify",
+    pb.ClassifyRequest.SerializeToString,
+    pb.ClassifyResponse.FromString,
+)
+GET_MODEL = Method(
+    f"/{SERVICE}/GetModel", pb.GetModelRequest.SerializeToString, pb.Model.FromString
+)
+LIST_MODELS = Method(
+    f"/{SERVICE}/ListModels",
+    pb.ListModelsRequest.SerializeToString,
+    pb.ListModelsResponse.FromString,
+)
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """Largest request and largest response; the server's limit is the same."""
 
-# Classifying changes nothing on the server, so asking again is safe wherever the server did not
-# take the request. How long to wait is the server's to say (grpc-retry-pushback-ms).
+# Classifying changes nothing on the server, so it is safe to repeat a request that the server did
+# not accept. The server says how long to wait (grpc-retry-pushback-ms).
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
-            "name": [{"service": "resnext.serving.v1.Classifier"}],
+            "name": [{"service": SERVICE}],
             "retryPolicy": {
                 "maxAttempts": 4,
                 "initialBackoff": "0.1s",

@@ -7,11 +7,10 @@ from typing import Self
 import grpc
 
 from clients import messages
-from clients.channel import OPTIONS
+from clients.channel import CLASSIFY, GET_MODEL, LIST_MODELS, OPTIONS
 from clients.errors import rpc_errors
 from clients.types import ImageFailure, ImageSource, ModelInfo, Prediction
 from protos import classifier_pb2 as pb
-from protos.classifier_pb2_grpc import ClassifierStub
 
 DEFAULT_ADDRESS = "localhost:50051"
 DEFAULT_TIMEOUT_S = 10.0
@@ -23,7 +22,9 @@ class ClassifierClient:
     def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
         self.address = address
         self._channel = grpc.insecure_channel(address, options=OPTIONS)
-        self._stub = ClassifierStub(self._channel)
+        self._classify = self._channel.unary_unary(*CLASSIFY)
+        self._get_model = self._channel.unary_unary(*GET_MODEL)
+        self._list_models = self._channel.unary_unary(*LIST_MODELS)
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +63,7 @@ class ClassifierClient:
             full_probabilities=full_probabilities,
         )
         with rpc_errors(self.address):
-            response = self._stub.Classify(request, timeout=timeout_s)
+            response = self._classify(request, timeout=timeout_s)
         return messages.results(response, len(images))
 
     def get_model(
@@ -71,12 +72,12 @@ class ClassifierClient:
         """Describe one loaded model; raise `ClassifierError`."""
         request = pb.GetModelRequest(model=model, version=version)
         with rpc_errors(self.address):
-            return messages.model_info(self._stub.GetModel(request, timeout=timeout_s))
+            return messages.model_info(self._get_model(request, timeout=timeout_s))
 
     def list_models(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[ModelInfo]:
         """Describe all loaded models, sorted by name, then version; raise `ClassifierError`."""
         with rpc_errors(self.address):
-            response = self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout_s)
+            response = self._list_models(pb.ListModelsRequest(), timeout=timeout_s)
         return [messages.model_info(model) for model in response.models]
 
 
@@ -86,7 +87,9 @@ class AsyncClassifierClient:
     def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
         self.address = address
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
-        self._stub = ClassifierStub(self._channel)
+        self._classify = self._channel.unary_unary(*CLASSIFY)
+        self._get_model = self._channel.unary_unary(*GET_MODEL)
+        self._list_models = self._channel.unary_unary(*LIST_MODELS)
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,7 +121,7 @@ class AsyncClassifierClient:
             full_probabilities=full_probabilities,
         )
         with rpc_errors(self.address):
-            response = await self._stub.Classify(request, timeout=timeout_s)
+            response = await self._classify(request, timeout=timeout_s)
         return messages.results(response, len(images))
 
     async def get_model(
@@ -127,10 +130,10 @@ class AsyncClassifierClient:
         """As `ClassifierClient.get_model`."""
         request = pb.GetModelRequest(model=model, version=version)
         with rpc_errors(self.address):
-            return messages.model_info(await self._stub.GetModel(request, timeout=timeout_s))
+            return messages.model_info(await self._get_model(request, timeout=timeout_s))
 
     async def list_models(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[ModelInfo]:
         """As `ClassifierClient.list_models`."""
         with rpc_errors(self.address):
-            response = await self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout_s)
+            response = await self._list_models(pb.ListModelsRequest(), timeout=timeout_s)
         return [messages.model_info(model) for model in response.models]

@@ -1,27 +1,25 @@
-"""From what was typed to image files, and from image files to requests of a bounded size."""
+"""From names on the command line to image files, and from files to requests of limited size."""
 
 import glob
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from cli.program import UsageError
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
-class UsageError(ValueError):
-    """What was typed stands for no image; the message names it."""
-
-
 def find_images(patterns: Iterable[str]) -> list[Path]:
-    """Return each file once, in the order named; folders are searched whole, by suffix.
+    """Return each file once, in the order named; folders are searched recursively, by suffix.
 
     Raises:
-        UsageError: a name stands for no file, or a folder holds no image.
+        UsageError: there is no file of a name, or no image in a folder.
     """
     return list(dict.fromkeys(path for pattern in patterns for path in _expand(pattern)))
 
 
 def split(paths: Sequence[Path], *, max_images: int, max_bytes: int) -> Iterator[tuple[Path, ...]]:
-    """Yield the files in order, in groups of at most so many images and bytes, or of one file."""
+    """Yield the files in order, in groups within both limits; a larger file has its own group."""
     group: list[Path] = []
     group_bytes = 0
     for path in paths:
@@ -36,7 +34,7 @@ def split(paths: Sequence[Path], *, max_images: int, max_bytes: int) -> Iterator
 
 
 def _expand(pattern: str) -> list[Path]:
-    # A file's own name comes first: it may hold the characters of a glob.
+    # A file's own name comes first: it may contain the characters of a glob.
     named = [Path(pattern)] if Path(pattern).exists() else _matches(pattern)
     return [path for found in named for path in (_inside(found) if found.is_dir() else [found])]
 

@@ -2,30 +2,27 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 from rich.text import Text
 
+from cli.tables import new_table, show
 from clients.classify import FileOutcome, Outcome
 from clients.types import ClassScore, ImageFailure
 
-# A pipe has no width: nothing is cut there, and a row stays one line.
-UNBOUNDED = 100_000
-
 
 def progress(outcomes: Iterable[FileOutcome], total: int, *, shown: bool) -> Iterator[FileOutcome]:
-    """Pass the outcomes on and draw a bar on standard error meanwhile, where it is a terminal."""
+    """Yield the outcomes; draw a bar on standard error meanwhile, if it is a terminal."""
     console = Console(stderr=True)
-    hidden = not (shown and console.is_terminal)
+    if not (shown and console.is_terminal):
+        yield from outcomes
+        return
     # Redirecting would send our own output to standard error too.
-    with Progress(console=console, transient=True, redirect_stdout=False, disable=hidden) as bar:
+    with Progress(console=console, transient=True, redirect_stdout=False) as bar:
         yield from bar.track(outcomes, total=total, description="Classifying")
 
 
@@ -40,7 +37,7 @@ def print_json(outcomes: Iterable[FileOutcome]) -> int:
 
 def print_table(outcomes: Iterable[FileOutcome]) -> int:
     """Print a row per file: name, first class, probability, next classes; return failures."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = new_table()
     table.add_column("Image", overflow="fold")
     table.add_column("Class", overflow="fold", style="bold")
     table.add_column("Probability", justify="right", no_wrap=True)
@@ -49,7 +46,7 @@ def print_table(outcomes: Iterable[FileOutcome]) -> int:
     for path, outcome in outcomes:
         table.add_row(*_row(path, outcome))
         failures += isinstance(outcome, ImageFailure)
-    Console(width=None if sys.stdout.isatty() else UNBOUNDED).print(table)
+    show(table)
     return failures
 
 

@@ -21,7 +21,7 @@ class ClassifyRequest(_message.Message):
     version: str
     full_probabilities: bool
     id: str
-    def __init__(self, images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., top_k: _Optional[int] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., full_probabilities: _Optional[bool] = ..., id: _Optional[str] = ...) -> None: ...
+    def __init__(self, images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., top_k: _Optional[int] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., full_probabilities: bool = ..., id: _Optional[str] = ...) -> None: ...
 
 class Image(_message.Message):
     __slots__ = ("encoded", "raw")
@@ -147,4 +147,4 @@ class Model(_message.Message):
     top1: float
     max_images_per_request: int
     ready: bool
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., architecture: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., transform_json: _Optional[str] = ..., runtime: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., buckets: _Optional[_Iterable[int]] = ..., top1: _Optional[float] = ..., max_images_per_request: _Optional[int] = ..., ready: _Optional[bool] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., architecture: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., transform_json: _Optional[str] = ..., runtime: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., buckets: _Optional[_Iterable[int]] = ..., top1: _Optional[float] = ..., max_images_per_request: _Optional[int] = ..., ready: bool = ...) -> None: ...

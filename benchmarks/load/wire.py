@@ -1,4 +1,8 @@
-"""Requests straight on gRPC's channel: half of the CPU time that grpcio's futures take."""
+"""Requests straight on gRPC's channel: half of the CPU time that grpcio's futures take.
+
+This uses private names of grpcio, so it works with the versions that it was tried with, and refuses
+the others.
+"""
 
 import threading
 import time
@@ -9,10 +13,13 @@ from typing import Any, Self
 import grpc
 from grpc._cython import cygrpc
 
-from clients.channel import MAX_MESSAGE_BYTES
+from clients.channel import CLASSIFY, MAX_MESSAGE_BYTES
+from clients.files import find_images
+from clients.messages import classify_request
 
-METHOD = b"/resnext.serving.v1.Classifier/Classify"
-# A load tester that repeats requests hides what it is there to show.
+KNOWN_GRPCIO = "1.85"
+METHOD = CLASSIFY.path.encode()
+# A load tester that repeats requests would hide what it is there to show.
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -24,13 +31,35 @@ Ended = Callable[[grpc.StatusCode, bytes | None], None]
 Cancel = Callable[[], None]
 
 
-class Wire:
-    """A connection to a server; one thread tells how each request ended, in the order of the ends.
+def read_requests(images: str, *, model: str = "", version: str = "") -> list[bytes]:
+    """Return a serialised request for each image of a file, folder or glob."""
+    return [
+        classify_request(
+            [path], top_k=1, model=model, version=version, full_probabilities=False
+        ).SerializeToString()
+        for path in find_images([images])
+    ]
 
-    What it calls may send the next request, and must not raise.
+
+class GrpcioVersionError(Exception):
+    """The load tester does not know this grpcio."""
+
+
+class Wire:
+    """A connection to a server; one thread calls back for each request that ends, in their order.
+
+    A callback may send the next request, and must not raise.
+
+    Raises:
+        GrpcioVersionError: this grpcio is not one that is known to work.
     """
 
     def __init__(self, address: str) -> None:
+        if not grpc.__version__.startswith(f"{KNOWN_GRPCIO}."):
+            raise GrpcioVersionError(
+                f"the load tester needs grpcio {KNOWN_GRPCIO}, and this is {grpc.__version__}: "
+                f"pip install -e '.[load]' in an environment of its own"
+            )
         self._channel = cygrpc.Channel(address.encode(), OPTIONS, None)
         self._due = SimpleQueue[int]()  # a 1 for each event that will come, and a 0 at the end
         self._reader = threading.Thread(target=self._read, name="wire", daemon=True)
@@ -45,7 +74,7 @@ class Wire:
         self._reader.join()
 
     def ask(self, request: bytes, timeout_s: float, ended: Ended) -> Cancel:
-        """Send a request, serialised; `ended` gets its code, and its response if that is OK."""
+        """Send a serialised request; `ended` gets its code, and its response if that is OK."""
         operations = (
             cygrpc.SendInitialMetadataOperation((), 0),
             cygrpc.SendMessageOperation(request, 0),
@@ -65,7 +94,7 @@ class Wire:
             0, METHOD, None, deadline, (), None, ((operations, tag),), None, None
         )
         self._due.put(1)
-        return lambda: call.cancel(cygrpc.StatusCode.cancelled, "the caller leaves")
+        return lambda: call.cancel(cygrpc.StatusCode.cancelled, "the caller cancels")
 
     def _read(self) -> None:
         while self._due.get():

@@ -27,6 +27,7 @@ def run(module: str, *flags: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_server_is_compared_with_the_bare_loop(tmp_path: Path) -> None:
     bundle = Bundle.open(write_bundle(tmp_path))
     flags = ["--model", str(bundle.path), "--output", str(tmp_path), "--concurrency", "1,2"]
@@ -64,6 +65,7 @@ def test_the_server_is_compared_with_the_bare_loop(tmp_path: Path) -> None:
         assert f"| {load} |" in table
 
 
+@pytest.mark.slow
 def test_a_server_is_overloaded_and_left(tmp_path: Path) -> None:
     bundle = Bundle.open(write_bundle(tmp_path))
     flags = ["--model", str(bundle.path), "--images", "examples/images", "--output", str(tmp_path)]
@@ -100,6 +102,7 @@ def test_decoders_are_compared_with_each_other(tmp_path: Path) -> None:
     assert "| decode | Pillow |" in (tmp_path / "decoders.md").read_text()
 
 
+@pytest.mark.slow
 def test_training_is_compared_with_the_bare_network(tmp_path: Path) -> None:
     run("benchmarks.training", "--networks", "tiny", "--rounds", "1", "--output", str(tmp_path))
     rows = json.loads((tmp_path / "training.json").read_text())["rows"]
@@ -114,7 +117,7 @@ def test_training_is_compared_with_the_bare_network(tmp_path: Path) -> None:
 
 
 def test_a_bundle_for_photos_is_made(tmp_path: Path) -> None:
-    Models(output=tmp_path).cli_cmd()
+    Models(output=tmp_path).run()
     manifest = Bundle.open(tmp_path / NAME / "1").manifest
     assert manifest.input.shape == ["batch", 224, 224, 3]
     [*photos] = (tmp_path / "photos").iterdir()

@@ -17,6 +17,7 @@ def bench(*flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
 
 
+@pytest.mark.slow
 def test_bare_served_and_parity_are_recorded(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path)
     flags = ["--model", str(bundle), "--images", "examples/images", "--output", str(tmp_path)]
@@ -39,4 +40,4 @@ def test_bare_served_and_parity_are_recorded(tmp_path: Path) -> None:
 def test_without_a_gpu_it_says_what_is_missing() -> None:
     done = bench()
     assert done.returncode == 1
-    assert done.stderr.startswith("cuda:0 cannot be measured here: ")
+    assert done.stderr.startswith("error: cuda:0 cannot be measured here: ")

@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cli.program import FLAGS, Command, main
+from cli.program import FLAGS, Alias, Command, UsageError, main
 
 
 class Cook(BaseSettings):
@@ -92,3 +92,18 @@ def test_without_a_command_all_are_listed(
     assert main({"cook": Command(Cook, cook)}, tuple, words) == code
     said = capsys.readouterr()
     assert "  cook  Cook eggs." in said.out + said.err
+
+
+def test_an_alias_gets_the_words_that_follow(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = {"fry": Alias("Fry eggs.", lambda words: len(words))}
+    assert main(commands, tuple, ["fry", "--a_b", "--help"]) == 2
+    assert main(commands, tuple, ["--help"]) == 0
+    assert "  fry  Fry eggs." in capsys.readouterr().out
+
+
+def test_a_wrong_call_may_be_found_out_late(capsys: pytest.CaptureFixture[str]) -> None:
+    def cook(_: Cook) -> None:
+        raise UsageError("no eggs in the fridge")
+
+    assert main({"": Command(Cook, cook, failure=7)}, tuple, ["--egg-count", "1"]) == 2
+    assert capsys.readouterr().err == "error: no eggs in the fridge\n"

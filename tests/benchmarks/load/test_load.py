@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.load.loops import Sample, Target, closed_loop, open_loop
-from benchmarks.load.wire import Wire
+from benchmarks.load.wire import GrpcioVersionError, Wire
 from protos import classifier_pb2 as pb
 
 IMAGE = pb.ClassifyRequest(images=[pb.Image(encoded=b"x")]).SerializeToString()
@@ -69,8 +69,8 @@ def test_failures_are_counted_and_never_repeated(server):
 
 
 def test_the_command_prints_a_table_and_writes_record_and_picture(server, tmp_path):
-    command = [sys.executable, "-m", "clients", "bench", "--address", server.address]
-    command += ["--concurrency", "1,2", "--rate", "50", "--duration", "0.4", "--warm-up", "0"]
+    command = [sys.executable, "-m", "benchmarks.load", "--address", server.address]
+    command += ["--concurrency", "1,2", "--rate", "50", "--duration-s", "0.4", "--warm-up-s", "0"]
     done = subprocess.run(
         [*command, "--output", str(tmp_path / "out")],
         text=True,
@@ -85,3 +85,17 @@ def test_the_command_prints_a_table_and_writes_record_and_picture(server, tmp_pa
     assert all(r["errors"] == {} and r["goodput"] > 0 for r in record["runs"])
     assert record["model"]["name"] == "m"
     assert (tmp_path / "out/bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_clients_command_line_starts_it(server):
+    command = [sys.executable, "-m", "clients", "bench", "--address", server.address]
+    command += ["--concurrency", "1", "--duration-s", "0.1", "--warm-up-s", "0"]
+    done = subprocess.run(command, text=True, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 in flight" in done.stdout
+
+
+def test_a_grpcio_that_is_not_known_is_refused(server, monkeypatch):
+    monkeypatch.setattr(grpc, "__version__", "1.86.0")
+    with pytest.raises(GrpcioVersionError, match=r"needs grpcio 1\.85, and this is 1\.86\.0"):
+        Wire(server.address)
