@@ -32,15 +32,15 @@ class BareNetwork:
         self._forward = forward
 
     def train(self, steps: int) -> float:
-        """Return the images per second of so many steps of `same_work`, after one that compiles."""
+        """Return the images per second of steps of `same_work`, after one that compiles."""
         return self._train(self._same_work, steps)
 
     def train_shortest(self, steps: int) -> float:
-        """Return the images per second of so many steps of `shortest`, likewise."""
+        """Return the images per second of this many steps of `shortest`, likewise."""
         return self._train(self._shortest, steps)
 
     def predict(self, steps: int) -> float:
-        """Return the images per second of so many forward passes, likewise."""
+        """Return the images per second of this many forward passes, likewise."""
         self._net.set_train(False)
         return self._speed(lambda: self._forward(self._images), steps)
 

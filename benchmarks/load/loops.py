@@ -1,7 +1,7 @@
 """Making load: how requests are sent and when.
 
-One thread tells how requests end, and a closed loop sends the next one from there: no thread waits
-for another.
+One thread handles the ends of all requests, and a closed loop sends the next one from there: no
+thread waits for another.
 """
 
 import itertools
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from benchmarks.load.wire import Cancel, Wire
 
-# An open loop that sleeps at all sleeps so long: requests due within it go out together, at most so
-# much late, which counts as latency. A wake-up for each would cost a third of what sending costs.
+# The shortest sleep of an open loop: requests due within it go out together, late by this at most,
+# which counts as latency. A wake-up for each would cost a third of what sending costs.
 NAP_S = 0.001
 
 
@@ -55,7 +55,7 @@ class Target:
 
 
 def closed_loop(target: Target, *, concurrency: int, seconds: float) -> list[Sample]:
-    """Keep so many requests in flight; each is due when the one before it is done."""
+    """Keep this many requests in flight; each is due when the one before it is done."""
     samples: list[Sample] = []
     finished = threading.Semaphore(0)
     end = time.monotonic() + seconds
@@ -76,7 +76,7 @@ def closed_loop(target: Target, *, concurrency: int, seconds: float) -> list[Sam
         for _ in range(concurrency):
             finished.acquire()
     finally:
-        end = 0.0  # after Ctrl-C, too, nobody asks again
+        end = 0.0  # after Ctrl-C, too, no request follows
     return samples
 
 

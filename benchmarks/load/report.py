@@ -14,7 +14,7 @@ PERCENTILES = (50, 95, 99, 99.9)
 STAGES = ("admission", "decode", "queue", "infer", "total")
 
 Percentiles = dict[str, float]
-"""`p50`, `p95`, `p99`, `p99.9` in milliseconds; empty where nothing was measured."""
+"""`p50`, `p95`, `p99`, `p99.9` in milliseconds; empty if nothing was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

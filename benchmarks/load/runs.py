@@ -22,7 +22,7 @@ class Load(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """So many requests in flight at any time."""
+    """A number of requests in flight at any time."""
 
     concurrency: int
 
@@ -36,7 +36,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """So many requests per second, at random moments."""
+    """A number of requests per second, at random moments."""
 
     rate: float
 
