@@ -82,9 +82,9 @@ class Server:
 
 
 @contextmanager
-def serving(model: Path, *flags: str) -> Iterator[Server]:
+def serving(model: Path, *flags: str, module: str = "serving") -> Iterator[Server]:
     """Run `python -m serving` on free ports, with its defaults except for these flags."""
-    command = [sys.executable, "-m", "serving", "--model", str(model), "--log-level", "WARNING"]
+    command = [sys.executable, "-m", module, "--model", str(model), "--log-level", "WARNING"]
     command += ["--grpc-port", "0", "--http-port", "0", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         try:
