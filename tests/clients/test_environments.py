@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.server import Server, serving
+from tests.support.paths import ROOT, SHIPPED
+from tests.support.process import Server, serve
 
-ROOT = Path(__file__).parents[2]
 # By name, how the versions begin that requirements/clients-NAME.txt pins.
 ENVIRONMENTS = {
     "oldest": {"grpcio": "1.62.", "protobuf": "6.30."},
@@ -41,7 +41,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serving(ROOT / "models/fashion_resnext/1") as server:
+    with serve(SHIPPED) as server:
         yield server
 
 
@@ -62,7 +62,7 @@ def run(environment: str, cwd: Path, *words: str) -> "subprocess.CompletedProces
 
 def test_both_clients_classify(server: Server, environment: str, tmp_path: Path) -> None:
     beside = "import tritonclient.grpc" if environment == "triton" else ""
-    done = run(environment, tmp_path, "-c", beside + BOTH, server.address, *map(str, IMAGES))
+    done = run(environment, tmp_path, "-c", beside + BOTH, server.grpc, *map(str, IMAGES))
     assert (done.returncode, done.stderr) == (0, "")
     said = json.loads(done.stdout)
     pins = (ROOT / f"requirements/clients-{environment}.txt").read_text().split()
@@ -75,7 +75,7 @@ def test_both_clients_classify(server: Server, environment: str, tmp_path: Path)
 
 
 def test_the_command_line_classifies(server: Server, environment: str, tmp_path: Path) -> None:
-    flags = ["--address", server.address, "--json"]
+    flags = ["--address", server.grpc, "--json"]
     done = run(environment, tmp_path, "-m", "clients", "classify", *map(str, IMAGES), *flags)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -103,7 +103,7 @@ def test_the_load_tester_says_what_it_needs(environment: str, tmp_path: Path) ->
 
 
 def test_the_load_tester_knows_its_grpcio(server: Server) -> None:
-    done = run("oldest", ROOT, "-m", "clients", "bench", "--address", server.address)
+    done = run("oldest", ROOT, "-m", "clients", "bench", "--address", server.grpc)
     assert (done.returncode, done.stdout) == (1, "")
     [line] = done.stderr.splitlines()
     assert line.startswith("error: the load tester needs grpcio 1.85, and this is 1.62.0: ")
