@@ -66,6 +66,9 @@ class Backend(Protocol):
     def describe(self) -> Placement:
         """Return what is in use, not what was asked for."""
 
+    def trim(self) -> None:
+        """Release host memory that only large batches needed; they allocate it again."""
+
     def close(self) -> None:
         """Free the device's memory; `run` must not be called afterwards."""
 

@@ -24,7 +24,7 @@ from serving.backends.settings import DEFAULTS
 from serving.config import ServingConfig
 from serving.engine.model import Model
 from serving.errors import StartupError
-from serving.loading import Loader, load_model
+from serving.loading import Loader, load_model, release_freed_memory
 from serving.metrics import Metrics
 from tests.support.bundles import BUCKETS, SIDE, probabilities, write_manifest
 
@@ -196,3 +196,51 @@ def test_what_is_in_use_is_a_metric(copy: Path) -> None:
     labels |= {"runtime": "onnxruntime", "device": "cpu", "precision": "fp32"}
     assert registry.get_sample_value("serving_model_info", labels) == 1
     model.close()
+
+
+def resident_mib() -> float:
+    """Memory of this process that is no file's, in MiB."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    [anonymous] = [line.split()[1] for line in status if line.startswith("RssAnon")]
+    return int(anonymous) / 1024
+
+
+def test_memory_of_large_batches_is_released(tiny: Path) -> None:
+    bundle = Bundle.open(tiny)
+    loader = Loader(bundle, bundle.manifest.files[0], [1, 1 << 15], DEFAULTS)
+    [instance] = loader.open(Device("cpu"), 1)
+    before = resident_mib()
+    instance.backend.run(instance.backend.allocate(1 << 15), 1)
+    grown = resident_mib()
+    assert grown > before + 50
+    instance.backend.trim()
+    assert resident_mib() < grown - 50
+    instance.backend.close()
+
+
+def test_memory_that_was_freed_is_released() -> None:
+    blocks = [b"0" * 100_000 for _ in range(1000)]  # too small for pages of their own
+    last = b"0" * 100_000  # what lies below it stays with malloc
+    del blocks
+    kept = resident_mib()
+    release_freed_memory()
+    assert resident_mib() < kept - 50
+    assert last
+
+
+def test_a_loaded_model_has_released_what_it_does_not_need(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, backends = Mock(), list[Mock]()
+
+    def load_wrapped(*bundle: object, **settings: object) -> list[Mock]:
+        backends.extend(Mock(wraps=b) for b in load(*bundle, **settings))  # type: ignore[arg-type]
+        return backends
+
+    monkeypatch.setattr(loading, "load", load_wrapped)
+    monkeypatch.setattr(loading, "release_freed_memory", released)
+    load_model(tiny, ServingConfig(model=[tiny]), Metrics(CollectorRegistry())).close()
+    released.assert_called_once_with()
+    for backend in backends:
+        # Nothing ran after it.
+        assert [call[0] for call in backend.method_calls][-2:] == ["trim", "close"]

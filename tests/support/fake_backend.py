@@ -38,6 +38,9 @@ class FakeBackend:
         """Return the fake's placement."""
         return Placement("fake", "cpu", "fp32")
 
+    def trim(self) -> None:
+        """Release nothing."""
+
     def close(self) -> None:
         """Note that it was closed."""
         self.is_closed = True

@@ -53,6 +53,9 @@ class LiteBackend:
         """Return what the worker was found to use."""
         return self._placement
 
+    def trim(self) -> None:
+        """Release nothing: the worker's memory is its own."""
+
     def close(self) -> None:
         """End the worker, whatever state it is in."""
         self.worker.close()

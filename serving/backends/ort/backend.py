@@ -38,6 +38,16 @@ class OrtBackend:
         """Return what the session was found to use."""
         return self._placement
 
+    def trim(self) -> None:
+        """Run one image, after which ONNX Runtime's arena returns to what that needs.
+
+        The arena grows to what the largest batch needs and never shrinks unless a run asks for it.
+        """
+        if self._placement.device == "cpu":
+            options = onnxruntime.RunOptions()
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+            self._session.run([self._output], {self._input: self.allocate(1)}, options)
+
     def close(self) -> None:
         """Drop this backend's reference to the session; the last one frees it."""
         del self._session

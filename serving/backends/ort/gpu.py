@@ -67,6 +67,9 @@ class BoundBackend:
         """Return what the session was found to use."""
         return self._placement
 
+    def trim(self) -> None:
+        """Release nothing: graphs hold the addresses of the device's memory."""
+
     def close(self) -> None:
         """Free the session, its graphs and its buffers on the device."""
         self._thread.shutdown()
