@@ -79,39 +79,27 @@ class Transform(Frozen):
             )
         return self
 
-    def decode(
-        self, data: bytes, header: Header | None = None, out: Pixels | None = None
-    ) -> Pixels:
+    def decode(self, data: bytes, header: Header | None = None) -> Pixels:
         """Return the pixels of an encoded image; raise `ImageError` if it is broken.
 
         Args:
             data: the file.
             header: what `sniff` or `read_header` found in it, if one was asked already.
-            out: uint8 (crop.height, crop.width, 3) to write the pixels into and to return.
         """
-        return self._sample(decode(data, header), out)
+        return self._sample(decode(data, header))
 
-    def from_rgb(self, rgb: Pixels, out: Pixels | None = None) -> Pixels:
-        """Return the pixels of a decoded uint8 image (height, width, 3).
+    def from_rgb(self, rgb: Pixels) -> Pixels:
+        """Return the pixels of a decoded uint8 image (height, width, 3), perhaps as a view of it.
 
-        They are written into `out` (see `decode`); without one they may be a view of `rgb`. Raises
-        `ImageError` for another form.
+        Raises `ImageError` for another form.
         """
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
             raise ImageError(
                 f"pixels must be uint8 (height, width, 3), got {rgb.dtype} {rgb.shape}"
             )
-        return self._sample(rgb, out)
+        return self._sample(rgb)
 
-    def _sample(self, rgb: Pixels, out: Pixels | None) -> Pixels:
-        pixels = self._resized(rgb)
-        if out is None:
-            return pixels
-        # Pillow cannot resize into memory of the caller; to copy one crop costs microseconds.
-        out[...] = pixels
-        return out
-
-    def _resized(self, rgb: Pixels) -> Pixels:
+    def _sample(self, rgb: Pixels) -> Pixels:
         height, width, _ = rgb.shape
         resized = self.resize.resized(width, height)
         if resized == (width, height):

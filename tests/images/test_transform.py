@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from bundle.golden import pixels_digest
-from images.decoders import ImageError, Pixels, decode, read_header
+from images.decoders import ImageError, Pixels, read_header
 from images.header import sniff
 from images.transform import ShorterSide, Size, Stretch, Transform
 
@@ -180,15 +180,9 @@ def test_encoded_and_raw_pixels_go_the_same_way() -> None:
 
 @pytest.mark.parametrize("transform", [*TRANSFORMS, WHOLE])
 @pytest.mark.parametrize("name", ["baseline.jpg", "turned.jpg", "rgb.png"])
-def test_pixels_can_be_written_into_memory_of_the_caller(name: str, transform: Transform) -> None:
-    batch = np.zeros((3, transform.crop.height, transform.crop.width, 3), np.uint8)
+def test_a_header_that_is_known_changes_no_pixel(name: str, transform: Transform) -> None:
     expected = transform.decode(read(name))
-    assert transform.decode(read(name), sniff(read(name)), batch[1]) is not expected
-    np.testing.assert_array_equal(batch[1], expected)
-    assert not batch[[0, 2]].any()
-    raw, out = decode(read(name)), batch[2]
-    assert transform.from_rgb(raw, out) is out
-    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(transform.decode(read(name), sniff(read(name))), expected)
 
 
 @pytest.mark.parametrize(
