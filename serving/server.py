@@ -26,7 +26,7 @@ from serving.signals import stop_on_signals, unless
 
 
 async def serve(config: ServingConfig) -> bool:
-    """Serve until a signal; return whether all was loaded when it came.
+    """Serve until a signal; return whether the models were loaded when it came.
 
     Raises:
         StartupError: a port is taken, or a model cannot run as asked.
@@ -123,7 +123,7 @@ class Server:
 
     def _load_models(self) -> list[Model]:
         models = [load_model(path, self._config, self.metrics) for path in self._config.model]
-        # Not before: what a device lacks is told better by the attempt to load.
+        # Not before: the attempt to load explains better what a device lacks.
         watch_gpu_memory(self.metrics.registry, parse_devices(self._config.device))
         return models
 

@@ -35,10 +35,10 @@ def create_app(
             Route("/healthz", healthz),
             Route("/readyz", readyz),
         ],
-        exception_handlers={ServingError: _tell},
+        exception_handlers={ServingError: _to_response},
     )
 
 
-async def _tell(_: Request, error: Exception) -> Response:
+async def _to_response(_: Request, error: Exception) -> Response:
     assert isinstance(error, ServingError)
     return JSONResponse({"error": str(error)}, CODES[type(error)].http)

@@ -42,7 +42,7 @@ class ServicerMethod:
         except asyncio.CancelledError:
             call.fail(grpc.StatusCode.CANCELLED, "the server has cancelled the call")
             raise
-        except Exception as error:  # noqa: BLE001 - told to the caller
+        except Exception as error:  # noqa: BLE001 - the call ends with it
             _fail(call, error)
 
     async def _respond(self, call: RpcCall, request: bytes | None) -> None:  # event loop
@@ -73,7 +73,7 @@ class DirectMethod(ServicerMethod):
         """Call the method."""
         try:
             self._run(_parsed(self, request), call)
-        except Exception as error:  # noqa: BLE001 - told to the caller
+        except Exception as error:  # noqa: BLE001 - the call ends with it
             _fail(call, error)
 
 

@@ -83,6 +83,8 @@ async def test_a_drain_refuses_new_calls_unread_and_answers_all_that_came_before
         for call in (it.unary_unary()(b""), it.stream_unary()(forever())):
             assert await code_of(call) is UNAVAILABLE
             assert await call.details() == "draining"
+        # Not asked to go yet: its connection would end with the last answer, read or not.
+        assert it.channel.get_state() is grpc.ChannelConnectivity.READY
         assert not draining.done()
         patient.released.set()
         assert await asyncio.gather(*calling) == [b"patient"] * 50
