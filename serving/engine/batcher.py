@@ -36,6 +36,8 @@ class Batcher:
 
     Nothing here waits for a batch to fill: batches grow while all devices are busy. A device takes
     its share of what waits, so that a burst does not end up as one batch on one of several devices.
+    Jobs may arrive undecoded: then the device decodes them first, and a batch takes no image whose
+    decoding would make the first one late.
 
     Devices say here whether they take batches. While none does, but one is being reopened, jobs
     wait; once the last one could not be reopened, those that wait fail.
@@ -79,6 +81,9 @@ class Batcher:
 
     def put(self, jobs: Sequence[ImageJob]) -> None:
         """Add jobs; they fail if the batcher is closed."""
+        now = self._clock()
+        for job in jobs:
+            job.queued = now
         if not self.queue.put(jobs):
             self._answers.fail(list(jobs), closing())
 
@@ -100,7 +105,7 @@ class Batcher:
         with self.queue.lock:
             now = self._clock()
             waiting = len(self.queue)
-            first = self._next(now, dead)
+            first = self._next(now, math.inf, dead)
             batch = self._fill(first, waiting, now, dead) if first else None
         if dead:
             self._answers.drop(dead)
@@ -113,28 +118,35 @@ class Batcher:
 
     def _fill(self, first: ImageJob, waiting: int, now: float, dead: list[ImageJob]) -> Batch:
         """Return a batch of one device's share, as large as the first job's deadline allows."""
+        left_s = first.deadline - now
         share = math.ceil(waiting / max(1, len(self.serving)))
-        size = self._buckets.choose(share, first.deadline - now)
-        jobs = [first]
-        while len(jobs) < size and (job := self._next(now, dead)):
+        size = self._buckets.choose(share, left_s, first.decode_s)
+        jobs, spare_s = [first], left_s - self._latency.bound(size) - first.decode_s
+        while len(jobs) < size and (job := self._next(now, spare_s, dead)):
             jobs.append(job)
+            spare_s -= job.decode_s
         return Batch(jobs, self._reason(len(jobs), size, share))
 
     def _reason(self, images: int, size: int, share: int) -> BatchReason:
         largest = self._buckets.efficient()[-1]
-        if images < size or share <= size < largest:
+        if images < size:  # the jobs that are left, if any, take too long to decode
+            return "deadline" if len(self.queue) else "device_free"
+        if share <= size < largest:
             return "device_free"
         return "full" if size == largest else "deadline"
 
-    def _next(self, now: float, dead: list[ImageJob]) -> ImageJob | None:
-        """Take out the next job that the smallest bucket would still answer in time."""
+    def _next(self, now: float, spare_s: float, dead: list[ImageJob]) -> ImageJob | None:
+        """Take out the next live job, unless decoding it takes longer than there is to spare."""
         is_known = not self._latency.is_stale(now)
         smallest_s = self._latency.usual(self._buckets.smallest) if is_known else 0.0
         while len(self.queue):
-            job = self.queue.pop()
-            if not job.is_dead(now + smallest_s):
-                return job
-            dead.append(job)
+            job = self.queue.first()
+            if job.is_dead(now + smallest_s + (job.decode_s if is_known else 0.0)):
+                dead.append(self.queue.pop())
+            elif job.decode_s and job.decode_s > spare_s:
+                return None
+            else:
+                return self.queue.pop()
         return None
 
 

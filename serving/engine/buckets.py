@@ -48,27 +48,31 @@ class Buckets:
             cached = self._cached = known, self._up_to_fastest()
         return cached[1]
 
-    def within_slo(self) -> Sequence[int]:
-        """Return the efficient sizes that also keep the SLO, in any case the smallest one."""
+    def within_slo(self, decode_s: float = 0.0) -> Sequence[int]:
+        """Return the efficient sizes that also keep the SLO, in any case the smallest one.
+
+        `decode_s` is what the device needs to decode each image first.
+        """
         sizes = self.efficient()
         if self._slo_s is None:
             return sizes
-        keeping = [size for size in sizes if 2 * self._latency.bound(size) <= self._slo_s]
+        keeping = [size for size in sizes if 2 * self._bound_s(size, decode_s) <= self._slo_s]
         return keeping or sizes[:1]
 
-    def choose(self, images: int, left_s: float) -> int:
+    def choose(self, images: int, left_s: float, decode_s: float) -> int:
         """Return the size of the next batch.
 
         Args:
             images: how many wait for it; it need not be larger than the bucket that holds them.
             left_s: time until the first image's deadline; a batch that takes longer is too large.
+            decode_s: what the device needs to decode each image first.
         """
-        sizes = self.within_slo()
+        sizes = self.within_slo(decode_s)
         wanted = fit(sizes, min(images, sizes[-1]))
         in_time = (
             size
             for size in reversed(sizes)
-            if size <= wanted and self._latency.bound(size) <= left_s
+            if size <= wanted and self._bound_s(size, decode_s) <= left_s
         )
         return next(in_time, sizes[0])
 
@@ -86,3 +90,6 @@ class Buckets:
         rates = [size / (HAND_OVER_S + s) for size, s in zip(self.usable, times, strict=True)]
         last = next(i for i, rate in enumerate(rates) if rate >= AS_FAST * max(rates))
         return self.usable[: last + 1]
+
+    def _bound_s(self, size: int, decode_s: float) -> float:
+        return self._latency.bound(size) + size * decode_s

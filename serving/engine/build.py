@@ -47,7 +47,7 @@ def build(
         bundle: the proven bundle.
         instances: its backends, each on a device (or a share of one) of its own.
         buckets: batch sizes to warm and run, rising.
-        decode_threads: threads that decode.
+        decode_threads: threads that decode; 0: the devices decode their own batches.
         limits: what may be in flight.
         max_image_pixels: largest image before the transform, in pixels.
         metrics: where to count.
@@ -69,7 +69,7 @@ def build(
         Device(
             instance.backend,
             instance.reopen,
-            runner=Runner(instance.backend, sizes, latency, answers, room, clock),
+            runner=Runner(instance.backend, sizes, latency, answers, decode, clock),
             buckets=sizes,
             latency=latency,
             batcher=batcher,

@@ -1,6 +1,6 @@
-"""Bytes -> pixels, on threads ahead of the devices."""
+"""Bytes -> pixels, on threads of its own or on the device's."""
 
-from images.transform import Transform
+from images.transform import Pixels, Transform
 from serving.engine.answers import Answers
 from serving.engine.batcher import Batcher
 from serving.engine.job import ImageJob
@@ -31,8 +31,8 @@ class Decoder:
         self._transform, self._max_image_pixels = transform, max_image_pixels
         self._answers, self._latency, self._clock = answers, latency, clock
 
-    def __call__(self, job: ImageJob) -> bool:
-        """Decode a job into its slot; raise nothing.
+    def __call__(self, job: ImageJob, out: Pixels) -> bool:
+        """Decode a job into `out`, uint8 (height, width, 3); raise nothing.
 
         Returns False if it ended here: it died, or its image is broken.
         """
@@ -41,13 +41,13 @@ class Decoder:
             self._answers.drop([job])
             return False
         try:
-            job.lease.slot[:] = job.source.pixels(self._transform, self._max_image_pixels)
+            out[:] = job.source.pixels(self._transform, self._max_image_pixels)
         except ServingError as error:
             self._answers.fail([job], error)
         except Exception as error:  # noqa: BLE001 - a bug must cost one image, not its batch
             self._answers.fail([job], InternalError.logged(error))
         else:
-            job.decoded = self._clock()
+            job.pixels, job.decoded, job.decode_s = out, self._clock(), 0.0
             self._latency.observe(job.lease.size, job.decoded - job.decode_started, job.decoded)
             return True
         return False
@@ -59,14 +59,15 @@ class DecodePool:
     The decoders release Python's lock.
 
     Args:
-        threads: how many.
+        threads: how many; 0 if devices decode their own batches.
         decode: decodes one job.
         batcher: gets the jobs that are decoded.
     """
 
     def __init__(self, threads: int, decode: Decoder, batcher: Batcher) -> None:
-        self.threads, self._decode, self._batcher = threads, decode, batcher
+        self._decode, self._batcher = decode, batcher
         self.queue = DeadlineQueue()
+        self.threads = threads
         self._workers = [compute_thread("decode", self._run) for _ in range(threads)]
 
     def start(self) -> None:
@@ -80,7 +81,7 @@ class DecodePool:
             if not self.queue.wait():
                 return False
             job = self.queue.pop()
-        if self._decode(job):
+        if self._decode(job, job.lease.slot):
             self._batcher.put([job])
         return True
 

@@ -150,7 +150,9 @@ class Model:
             raise
 
     def _put(self, jobs: list[ImageJob]) -> None:
-        if not self.decoders.queue.put(jobs):
+        if not self.decoders.threads:
+            self.batcher.put(jobs)
+        elif not self.decoders.queue.put(jobs):
             self._answers.fail(jobs, closing())
 
     def _expire_in_time(self, waiter: Waiter) -> None:

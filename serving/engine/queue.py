@@ -31,7 +31,7 @@ class DeadlineQueue:
     """Jobs, earliest deadline first, equal deadlines in order of arrival; any thread may call.
 
     It is a sorted list rather than a heap because admission must know how many jobs come before a
-    new one. `lock` guards it: hold it around `wait` and `pop`, which take no lock of their own.
+    new one. `lock` guards it: hold it around `first` and `pop`, which take no lock of their own.
     `len` and `ahead` need none: what they say may be a moment old.
     """
 
@@ -72,6 +72,10 @@ class DeadlineQueue:
         """Wait for a job; return False once the queue is closed. Hold `lock`."""
         self.lock.wait_for(lambda: self._entries or self.is_closed)
         return not self.is_closed
+
+    def first(self) -> ImageJob:
+        """Return the first job. Hold `lock`."""
+        return self._entries[0][2]
 
     def pop(self) -> ImageJob:
         """Remove and return the first job. Hold `lock`."""

@@ -60,11 +60,6 @@ class Room:
             self._pixels += request.pixels
             return [Lease(self, self._free.pop(), size) for size in sizes]
 
-    def gather(self, leases: "Sequence[Lease]", buffer: Pixels) -> None:
-        """Copy slots into the first rows of `buffer`, uint8 (n, height, width, 3)."""
-        numbers = [lease.number for lease in leases]
-        np.take(self._slots, numbers, axis=0, out=buffer[: len(numbers)], mode="clip")
-
     def slot(self, number: int) -> Pixels:
         """Return a writable view (height, width, 3) of a slot."""
         view: Pixels = self._slots[number]
