@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from benchmarks.load.runs import Load
     from benchmarks.load.wire import Wire
 
-# Each variant has one part more than the one before.
 PARTS = ("forecast", "correction")
 IN_FLIGHT = (1, 8, 32)
 PATIENCE_S = 60.0
@@ -127,7 +126,8 @@ class Ablation(Benchmark):
         turns: dict[str, list[Turn]] = {}
         with Console(stderr=True).status("Starting servers") as status, ExitStack() as stack:
             variants = {
-                name: stack.enter_context(self._variant(without)) for name, without in _variants()
+                name: stack.enter_context(self._variant(without, flags))
+                for name, without, flags in _variants()
             }
             names = list(variants)
             for number in range(self.rounds):
@@ -161,20 +161,22 @@ class Ablation(Benchmark):
         )
 
     @contextmanager
-    def _variant(self, without: Sequence[str]) -> Iterator[Variant]:
+    def _variant(self, without: Sequence[str], flags: Sequence[str]) -> Iterator[Variant]:
         from benchmarks.load.wire import Wire, read_requests
 
         os.environ["ABLATED"] = ",".join(without)
-        running = serving(self.model, module="benchmarks.ablated_server")
+        running = serving(self.model, *flags, module="benchmarks.ablated_server")
         with running as server, Wire(server.address) as wire:
             yield Variant(server, wire, read_requests(self.images))
 
 
-def _variants() -> Iterator[tuple[str, Sequence[str]]]:
-    """Yield each variant's name, and the parts that it lacks."""
-    yield "room and expiry", PARTS
+def _variants() -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+    """Yield each variant's name, the parts that it lacks, and its flags: one part more each."""
+    threads = ("--decode-threads", str(len(os.sched_getaffinity(0))))
+    yield "room and expiry", PARTS, threads
     for count, part in enumerate(PARTS, start=1):
-        yield f"+ {part}", PARTS[count:]
+        yield f"+ {part}", PARTS[count:], threads
+    yield "+ instances decode", (), ("--decode-threads", "0")
 
 
 if __name__ == "__main__":
