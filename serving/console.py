@@ -11,7 +11,7 @@ from bundle.store import Bundle
 from cli.tables import show_rows
 from serving.backends.devices import Device, Kind
 from serving.backends.hardware import missing, present
-from serving.backends.selection import RUNTIMES
+from serving.backends.runtimes import RUNTIMES
 from serving.backends.settings import Runtime
 from serving.config import DevicesConfig
 

@@ -15,8 +15,7 @@ from bundle.store import Bundle
 from images.transform import Pixels
 from serving.backends.backend import Backend, Instance, predict
 from serving.backends.devices import Device, parse_devices
-from serving.backends.opening import load
-from serving.backends.selection import choose_file
+from serving.backends.runtimes import choose_file, load
 from serving.backends.settings import RuntimeSettings
 from serving.config import ServingConfig
 from serving.engine.build import build

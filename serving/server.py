@@ -10,19 +10,17 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry
 
 from serving.api.classify import Classifier
-from serving.api.rest import create_app
 from serving.backends.devices import parse_devices
-from serving.backends.ort.gpu_memory import watch_gpu_memory
+from serving.backends.ort.cuda import watch_gpu_memory
 from serving.config import ServingConfig
 from serving.console import banner
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.grpc_server import GrpcServer
-from serving.http_server import HttpServer
+from serving.http_server import HttpServer, create_app
+from serving.lifecycle import Readiness, State, stop_on_signals, unless
 from serving.loading import load_model
 from serving.metrics import Metrics
-from serving.readiness import Readiness, State
-from serving.signals import stop_on_signals, unless
 
 
 async def serve(config: ServingConfig) -> bool:

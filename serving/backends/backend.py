@@ -1,6 +1,5 @@
 """The seam between engine and runtimes: what a runtime is asked to open, and what it returns."""
 
-import bisect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -91,12 +90,7 @@ def predict(backend: Backend, buckets: Sequence[int], pixels: Pixels) -> Probabi
     rows = []
     for start in range(0, len(pixels), buckets[-1]):
         chunk = pixels[start : start + buckets[-1]]
-        buffer = backend.allocate(fit(buckets, len(chunk)))
+        buffer = backend.allocate(next(size for size in buckets if size >= len(chunk)))
         buffer[: len(chunk)] = chunk
         rows.append(backend.run(buffer, len(chunk)))
     return np.concatenate(rows)
-
-
-def fit(buckets: Sequence[int], images: int) -> int:
-    """Return the smallest of the ascending `buckets` that holds `images`."""
-    return buckets[bisect.bisect_left(buckets, images)]

@@ -1,11 +1,11 @@
-"""Puts a model together: which part knows which stands here, and nowhere else.
+"""Puts a model together: only here is written which part knows which.
 
 Each part knows only those above it:
 
     what is known      Room  BatchLatency  DecodeLatency  WaitCorrection  Buckets
     how jobs end       Answers
     where they wait    Batcher
-    what is done       Decoder, DecodePool, Runner, Device
+    what is done       DecodePool, Runner, Device
     who may enter      Forecast, Admission
                        Model
 """
@@ -17,9 +17,8 @@ from bundle.store import Bundle
 from serving.backends.backend import Instance, placement
 from serving.engine.admission import Admission
 from serving.engine.answers import Answers
-from serving.engine.batcher import Batcher
-from serving.engine.buckets import Buckets
-from serving.engine.decode import DecodePool, Decoder
+from serving.engine.batcher import Batcher, Buckets
+from serving.engine.decode import DecodePool
 from serving.engine.device import Device
 from serving.engine.forecast import Forecast
 from serving.engine.latency import BatchLatency, Clock, DecodeLatency, WaitCorrection
@@ -46,12 +45,12 @@ def build(
     Args:
         bundle: the proven bundle.
         instances: its backends, each on a device (or a share of one) of its own.
-        buckets: batch sizes to warm and run, rising.
+        buckets: batch sizes to warm up and run, ascending.
         decode_threads: threads that decode.
         limits: what may be in flight.
         max_image_pixels: largest image before the transform, in pixels.
         metrics: where to count.
-        slo_s: time within which 99 of 100 images should be answered, in seconds; None for any.
+        slo_s: time within which 99 of 100 images should be answered, in seconds; None for no limit.
         clock: monotonic time, in seconds.
     """
     manifest = bundle.manifest
@@ -63,8 +62,15 @@ def build(
     sizes = Buckets(buckets, latency, slo_s)
     answers = Answers(counted, correction, clock)
     batcher = Batcher(buckets=sizes, latency=latency, answers=answers, clock=clock)
-    decode = Decoder(manifest.transform, max_image_pixels, answers, decode_latency, clock)
-    decoders = DecodePool(decode_threads, decode, batcher)
+    decoders = DecodePool(
+        decode_threads,
+        manifest.transform,
+        max_image_pixels,
+        batcher=batcher,
+        answers=answers,
+        latency=decode_latency,
+        clock=clock,
+    )
     devices = [
         Device(
             instance.backend,

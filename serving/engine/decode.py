@@ -9,63 +9,36 @@ from serving.engine.queue import DeadlineQueue, compute_thread
 from serving.errors import InternalError, ServingError
 
 
-class Decoder:
-    """Decodes one job; any thread may call.
+class DecodePool:
+    """Threads that decode jobs into their slots, earliest deadline first.
+
+    The decoders release Python's lock.
 
     Args:
+        threads: how many.
         transform: the bundle's.
         max_image_pixels: largest image before the transform, in pixels.
-        answers: gets the jobs that cannot be decoded.
+        batcher: gets the jobs that are decoded.
+        answers: gets those that cannot be.
         latency: learns how long it takes.
         clock: monotonic time, in seconds.
     """
 
     def __init__(
         self,
+        threads: int,
         transform: Transform,
         max_image_pixels: int,
+        *,
+        batcher: Batcher,
         answers: Answers,
         latency: DecodeLatency,
         clock: Clock,
     ) -> None:
+        self.threads = threads
         self._transform, self._max_image_pixels = transform, max_image_pixels
-        self._answers, self._latency, self._clock = answers, latency, clock
-
-    def __call__(self, job: ImageJob) -> bool:
-        """Decode a job into its slot; raise nothing.
-
-        Returns False if it ended here: it died, or its image is broken.
-        """
-        job.decode_started = self._clock()
-        if job.is_dead(job.decode_started):
-            self._answers.drop([job])
-            return False
-        try:
-            job.lease.slot[:] = job.source.pixels(self._transform, self._max_image_pixels)
-        except ServingError as error:
-            self._answers.fail([job], error)
-        except Exception as error:  # noqa: BLE001 - a bug must cost one image, not its batch
-            self._answers.fail([job], InternalError.logged(error))
-        else:
-            job.decoded = self._clock()
-            self._latency.observe(job.lease.size, job.decoded - job.decode_started, job.decoded)
-            return True
-        return False
-
-
-class DecodePool:
-    """Threads that decode into slots, earliest deadline first, ahead of the batcher.
-
-    The decoders release Python's lock.
-
-    Args:
-        threads: how many.
-        decode: decodes one job.
-        batcher: gets the jobs that are decoded.
-    """
-
-    def __init__(self, threads: int, decode: Decoder, batcher: Batcher) -> None:
-        self.threads, self._decode, self._batcher = threads, decode, batcher
+        self._batcher, self._answers = batcher, answers
+        self._latency, self._clock = latency, clock
         self.queue = DeadlineQueue()
         self._workers = [compute_thread("decode", self._run) for _ in range(threads)]
 
@@ -95,3 +68,21 @@ class DecodePool:
     def _run(self) -> None:
         while self.step():
             pass
+
+    def _decode(self, job: ImageJob) -> bool:
+        """Decode a job; return False if it ended here: it was dead, or its image is broken."""
+        job.decode_started = self._clock()
+        if job.is_dead(job.decode_started):
+            self._answers.drop([job])
+            return False
+        try:
+            job.lease.slot[:] = job.source.pixels(self._transform, self._max_image_pixels)
+        except ServingError as error:
+            self._answers.fail([job], error)
+        except Exception as error:  # noqa: BLE001 - a bug must cost one image, not the thread
+            self._answers.fail([job], InternalError.logged(error))
+        else:
+            job.decoded = self._clock()
+            self._latency.observe(job.lease.size, job.decoded - job.decode_started, job.decoded)
+            return True
+        return False

@@ -1,11 +1,9 @@
-"""When an image that arrived now would be answered."""
+"""Predicts when an image that arrives now would be answered."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from serving.backends.backend import fit
-from serving.engine.batcher import Batcher
-from serving.engine.buckets import Buckets
+from serving.engine.batcher import Batcher, Buckets, fit
 from serving.engine.decode import DecodePool
 from serving.engine.latency import BatchLatency, DecodeLatency, WaitCorrection
 from serving.engine.queue import Ahead
@@ -23,11 +21,11 @@ class Backlog(NamedTuple):
     """What is ahead of an image with a certain deadline at this moment.
 
     Args:
-        now: this moment on the clock, in seconds; all other times are on it or spans of it.
+        now: this moment on the engine's clock, in seconds, as all times here.
         ahead: the images that come first.
         threads: how many threads decode.
-        free: when each device will be free, rising.
-        sizes: the batch sizes that run, rising.
+        free: when each device will be free, ascending.
+        sizes: the batch sizes that run, ascending.
         latency: how long they take.
         correction: factor on the predicted wait.
     """
@@ -75,8 +73,8 @@ class Forecast:
     """Predicts when an image is answered from what is ahead of it, as Clockwork (OSDI 2020) does.
 
     Ahead are the jobs with earlier deadlines, decoded or not: they run in full batches, round by
-    round on all devices, in the usual time each. Its own batch takes what nine of ten batches keep.
-    Decoding goes on meanwhile: an image waits for whichever takes longer.
+    round on all devices, in the usual time each. Its own batch takes the time that nine of ten
+    batches keep. Decoding goes on meanwhile: the image waits for the longer of the two.
     """
 
     def __init__(
@@ -110,7 +108,7 @@ class Forecast:
         )
 
     def long_wait_s(self) -> float:
-        """Return the shortest predicted wait that is worth comparing with the actual one."""
+        """Return the shortest predicted wait that `WaitCorrection` can learn from, in seconds."""
         return 2 * self._latency.usual(self._buckets.within_slo()[-1])
 
     def decode_s(self, now: float, size: Size) -> float:

@@ -1,4 +1,4 @@
-"""One image on its way through the engine, and the request that waits for it."""
+"""A job, which is one image on its way through the engine, and the request that waits for it."""
 
 import logging
 import threading
@@ -14,9 +14,9 @@ from serving.metrics import BatchReason
 
 logger = logging.getLogger(__name__)
 
-# Share of a caller's time within which its answer is planned. The rest is for the network: time
-# begins here only when the request has arrived, gRPC rounds a deadline up by as much as 1 %, and
-# the answer must still travel back.
+# Share of a caller's time after which its answer is due. The rest is for the network: time is
+# counted here only from the arrival of the request, gRPC rounds a deadline up by as much as 1 %,
+# and the answer must still travel back.
 USABLE_SHARE = 0.98
 
 
@@ -54,7 +54,7 @@ Answer = Prediction | ServingError
 
 
 class Caller(Protocol):
-    """Whoever sent a request, as the engine sees it; any thread may call.
+    """The sender of a request, as the engine sees it; any thread may call.
 
     Attributes:
         deadline: when the caller stops waiting, on the engine's clock, in seconds.
@@ -79,7 +79,7 @@ class Waiter:
     """What a request waits for: the answers to its images. Any thread may call.
 
     It ends once: with all answers (`settle`), at its deadline (`expire`), or because its caller has
-    left (`leave`). What comes later is dropped.
+    left (`leave`). Later answers are dropped.
 
     Args:
         images: how many.
@@ -101,7 +101,7 @@ class Waiter:
         self._pending, self.arrived, self.deadline = images, arrived, caller.deadline
         self.due = due(arrived, caller.deadline)
         self.is_over = False
-        # None once it is over: the caller holds what waits for this, which holds this.
+        # None once it is over: the caller holds this through `on_leave`, a reference cycle.
         self._caller: Caller | None = caller
         self._lock = threading.Lock()
 
@@ -121,18 +121,13 @@ class Waiter:
     def settle(self) -> None:
         """Answer the caller if every image has its answer."""
         if not self._pending:
-            self.expire(lambda _: None)
+            self._answer(self._end()[0])
 
     def expire(self, count: Callable[[int], object]) -> None:
-        """Answer with what there is, once `count` got the number of images without an answer."""
+        """Give `count` the number of images without an answer, then answer with what there is."""
         caller, missing = self._end()
         count(missing)
-        if caller:
-            try:
-                caller.answer([answer or expired() for answer in self._answers])
-            except Exception:
-                # It may be one of many whose images ran in the same batch.
-                logger.exception("a caller could not be answered")
+        self._answer(caller)
 
     def leave(self) -> int:
         """Wait no longer; return how many images had no answer."""
@@ -145,10 +140,18 @@ class Waiter:
             missing, self._pending = self._pending, 0
         return caller, missing
 
+    def _answer(self, caller: Caller | None) -> None:
+        if caller:
+            try:
+                caller.answer([answer or expired() for answer in self._answers])
+            except Exception:
+                # It may be one of many whose images ran in the same batch.
+                logger.exception("a caller could not be answered")
+
 
 @dataclass(slots=True, eq=False)
 class ImageJob:
-    """One image, what it holds, and its place in the request. It knows no gRPC.
+    """One image, what it holds, and its place in the request.
 
     All times are on the engine's clock, in seconds.
 

@@ -1,4 +1,4 @@
-"""What may be in flight at once, and what each image takes of it."""
+"""What may be in flight at once, and the share of it that each image holds."""
 
 import mmap
 import threading
@@ -21,10 +21,10 @@ class Limits(NamedTuple):
 
 
 class Room:
-    """The bounds on what is in flight; any thread may call.
+    """Bounds what is in flight; any thread may call.
 
-    There is a slot for each image, uint8 (height, width, 3), in one anonymous mmap, whose memory is
-    touched only as slots are first used.
+    There is a slot for each image, uint8 (height, width, 3), in one anonymous mmap: a slot takes
+    memory only once it is used.
     """
 
     def __init__(self, limits: Limits, height: int, width: int) -> None:
@@ -71,11 +71,11 @@ class Room:
         return view
 
     def give_back(self, lease: "Lease") -> None:
-        """Take back what a lease holds, once."""
+        """Take back what a lease holds, unless that has been done."""
         with self._lock:
             if lease.is_open:
                 lease.is_open = False
-                # The latest slot is handed out first: its memory is still in the cache.
+                # The slot given back last is taken first: its memory is still in the cache.
                 self._free.append(lease.number)
                 self._nbytes -= lease.size.nbytes
                 self._pixels -= lease.size.pixels
@@ -96,10 +96,10 @@ class Lease:
         return self._room.slot(self.number)
 
     def close(self) -> None:
-        """Give it back; once is enough, more does no harm."""
+        """Give it back; does nothing the second time."""
         self._room.give_back(self)
 
 
 def total(sizes: Sequence[Size]) -> Limits:
-    """Return what images take together."""
+    """Return what images need together."""
     return Limits(len(sizes), sum([s.nbytes for s in sizes]), sum([s.pixels for s in sizes]))

@@ -1,12 +1,11 @@
-"""Batches on a backend, and what becomes of those that fail."""
+"""Runs batches on a backend, and recovers from those that fail."""
 
 import logging
 from collections.abc import Iterator
 
-from serving.backends.backend import Backend, fit
+from serving.backends.backend import Backend
 from serving.engine.answers import Answers
-from serving.engine.batcher import Batch
-from serving.engine.buckets import Buckets
+from serving.engine.batcher import Batch, Buckets, fit
 from serving.engine.job import BatchRun, ImageJob
 from serving.engine.latency import BatchLatency, Clock
 from serving.engine.room import Room
@@ -23,15 +22,15 @@ class Runner:
     """Runs batches; every job of a batch has ended when `run` returns.
 
     Args:
-        backend: where they run.
+        backend: runs them.
         buckets: the batch sizes that run.
         latency: learns how long they take.
         answers: gets the jobs.
-        room: where the pixels of the jobs are.
+        room: holds the pixels of the jobs.
         clock: monotonic time, in seconds.
 
     Attributes:
-        free_at: when the batch that runs is expected to end.
+        free_at: when the batch that runs is expected to end, in seconds; 0 if none runs.
         is_lost: whether nothing can run until `use` gives it another backend.
     """
 
@@ -108,7 +107,7 @@ class Runner:
 
     def _shrink(self, jobs: list[ImageJob]) -> bool:
         usable = self._buckets.usable
-        if len(jobs) > usable[-1]:  # another device found it out meanwhile
+        if len(jobs) > usable[-1]:  # another device has retired that size meanwhile
             return True
         bucket = fit(usable, len(jobs))
         logger.warning("a batch of %d did not fit into the device's memory", bucket)
@@ -117,9 +116,9 @@ class Runner:
     def _try(self, jobs: list[ImageJob], reason: BatchReason) -> Exception | None:
         try:
             run = self._infer(jobs, reason)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the device goes on
+        except Exception as error:  # noqa: BLE001 - no failure may end the device's thread
             self._failures += 1
-            self._busy_since = None  # a failed run is no part of the next batch's time
+            self._busy_since = None  # the next batch's time must not include a failed run
             return error
         self._failures = 0
         self._answers.deliver(jobs, run)
@@ -134,7 +133,7 @@ class Runner:
         probabilities = self._backend.run(buffer, len(jobs))
         finished, is_cold = self._clock(), bucket not in self._warm
         self._warm.add(bucket)
-        # Between two batches of a busy device lie hand-overs, and what waits for it waits for them.
+        # A busy device's batch includes the hand-over from the one before: jobs wait for both.
         begun = started if self._busy_since is None else self._busy_since
         self._busy_since = finished
         self._latency.observe(bucket, finished - begun)

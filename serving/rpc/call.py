@@ -113,7 +113,7 @@ class RpcCall:
         await written
 
     def finish(self, *responses: Any) -> None:  # any thread
-        """End the call well, with its only response if it has one, unless it has ended."""
+        """End the call with OK and its only response, if it has one, unless it has ended."""
         messages = [self._message(response) for response in responses]
         self._end(*messages, private_grpc.send_status(grpc.StatusCode.OK, "", ()))
 
@@ -135,10 +135,10 @@ class RpcCall:
         self._call_on_loop(self._run, work)
 
     def post(self, work: Callable[[], None]) -> bool:  # any thread
-        """Have something done on gRPC's thread; return False if the call has ended.
+        """Have `work` done on gRPC's thread; return False if the call has ended.
 
-        gRPC's thread has no mailbox but its queue, and what comes by that belongs to a call. Any
-        call does: the answers of a whole batch are posted once, by the call of one of its images.
+        Work reaches gRPC's thread only through its queue, as the event of a call. Any call will do:
+        the answers of a whole batch are posted once, through the call of one of its images.
         """
         try:
             self._start(partial(self._posted, work))

@@ -14,8 +14,7 @@ from typing import Any
 from bundle.manifest import Conversion
 from images.transform import Pixels
 from serving.backends.backend import Backend, Placement, Probabilities, Target
-from serving.backends.lite.memory import SHARED, Memory
-from serving.backends.lite.process import Worker
+from serving.backends.lite.process import SHARED, Memory, Worker
 from serving.errors import StartupError
 
 logger = logging.getLogger(__name__)

@@ -9,10 +9,9 @@ from typing import NamedTuple, cast
 
 import pytest
 
-from serving.backends.backend import fit
-from serving.engine.batcher import Batch, Batcher
-from serving.engine.buckets import Buckets
-from serving.engine.decode import DecodePool, Decoder
+from images.transform import Transform
+from serving.engine.batcher import Batch, Batcher, Buckets, fit
+from serving.engine.decode import DecodePool
 from serving.engine.forecast import Forecast
 from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency, DecodeLatency, WaitCorrection
@@ -45,7 +44,15 @@ class SimulatedDecoders(DecodePool):
     """Decoders whose work takes virtual time."""
 
     def __init__(self, threads: int, simulation: "Simulation") -> None:
-        super().__init__(threads, cast("Decoder", None), simulation.batcher)
+        super().__init__(
+            threads,
+            cast("Transform", None),
+            0,
+            batcher=simulation.batcher,
+            answers=simulation.answers,
+            latency=KnownDecodeLatency(),
+            clock=simulation.clock,
+        )
         self._simulation = simulation
 
     def step(self) -> bool:

@@ -1,8 +1,7 @@
 """How long batches are said to have taken."""
 
 from images.transform import Pixels
-from serving.engine.batcher import Batch
-from serving.engine.buckets import Buckets
+from serving.engine.batcher import Batch, Buckets
 from serving.engine.latency import BatchLatency
 from serving.engine.room import Limits, Room
 from serving.engine.runner import Runner

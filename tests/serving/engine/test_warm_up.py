@@ -5,8 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from images.transform import Pixels
-from serving.engine.batcher import Batcher
-from serving.engine.buckets import Buckets
+from serving.engine.batcher import Batcher, Buckets
 from serving.engine.device import MOST_ROUNDS, Device
 from serving.engine.latency import BatchLatency
 from serving.engine.room import Limits, Room
