@@ -27,7 +27,7 @@ async def serve(config: ServingConfig) -> bool:
     """Serve until a signal; return whether the models were loaded when it came.
 
     Raises:
-        StartupError: a port is taken, or a model cannot run as asked.
+        StartupError: a port is taken, or a model cannot run as configured.
         BundleError: a bundle does not prove itself.
     """
     server = Server(config)
@@ -36,7 +36,7 @@ async def serve(config: ServingConfig) -> bool:
             loaded = await unless(stop, server.load())
             if loaded:
                 gc.collect()
-                gc.freeze()  # what is loaded stays: the collector need not walk it again and again
+                gc.freeze()  # what is loaded stays: the collector need not visit it each time
                 await server.start()
                 await stop.wait()
                 await server.drain()
@@ -75,7 +75,7 @@ class Server:
         return True
 
     async def start(self) -> None:
-        """Say, to probes and to the operator, that the server answers."""
+        """Report SERVING to probes, and print the banner."""
         self.readiness.enter(State.SERVING)
         for model in self.repository.all():
             model.on_ready(self._models_changed)
@@ -85,7 +85,7 @@ class Server:
         print(lines, flush=True)
 
     async def drain(self) -> None:
-        """Say that it is not to be sent calls; accept no more; finish what is in flight."""
+        """Report NOT_SERVING; after the delay, refuse new calls and finish those in flight."""
         await self.grpc.health.enter_graceful_shutdown()
         self.readiness.enter(State.DRAINING)
         await asyncio.sleep(self._config.shutdown_delay_s)
@@ -95,7 +95,7 @@ class Server:
         self._publishing = asyncio.create_task(self._publish_models())
 
     async def _publish_models(self) -> None:
-        """Say which models answer; the server does while one of them does."""
+        """Report which models answer; the server does while at least one of them does."""
         if self.readiness.state is not State.SERVING:
             return
         models = self.repository.ready()
@@ -121,7 +121,7 @@ class Server:
 
     def _load_models(self) -> list[Model]:
         models = [load_model(path, self._config, self.metrics) for path in self._config.model]
-        # Not before: the attempt to load explains better what a device lacks.
+        # Only now: a failed load explains better what a device lacks.
         watch_gpu_memory(self.metrics.registry, parse_devices(self._config.device))
         return models
 
@@ -138,7 +138,7 @@ def _in_thread(load: Callable[[], list[Model]]) -> Future[list[Model]]:
     def run() -> None:
         try:
             future.set_result(load())
-        except Exception as error:  # noqa: BLE001 - raised again where it is awaited
+        except Exception as error:  # noqa: BLE001 - raised again when it is awaited
             future.set_exception(error)
 
     threading.Thread(target=run, name="load", daemon=True).start()

@@ -1,4 +1,4 @@
-"""The seam between engine and runtimes: what a runtime is asked to open, and what it returns."""
+"""The interface between engine and runtimes: what a runtime opens, and what it returns."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ class Target(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Where the model file is."""
+        """Path of the model file."""
         return self.root / self.file.path
 
     @property
@@ -51,7 +51,7 @@ class Placement(NamedTuple):
 
 
 class Backend(Protocol):
-    """One instance of a model on one device; one thread at a time uses it."""
+    """One instance of a model on one device; used by one thread at a time."""
 
     def allocate(self, bucket: int) -> Pixels:
         """Return a uint8 buffer (bucket, height, width, 3) in the memory that `run` reads fastest.
@@ -63,10 +63,10 @@ class Backend(Protocol):
         """Run the whole `buffer`; return float32 (images, classes) for its first `images` rows."""
 
     def describe(self) -> Placement:
-        """Return what is in use, not what was asked for."""
+        """Return what is in use, which may differ from the settings."""
 
     def trim(self) -> None:
-        """Release host memory that only large batches needed; they allocate it again."""
+        """Release host memory that only large batches need; they allocate it again."""
 
     def close(self) -> None:
         """Free the device's memory; `run` must not be called afterwards."""
@@ -79,7 +79,7 @@ def placement(backends: Sequence[Backend]) -> Placement:
 
 
 class Instance(NamedTuple):
-    """A backend, and the function that opens another in its place, proven in given buckets."""
+    """A backend, and the function that opens another in its place, proved in given buckets."""
 
     backend: Backend
     reopen: Callable[[Sequence[int]], Backend]

@@ -1,4 +1,4 @@
-"""Which runtime runs which of a bundle's files, as stated or chosen and logged; and opening it."""
+"""The runtimes: which one runs which of a bundle's files, and how that file is opened."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -56,7 +56,7 @@ def choose_file(
         reason = missing(candidate, device, lite_python) if file else _no_file(candidate, precision)
         if file and not reason:
             if runtime == "auto":
-                logger.info("%s: runs with %s on %s", manifest.name, candidate, device)
+                logger.info("%s: %s on %s is chosen", manifest.name, candidate, device)
             return file
         if runtime == "auto":
             level = logging.WARNING if file else logging.INFO

@@ -158,13 +158,13 @@ class Admission:
         return max(1, min(math.ceil(seconds * 1000), LONGEST_RETRY_MS))
 
 
-def _lateness(now: float, deadline: float, estimate: Estimate | None) -> str | None:
-    """Return why a deadline cannot be met, if it cannot."""
-    if now >= deadline:
+def _lateness(now: float, due: float, estimate: Estimate | None) -> str | None:
+    """Return why an image cannot be answered in time, if it cannot."""
+    if now >= due:
         return "the deadline had passed when the request arrived"
-    if not estimate or estimate.finish <= deadline:
+    if not estimate or estimate.finish <= due:
         return None
-    needed_ms, left_ms = 1000 * (estimate.finish - now), 1000 * (deadline - now)
+    needed_ms, left_ms = 1000 * (estimate.finish - now), 1000 * (due - now)
     return (
         f"the deadline cannot be met: the answer would take {needed_ms:.0f} ms, "
         f"{left_ms:.0f} ms are left"

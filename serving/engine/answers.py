@@ -68,9 +68,7 @@ class Answers:
     def _refuse(self, jobs: list[ImageJob], error: ServingError) -> None:
         now = self._clock()
         # A job that expired waited at least this long; one cancelled early gives no information.
-        self._correction.observe(
-            (job.wait_s, now - job.arrived) for job in jobs if now >= job.deadline
-        )
+        self._correction.observe((job.wait_s, now - job.arrived) for job in jobs if now >= job.due)
         failed = sum(job.waiter.put(job.index, error) for job in jobs)
         self._metrics.images[error.outcome].inc(failed)
         for job in jobs:

@@ -68,7 +68,7 @@ class Buckets:
 
         Args:
             images: how many wait for it; it need not be larger than the bucket that holds them.
-            left_s: time until the first image's deadline; a batch that takes longer is too large.
+            left_s: time until the first image is due; a batch that takes longer is too large.
         """
         sizes = self.within_slo()
         wanted = fit(sizes, min(images, sizes[-1]))
@@ -190,9 +190,9 @@ class Batcher:
             self._reopening = _without(self._reopening, device) + (device,) * reopening
 
     def _fill(self, first: ImageJob, waiting: int, now: float, dead: list[ImageJob]) -> Batch:
-        """Return a batch of one device's share, as large as the first job's deadline allows."""
+        """Return a batch of one device's share, as large as the first job allows."""
         share = math.ceil(waiting / max(1, len(self.serving)))
-        size = self._buckets.choose(share, first.deadline - now)
+        size = self._buckets.choose(share, first.due - now)
         jobs = [first]
         while len(jobs) < size and (job := self._next(now, dead)):
             jobs.append(job)

@@ -2,12 +2,12 @@
 
 Each part knows only those above it:
 
-    what is known      Room  BatchLatency  DecodeLatency  WaitCorrection  Buckets
-    how jobs end       Answers
-    where they wait    Batcher
-    what is done       DecodePool, Runner, Device
-    who may enter      Forecast, Admission
-                       Model
+    what is known            Room, BatchLatency, DecodeLatency, WaitCorrection, Buckets
+    how jobs end             Answers
+    how batches form         Batcher
+    what works               DecodePool, Runner, Device
+    which images may enter   Forecast, Admission
+    the whole                Model
 """
 
 import time
@@ -49,7 +49,7 @@ def build(
         decode_threads: threads that decode.
         limits: what may be in flight.
         max_image_pixels: largest image before the transform, in pixels.
-        metrics: where to count.
+        metrics: gets the model's metrics.
         slo_s: time within which 99 of 100 images should be answered, in seconds; None for no limit.
         clock: monotonic time, in seconds.
     """
@@ -85,16 +85,14 @@ def build(
         )
         for index, instance in enumerate(instances)
     ]
-    counted.watch(
-        queue_images=lambda: len(batcher.queue),
-        inflight_images=lambda: room.taken.images,
-        inflight_bytes=lambda: room.taken.nbytes,
-    )
-    where = placement([instance.backend for instance in instances])
-    metrics.describe(manifest.name, manifest.version, digest=bundle.digest, **where._asdict())
+    counted.queue_images.set_function(lambda: len(batcher.queue))
+    counted.inflight_images.set_function(lambda: room.taken.images)
+    counted.inflight_bytes.set_function(lambda: room.taken.nbytes)
+    placed = placement([instance.backend for instance in instances])
+    metrics.describe(manifest.name, manifest.version, digest=bundle.digest, **placed._asdict())
     return Model(
         bundle,
-        where,
+        placed,
         buckets,
         admission=Admission(
             room,

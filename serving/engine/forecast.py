@@ -18,10 +18,10 @@ class Estimate(NamedTuple):
 
 
 class Backlog(NamedTuple):
-    """What is ahead of an image with a certain deadline at this moment.
+    """What is ahead of an image that is due at a certain time.
 
     Args:
-        now: this moment on the engine's clock, in seconds, as all times here.
+        now: the present time on the engine's clock, in seconds, as all times here.
         ahead: the images that come first.
         threads: how many threads decode.
         free: when each device will be free, ascending.
@@ -72,7 +72,7 @@ class Backlog(NamedTuple):
 class Forecast:
     """Predicts when an image is answered from what is ahead of it, as Clockwork (OSDI 2020) does.
 
-    Ahead are the jobs with earlier deadlines, decoded or not: they run in full batches, round by
+    Ahead are the jobs that are due earlier, decoded or not: they run in full batches, round by
     round on all devices, in the usual time each. Its own batch takes the time that nine of ten
     batches keep. Decoding goes on meanwhile: the image waits for the longer of the two.
     """
@@ -90,13 +90,13 @@ class Forecast:
         self._latency, self._decode_latency = latency, decode_latency
         self._correction = correction
 
-    def backlog(self, now: float, deadline: float) -> Backlog | None:
-        """Return what is ahead of a deadline; None if too little is known to predict."""
+    def backlog(self, now: float, due: float) -> Backlog | None:
+        """Return what is ahead of an image; None if too little is known to predict."""
         devices = self._batcher.serving
         if not devices or self._latency.is_stale(now):
             return None
-        undecoded = self._decoders.queue.ahead(deadline)
-        waiting = self._batcher.queue.ahead(deadline)
+        undecoded = self._decoders.queue.ahead(due)
+        waiting = self._batcher.queue.ahead(due)
         return Backlog(
             now,
             Ahead(undecoded.images + waiting.images, undecoded.decode_s),

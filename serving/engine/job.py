@@ -87,7 +87,7 @@ class Waiter:
         caller: gets the answers.
 
     Attributes:
-        due: when its images must be answered, a little before the caller's deadline.
+        due: when its images must be answered, so that the answer arrives by the caller's deadline.
         is_over: whether it has ended.
     """
 
@@ -99,7 +99,7 @@ class Waiter:
     def __init__(self, images: int, arrived: float, caller: Caller) -> None:
         self._answers: list[Answer | None] = [None] * images
         self._pending, self.arrived, self.deadline = images, arrived, caller.deadline
-        self.due = due(arrived, caller.deadline)
+        self.due = arrived + USABLE_SHARE * (self.deadline - arrived)
         self.is_over = False
         # None once it is over: the caller holds this through `on_leave`, a reference cycle.
         self._caller: Caller | None = caller
@@ -114,7 +114,7 @@ class Waiter:
             return not self.is_over
 
     def post(self, work: Callable[[], None]) -> bool:
-        """Have `work` done where the caller is answered; return False if it has left."""
+        """Have `work` done on the thread that answers; return False if the caller has left."""
         caller = self._caller
         return caller is not None and caller.post(work)
 
@@ -157,7 +157,7 @@ class ImageJob:
 
     Attributes:
         lease: its slot and its share of what may be in flight; given back by `lease.close()`.
-        deadline: when it must be answered.
+        due: when it must be answered.
         decode_s: predicted time to decode it.
         wait_s: predicted wait until its batch runs; 0 if too short to learn from.
     """
@@ -166,7 +166,7 @@ class ImageJob:
     lease: Lease
     waiter: Waiter
     index: int
-    deadline: float
+    due: float
     arrived: float
     decode_s: float = 0.0
     wait_s: float = 0.0
@@ -175,7 +175,7 @@ class ImageJob:
 
     def is_dead(self, now: float) -> bool:
         """Whether its answer would come too late, or its request is over."""
-        return now >= self.deadline or self.waiter.is_over
+        return now >= self.due or self.waiter.is_over
 
     def timing(self, started: float, finished: float, batch_images: int) -> Timing:
         """Return the stages of a job whose batch ran from `started` to `finished`."""
@@ -189,11 +189,6 @@ class ImageJob:
             total_s=finished - self.arrived,
             batch_images=batch_images,
         )
-
-
-def due(arrived: float, deadline: float) -> float:
-    """Return when an image must be answered so that its answer arrives by the deadline."""
-    return arrived + USABLE_SHARE * (deadline - arrived)
 
 
 def expired() -> DeadlineExceededError:

@@ -48,7 +48,7 @@ class Model:
 
     Attributes:
         bundle: the proven bundle.
-        placement: where and how it runs.
+        placement: its runtime, devices and precision.
         buckets: its warmed batch sizes, ascending.
         clock: monotonic time, in seconds.
     """
@@ -88,7 +88,7 @@ class Model:
         return bool(self.batcher.serving)
 
     def on_ready(self, listener: Callable[[], None]) -> None:
-        """Call `listener` on the event loop whenever `ready` may have changed."""
+        """Call `listener` on the event loop each time that `ready` may have changed."""
         self._loop.listeners.append(listener)
 
     def warm_up(self) -> None:

@@ -1,4 +1,4 @@
-"""Jobs in the order of their deadlines, and the threads that work on them."""
+"""Jobs in the order in which they are due, and the threads that work on them."""
 
 import bisect
 import itertools
@@ -27,7 +27,7 @@ NOTHING_AHEAD = Ahead(0, 0.0)
 
 
 class DeadlineQueue:
-    """Jobs, earliest deadline first, equal deadlines in order of arrival; any thread may call.
+    """Jobs, the earliest due first, then in order of arrival; any thread may call.
 
     It is a sorted list rather than a heap because admission must know how many jobs come before a
     new one. `lock` guards it: hold it around `wait` and `pop`, which take no lock of their own.
@@ -49,12 +49,12 @@ class DeadlineQueue:
         """The jobs, in their order."""
         return (entry[2] for entry in tuple(self._entries))
 
-    def ahead(self, deadline: float) -> Ahead:
-        """Return what would come before a new job with this deadline."""
+    def ahead(self, due: float) -> Ahead:
+        """Return what would come before a new job that is due then."""
         waiting = len(self._entries)
         if not waiting:
             return NOTHING_AHEAD
-        images = min(bisect.bisect(self._entries, (deadline, math.inf)), waiting)
+        images = min(bisect.bisect(self._entries, (due, math.inf)), waiting)
         return Ahead(images, self._decode_s * images / waiting)
 
     def put(self, jobs: Sequence[ImageJob]) -> bool:
@@ -62,7 +62,7 @@ class DeadlineQueue:
         with self.lock:
             if not self.is_closed:
                 for job in jobs:
-                    bisect.insort(self._entries, (job.deadline, next(self._order), job))
+                    bisect.insort(self._entries, (job.due, next(self._order), job))
                     self._decode_s += job.decode_s
                 self.lock.notify(len(jobs))
             return not self.is_closed

@@ -29,7 +29,7 @@ ALIGNMENT = 64
 
 
 class Worker:
-    """A worker process; `close` ends it, whatever state it is in.
+    """A worker process; `close` ends it, in any state.
 
     Args:
         python: the interpreter that has mindspore_lite.
@@ -47,7 +47,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=descriptors,
-                # Ctrl-C goes to the server alone, which drains before it ends its workers.
+                # Ctrl-C reaches only the server, which drains before it ends its workers.
                 start_new_session=True,
             )
         except OSError as error:
@@ -139,7 +139,7 @@ class Worker:
 
 
 class Slot(NamedTuple):
-    """Where batches of one size lie: the offsets of pixels and probabilities, in bytes."""
+    """The place of batches of one size: the offsets of pixels and probabilities, in bytes."""
 
     bucket: int
     pixels: int
@@ -176,7 +176,7 @@ class Memory:
 
 
 def _layout(buckets: Sequence[int], pixels: int, answers: int) -> Iterator[Slot]:
-    """Yield where batches of each size lie, and last, as a batch of size 0, the end."""
+    """Yield the place of batches of each size, and last the end, as a batch of size 0."""
     offset = 0
     for bucket in buckets:
         start, offset = offset, offset + _align(bucket * pixels)
@@ -191,7 +191,7 @@ def _align(size: int) -> int:
 
 def _reserve(descriptor: int, size: int) -> None:
     try:
-        # Fails now, and not with a SIGBUS when the first batch is written.
+        # Fails now instead of with a SIGBUS when the first batch is written.
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
         raise StartupError(

@@ -23,13 +23,14 @@ EXCEPTIONS = (
     # OrtValue raises these instead.
     *(RuntimeError, MemoryError),
 )
-# Of ONNX Runtime's arena, of CUDA and its libraries; CANN's ACL_ERROR_RT_MEMORY_ALLOCATION.
+# Messages of ONNX Runtime's arena, of CUDA and its libraries, and CANN's error 207001,
+# ACL_ERROR_RT_MEMORY_ALLOCATION.
 MEMORY = re.compile(
     r"failed to allocate memory|is smaller than requested bytes|out of memory|bad allocation"
     r"|std::bad_alloc|_STATUS_ALLOC_FAILED|\b207001\b",
     re.IGNORECASE,
 )
-# After a CUDA error every further call of the process may fail: the context is gone.
+# Messages after which the device is lost: a CUDA error may destroy the context of the process.
 LOST = re.compile(
     r"\b(CUDA|CUDNN|CUBLAS|CANN|ACL) (failure|error)\b|TensorRT EP.*fail", re.IGNORECASE
 )
@@ -40,7 +41,7 @@ def open_backends(target: Target, instances: int) -> list[Backend]:
 
     On a CPU instances of one thread share a session, and with it the weights.
     """
-    # Runs of one session share its threads: two of them on two threads would use two, not four.
+    # Runs of a session share its threads: two runs at once with two threads use two, not four.
     shares = instances if target.device.kind == "cpu" and target.settings.threads == 1 else 1
     sessions = [open_session(target) for _ in range(instances // shares)]
     return [_backend(session, target) for session in sessions for _ in range(shares)]
@@ -72,9 +73,9 @@ class OrtBackend:
         return self._placement
 
     def trim(self) -> None:
-        """Run one image, after which ONNX Runtime's arena returns to what that needs.
+        """Run one image and shrink ONNX Runtime's arena to what that needs.
 
-        The arena grows to what the largest batch needs and never shrinks unless a run asks for it.
+        The arena grows to what the largest batch needs, and shrinks only if a run requests it.
         """
         if self._placement.device == "cpu":
             options = onnxruntime.RunOptions()
@@ -97,18 +98,18 @@ class Bound(NamedTuple):
 
 
 class BoundBackend:
-    """A session, and so a stream, and a thread of its own.
+    """A session on a GPU, and so a stream, with a thread of its own.
 
     A bucket has one buffer, and addresses on the device that never change: its CUDA graph, recorded
     at its first run, holds them (onnxruntime.ai, CUDA provider, "Using CUDA Graphs"). ONNX Runtime
-    keeps graphs per thread (`PerThreadContext` of its CUDA provider), so that any other thread than
-    the one that prepared a bucket would have to record it again.
+    keeps graphs per thread (`PerThreadContext` of its CUDA provider): a thread other than the one
+    that prepared a bucket would have to record its graph again.
 
     Args:
         session: has `enable_cuda_graph` if graphs are wanted.
         target: what the session was opened for.
         placement: what the session was found to use.
-        memory: where the buffers come from.
+        memory: allocates the buffers.
         device: ONNX Runtime's name and number of the memory that the session computes in.
     """
 
@@ -141,7 +142,7 @@ class BoundBackend:
         return self._placement
 
     def trim(self) -> None:
-        """Release nothing: graphs hold the addresses of the device's memory."""
+        """Release nothing: the graphs hold addresses in the device's memory."""
 
     def close(self) -> None:
         """Free the session, its graphs and its buffers on the device."""
@@ -160,7 +161,7 @@ class BoundBackend:
         with translated(self._placement.device, len(buffer)):
             bound.pixels.update_inplace(buffer)
             self._session.run_with_iobinding(bound.binding, bound.options)
-            # A copy: on a CPU, as in the tests, it would otherwise be the memory of the next run.
+            # A copy: on a CPU, as in the tests, the next run would otherwise overwrite it.
             return np.array(bound.probabilities.numpy())
 
     def _bind(self, bucket: int) -> Bound:
@@ -204,6 +205,6 @@ def _backend(session: onnxruntime.InferenceSession, target: Target) -> Backend:
     placement = Placement("onnxruntime", str(found), target.file.precision)
     if device.kind not in ("cuda", "tensorrt"):
         return OrtBackend(session, target, placement)
-    # The CUDA runtime that ONNX Runtime was built with and has loaded.
+    # The same CUDA runtime that ONNX Runtime was built with and has loaded.
     memory = PinnedMemory(load_runtime(onnxruntime.cuda_version))
     return BoundBackend(session, target, placement, memory, ("cuda", device.ordinal))

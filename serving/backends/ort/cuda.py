@@ -85,10 +85,10 @@ def _no_gpu(code: int) -> CudaError:
 
 
 class HostMemory(Protocol):
-    """Where the buffers that the engine fills come from."""
+    """Allocates the buffers that the engine fills."""
 
     def allocate(self, shape: tuple[int, ...]) -> Pixels:
-        """Return zeroed memory of a shape."""
+        """Return zeroed uint8 memory of a shape."""
 
     def close(self) -> None:
         """Release it."""
@@ -162,7 +162,7 @@ class GpuMemory(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Return the gauge, labels `device` and `kind` (used, total), in bytes.
 
-        A GPU that the driver cannot read is left out, so that a lost GPU does not end the scrape.
+        A GPU whose memory cannot be read is left out, so that the scrape does not fail.
         """
         gauge = GaugeMetricFamily(MEMORY_METRIC, MEMORY_HELP, labels=("device", "kind"))
         for device, handle in self._handles.items():

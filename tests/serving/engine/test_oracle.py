@@ -234,7 +234,7 @@ async def test_decides_as_the_oracle_does(devices: int, load: float) -> None:
 async def test_three_times_the_capacity_leaves_the_devices_busy_and_nobody_late() -> None:
     simulation = Simulation(1)
     simulate(simulation, load=3.0, seconds=5, timeouts_s=[1.0])
-    in_time = [job for job, end in simulation.answered if end <= job.deadline]
+    in_time = [job for job, end in simulation.answered if end <= job.due]
     assert len(in_time) >= 0.9 * 5 * simulation.capacity
     assert len(in_time) >= 0.99 * len(simulation.answered)
 
