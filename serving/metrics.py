@@ -93,7 +93,7 @@ class Metrics:
         )
         self.wasted_images = self._counter(
             "wasted_images",
-            "Images inferred in vain: their caller had cancelled, or its deadline had passed",
+            "Images inferred after their caller had cancelled or its deadline had passed",
         )
         self.batches = self._counter(
             "batches",

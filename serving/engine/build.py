@@ -43,7 +43,7 @@ def build(
     """Return a model that is neither warm nor started.
 
     Args:
-        bundle: the proven bundle.
+        bundle: the proved bundle.
         instances: its backends, each on a device (or a share of one) of its own.
         buckets: batch sizes to warm up and run, ascending.
         decode_threads: threads that decode.

@@ -4,7 +4,6 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from statistics import median
 
 from prometheus_client import Gauge
@@ -31,14 +30,6 @@ STEADY_S = 60.0
 LONGEST_CLOSE_S = 10.0
 
 
-class State(StrEnum):
-    """Whether a device answers; `BROKEN`: reopening it has failed, and will be tried again."""
-
-    SERVING = "serving"
-    REOPENING = "reopening"
-    BROKEN = "broken"
-
-
 class Device:
     """One instance: runs batches, one at a time, and reopens its backend when that is lost.
 
@@ -51,7 +42,7 @@ class Device:
         batcher: forms the batches.
         clock: monotonic time, in seconds.
         gauge: 1 while it answers, else 0.
-        changed: called after each change of `state`, on the device's thread.
+        changed: called each time that it begins or ceases to answer, on the device's thread.
     """
 
     def __init__(
@@ -75,7 +66,7 @@ class Device:
         self._closing = threading.Event()
         self._pause_s, self._opened = 0.0, -math.inf
         self._thread = compute_thread("device", self._run)
-        self._enter(State.SERVING)
+        self._become(ready=True, register=batcher.enter)
 
     @property
     def free_at(self) -> float:
@@ -128,7 +119,7 @@ class Device:
             self.run(batch)
 
     def _recover(self) -> None:
-        self._enter(State.REOPENING)
+        self._become(ready=False, register=self._batcher.pause)
         self._discard()
         is_steady = self._clock() - self._opened >= STEADY_S
         self._pause_s = 0.0 if is_steady else self._longer_pause_s()
@@ -143,10 +134,10 @@ class Device:
                 if isinstance(error, OutOfDeviceMemoryError):
                     self._buckets.retire(self._buckets.usable[-1])
                 self._discard()
-                self._enter(State.BROKEN)
+                self._become(ready=False, register=self._batcher.leave)
             else:
                 logger.info("a device was reopened")
-                self._enter(State.SERVING)
+                self._become(ready=True, register=self._batcher.enter)
                 return
 
     def _longer_pause_s(self) -> float:
@@ -166,13 +157,8 @@ class Device:
         except Exception:
             logger.exception("a lost device could not be closed")
 
-    def _enter(self, state: State) -> None:
-        self.state = state
-        self._gauge.set(state is State.SERVING)
-        if state is State.SERVING:
-            self._batcher.enter(self)
-        elif state is State.REOPENING:
-            self._batcher.pause(self)
-        else:
-            self._batcher.leave(self)
+    def _become(self, *, ready: bool, register: Callable[["Device"], None]) -> None:
+        """Report to the gauge, the batcher and `changed` whether it answers."""
+        self._gauge.set(ready)
+        register(self)
         self._changed()

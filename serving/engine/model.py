@@ -47,7 +47,7 @@ class Model:
     """Answers images from one bundle; `engine.build` puts its parts together.
 
     Attributes:
-        bundle: the proven bundle.
+        bundle: the proved bundle.
         placement: its runtime, devices and precision.
         buckets: its warmed batch sizes, ascending.
         clock: monotonic time, in seconds.
