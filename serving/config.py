@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     field_validator,
@@ -95,9 +96,10 @@ class ServingConfig(BaseSettings):
         description="time after which a MindSpore Lite worker that has not answered a batch is "
         "killed and replaced, in seconds",
     )
-    decode_threads: PositiveInt | None = Field(
+    decode_threads: NonNegativeInt | None = Field(
         None,
-        description="threads that decode images, per model; unset: the number of CPU cores",
+        description="threads that decode images, per model; 0: instances decode their own batches; "
+        "unset: 0 if instances of one CPU thread take all cores, else as many as cores",
     )
     # Not 0.0.0.0: there is neither encryption nor authentication yet.
     host: str = Field(

@@ -55,25 +55,29 @@ class Buckets:
             cached = self._cached = known, self._up_to_fastest()
         return cached[1]
 
-    def within_slo(self) -> Sequence[int]:
-        """Return the efficient sizes that also keep the SLO; if none does, the smallest size."""
+    def within_slo(self, decode_s: float = 0.0) -> Sequence[int]:
+        """Return the efficient sizes that also keep the SLO; if none does, the smallest size.
+
+        `decode_s` is the time that the device needs to decode each image first.
+        """
         sizes = self.efficient()
         if self._slo_s is None:
             return sizes
-        keeping = [size for size in sizes if 2 * self._latency.bound(size) <= self._slo_s]
+        keeping = [size for size in sizes if 2 * self._bound_s(size, decode_s) <= self._slo_s]
         return keeping or sizes[:1]
 
-    def choose(self, images: int, left_s: float) -> int:
+    def choose(self, images: int, left_s: float, decode_s: float) -> int:
         """Return the size of the next batch.
 
         Args:
             images: how many wait for it; it need not be larger than the bucket that holds them.
             left_s: time until the first image is due; a batch that takes longer is too large.
+            decode_s: time that the device needs to decode each image first.
         """
-        sizes = self.within_slo()
+        sizes = self.within_slo(decode_s)
         wanted = fit(sizes, min(images, sizes[-1]))
         return max(
-            (size for size in sizes if size <= wanted and self._latency.bound(size) <= left_s),
+            (s for s in sizes if s <= wanted and self._bound_s(s, decode_s) <= left_s),
             default=sizes[0],
         )
 
@@ -91,6 +95,9 @@ class Buckets:
         rates = [size / (HAND_OVER_S + s) for size, s in zip(self.usable, times, strict=True)]
         last = next(i for i, rate in enumerate(rates) if rate >= AS_FAST * max(rates))
         return self.usable[: last + 1]
+
+    def _bound_s(self, size: int, decode_s: float) -> float:
+        return self._latency.bound(size) + size * decode_s
 
 
 class HasFreeAt(Protocol):
@@ -114,6 +121,8 @@ class Batcher:
 
     Nothing here waits for a batch to fill: batches grow while all devices are busy. A device takes
     its share of what waits, so that a burst does not end up as one batch on one of several devices.
+    Jobs may arrive undecoded: then the device decodes them first, and a batch takes no image whose
+    decoding would make the first one late.
 
     Devices register here. Jobs wait while every device is being reopened; once reopening the last
     one has failed, the waiting jobs fail.
@@ -157,6 +166,9 @@ class Batcher:
 
     def put(self, jobs: Sequence[ImageJob]) -> None:
         """Add jobs; they fail if the batcher is closed."""
+        now = self._clock()
+        for job in jobs:
+            job.queued = now
         if not self.queue.put(jobs):
             self._answers.fail(list(jobs), closing())
 
@@ -178,7 +190,7 @@ class Batcher:
         with self.queue.lock:
             now = self._clock()
             waiting = len(self.queue)
-            first = self._next(now, dead)
+            first = self._next(now, math.inf, dead)
             batch = self._fill(first, waiting, now, dead) if first else None
         if dead:
             self._answers.drop(dead)
@@ -191,28 +203,35 @@ class Batcher:
 
     def _fill(self, first: ImageJob, waiting: int, now: float, dead: list[ImageJob]) -> Batch:
         """Return a batch of one device's share, as large as the first job allows."""
+        left_s = first.due - now
         share = math.ceil(waiting / max(1, len(self.serving)))
-        size = self._buckets.choose(share, first.due - now)
-        jobs = [first]
-        while len(jobs) < size and (job := self._next(now, dead)):
+        size = self._buckets.choose(share, left_s, first.decode_s)
+        jobs, spare_s = [first], left_s - self._latency.bound(size) - first.decode_s
+        while len(jobs) < size and (job := self._next(now, spare_s, dead)):
             jobs.append(job)
+            spare_s -= job.decode_s
         return Batch(jobs, self._reason(len(jobs), size, share))
 
     def _reason(self, images: int, size: int, share: int) -> BatchReason:
         largest = self._buckets.efficient()[-1]
-        if images < size or share <= size < largest:
+        if images < size:  # the jobs that are left, if any, take too long to decode
+            return "deadline" if len(self.queue) else "device_free"
+        if share <= size < largest:
             return "device_free"
         return "full" if size == largest else "deadline"
 
-    def _next(self, now: float, dead: list[ImageJob]) -> ImageJob | None:
-        """Take out the next job that the smallest bucket would still answer in time."""
+    def _next(self, now: float, spare_s: float, dead: list[ImageJob]) -> ImageJob | None:
+        """Take out the next live job, unless decoding it takes longer than there is to spare."""
         is_known = not self._latency.is_stale(now)
         smallest_s = self._latency.usual(self._buckets.usable[0]) if is_known else 0.0
         while len(self.queue):
-            job = self.queue.pop()
-            if not job.is_dead(now + smallest_s):
-                return job
-            dead.append(job)
+            job = self.queue.first()
+            if job.is_dead(now + smallest_s + (job.decode_s if is_known else 0.0)):
+                dead.append(self.queue.pop())
+            elif job.decode_s and job.decode_s > spare_s:
+                return None
+            else:
+                return self.queue.pop()
         return None
 
 

@@ -5,7 +5,7 @@ Each part knows only those above it:
     what is known            Room, BatchLatency, DecodeLatency, WaitCorrection, Buckets
     how jobs end             Answers
     how batches form         Batcher
-    what works               DecodePool, Runner, Device
+    what works               Decoder, DecodePool, Runner, Device
     which images may enter   Forecast, Admission
     the whole                Model
 """
@@ -18,7 +18,7 @@ from serving.backends.backend import Instance, placement
 from serving.engine.admission import Admission
 from serving.engine.answers import Answers
 from serving.engine.batcher import Batcher, Buckets
-from serving.engine.decode import DecodePool
+from serving.engine.decode import DecodePool, Decoder
 from serving.engine.device import Device
 from serving.engine.forecast import Forecast
 from serving.engine.latency import BatchLatency, Clock, DecodeLatency, WaitCorrection
@@ -46,7 +46,7 @@ def build(
         bundle: the proved bundle.
         instances: its backends, each on a device (or a share of one) of its own.
         buckets: batch sizes to warm up and run, ascending.
-        decode_threads: threads that decode.
+        decode_threads: threads that decode; 0: the devices decode their own batches.
         limits: what may be in flight.
         max_image_pixels: largest image before the transform, in pixels.
         metrics: gets the model's metrics.
@@ -62,20 +62,13 @@ def build(
     sizes = Buckets(buckets, latency, slo_s)
     answers = Answers(counted, correction, clock)
     batcher = Batcher(buckets=sizes, latency=latency, answers=answers, clock=clock)
-    decoders = DecodePool(
-        decode_threads,
-        manifest.transform,
-        max_image_pixels,
-        batcher=batcher,
-        answers=answers,
-        latency=decode_latency,
-        clock=clock,
-    )
+    decode = Decoder(manifest.transform, max_image_pixels, answers, decode_latency, clock)
+    decoders = DecodePool(decode_threads, decode, batcher)
     devices = [
         Device(
             instance.backend,
             instance.reopen,
-            runner=Runner(instance.backend, sizes, latency, answers, room, clock),
+            runner=Runner(instance.backend, sizes, latency, answers, decode, clock),
             buckets=sizes,
             latency=latency,
             batcher=batcher,

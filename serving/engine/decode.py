@@ -1,6 +1,6 @@
-"""Bytes -> pixels, on threads ahead of the devices."""
+"""Bytes -> pixels, on threads of its own or on those of the devices."""
 
-from images.transform import Transform
+from images.transform import Pixels, Transform
 from serving.engine.answers import Answers
 from serving.engine.batcher import Batcher
 from serving.engine.job import ImageJob
@@ -9,36 +9,63 @@ from serving.engine.queue import DeadlineQueue, compute_thread
 from serving.errors import InternalError, ServingError
 
 
-class DecodePool:
-    """Threads that decode jobs into their slots, earliest deadline first.
-
-    The decoders release Python's lock.
+class Decoder:
+    """Decodes one job; any thread may call.
 
     Args:
-        threads: how many.
         transform: the bundle's.
         max_image_pixels: largest image before the transform, in pixels.
-        batcher: gets the jobs that are decoded.
-        answers: gets those that cannot be.
+        answers: gets the jobs that cannot be decoded.
         latency: learns how long it takes.
         clock: monotonic time, in seconds.
     """
 
     def __init__(
         self,
-        threads: int,
         transform: Transform,
         max_image_pixels: int,
-        *,
-        batcher: Batcher,
         answers: Answers,
         latency: DecodeLatency,
         clock: Clock,
     ) -> None:
-        self.threads = threads
         self._transform, self._max_image_pixels = transform, max_image_pixels
-        self._batcher, self._answers = batcher, answers
-        self._latency, self._clock = latency, clock
+        self._answers, self._latency, self._clock = answers, latency, clock
+
+    def __call__(self, job: ImageJob, out: Pixels) -> bool:
+        """Decode a job into `out`, uint8 (height, width, 3); raise nothing.
+
+        Returns False if it ended here: it was dead, or its image is broken.
+        """
+        job.decode_started = self._clock()
+        if job.is_dead(job.decode_started):
+            self._answers.drop([job])
+            return False
+        try:
+            out[:] = job.source.pixels(self._transform, self._max_image_pixels)
+        except ServingError as error:
+            self._answers.fail([job], error)
+        except Exception as error:  # noqa: BLE001 - a bug must cost one image, not its batch
+            self._answers.fail([job], InternalError.logged(error))
+        else:
+            job.pixels, job.decoded, job.decode_s = out, self._clock(), 0.0
+            self._latency.observe(job.lease.size, job.decoded - job.decode_started, job.decoded)
+            return True
+        return False
+
+
+class DecodePool:
+    """Threads that decode into slots, earliest deadline first, ahead of the batcher.
+
+    The decoders release Python's lock.
+
+    Args:
+        threads: how many; 0 if devices decode their own batches.
+        decode: decodes one job.
+        batcher: gets the jobs that are decoded.
+    """
+
+    def __init__(self, threads: int, decode: Decoder, batcher: Batcher) -> None:
+        self.threads, self._decode, self._batcher = threads, decode, batcher
         self.queue = DeadlineQueue()
         self._workers = [compute_thread("decode", self._run) for _ in range(threads)]
 
@@ -53,7 +80,7 @@ class DecodePool:
             if not self.queue.wait():
                 return False
             job = self.queue.pop()
-        if self._decode(job):
+        if self._decode(job, job.lease.slot):
             self._batcher.put([job])
         return True
 
@@ -68,21 +95,3 @@ class DecodePool:
     def _run(self) -> None:
         while self.step():
             pass
-
-    def _decode(self, job: ImageJob) -> bool:
-        """Decode a job; return False if it ended here: it was dead, or its image is broken."""
-        job.decode_started = self._clock()
-        if job.is_dead(job.decode_started):
-            self._answers.drop([job])
-            return False
-        try:
-            job.lease.slot[:] = job.source.pixels(self._transform, self._max_image_pixels)
-        except ServingError as error:
-            self._answers.fail([job], error)
-        except Exception as error:  # noqa: BLE001 - a bug must cost one image, not the thread
-            self._answers.fail([job], InternalError.logged(error))
-        else:
-            job.decoded = self._clock()
-            self._latency.observe(job.lease.size, job.decoded - job.decode_started, job.decoded)
-            return True
-        return False

@@ -23,7 +23,7 @@ class Backlog(NamedTuple):
     Args:
         now: the present time on the engine's clock, in seconds, as all times here.
         ahead: the images that come first.
-        threads: how many threads decode.
+        threads: how many threads decode; 0 if devices decode their own batches.
         free: when each device will be free, ascending.
         sizes: the batch sizes that run, ascending.
         latency: how long they take.
@@ -46,27 +46,34 @@ class Backlog(NamedTuple):
             before_s: time to decode those.
             decode_s: time to decode the image itself.
         """
-        start, size = self._place(self.ahead.images + images)
-        queue_s = start - self.now
-        decoded_s = (self.ahead.decode_s + before_s) / self.threads + decode_s
-        longest_s = max(self.correction * queue_s, decoded_s)
-        return Estimate(max(queue_s, decoded_s), self.now + longest_s + self.latency.bound(size))
+        before, ahead_s = self.ahead.images + images, self.ahead.decode_s + before_s
+        start, size, later = self._place(before)
+        queue_s, bound_s = start - self.now, self.latency.bound(size)
+        if self.threads:
+            decoded_s = ahead_s / self.threads + decode_s
+            longest_s = max(self.correction * queue_s, decoded_s)
+            return Estimate(max(queue_s, decoded_s), self.now + longest_s + bound_s)
+        queue_s += ahead_s / len(self.free)
+        # All images of its batch are decoded before it runs, also those that come after it.
+        decode_s += later * (ahead_s / before if before else decode_s)
+        finish = self.now + self.correction * queue_s + decode_s + bound_s
+        return Estimate(queue_s + decode_s, finish)
 
-    def _place(self, before: int) -> tuple[float, int]:
-        """Return when the image's batch starts, and its size.
+    def _place(self, before: int) -> tuple[float, int, int]:
+        """Return when the image's batch starts, its size, and how many images come after it in it.
 
         The images ahead are dealt to the devices in turn, and run in full batches, round by round.
         With two devices, free now and in 10 ms, batches of at most 4 that take 30 ms, and 13 images
         ahead: one round of 2 x 4 is over after 30 ms; 5 are left, so this one is the third of its
         device's batch (5 // 2 = 2 before it), which is padded to 4 and starts on the second device
-        that becomes free (5 // 4 = 1): after 10 + 30 ms.
+        that becomes free (5 // 4 = 1): after 10 + 30 ms, with one image after it.
         """
         largest, devices = self.sizes[-1], len(self.free)
         rounds, position = divmod(before, devices * largest)
         in_batch = position // devices
         size = largest if rounds else fit(self.sizes, in_batch + 1)
         start = self.free[position // size] + rounds * self.latency.usual(largest)
-        return start, size
+        return start, size, size - 1 - in_batch
 
 
 class Forecast:
@@ -74,7 +81,7 @@ class Forecast:
 
     Ahead are the jobs that are due earlier, decoded or not: they run in full batches, round by
     round on all devices, in the usual time each. Its own batch takes the time that nine of ten
-    batches keep. Decoding goes on meanwhile: the image waits for the longer of the two.
+    batches keep. Decoding is done by threads of its own, or by the devices before each batch.
     """
 
     def __init__(
@@ -97,12 +104,13 @@ class Forecast:
             return None
         undecoded = self._decoders.queue.ahead(due)
         waiting = self._batcher.queue.ahead(due)
+        device_s = waiting.decode_s / waiting.images if waiting.images else 0.0
         return Backlog(
             now,
-            Ahead(undecoded.images + waiting.images, undecoded.decode_s),
+            Ahead(undecoded.images + waiting.images, undecoded.decode_s + waiting.decode_s),
             self._decoders.threads,
             sorted([max(device.free_at, now) for device in devices]),
-            self._buckets.within_slo(),
+            self._buckets.within_slo(device_s),
             self._latency,
             self._correction.factor(),
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from images.transform import Pixels
 from serving.backends.backend import Probabilities
 from serving.engine.room import Lease
 from serving.engine.sources import Source
@@ -158,8 +159,10 @@ class ImageJob:
     Attributes:
         lease: its slot and its share of what may be in flight; given back by `lease.close()`.
         due: when it must be answered.
-        decode_s: predicted time to decode it.
+        decode_s: predicted time to decode it; 0 once it is decoded.
         wait_s: predicted wait until its batch runs; 0 if too short to learn from.
+        queued: when it arrived at the batcher.
+        pixels: uint8 (height, width, 3), once it is decoded.
     """
 
     source: Source
@@ -170,8 +173,10 @@ class ImageJob:
     arrived: float
     decode_s: float = 0.0
     wait_s: float = 0.0
+    queued: float = 0.0
     decode_started: float = 0.0
     decoded: float = 0.0
+    pixels: Pixels | None = None
 
     def is_dead(self, now: float) -> bool:
         """Whether its answer would come too late, or its request is over."""
@@ -179,7 +184,7 @@ class ImageJob:
 
     def timing(self, started: float, finished: float, batch_images: int) -> Timing:
         """Return the stages of a job whose batch ran from `started` to `finished`."""
-        admission_s = self.decode_started - self.arrived
+        admission_s = min(self.queued, self.decode_started) - self.arrived
         decode_s = self.decoded - self.decode_started
         return Timing(
             admission_s=admission_s,

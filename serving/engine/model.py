@@ -134,7 +134,9 @@ class Model:
         caller.on_leave(partial(self._answers.leave, waiter))
         if not caller.keeps_time:
             self._expire_in_time(waiter)
-        if not self.decoders.queue.put(jobs):
+        if not self.decoders.threads:
+            self.batcher.put(jobs)
+        elif not self.decoders.queue.put(jobs):
             self._answers.fail(jobs, closing())
         waiter.settle()  # every image may have been refused on its own
 

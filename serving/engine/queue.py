@@ -30,8 +30,8 @@ class DeadlineQueue:
     """Jobs, the earliest due first, then in order of arrival; any thread may call.
 
     It is a sorted list rather than a heap because admission must know how many jobs come before a
-    new one. `lock` guards it: hold it around `wait` and `pop`, which take no lock of their own.
-    `len` and `ahead` need no lock: their answer may be a moment old.
+    new one. `lock` guards it: hold it around `wait`, `first` and `pop`, which take no lock of their
+    own. `len` and `ahead` need no lock: their answer may be a moment old.
     """
 
     def __init__(self) -> None:
@@ -71,6 +71,10 @@ class DeadlineQueue:
         """Wait for a job; return False once the queue is closed. Hold `lock`."""
         self.lock.wait_for(lambda: self._entries or self.is_closed)
         return not self.is_closed
+
+    def first(self) -> ImageJob:
+        """Return the first job. Hold `lock`."""
+        return self._entries[0][2]
 
     def pop(self) -> ImageJob:
         """Remove and return the first job. Hold `lock`."""

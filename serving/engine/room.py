@@ -31,7 +31,7 @@ class Room:
         self.limits = limits
         shape = (limits.images, height, width, 3)
         memory = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8)
-        self._slots: Pixels = memory.reshape(shape)
+        self.slots: Pixels = memory.reshape(shape)
         self._free = deque(range(limits.images))
         self._nbytes = self._pixels = 0
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ class Room:
     @property
     def taken(self) -> Limits:
         """What is in flight now."""
-        return Limits(len(self._slots) - len(self._free), self._nbytes, self._pixels)
+        return Limits(len(self.slots) - len(self._free), self._nbytes, self._pixels)
 
     def lacking(self, request: Limits) -> str | None:
         """Return the name of the first limit that a request would exceed now, if any."""
@@ -59,16 +59,6 @@ class Room:
             self._nbytes += request.nbytes
             self._pixels += request.pixels
             return [Lease(self, self._free.pop(), size) for size in sizes]
-
-    def gather(self, leases: "Sequence[Lease]", buffer: Pixels) -> None:
-        """Copy slots into the first rows of `buffer`, uint8 (n, height, width, 3)."""
-        numbers = [lease.number for lease in leases]
-        np.take(self._slots, numbers, axis=0, out=buffer[: len(numbers)], mode="clip")
-
-    def slot(self, number: int) -> Pixels:
-        """Return a writable view (height, width, 3) of a slot."""
-        view: Pixels = self._slots[number]
-        return view
 
     def give_back(self, lease: "Lease") -> None:
         """Take back what a lease holds, unless that has been done."""
@@ -93,7 +83,8 @@ class Lease:
     @property
     def slot(self) -> Pixels:
         """Its slot, uint8 (height, width, 3), writable until it is closed."""
-        return self._room.slot(self.number)
+        view: Pixels = self._room.slots[self.number]
+        return view
 
     def close(self) -> None:
         """Give it back; does nothing the second time."""

@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Iterator
 
+from images.transform import Pixels
 from serving.backends.backend import Backend
 from serving.engine.answers import Answers
 from serving.engine.batcher import Batch, Buckets, fit
+from serving.engine.decode import Decoder
 from serving.engine.job import BatchRun, ImageJob
 from serving.engine.latency import BatchLatency, Clock
-from serving.engine.room import Room
 from serving.errors import DeviceLostError, InternalError, OutOfDeviceMemoryError
 from serving.metrics import BatchReason
 
@@ -26,7 +27,7 @@ class Runner:
         buckets: the batch sizes that run.
         latency: learns how long they take.
         answers: gets the jobs.
-        room: holds the pixels of the jobs.
+        decode: decodes jobs that arrive undecoded.
         clock: monotonic time, in seconds.
 
     Attributes:
@@ -40,17 +41,19 @@ class Runner:
         buckets: Buckets,
         latency: BatchLatency,
         answers: Answers,
-        room: Room,
+        decode: Decoder,
         clock: Clock,
     ) -> None:
         self._buckets, self._latency = buckets, latency
-        self._answers, self._room, self._clock = answers, room, clock
+        self._answers, self._decode, self._clock = answers, decode, clock
         self.use(backend)
 
     def use(self, backend: Backend) -> None:
         """Run on this backend from now on; none of its buckets is warm yet."""
         self._backend = backend
         self._buffers = {bucket: backend.allocate(bucket) for bucket in self._buckets.usable}
+        # Views of their rows, made only once: an image is in its place if its pixels are that view.
+        self._rows = {bucket: [*buffer] for bucket, buffer in self._buffers.items()}
         self._warm: set[int] = set()
         self._failures, self.free_at, self.is_lost = 0, 0.0, False
         # End of the last batch, if the device has been busy since; None if it idled.
@@ -67,10 +70,28 @@ class Runner:
         """Run a batch. Out of memory, it runs in smaller ones; failing, its halves run once."""
         if batch.after_idling:
             self._busy_since = None
-        self._run(batch.jobs, batch.reason, may_halve=True)
+        self._run(self._decoded(batch.jobs), batch.reason, may_halve=True)
         self.free_at = 0.0
         if self._failures >= MOST_FAILURES:
             self.is_lost = True
+
+    def _decoded(self, jobs: list[ImageJob]) -> list[ImageJob]:
+        """Decode what is not decoded yet, straight into the batch; return the jobs that can run."""
+        decode_s, started = sum(job.decode_s for job in jobs), self._clock()
+        usable = self._buckets.usable  # another device may have retired the batch's size
+        bucket = fit(usable, min(len(jobs), usable[-1]))
+        self.free_at = started + decode_s + self._latency.bound(bucket)
+        ready: list[ImageJob] = []
+        for job in jobs:
+            if job.pixels is not None or self._decode(job, self._place(len(ready), bucket, job)):
+                ready.append(job)
+        if self._busy_since is not None:
+            self._busy_since += self._clock() - started  # decoding is no part of the hand-over
+        return ready
+
+    def _place(self, row: int, bucket: int, job: ImageJob) -> Pixels:
+        """Return where to decode a job; beyond a batch that had to shrink, its slot."""
+        return self._rows[bucket][row] if row < bucket else job.lease.slot
 
     def _run(self, jobs: list[ImageJob], reason: BatchReason, *, may_halve: bool) -> None:
         for part in _parts(jobs, self._buckets.usable[-1]):
@@ -126,11 +147,10 @@ class Runner:
 
     def _infer(self, jobs: list[ImageJob], reason: BatchReason) -> BatchRun:
         bucket = fit(self._buckets.usable, len(jobs))
-        buffer = self._buffers[bucket]
-        self._room.gather([job.lease for job in jobs], buffer)
+        self._gather(jobs, bucket)
         predicted_s, started = self._latency.bound(bucket), self._clock()
         self.free_at = started + predicted_s
-        probabilities = self._backend.run(buffer, len(jobs))
+        probabilities = self._backend.run(self._buffers[bucket], len(jobs))
         finished, is_cold = self._clock(), bucket not in self._warm
         self._warm.add(bucket)
         # A busy device's batch includes the hand-over from the one before: jobs wait for both.
@@ -138,6 +158,17 @@ class Runner:
         self._busy_since = finished
         self._latency.observe(bucket, finished - begun)
         return BatchRun(probabilities, started, finished, bucket, predicted_s, is_cold, reason)
+
+    def _gather(self, jobs: list[ImageJob], bucket: int) -> None:
+        """Copy the images that are not in their row yet.
+
+        Buckets may share memory. Images then only move towards the front, each after those before
+        it, so that no image is overwritten that is still needed.
+        """
+        for row, job in zip(self._rows[bucket], jobs, strict=False):
+            if job.pixels is not row:
+                row[:] = job.pixels
+                job.pixels = row
 
 
 def _parts(jobs: list[ImageJob], size: int) -> Iterator[list[ImageJob]]:

@@ -24,7 +24,7 @@ from serving.backends.settings import DEFAULTS
 from serving.config import ServingConfig
 from serving.engine.model import Model
 from serving.errors import StartupError
-from serving.loading import Loader, load_model, release_freed_memory
+from serving.loading import Loader, count_decode_threads, load_model, release_freed_memory
 from serving.metrics import Metrics
 from tests.support.bundles import BUCKETS, SIDE, probabilities, write_manifest
 
@@ -93,15 +93,23 @@ def test_a_model_spans_all_devices(tiny: Path, monkeypatch: pytest.MonkeyPatch) 
     model.close()
 
 
-@pytest.mark.parametrize(("flags", "threads"), [({}, 4), ({"decode_threads": 2}, 2)])
-def test_as_many_threads_decode_as_there_are_cores_unless_told_otherwise(
-    tiny: Path, flags: dict[str, int], threads: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("device", "flags", "threads"),
+    [
+        (Device("cpu"), {}, 0),
+        (Device("cpu"), {"threads": 4}, 4),
+        (Device("cpu"), {"instances": 3}, 4),
+        (Device("cuda", 0), {}, 4),
+        (Device("cuda", 0), {"decode_threads": 0}, 0),
+        (Device("cpu"), {"decode_threads": 2}, 2),
+    ],
+)
+def test_instances_decode_if_they_take_all_cores(
+    device: Device, flags: dict[str, int], threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
-    config = ServingConfig.model_validate({"model": [tiny], **flags})
-    model = load_model(tiny, config, Metrics(CollectorRegistry()))
-    assert model.decoders.threads == threads
-    model.close()
+    config = ServingConfig.model_validate({"model": [Path("bundle")], **flags})
+    assert count_decode_threads(config, device) == threads
 
 
 @pytest.fixture

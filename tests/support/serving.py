@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -122,6 +123,8 @@ class Rig:
     gate: Gate = field(default_factory=Gate)
     limits: Limits | None = None
     clock: Callable[[], float] = time.monotonic
+    # The same tests hold for threads that decode and for devices that do.
+    decode_threads: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         self.may_reopen = threading.Event()
@@ -133,7 +136,7 @@ class Rig:
             Bundle.open(self.path),
             [Instance(backend, self.reopen) for backend in self.backends],
             buckets=BUCKETS,
-            decode_threads=1,
+            decode_threads=self.decode_threads,
             limits=self.limits or Limits(self.slots, 10**9, 10**9),
             max_image_pixels=10_000,
             metrics=self.metrics,

@@ -24,8 +24,8 @@ class World:
 
     Images wait for a decoder, are decoded, and wait for a device; earliest deadline first. A device
     takes its share of those that wait, filled up to a bucket, and needs `times[bucket]` seconds.
-    An image that would be late in the smallest bucket is left out, unless it is the one that is
-    asked about.
+    Who would be late in the smallest bucket is left out, except for the image in question. Without
+    threads that decode, devices decode their batches, and take none that would make the first late.
     """
 
     now: float
@@ -43,9 +43,9 @@ class World:
             self.threads,
             self.times,
             [*self.devices],
-            sorted([*self.undecoded, image]),
+            sorted([*self.undecoded, image]) if self.threads else [],
             sorted(self.decoding),
-            sorted(self.ready),
+            sorted(self.ready if self.threads else [*self.ready, image]),
         )
         while (end := future._start(image)) is None:
             future._advance()
@@ -58,7 +58,8 @@ class World:
             heapq.heappush(self.decoding, (self.now + begun.decode_s, begun))
         for index, free in enumerate(self.devices):
             if free <= self.now and (batch := self._take(image)):
-                self.devices[index] = self.now + self.times[self._fit(len(batch))]
+                decode_s = sum(map(self._decode_s, batch))
+                self.devices[index] = self.now + decode_s + self.times[self._fit(len(batch))]
                 if image in batch:
                     return self.devices[index]
         return None
@@ -69,15 +70,26 @@ class World:
         self.ready = [held for held in self.ready if held is image or not self._is_late(held)]
         if not self.ready:
             return []
-        left_s = self.ready[0].deadline - self.now
+        first = self.ready.pop(0)
+        spare_s, decode_s = first.deadline - self.now, self._decode_s(first)
         sizes = [size for size in self.times if size <= self._fit(min(share, max(self.times)))]
-        fitting = [size for size in sizes if self.times[size] <= left_s]
-        size = max(fitting, default=min(self.times))
-        batch, self.ready = self.ready[:size], self.ready[size:]
+        fitting = [size for size in sizes if self.times[size] + size * decode_s <= spare_s]
+        size, batch = max(fitting, default=min(self.times)), [first]
+        spare_s -= self.times[size] + decode_s
+        while self.ready and len(batch) < size:
+            decode_s = self._decode_s(self.ready[0])
+            if decode_s and decode_s > spare_s:
+                break
+            batch.append(self.ready.pop(0))
+            spare_s -= decode_s
         return batch
 
+    def _decode_s(self, image: Image) -> float:
+        """Return what a device needs to decode an image that is ready for it."""
+        return 0.0 if self.threads else image.decode_s
+
     def _is_late(self, image: Image) -> bool:
-        return self.now + min(self.times.values()) > image.deadline
+        return self.now + self._decode_s(image) + min(self.times.values()) > image.deadline
 
     def _fit(self, images: int) -> int:
         return fit(sorted(self.times), images)

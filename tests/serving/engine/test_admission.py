@@ -14,6 +14,8 @@ from serving.errors import DeadlineExceededError, InvalidRequestError, Overloade
 from tests.support.bundles import SIDE
 from tests.support.serving import Gate, Rig, classes, grey, until
 
+pytestmark = pytest.mark.usefixtures("decoding")
+
 BYTES = PIXELS = 64  # of one grey image
 
 

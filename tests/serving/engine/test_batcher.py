@@ -185,6 +185,33 @@ async def test_a_full_bucket_is_the_reason_where_more_wait() -> None:
     assert bench.batcher.poll() == Batch(jobs[:8], "full")
 
 
+async def test_what_the_device_decodes_makes_the_batch_smaller_too() -> None:
+    bench = seeded(Bench())
+    jobs = [bench.put(0.5, decode_s=0.06), *(bench.put(decode_s=0.01) for _ in range(7))]
+    assert bench.batcher.poll() == Batch(jobs[:2], "deadline")  # 4 would take 0.35 s and decoding
+
+
+async def test_a_large_image_makes_no_earlier_one_late() -> None:
+    bench = seeded(Bench())
+    small, large, other = bench.put(0.5, 0.01), bench.put(decode_s=2.0), bench.put(decode_s=0.01)
+    assert bench.batcher.poll() == Batch([small], "deadline")
+    assert bench.poll() == [large, other]
+
+
+async def test_who_cannot_be_decoded_and_answered_in_time_leaves() -> None:
+    bench = seeded(Bench())
+    late, live = bench.put(0.3, decode_s=0.25), bench.put()
+    assert bench.poll() == [live]
+    assert bench.dead == [late]
+
+
+async def test_the_objective_counts_what_the_device_decodes() -> None:
+    bench = seeded(Bench(slo_s=0.5))
+    for _ in range(8):
+        bench.put(decode_s=0.1)
+    assert len(bench.poll()) == 1
+
+
 async def test_it_knows_how_much_is_ahead() -> None:
     bench = Bench()
     for deadline in (1, 2, 3, 4):

@@ -16,6 +16,8 @@ from serving.errors import (
 )
 from tests.support.serving import Gate, Rig, classes, until
 
+pytestmark = pytest.mark.usefixtures("decoding")
+
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:

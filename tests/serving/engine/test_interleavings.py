@@ -38,6 +38,7 @@ class Machine(RuleBasedStateMachine):
     """One model on two devices, none of whose threads runs: the rules take every step."""
 
     bundle: Bundle
+    decode_threads: int
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ class Machine(RuleBasedStateMachine):
             self.bundle,
             [Instance(self.backend(), self.reopen) for _ in range(2)],
             buckets=BUCKETS,
-            decode_threads=1,
+            decode_threads=self.decode_threads,
             limits=Limits(SLOTS, 10_000, 10_000),
             max_image_pixels=1_000,
             metrics=Metrics(self.registry),
@@ -184,10 +185,14 @@ class Machine(RuleBasedStateMachine):
         return self.registry.get_sample_value(f"serving_{name}", bound) or 0.0
 
 
+@pytest.mark.parametrize("decode_threads", [1, 0])
 @pytest.mark.parametrize("steps", [20, 60])
-def test_every_image_ends_once(tiny: Path, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_image_ends_once(
+    tiny: Path, steps: int, decode_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(device_module, "FIRST_PAUSE_S", 0.0)
-    machine = type("Bound", (Machine,), {"bundle": Bundle.open(tiny)})
+    given = {"bundle": Bundle.open(tiny), "decode_threads": decode_threads}
+    machine = type("Bound", (Machine,), given)
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -19,6 +19,8 @@ from serving.errors import (
 from tests.support.bundles import SIDE
 from tests.support.serving import Gate, Rig, VirtualClock, classes, grey, until
 
+pytestmark = pytest.mark.usefixtures("decoding")
+
 
 async def test_every_image_gets_its_own_answer_in_order(tiny: Path) -> None:
     async with Rig(tiny, gate=Gate(is_open=True)).running() as rig:

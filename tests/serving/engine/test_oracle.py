@@ -5,13 +5,13 @@ import itertools
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import mean
 from typing import NamedTuple, cast
 
 import pytest
 
-from images.transform import Transform
 from serving.engine.batcher import Batch, Batcher, Buckets, fit
-from serving.engine.decode import DecodePool
+from serving.engine.decode import DecodePool, Decoder
 from serving.engine.forecast import Forecast
 from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency, DecodeLatency, WaitCorrection
@@ -44,15 +44,7 @@ class SimulatedDecoders(DecodePool):
     """Decoders whose work takes virtual time."""
 
     def __init__(self, threads: int, simulation: "Simulation") -> None:
-        super().__init__(
-            threads,
-            cast("Transform", None),
-            0,
-            batcher=simulation.batcher,
-            answers=simulation.answers,
-            latency=KnownDecodeLatency(),
-            clock=simulation.clock,
-        )
+        super().__init__(threads, cast("Decoder", None), simulation.batcher)
         self._simulation = simulation
 
     def step(self) -> bool:
@@ -65,7 +57,7 @@ class SimulatedDecoders(DecodePool):
 class Simulation:
     """The engine's queues and forecast, the real ones, between simulated decoders and devices."""
 
-    def __init__(self, devices: int, slo_s: float | None = None) -> None:
+    def __init__(self, devices: int, threads: int = 2, slo_s: float | None = None) -> None:
         self.clock, self.slowness, self.batches = VirtualClock(), 1.0, 0
         self.latency = BatchLatency(self.clock)
         for bucket, seconds in TIMES.items():
@@ -78,7 +70,7 @@ class Simulation:
         )
         for device in self.devices:
             self.batcher.enter(device)
-        self.decoders = SimulatedDecoders(2, self)
+        self.decoders = SimulatedDecoders(threads, self)
         self.forecast = Forecast(
             self.decoders,
             self.batcher,
@@ -100,7 +92,8 @@ class Simulation:
         Where the oracle sees an image end less than that from its deadline, either decision is
         right.
         """
-        return TIMES[8]
+        decode_s = 0.0 if self.decoders.threads else DECODE_S_PER_MEGAPIXEL * mean(PIXELS) / 1e6
+        return TIMES[8] + 8 * decode_s
 
     @property
     def capacity(self) -> float:
@@ -131,7 +124,10 @@ class Simulation:
         job = new_job(image.deadline, self.clock.now, size.pixels)
         job.decode_s = image.decode_s
         self.waiting[job] = image
-        assert self.decoders.queue.put([job])
+        if self.decoders.threads:
+            assert self.decoders.queue.put([job])
+        else:
+            self.batcher.put([job])
 
     def world(self) -> World:
         decoding = {image for _, image in self.decoding}
@@ -155,6 +151,7 @@ class Simulation:
 
         def decoded() -> None:
             self.decoding.remove(entry)
+            job.decode_s = 0.0
             self.batcher.put([job])
 
         self.at(entry[0], decoded)
@@ -162,8 +159,9 @@ class Simulation:
     def _run(self, device: SimulatedDevice, batch: Batch) -> None:
         bucket = fit(list(TIMES), len(batch.jobs))
         seconds = TIMES[bucket] * self.slowness
-        device.free_at = self.clock.now + self.latency.bound(bucket)
-        device.truly_free_at = self.clock.now + seconds
+        decoded = self.clock.now + sum(job.decode_s for job in batch.jobs)
+        device.free_at = decoded + self.latency.bound(bucket)
+        device.truly_free_at = decoded + seconds
         for job in (*batch.jobs, *self.answers.failed):
             del self.waiting[job]
         self.answers.failed.clear()
@@ -221,18 +219,22 @@ def simulate(
     return decisions
 
 
+@pytest.mark.parametrize("threads", [2, 0])
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("load", [0.3, 1.0, 3.0])
-async def test_decides_as_the_oracle_does(devices: int, load: float) -> None:
-    simulation = Simulation(devices)
+async def test_decides_as_the_oracle_does(threads: int, devices: int, load: float) -> None:
+    simulation = Simulation(devices, threads)
     decisions = simulate(simulation, load, seconds=2)
     clear = [decision for decision in decisions if abs(decision.spare_s) > simulation.batch_s]
     assert len(clear) > len(decisions) / 4
     assert [decision for decision in clear if decision.is_wrong] == []
 
 
-async def test_three_times_the_capacity_leaves_the_devices_busy_and_nobody_late() -> None:
-    simulation = Simulation(1)
+@pytest.mark.parametrize("threads", [2, 0])
+async def test_three_times_the_capacity_leaves_the_devices_busy_and_nobody_late(
+    threads: int,
+) -> None:
+    simulation = Simulation(1, threads)
     simulate(simulation, load=3.0, seconds=5, timeouts_s=[1.0])
     in_time = [job for job, end in simulation.answered if end <= job.due]
     assert len(in_time) >= 0.9 * 5 * simulation.capacity
@@ -255,13 +257,15 @@ async def test_twenty_batches_after_a_slowdown_it_decides_right_again() -> None:
     assert [decision for decision in clear if decision.is_wrong] == []
 
 
-def p99_s(slo_s: float | None) -> float:
-    simulation = Simulation(devices=1, slo_s=slo_s)
-    simulate(simulation, load=0.6, seconds=60, timeouts_s=[10.0])
+def p99_s(threads: int, load: float, slo_s: float | None) -> float:
+    simulation = Simulation(threads=threads, devices=1, slo_s=slo_s)
+    simulate(simulation, load, seconds=60, timeouts_s=[10.0])
     latencies = sorted(end - job.arrived for job, end in simulation.answered)
     return latencies[int(0.99 * len(latencies))]
 
 
-async def test_an_objective_bounds_batches_so_that_p99_keeps_it() -> None:
-    assert p99_s(slo_s=None) > 0.1
-    assert p99_s(slo_s=0.1) < 0.1
+# A device that decodes has more to do for each image.
+@pytest.mark.parametrize(("threads", "load"), [(2, 0.6), (0, 0.5)])
+async def test_an_objective_bounds_batches_so_that_p99_keeps_it(threads: int, load: float) -> None:
+    assert p99_s(threads, load, slo_s=None) > 0.1
+    assert p99_s(threads, load, slo_s=0.1) < 0.1

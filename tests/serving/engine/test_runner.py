@@ -1,9 +1,14 @@
 """How long batches are said to have taken."""
 
+from typing import cast
+
+import pytest
+
 from images.transform import Pixels
 from serving.engine.batcher import Batch, Buckets
+from serving.engine.decode import Decoder
+from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency
-from serving.engine.room import Limits, Room
 from serving.engine.runner import Runner
 from tests.serving.engine.jobs import Noted, new_job
 from tests.support.bundles import LABELS, SIDE
@@ -36,19 +41,27 @@ class Bench:
         backend = FakeBackend(len(LABELS), SIDE, self._pass)
         self.buckets = Buckets([1, 2, 4], self.latency)
         self.answers = Noted(self.clock)
-        self.room = Room(Limits(4, 10**9, 10**9), SIDE, SIDE)
-        self.runner = Runner(
-            backend, self.buckets, self.latency, self.answers, self.room, self.clock
-        )
+        decode = cast("Decoder", self._decode)
+        self.runner = Runner(backend, self.buckets, self.latency, self.answers, decode, self.clock)
+        self.decode_s, self.decoded = 0.5, 0
         self.free_at: list[float] = []
 
-    def run(self, images: int = 1, *, after_idling: bool) -> None:
+    def run(self, images: int = 1, *, after_idling: bool, undecoded: int = 0) -> list[ImageJob]:
         jobs = [new_job(self.clock.now + 100, self.clock.now) for _ in range(images)]
-        for number, lease in enumerate(self.room.take([job.lease.size for job in jobs]) or []):
-            jobs[number].lease = lease
-            lease.slot[:] = number + 1
+        for number, job in enumerate(jobs):
+            job.lease.slot[:] = number + 1
+            job.pixels = job.lease.slot
+        for job in jobs[:undecoded]:
+            job.pixels, job.decode_s = None, 0.4
         self.runner.run(Batch(jobs, "device_free", after_idling))
-        assert self.room.taken.images == 0
+        return jobs
+
+    def _decode(self, job: ImageJob, out: Pixels) -> bool:
+        self.free_at.append(self.runner.free_at - self.clock.now)
+        self.clock.now += self.decode_s
+        out[:], job.pixels = 100 + self.decoded, out
+        self.decoded += 1
+        return self.decode_s > 0
 
     def _pass(self, pixels: Pixels) -> None:
         self.seen.append(pixels[:, 0, 0, 0].tolist())
@@ -77,6 +90,31 @@ def test_what_failed_counts_for_no_other_batch() -> None:
     assert bench.latency.seen == [1.0, 1.0, 1.0]
 
 
+def test_decoding_is_part_of_neither_a_hand_over_nor_a_batch() -> None:
+    bench = Bench()
+    bench.run(after_idling=True, undecoded=1)
+    bench.clock.now += 0.25
+    bench.run(images=2, after_idling=False, undecoded=2)
+    assert bench.latency.seen == [1.0, 1.25]
+
+
+def test_while_it_decodes_it_is_known_when_it_will_be_free() -> None:
+    bench = Bench()
+    bench.latency.seed(2, 1.0)
+    bench.run(images=2, after_idling=True, undecoded=2)
+    assert bench.free_at == pytest.approx([1.8, 1.3, 1.0])
+    assert bench.runner.free_at == 0.0
+
+
+def test_what_cannot_be_decoded_does_not_run() -> None:
+    bench = Bench()
+    bench.decode_s = 0.0
+    bench.run(images=2, after_idling=True, undecoded=1)
+    bench.run(images=1, after_idling=True, undecoded=1)
+    assert bench.runner.free_at == 0.0
+    assert bench.latency.seen == [1.0]
+
+
 def test_a_batch_of_a_size_that_another_device_retired_runs_in_parts() -> None:
     bench = Bench()
     bench.buckets.retire(2)
@@ -90,16 +128,22 @@ def test_slots_are_gathered_into_the_first_rows() -> None:
     assert [rows[:3] for rows in bench.seen] == [[1, 2, 3]]
 
 
-def test_halves_of_a_failing_batch_keep_their_images() -> None:
+def test_what_the_device_decodes_goes_straight_into_the_batch() -> None:
+    bench = Bench()
+    jobs = bench.run(images=2, after_idling=True, undecoded=2)
+    assert bench.seen == [[100, 101]]
+    assert all(job.lease.slot.max() < 100 for job in jobs)
+
+
+def test_halves_of_a_batch_that_was_decoded_in_place_keep_their_images() -> None:
     bench = Bench()
     bench.failures = 1
-    bench.run(images=4, after_idling=True)
-    assert bench.seen == [[1, 2, 3, 4], [1, 2], [3, 4]]
+    bench.run(images=4, after_idling=True, undecoded=4)
+    assert bench.seen == [[100, 101, 102, 103], [100, 101], [102, 103]]
 
 
-def test_while_a_batch_runs_it_is_known_when_it_ends() -> None:
+def test_what_outgrows_a_batch_that_had_to_shrink_is_decoded_too() -> None:
     bench = Bench()
-    bench.latency.seed(2, 1.0)
-    bench.run(images=2, after_idling=True)
-    assert bench.free_at == [1.0]
-    assert bench.runner.free_at == 0.0
+    bench.buckets.retire(4)
+    bench.run(images=4, after_idling=True, undecoded=4)
+    assert bench.seen == [[100, 101], [102, 103]]

@@ -1,14 +1,15 @@
 """What a device learns before it serves, on a virtual clock."""
 
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
 from images.transform import Pixels
 from serving.engine.batcher import Batcher, Buckets
+from serving.engine.decode import Decoder
 from serving.engine.device import MOST_ROUNDS, Device
 from serving.engine.latency import BatchLatency
-from serving.engine.room import Limits, Room
 from serving.engine.runner import Runner
 from tests.serving.engine.jobs import Noted, new_metrics
 from tests.support.bundles import LABELS, SIDE
@@ -31,12 +32,7 @@ class Warming:
             self.backend,
             lambda _: self.backend,
             runner=Runner(
-                self.backend,
-                self.buckets,
-                self.latency,
-                answers,
-                Room(Limits(4, 10**9, 10**9), SIDE, SIDE),
-                self.clock,
+                self.backend, self.buckets, self.latency, answers, cast("Decoder", None), self.clock
             ),
             buckets=self.buckets,
             latency=self.latency,
