@@ -90,7 +90,7 @@ class Runner:
         return ready
 
     def _place(self, row: int, bucket: int, job: ImageJob) -> Pixels:
-        """Return where to decode a job; beyond a batch that had to shrink, its slot."""
+        """Return the row to decode a job into, or its slot if the batch shrank to fewer rows."""
         return self._rows[bucket][row] if row < bucket else job.lease.slot
 
     def _run(self, jobs: list[ImageJob], reason: BatchReason, *, may_halve: bool) -> None:
