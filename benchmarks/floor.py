@@ -22,8 +22,7 @@ from clients.files import find_images
 from images.transform import Transform
 from serving.backends.backend import Backend
 from serving.backends.devices import Device
-from serving.backends.opening import load
-from serving.backends.selection import choose_file
+from serving.backends.runtimes import choose_file, load
 from serving.config import ServingConfig
 from serving.loading import count_instances
 

@@ -20,7 +20,7 @@ from cli.tables import show_rows
 from serving.backends.backend import Backend, predict
 from serving.backends.devices import Device
 from serving.backends.hardware import describe, missing
-from serving.backends.opening import load
+from serving.backends.runtimes import load
 
 LIBRARIES = ("grpcio", "numpy")
 BARE = ("precision", "batch", "img/s", "ms per batch")

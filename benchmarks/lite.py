@@ -18,7 +18,7 @@ from bundle.store import Bundle
 from cli.tables import show_rows
 from serving.backends.devices import Device
 from serving.backends.lite.backend import LiteBackend
-from serving.backends.opening import load
+from serving.backends.runtimes import load
 from serving.backends.settings import RuntimeSettings
 
 LOOP = Path(__file__).with_name("lite_loop.py")

@@ -88,7 +88,7 @@ class ServingConfig(BaseSettings):
     )
     cache_dir: Path = Field(
         DEFAULTS.cache_dir,
-        description="folder for what runtimes build from a model, such as TensorRT engines",
+        description="folder for files that runtimes build from a model, such as TensorRT engines",
     )
     lite_python: LitePython = DEFAULTS.lite_python
     batch_timeout_s: PositiveFloat = Field(

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from bundle.golden import GOLDEN, GoldenSet
+from bundle.golden import read_golden
 from bundle.store import Bundle
 from cli.tables import show_rows
 from serving.backends.devices import Device, Kind
 from serving.backends.hardware import missing, present
-from serving.backends.selection import RUNTIMES
+from serving.backends.runtimes import RUNTIMES
 from serving.backends.settings import Runtime
 from serving.config import DevicesConfig
 
@@ -19,7 +19,7 @@ LOCAL = {"127.0.0.1", "0.0.0.0", "::1", "::", "localhost"}  # noqa: S104 - compa
 
 
 def banner(bundle: Bundle, host: str, grpc_port: int, http_port: int) -> str:
-    """Return where a server listens that has loaded `bundle`, and a command to try it."""
+    """Return the addresses of a server that has loaded `bundle`, and a command to try it."""
     name = "localhost" if host in LOCAL else f"[{host}]" if ":" in host else host
     python, image = _quoted(Path(sys.executable)), _quoted(_sample(bundle))
     return (
@@ -49,7 +49,7 @@ def show_devices(config: DevicesConfig) -> None:
 
 
 def _supported(lite_python: Path | None) -> list[Support]:
-    """Ask for every device of this machine, and for the first of each kind that it has not."""
+    """Check every device of this machine, and the first of each kind that it does not have."""
     devices = [
         Device(kind, ordinal) for kind in get_args(Kind) for ordinal in range(present(kind) or 1)
     ]
@@ -61,8 +61,7 @@ def _supported(lite_python: Path | None) -> list[Support]:
 
 
 def _sample(bundle: Bundle) -> Path:
-    golden = GoldenSet.model_validate_json((bundle.path / GOLDEN).read_bytes())
-    return bundle.path / golden.images[0].path
+    return bundle.path / read_golden(bundle.path).images[0].path
 
 
 def _quoted(path: Path) -> str:

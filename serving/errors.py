@@ -1,4 +1,4 @@
-"""Everything that can go wrong for a caller or an operator, in domain words.
+"""The errors that callers and operators see.
 
 ServingError
 ├── InvalidRequestError     the request as a whole cannot be answered: empty, too many images
@@ -73,15 +73,15 @@ class OutOfDeviceMemoryError(ServingError):
 
 
 class InternalError(ServingError):
-    """A fault of the server; the log holds its traceback, under the id in the message."""
+    """A fault of the server; the log has its traceback, under the id in the message."""
 
     @classmethod
     def logged(cls, error: BaseException) -> Self:
-        """Log `error` with its traceback; return what a caller may know of it."""
+        """Log `error` with its traceback; return the error that callers may see."""
         error_id = uuid.uuid4().hex[:12]
         logger.error("internal error (id %s)", error_id, exc_info=error)
         return cls(f"internal error (id {error_id})")
 
 
 class StartupError(ServingError):
-    """The server cannot start as asked; never reaches a caller."""
+    """The server cannot start as configured; never reaches a caller."""

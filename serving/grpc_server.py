@@ -1,21 +1,48 @@
 """gRPC with the Classifier, health and reflection services."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from grpc_health.v1 import health, health_pb2_grpc
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from protos import classifier_pb2
 from protos.classifier_pb2_grpc import add_ClassifierServicer_to_server
+from serving.api.call import Call
 from serving.api.classify import Classifier
-from serving.api.health import Health
 from serving.errors import StartupError
-from serving.readiness import Readiness
+from serving.lifecycle import Readiness, unless
 from serving.rpc.server import DirectServer
 
 SERVICE = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
+STATES = health_pb2.HealthCheckResponse
+
+
+class Health(health.aio.HealthServicer):  # type: ignore[misc]  # the package has no types
+    """The gRPC health protocol, for the server as a whole, its services, and each model by name."""
+
+    def __init__(self, closing: asyncio.Event) -> None:
+        super().__init__()
+        self._closing = closing
+
+    async def say(self, *, serving: bool) -> None:
+        """Set the state of the server and of its services."""
+        for service in ("", SERVICE):
+            await self.say_of(service, serving=serving)
+
+    async def say_of(self, service: str, *, serving: bool) -> None:
+        """Set the state of one service or model."""
+        await self.set(service, STATES.SERVING if serving else STATES.NOT_SERVING)
+
+    async def Watch(  # noqa: N802
+        self, request: Any, context: Call
+    ) -> None:
+        """Send every change of a service's state until the server accepts no more calls."""
+        await unless(self._closing, super().Watch(request, context))
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
 
 
 class GrpcServer:
@@ -46,7 +73,7 @@ class GrpcServer:
             ],
         )
         self._readiness = readiness
-        self.health = Health((SERVICE,), readiness.closing)
+        self.health = Health(readiness.closing)
         self._register(classifier)
         self.port = _bind(self._server, host, port)
 
@@ -55,8 +82,7 @@ class GrpcServer:
         server, servicer = cast("Any", self._server), cast("Any", classifier)
         services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         add_ClassifierServicer_to_server(servicer, server)
-        classify = f"/{SERVICE}/Classify"
-        self._server.add_direct_method(classify, classifier.Classify)
+        self._server.add_direct_method(f"/{SERVICE}/Classify", classifier.Classify)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         reflected = reflection.aio.ReflectionServicer(services)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, server)

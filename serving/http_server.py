@@ -1,4 +1,4 @@
-"""uvicorn in the event loop of the gRPC server, without signal handlers of its own."""
+"""HTTP for operators: /metrics, /healthz and /readyz, in the event loop of the gRPC server."""
 
 import asyncio
 import socket
@@ -6,23 +6,53 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from serving.errors import StartupError
+from serving.api.status import CODES
+from serving.engine.repository import ModelRepository
+from serving.errors import ServingError, StartupError
+from serving.lifecycle import Readiness
 
 # For a client that does not read its answer; probes and metrics take milliseconds.
 GRACE_PERIOD_S = 2
 
 
-class _Uvicorn(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the server that owns the process."""
-        yield
+def create_app(
+    registry: CollectorRegistry, readiness: Readiness, repository: ModelRepository
+) -> Starlette:
+    """Return the application: /metrics, /healthz (the process lives), /readyz (a model answers)."""
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"alive": True})
+
+    async def readyz(_: Request) -> Response:
+        readiness.check()
+        models = repository.ready()
+        ready = any(models.values())
+        return JSONResponse({"ready": ready, "models": models}, 200 if ready else 503)
+
+    return Starlette(
+        routes=[
+            Route("/metrics", metrics),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+        ],
+        exception_handlers={ServingError: _to_response},
+    )
 
 
 class HttpServer:
-    """Binds its port at once (0 takes a free one, then in `port`); raises `StartupError`."""
+    """uvicorn; binds its port at once (0 takes a free one, then in `port`).
+
+    Raises `StartupError` if it cannot bind.
+    """
 
     def __init__(self, app: Starlette, host: str, port: int) -> None:
         self._listener = _listen(host, port)
@@ -47,6 +77,18 @@ class HttpServer:
             self._server.should_exit = True
             await task
             self._listener.close()
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the server that owns the process."""
+        yield
+
+
+async def _to_response(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ServingError)
+    return JSONResponse({"error": str(error)}, CODES[type(error)].http)
 
 
 def _listen(host: str, port: int) -> socket.socket:

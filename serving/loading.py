@@ -1,4 +1,4 @@
-"""Bundle directory -> proven and warm model."""
+"""Bundle directory -> proved and warm model."""
 
 import ctypes
 import logging
@@ -15,8 +15,7 @@ from bundle.store import Bundle
 from images.transform import Pixels
 from serving.backends.backend import Backend, Instance, predict
 from serving.backends.devices import Device, parse_devices
-from serving.backends.opening import load
-from serving.backends.selection import choose_file
+from serving.backends.runtimes import choose_file, load
 from serving.backends.settings import RuntimeSettings
 from serving.config import ServingConfig
 from serving.engine.build import build
@@ -37,7 +36,7 @@ class Loader:
     settings: RuntimeSettings
 
     def open(self, device: Device, instances: int) -> list[Instance]:
-        """Return that many instances on a device; raise `StartupError`, `BundleError`."""
+        """Return this many instances on a device; raise as `load_model` does."""
         reopen = partial(self._open_one, device)
         backends = self._open(device, instances, self.buckets)
         return [Instance(backend, reopen) for backend in backends]
@@ -66,7 +65,7 @@ class Loader:
 
     @cached_property
     def _golden(self) -> tuple[GoldenSet, Pixels]:
-        """The golden set and its pixels: proven once, for all devices and for every reopening."""
+        """The golden set and its pixels: proved once, for all devices and every reopening."""
         return prove_pixels(self.bundle)
 
     def _prove(self, backends: Sequence[Backend], buckets: Sequence[int]) -> None:
@@ -86,10 +85,10 @@ class Loader:
 
 
 def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
-    """Check, load, prove and warm the bundle at `path`; slow, and not for the event loop.
+    """Check, load, prove and warm up the bundle at `path`; slow, so not for the event loop.
 
     Raises:
-        BundleError: the bundle is damaged, or does not answer as it was recorded.
+        BundleError: the bundle is damaged, or its answers differ from the recorded ones.
         StartupError: it cannot run on these devices in this precision.
     """
     started = time.monotonic()
@@ -129,7 +128,7 @@ def count_instances(config: ServingConfig, device: Device) -> int:
     """Return how many batches run at once on a device."""
     if config.instances:
         return config.instances
-    # One-thread batches side by side answer more images per second than one batch on all cores.
+    # Several one-thread batches at once answer more images per second than one batch on all cores.
     cores = len(os.sched_getaffinity(0))
     return max(1, cores // config.threads) if device.kind == "cpu" else 1
 
@@ -146,10 +145,10 @@ def count_decode_threads(config: ServingConfig, device: Device) -> int:
 
 
 def release_freed_memory() -> None:
-    """Have malloc return to the system what was freed: after a load, more than the weights.
+    """Return freed memory to the system: after a load it is more than the weights.
 
-    glibc keeps it for allocations to come, which a server that has loaded does not make. Other C
-    libraries have no such function, or no such habit.
+    glibc keeps it for later allocations, but a server that has loaded makes few. Other C libraries
+    do not keep it, or have no function for this.
     """
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim:

@@ -1,4 +1,4 @@
-"""What the server counts, in Prometheus form; the registry is passed in, never global."""
+"""The server's metrics for Prometheus; the registry is passed in, never global."""
 
 import threading
 from collections import deque
@@ -52,7 +52,7 @@ class RateWindow:
 
 
 class ModelMetrics:
-    """One model's metrics, their labels bound once, so that counting looks nothing up."""
+    """One model's metrics, with the labels bound once so that counting needs no lookup."""
 
     def __init__(self, metrics: "Metrics", name: str, version: str, clock: Clock) -> None:
         bound = {"model": name, "version": version}
@@ -68,17 +68,10 @@ class ModelMetrics:
         self.prediction_error = metrics.prediction_error.labels(**bound)
         self.device_ready = partial(metrics.device_ready.labels, name, version)
         self.answered = RateWindow(clock)
-        self._watched = {
-            "queue_images": metrics.queue_images.labels(**bound),
-            "inflight_images": metrics.inflight_images.labels(**bound),
-            "inflight_bytes": metrics.inflight_bytes.labels(**bound),
-        }
+        self.queue_images = metrics.queue_images.labels(**bound)
+        self.inflight_images = metrics.inflight_images.labels(**bound)
+        self.inflight_bytes = metrics.inflight_bytes.labels(**bound)
         metrics.images_per_second.labels(**bound).set_function(self.answered.rate)
-
-    def watch(self, **levels: Callable[[], float]) -> None:
-        """Have gauges read what is in flight at each scrape."""
-        for name, level in levels.items():
-            self._watched[name].set_function(level)
 
     def reject(self, reason: Refusal, images: int) -> None:
         """Count images that were refused at admission."""
@@ -96,7 +89,7 @@ class Metrics:
             "rejections", "Images refused at admission, by reason", "reason"
         )
         self.goodput_images = self._counter(
-            "goodput_images", "Images answered before the deadline of their caller"
+            "goodput_images", "Images answered before their caller's deadline"
         )
         self.wasted_images = self._counter(
             "wasted_images",
@@ -146,7 +139,7 @@ class Metrics:
         return ModelMetrics(self, name, version, clock)
 
     def describe(self, name: str, version: str, **info: str) -> None:
-        """Say of a model what runs: runtime, device, precision, digest."""
+        """Set what a model runs on: runtime, device, precision; and its digest."""
         self.model_info.labels(model=name, version=version, **info).set(1)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

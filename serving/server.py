@@ -10,26 +10,24 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry
 
 from serving.api.classify import Classifier
-from serving.api.rest import create_app
 from serving.backends.devices import parse_devices
-from serving.backends.ort.gpu_memory import watch_gpu_memory
+from serving.backends.ort.cuda import watch_gpu_memory
 from serving.config import ServingConfig
 from serving.console import banner
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.grpc_server import GrpcServer
-from serving.http_server import HttpServer
+from serving.http_server import HttpServer, create_app
+from serving.lifecycle import Readiness, State, stop_on_signals, unless
 from serving.loading import load_model
 from serving.metrics import Metrics
-from serving.readiness import Readiness, State
-from serving.signals import stop_on_signals, unless
 
 
 async def serve(config: ServingConfig) -> bool:
     """Serve until a signal; return whether the models were loaded when it came.
 
     Raises:
-        StartupError: a port is taken, or a model cannot run as asked.
+        StartupError: a port is taken, or a model cannot run as configured.
         BundleError: a bundle does not prove itself.
     """
     server = Server(config)
@@ -38,7 +36,7 @@ async def serve(config: ServingConfig) -> bool:
             loaded = await unless(stop, server.load())
             if loaded:
                 gc.collect()
-                gc.freeze()  # what is loaded stays: the collector need not walk it again and again
+                gc.freeze()  # what is loaded stays: the collector need not visit it each time
                 await server.start()
                 await stop.wait()
                 await server.drain()
@@ -77,7 +75,7 @@ class Server:
         return True
 
     async def start(self) -> None:
-        """Say, to probes and to the operator, that the server answers."""
+        """Report SERVING to probes, and print the banner."""
         self.readiness.enter(State.SERVING)
         for model in self.repository.all():
             model.on_ready(self._models_changed)
@@ -87,7 +85,7 @@ class Server:
         print(lines, flush=True)
 
     async def drain(self) -> None:
-        """Say that it is not to be sent calls; accept no more; finish what is in flight."""
+        """Report NOT_SERVING; after the delay, refuse new calls and finish those in flight."""
         await self.grpc.health.enter_graceful_shutdown()
         self.readiness.enter(State.DRAINING)
         await asyncio.sleep(self._config.shutdown_delay_s)
@@ -97,7 +95,7 @@ class Server:
         self._publishing = asyncio.create_task(self._publish_models())
 
     async def _publish_models(self) -> None:
-        """Say which models answer; the server does while one of them does."""
+        """Report which models answer; the server does while at least one of them does."""
         if self.readiness.state is not State.SERVING:
             return
         models = self.repository.ready()
@@ -123,7 +121,7 @@ class Server:
 
     def _load_models(self) -> list[Model]:
         models = [load_model(path, self._config, self.metrics) for path in self._config.model]
-        # Not before: the attempt to load explains better what a device lacks.
+        # Only now: a failed load explains better what a device lacks.
         watch_gpu_memory(self.metrics.registry, parse_devices(self._config.device))
         return models
 
@@ -140,7 +138,7 @@ def _in_thread(load: Callable[[], list[Model]]) -> Future[list[Model]]:
     def run() -> None:
         try:
             future.set_result(load())
-        except Exception as error:  # noqa: BLE001 - raised again where it is awaited
+        except Exception as error:  # noqa: BLE001 - raised again when it is awaited
             future.set_exception(error)
 
     threading.Thread(target=run, name="load", daemon=True).start()

@@ -18,7 +18,7 @@ from export.parity.record import FileParity
 from images.transform import Pixels
 from serving.backends.backend import predict
 from serving.backends.devices import Device
-from serving.backends.opening import load
+from serving.backends.runtimes import load
 from serving.backends.settings import RuntimeSettings
 from serving.errors import StartupError
 

@@ -1,4 +1,4 @@
-"""What the API needs of a call, whatever carries it."""
+"""What the API needs of a gRPC call."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Never, Protocol
@@ -9,7 +9,7 @@ Metadata = Sequence[tuple[str, str]]
 
 
 class Call(Protocol):
-    """One call: who asks, until when, and the ways to answer. `serving.rpc` has the real one.
+    """One call: its deadline and the ways to answer it, as `serving.rpc` implements them.
 
     `run`, `post`, `finish` and `fail` may be called on any thread, the others on the event loop.
 
@@ -31,7 +31,7 @@ class Call(Protocol):
         """
 
     def finish(self, *responses: Any) -> None:
-        """End the call well, with its only response if it has one, unless it has ended."""
+        """End the call with OK and its only response, if it has one, unless it has ended."""
 
     def fail(self, code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> None:
         """End the call with an error, unless it has ended."""
@@ -45,4 +45,4 @@ class Call(Protocol):
         """Run a coroutine on the event loop; it is cancelled when the caller leaves."""
 
     def post(self, work: Callable[[], None]) -> bool:
-        """Have something done on gRPC's thread; return False if the call has ended."""
+        """Have `work` done on gRPC's thread; return False if the call has ended."""

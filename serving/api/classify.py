@@ -1,27 +1,30 @@
-"""The Classifier service."""
+"""The Classifier service: requests of images, one by one or in a stream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from functools import partial
 
 import grpc
 
 from protos import classifier_pb2 as pb
 from serving.api.call import Call, Metadata
-from serving.api.classify_stream import Stream
 from serving.api.messages import RequestImages, is_large, to_model, to_response
 from serving.api.requests import Requests, only_error, to_serving_error
-from serving.api.status import CODES, retry_metadata
+from serving.api.status import CODES, retry_metadata, to_status
 from serving.engine.job import Answer
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
-from serving.readiness import Readiness, State
+from serving.errors import ServingError
+from serving.lifecycle import Readiness, State, unless
+
+REQUESTS_PER_STREAM = 32
 
 
 class Classifier:
     """Answers `resnext.serving.v1.Classifier`.
 
-    A caller that cancels, or whose deadline passes, takes its image jobs along.
+    When a caller cancels, or its deadline passes, the jobs of its images end too.
 
     Args:
         repository: the loaded models.
@@ -47,20 +50,20 @@ class Classifier:
             model = self._requests.model(request)
             caller = _Caller(self._requests, request, call, model)
             model.submit(RequestImages(request), caller, call.request_bytes)
-        except Exception as error:  # noqa: BLE001 - the caller is told
+        except Exception as error:  # noqa: BLE001 - the call ends with it
             call.fail(*_status(error))
 
     async def ClassifyStream(  # noqa: N802
         self, messages: AsyncIterator[pb.ClassifyRequest], call: Call
     ) -> None:
         """Answer each request as soon as it is ready."""
-        await Stream(self._requests, self._readiness, call).serve(messages)
+        await _Stream(self._requests, self._readiness, call).serve(messages)
 
     async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.Model:  # noqa: N802
         """Describe one model."""
         try:
             return self._describe(self._requests.repository.get(request.model, request.version))
-        except Exception as error:  # noqa: BLE001 - told to the caller
+        except Exception as error:  # noqa: BLE001 - the call ends with it
             await call.abort(*_status(error))
 
     async def ListModels(  # noqa: N802
@@ -96,7 +99,7 @@ class _Caller:
     def answer(self, answers: list[Answer]) -> None:
         """Build the response here, or in a thread of its own if it is large."""
         if is_large(self._request, self._model):
-            self._call.run(partial(self._respond_aside, answers))
+            self._call.run(partial(asyncio.to_thread, self._respond, answers))
         else:
             self._respond(answers)
 
@@ -106,15 +109,71 @@ class _Caller:
             return
         try:
             response = to_response(self._request, self._model, answers)
-        except Exception as failure:  # noqa: BLE001 - the caller is told
+        except Exception as failure:  # noqa: BLE001 - the call ends with it
             self._call.fail(*_status(failure))
         else:
             self._call.finish(response)
 
-    async def _respond_aside(self, answers: list[Answer]) -> None:
-        await asyncio.to_thread(self._respond, answers)
+
+class _Stream:
+    """One call of `ClassifyStream`: requests of one caller, each answered when it is ready."""
+
+    def __init__(self, requests: Requests, readiness: Readiness, call: Call) -> None:
+        self._requests, self._closing, self._call = requests, readiness.closing, call
+        self._places = asyncio.Semaphore(REQUESTS_PER_STREAM)
+        self._writing = asyncio.Lock()
+
+    async def serve(self, messages: AsyncIterator[pb.ClassifyRequest]) -> None:
+        """Answer all requests; read on only while few are in flight, until the server closes."""
+        async with (
+            aclosing(_until(self._closing, messages)) as requests,
+            asyncio.TaskGroup() as answers,
+        ):
+            async for request in requests:
+                await self._places.acquire()
+                answers.create_task(self._answer(request))
+            is_cut_off = self._closing.is_set()
+        if is_cut_off:
+            # There may be requests that were sent and not read: OK would claim that all have
+            # their answers.
+            await self._call.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
+
+    async def _answer(self, request: pb.ClassifyRequest) -> None:
+        try:
+            response = await self._response(request)
+        except Exception as error:  # noqa: BLE001 - the response holds it
+            response = _failed(request, to_serving_error(error))
+        async with self._writing:
+            await self._call.write(response)
+        self._places.release()
+
+    async def _response(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        model = self._requests.model(request)
+        deadline = self._requests.deadline(self._call.time_remaining())
+        answers = await model.classify(RequestImages(request), deadline, request.ByteSize())
+        if error := only_error(answers):
+            return _failed(request, error)
+        if is_large(request, model):
+            return await asyncio.to_thread(to_response, request, model, answers)
+        return to_response(request, model, answers)
+
+
+async def _until(
+    stop: asyncio.Event, messages: AsyncIterator[pb.ClassifyRequest]
+) -> AsyncGenerator[pb.ClassifyRequest, None]:
+    """Yield messages until they end or `stop` is set."""
+
+    async def read() -> pb.ClassifyRequest | None:
+        return await anext(messages, None)
+
+    while (message := await unless(stop, read())) is not None:
+        yield message
+
+
+def _failed(request: pb.ClassifyRequest, error: ServingError) -> pb.ClassifyResponse:
+    return pb.ClassifyResponse(id=request.id, status=to_status(error))
 
 
 def _status(error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:
-    told = to_serving_error(error)
-    return CODES[type(told)].grpc, str(told), retry_metadata(told)
+    visible = to_serving_error(error)
+    return CODES[type(visible)].grpc, str(visible), retry_metadata(visible)

@@ -1,4 +1,4 @@
-"""Messages of the wire contract <-> what the engine takes and gives."""
+"""Messages of the wire contract <-> the engine's images and answers."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from serving.engine.job import Answer, Prediction, Timing
 from serving.engine.model import Model
 from serving.engine.sources import Encoded, Raw, Source
 
-# A response with more classes is built in a thread of its own: each takes some microseconds.
+# A response with more classes is built in a thread of its own: each takes a few microseconds.
 MANY_CLASSES = 2000
 
 
@@ -92,7 +92,7 @@ def _to_result(request: pb.ClassifyRequest, model: Model, index: int, answer: An
 
 
 def top_classes(probabilities: Probabilities, top_k: int, labels: list[str]) -> list[pb.Class]:
-    """Return the first `top_k` classes, 0 for all; equal probabilities keep label order."""
+    """Return the `top_k` most probable classes, 0 for all; ties keep label order."""
     first = _candidates(probabilities, top_k)
     order = first[(-probabilities[first]).argsort(kind="stable")][: top_k or None]
     return [

@@ -1,4 +1,4 @@
-"""What every kind of request is asked: which model, until when, and which error it ends with."""
+"""What all requests share: the model they name, their deadline, and how they fail."""
 
 import time
 
@@ -10,7 +10,7 @@ from serving.errors import InternalError, InvalidRequestError, ServingError
 
 
 class Requests:
-    """Reads requests.
+    """Finds the model and the deadline of a request.
 
     Args:
         repository: the loaded models.
@@ -47,11 +47,11 @@ class Requests:
 
 
 def only_error(answers: list[Answer]) -> ServingError | None:
-    """Return the error of a single image: it is that of the whole request."""
+    """Return the error of a request's only image: the whole request fails with it."""
     [answer, *others] = answers
     return None if others or not isinstance(answer, ServingError) else answer
 
 
 def to_serving_error(error: Exception) -> ServingError:
-    """Return an error that callers may see; any other is logged and gets an id."""
+    """Return `error` if callers may see it; any other is logged, and they get its id."""
     return error if isinstance(error, ServingError) else InternalError.logged(error)

@@ -1,4 +1,4 @@
-"""How an error is told: one table for gRPC and HTTP."""
+"""The codes of errors, in one table for gRPC and HTTP, and their gRPC messages."""
 
 from typing import NamedTuple
 
@@ -42,13 +42,13 @@ CODES: dict[type[ServingError], Code] = {
 
 
 def to_status(error: ServingError, prefix: str = "") -> Status:
-    """Return an error as google.rpc.Status; `prefix` tells which image it is about."""
+    """Return an error as google.rpc.Status; `prefix` says which image it is about."""
     code: int = CODES[type(error)].grpc.value[0]
     return Status(code=code, message=f"{prefix}{error}")
 
 
 def retry_metadata(error: ServingError) -> tuple[tuple[str, str], ...]:
-    """Return the trailing metadata that tells a client when to try again, if it should."""
+    """Return the trailing metadata that says when a client should try again, if it should."""
     if isinstance(error, OverloadedError):
         return (("grpc-retry-pushback-ms", str(error.retry_after_ms)),)
     return ()

@@ -1,6 +1,5 @@
-"""The seam between engine and runtimes: what a runtime is asked to open, and what it returns."""
+"""The interface between engine and runtimes: what a runtime opens, and what it returns."""
 
-import bisect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -28,7 +27,7 @@ class Target(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Where the model file is."""
+        """Path of the model file."""
         return self.root / self.file.path
 
     @property
@@ -52,7 +51,7 @@ class Placement(NamedTuple):
 
 
 class Backend(Protocol):
-    """One instance of a model on one device; one thread at a time uses it."""
+    """One instance of a model on one device; used by one thread at a time."""
 
     def allocate(self, bucket: int) -> Pixels:
         """Return a uint8 buffer (bucket, height, width, 3) in the memory that `run` reads fastest.
@@ -64,10 +63,10 @@ class Backend(Protocol):
         """Run the whole `buffer`; return float32 (images, classes) for its first `images` rows."""
 
     def describe(self) -> Placement:
-        """Return what is in use, not what was asked for."""
+        """Return what is in use, which may differ from the settings."""
 
     def trim(self) -> None:
-        """Release host memory that only large batches needed; they allocate it again."""
+        """Release host memory that only large batches need; they allocate it again."""
 
     def close(self) -> None:
         """Free the device's memory; `run` must not be called afterwards."""
@@ -80,7 +79,7 @@ def placement(backends: Sequence[Backend]) -> Placement:
 
 
 class Instance(NamedTuple):
-    """A backend, and the function that opens another in its place, proven in given buckets."""
+    """A backend, and the function that opens another in its place, proved in given buckets."""
 
     backend: Backend
     reopen: Callable[[Sequence[int]], Backend]
@@ -91,12 +90,7 @@ def predict(backend: Backend, buckets: Sequence[int], pixels: Pixels) -> Probabi
     rows = []
     for start in range(0, len(pixels), buckets[-1]):
         chunk = pixels[start : start + buckets[-1]]
-        buffer = backend.allocate(fit(buckets, len(chunk)))
+        buffer = backend.allocate(next(size for size in buckets if size >= len(chunk)))
         buffer[: len(chunk)] = chunk
         rows.append(backend.run(buffer, len(chunk)))
     return np.concatenate(rows)
-
-
-def fit(buckets: Sequence[int], images: int) -> int:
-    """Return the smallest of the ascending `buckets` that holds `images`."""
-    return buckets[bisect.bisect_left(buckets, images)]

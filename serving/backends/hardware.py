@@ -1,4 +1,4 @@
-"""Which devices this machine has, and what it lacks to run a runtime on one of them."""
+"""The devices of this machine, and what it lacks to run a runtime on one of them."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ PACKAGES: dict[Kind, str] = {
     "ascend": "onnxruntime-cann in place of onnxruntime (serving/backends/README.md)",
 }
 TIMEOUT_S = 60
-# In a process of its own: a provider that is loaded before ONNX Runtime asks for it never works.
+# Runs in a process of its own: a provider that is loaded before ONNX Runtime does so never works.
 LOAD_PROVIDER = """
 import ctypes, pathlib, sys
 import onnxruntime
@@ -32,9 +32,9 @@ LIBRARIES: dict[Kind, str] = {"cuda": "cuda", "tensorrt": "tensorrt", "ascend": 
 
 
 def missing(runtime: Runtime, device: Device, lite_python: Path | None = None) -> str | None:
-    """Return what `runtime` lacks to run on `device`, and how to get it; None if nothing is.
+    """Return what `runtime` lacks to run on `device`, and how to get it; None if it lacks nothing.
 
-    What cannot be seen here (a library too old, too little memory) shows when a model is loaded.
+    Other obstacles (a library too old, too little memory) show only when a model is loaded.
     """
     if runtime == "mindspore-lite":
         return _missing_lite(lite_python or Path(sys.executable)) or _missing_hardware(device)
@@ -58,7 +58,7 @@ def present(kind: Kind) -> int:
 
 
 def describe(device: Device) -> str:
-    """Return the device's name, and of a GPU its model; it must be present."""
+    """Return the name of a device that is present; for a GPU, with its model."""
     if device.kind not in ("cuda", "tensorrt"):
         return str(device)
     return f"{device} ({gpu_name(device.ordinal)})"
@@ -107,7 +107,7 @@ def _missing_lite(python: Path) -> str | None:
 
 @cache
 def _failure(python: Path, program: str, *arguments: str) -> str | None:
-    """Run a program; return the last line of its error output, None if it succeeds."""
+    """Run a program; return the last line of its error output, or None if it succeeds."""
     try:
         done = subprocess.run(  # noqa: S603 - the interpreter that the operator names
             [python, "-c", program, *arguments],

@@ -10,12 +10,12 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resn
 
 
 class RuntimeSettings(NamedTuple):
-    """What a runtime needs to know besides model, device and buckets.
+    """The settings of runtimes, besides model, device and buckets.
 
     Args:
         threads: CPU threads that a batch may use.
         device_memory_mib: limit of ONNX Runtime's memory per instance, in MiB; None for no limit.
-        cache_dir: folder for what a runtime builds from a model.
+        cache_dir: folder for files that a runtime builds from a model.
         lite_python: interpreter that has mindspore_lite; None for this one.
         batch_timeout_s: seconds after which a MindSpore Lite worker with a batch counts as lost.
     """

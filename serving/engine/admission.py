@@ -1,4 +1,4 @@
-"""Which images may enter: there is room for them, and their deadline can be met."""
+"""Decides which images may enter: those that there is room for and that can be in time."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -21,8 +21,8 @@ from serving.errors import (
 from serving.metrics import ModelMetrics, Refusal
 
 LONGEST_RETRY_MS = 10_000
-# The reason under which a refusal is counted, and how its error names what is short, by limit.
-REFUSALS: dict[str, tuple[Refusal, str]] = {
+# For each limit, the reason under which its refusals are counted, and what they say is lacking.
+LACKING: dict[str, tuple[Refusal, str]] = {
     "images": ("queue_full", "slots"),
     "nbytes": ("bytes", "bytes in flight"),
     "pixels": ("pixels", "pixels in flight"),
@@ -30,26 +30,26 @@ REFUSALS: dict[str, tuple[Refusal, str]] = {
 
 
 class Sources(Protocol):
-    """The images of a request; they need not be read from it before they are iterated over."""
+    """The images of a request; they may be copied out of it only when they are iterated over."""
 
     def __len__(self) -> int:
         """Number of images."""
 
     def __iter__(self) -> Iterator[Source]:
-        """Read them, in order."""
+        """Return them, in order."""
 
 
 class Admission:
-    """Refuses what is too much or too late; any thread may call.
+    """Refuses images that there is no room for, or that would be late; any thread may call.
 
     Args:
         room: what may be in flight.
         max_image_pixels: largest image before the transform, in pixels.
         forecast: when an image would be answered.
         batcher: knows which devices take batches.
-        queues: where jobs wait; dead ones are taken out to make room.
-        answers: gets those.
-        metrics: where refusals are counted.
+        queues: where jobs wait; dead ones are removed to make room.
+        answers: gets the dead jobs.
+        metrics: counts refusals.
         clock: monotonic time, in seconds.
     """
 
@@ -70,14 +70,15 @@ class Admission:
         self._metrics, self._clock = metrics, clock
 
     def admit(self, sources: Sources, nbytes: int, waiter: Waiter) -> list[ImageJob]:
-        """Return a job for each image that can be answered in time; tell the waiter of the others.
+        """Return a job for each image that can be answered in time; the waiter gets the refusals.
 
-        No image is read if `nbytes`, what all take at least, or the time refuses them all.
+        No image is read if all are refused because of `nbytes`, the least that they take in memory,
+        or because of the deadline.
 
         Raises:
-            InvalidRequestError: it is more than may ever be in flight.
-            OverloadedError: there is no room now.
-            DeadlineExceededError: the deadline has passed or cannot be met whatever the images are.
+            InvalidRequestError: the images are more than may ever be in flight.
+            OverloadedError: there is no room for them now.
+            DeadlineExceededError: the deadline has passed or cannot be met by any image.
             UnavailableError: no device answers.
         """
         now, images = self._clock(), len(sources)
@@ -129,7 +130,7 @@ class Admission:
         return leases
 
     def _make_room(self, now: float, request: Limits) -> None:
-        """Sweep out dead jobs if there is no room for a request; raise if that is not enough."""
+        """Remove dead jobs if there is no room for a request; raise if that is not enough."""
         if self._room.lacking(request):
             for queue in self._queues:
                 if dead := queue.sweep(now):
@@ -138,7 +139,7 @@ class Admission:
                 self._refuse(lacking, request)
 
     def _refuse(self, name: str, request: Limits) -> None:
-        reason, unit = REFUSALS[name]
+        reason, unit = LACKING[name]
         limit, needed = getattr(self._room.limits, name), getattr(request, name)
         self._metrics.reject(reason, request.images)
         if needed > limit:
@@ -152,18 +153,18 @@ class Admission:
         )
 
     def _retry_after_ms(self) -> int:
-        """Return how long the images that are in flight will take at the present rate."""
+        """Return how long the images in flight will take at the present rate, in milliseconds."""
         seconds = self._room.taken.images / max(self._metrics.answered.rate(), 1.0)
         return max(1, min(math.ceil(seconds * 1000), LONGEST_RETRY_MS))
 
 
-def _lateness(now: float, deadline: float, estimate: Estimate | None) -> str | None:
-    """Return why a deadline cannot be met, if it cannot."""
-    if now >= deadline:
+def _lateness(now: float, due: float, estimate: Estimate | None) -> str | None:
+    """Return why an image cannot be answered in time, if it cannot."""
+    if now >= due:
         return "the deadline had passed when the request arrived"
-    if not estimate or estimate.finish <= deadline:
+    if not estimate or estimate.finish <= due:
         return None
-    needed_ms, left_ms = 1000 * (estimate.finish - now), 1000 * (deadline - now)
+    needed_ms, left_ms = 1000 * (estimate.finish - now), 1000 * (due - now)
     return (
         f"the deadline cannot be met: the answer would take {needed_ms:.0f} ms, "
         f"{left_ms:.0f} ms are left"

@@ -8,9 +8,9 @@ from serving.engine.latency import Clock, WaitCorrection
 from serving.errors import ServingError
 from serving.metrics import ModelMetrics
 
-# A client cancels when its deadline passes. That cancel arrives up to this long before the deadline
-# as known here, which started later, by the time the request travelled, and which gRPC rounds up by
-# as much as 1 %.
+# A client cancels when its deadline passes. That cancel may arrive this long before the deadline
+# as computed here, which is later by the time that the request travelled, and which gRPC rounds up
+# by as much as 1 %.
 EARLY_S = 0.01
 EARLY_SHARE = 0.01
 
@@ -18,18 +18,18 @@ EARLY_SHARE = 0.01
 class Answers:
     """Where jobs go when they end; any thread may call.
 
-    What a job holds is given back at once. Counting and answering is left to the thread on which
-    one of the callers is answered, one wake-up for all jobs.
+    What a job holds is given back at once. Counting and answering happen on the thread that answers
+    one of the callers, with one wake-up for all jobs.
 
     Args:
-        metrics: where to count.
+        metrics: counts them.
         correction: learns how long jobs waited.
         clock: monotonic time, in seconds.
     """
 
     def __init__(self, metrics: ModelMetrics, correction: WaitCorrection, clock: Clock) -> None:
         self._metrics, self._correction, self._clock = metrics, correction, clock
-        # Each stage's field of `Timing`, and where it is observed.
+        # Each stage's field of `Timing`, and its histogram.
         self._stages = [(f"{stage}_s", metrics.stages[stage]) for stage in metrics.stages]
 
     def deliver(self, jobs: list[ImageJob], run: BatchRun) -> None:
@@ -38,7 +38,7 @@ class Answers:
 
     def fail(self, jobs: list[ImageJob], error: ServingError) -> None:
         """Fail jobs."""
-        # Its frames hold the jobs, and the jobs' waiters will hold the error.
+        # Its traceback holds the jobs, and the jobs' waiters will hold the error.
         error.__traceback__ = error.__cause__ = error.__context__ = None
         self._end(jobs, partial(self._refuse, jobs, error))
 
@@ -57,20 +57,18 @@ class Answers:
         self._metrics.images["cancelled" if is_early else "expired"].inc(waiter.leave())
 
     def _end(self, jobs: Sequence[ImageJob], work: Callable[[], None]) -> None:
-        """Free what jobs hold, then have `work` done."""
+        """Give back what jobs hold, then have `work` done on a thread that answers."""
         for job in jobs:
             job.lease.close()
         for job in jobs:
             if job.waiter.post(work):
                 return
-        work()  # no caller is left to be answered
+        work()  # all callers have left: only the counting remains
 
     def _refuse(self, jobs: list[ImageJob], error: ServingError) -> None:
         now = self._clock()
-        # A job that expired waited at least this long; one that was cancelled early says nothing.
-        self._correction.observe(
-            (job.wait_s, now - job.arrived) for job in jobs if now >= job.deadline
-        )
+        # A job that expired waited at least this long; one cancelled early gives no information.
+        self._correction.observe((job.wait_s, now - job.arrived) for job in jobs if now >= job.due)
         failed = sum(job.waiter.put(job.index, error) for job in jobs)
         self._metrics.images[error.outcome].inc(failed)
         for job in jobs:
@@ -91,7 +89,7 @@ class Answers:
         self._metrics.goodput_images.inc(in_time)
         self._metrics.wasted_images.inc(len(jobs) - answered)
         self._count_batch(run, len(jobs))
-        for job in jobs:  # only now: whoever reads the metrics after an answer finds it counted
+        for job in jobs:  # only now: metrics that are read after an answer include it
             job.waiter.settle()
 
     def _count_batch(self, run: BatchRun, images: int) -> None:

@@ -1,13 +1,13 @@
-"""Puts a model together: which part knows which stands here, and nowhere else.
+"""Puts a model together: only here is written which part knows which.
 
 Each part knows only those above it:
 
-    what is known      Room  BatchLatency  DecodeLatency  WaitCorrection  Buckets
-    how jobs end       Answers
-    where they wait    Batcher
-    what is done       Decoder, DecodePool, Runner, Device
-    who may enter      Forecast, Admission
-                       Model
+    what is known            Room, BatchLatency, DecodeLatency, WaitCorrection, Buckets
+    how jobs end             Answers
+    how batches form         Batcher
+    what works               Decoder, DecodePool, Runner, Device
+    which images may enter   Forecast, Admission
+    the whole                Model
 """
 
 import time
@@ -17,8 +17,7 @@ from bundle.store import Bundle
 from serving.backends.backend import Instance, placement
 from serving.engine.admission import Admission
 from serving.engine.answers import Answers
-from serving.engine.batcher import Batcher
-from serving.engine.buckets import Buckets
+from serving.engine.batcher import Batcher, Buckets
 from serving.engine.decode import DecodePool, Decoder
 from serving.engine.device import Device
 from serving.engine.forecast import Forecast
@@ -44,14 +43,14 @@ def build(
     """Return a model that is neither warm nor started.
 
     Args:
-        bundle: the proven bundle.
+        bundle: the proved bundle.
         instances: its backends, each on a device (or a share of one) of its own.
-        buckets: batch sizes to warm and run, rising.
+        buckets: batch sizes to warm up and run, ascending.
         decode_threads: threads that decode; 0: the devices decode their own batches.
         limits: what may be in flight.
         max_image_pixels: largest image before the transform, in pixels.
-        metrics: where to count.
-        slo_s: time within which 99 of 100 images should be answered, in seconds; None for any.
+        metrics: gets the model's metrics.
+        slo_s: time within which 99 of 100 images should be answered, in seconds; None for no limit.
         clock: monotonic time, in seconds.
     """
     manifest = bundle.manifest
@@ -79,16 +78,14 @@ def build(
         )
         for index, instance in enumerate(instances)
     ]
-    counted.watch(
-        queue_images=lambda: len(batcher.queue),
-        inflight_images=lambda: room.taken.images,
-        inflight_bytes=lambda: room.taken.nbytes,
-    )
-    where = placement([instance.backend for instance in instances])
-    metrics.describe(manifest.name, manifest.version, digest=bundle.digest, **where._asdict())
+    counted.queue_images.set_function(lambda: len(batcher.queue))
+    counted.inflight_images.set_function(lambda: room.taken.images)
+    counted.inflight_bytes.set_function(lambda: room.taken.nbytes)
+    placed = placement([instance.backend for instance in instances])
+    metrics.describe(manifest.name, manifest.version, digest=bundle.digest, **placed._asdict())
     return Model(
         bundle,
-        where,
+        placed,
         buckets,
         admission=Admission(
             room,

@@ -1,4 +1,4 @@
-"""Bytes -> pixels, on threads of its own or on the device's."""
+"""Bytes -> pixels, on threads of its own or on those of the devices."""
 
 from images.transform import Pixels, Transform
 from serving.engine.answers import Answers
@@ -34,7 +34,7 @@ class Decoder:
     def __call__(self, job: ImageJob, out: Pixels) -> bool:
         """Decode a job into `out`, uint8 (height, width, 3); raise nothing.
 
-        Returns False if it ended here: it died, or its image is broken.
+        Returns False if it ended here: it was dead, or its image is broken.
         """
         job.decode_started = self._clock()
         if job.is_dead(job.decode_started):
@@ -65,9 +65,8 @@ class DecodePool:
     """
 
     def __init__(self, threads: int, decode: Decoder, batcher: Batcher) -> None:
-        self._decode, self._batcher = decode, batcher
+        self.threads, self._decode, self._batcher = threads, decode, batcher
         self.queue = DeadlineQueue()
-        self.threads = threads
         self._workers = [compute_thread("decode", self._run) for _ in range(threads)]
 
     def start(self) -> None:

@@ -1,17 +1,15 @@
-"""One instance of a model: the thread that takes batches and runs them."""
+"""One instance of a model: the thread that runs its batches, and reopens a lost backend."""
 
 import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from statistics import median
 
 from prometheus_client import Gauge
 
 from serving.backends.backend import Backend
-from serving.engine.batcher import Batch, Batcher
-from serving.engine.buckets import Buckets
+from serving.engine.batcher import Batch, Batcher, Buckets
 from serving.engine.latency import BatchLatency, Clock
 from serving.engine.queue import compute_thread
 from serving.engine.runner import Runner
@@ -21,37 +19,30 @@ logger = logging.getLogger(__name__)
 
 # A warm-up runs all buckets in turn for about this long, at most this many times.
 TIMED_S, MOST_ROUNDS = 1.0, 40
-# The first round may compile or allocate. It is not counted, unless it took longer than this: then
-# it is not repeated.
+# The first round may compile or allocate and is not counted. If it took longer than this, it is not
+# repeated, and counts.
 PATIENCE_S = 10.0
 # Pauses between attempts to reopen a device.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
-# A device that is lost again before it ran for this long is not reopened at once.
+# A device that is lost again before it has run for this long is reopened only after a pause.
 STEADY_S = 60.0
 # A batch that runs this long after the last one should have ended is abandoned.
 LONGEST_CLOSE_S = 10.0
-
-
-class State(StrEnum):
-    """Whether a device answers; `BROKEN` is one that could not be reopened yet."""
-
-    SERVING = "serving"
-    REOPENING = "reopening"
-    BROKEN = "broken"
 
 
 class Device:
     """One instance: runs batches, one at a time, and reopens its backend when that is lost.
 
     Args:
-        reopen: returns a new backend, proven in these batch sizes.
+        backend: its backend, which it closes.
+        reopen: returns a new backend, proved in given batch sizes.
         runner: runs the batches.
         buckets: the batch sizes that run.
         latency: learns how long they take.
-        batcher: where batches come from.
+        batcher: forms the batches.
         clock: monotonic time, in seconds.
         gauge: 1 while it answers, else 0.
-        changed: called after each change of `state`, on the device's thread.
+        changed: called each time that it begins or ceases to answer, on the device's thread.
     """
 
     def __init__(
@@ -75,17 +66,17 @@ class Device:
         self._closing = threading.Event()
         self._pause_s, self._opened = 0.0, -math.inf
         self._thread = compute_thread("device", self._run)
-        self._enter(State.SERVING)
+        self._become(ready=True, register=batcher.enter)
 
     @property
     def free_at(self) -> float:
-        """When the batch that runs is expected to end; in the past where none runs."""
+        """When the batch that runs is expected to end, in seconds; 0 if none runs."""
         return self.runner.free_at
 
     def warm_up(self) -> None:
-        """Run every bucket, so that no caller pays for a first run, and learn how long it takes.
+        """Run every bucket, so that no request pays for a first run, and learn how long it takes.
 
-        They take turns, so that a moment when the machine is busy does not slow down one alone.
+        The buckets take turns, so that a busy moment of the machine does not slow down only one.
         """
         sizes = self._buckets.usable  # another device may retire one meanwhile
         started, rounds = self._clock(), [self._round(sizes)]
@@ -104,21 +95,21 @@ class Device:
         self._thread.start()
 
     def close(self) -> None:
-        """Wait for the batch that runs, then free the backend; the batcher must be closed."""
+        """Wait for the batch that runs, then free the backend. Close the batcher first."""
         self.stop()
         if self._thread.is_alive():
             self._thread.join(LONGEST_CLOSE_S)
         if self._thread.is_alive():
-            logger.error("a device does not end its batch: it is abandoned")
+            logger.error("a device has not finished its batch in time: it is abandoned")
         elif self._backend:
             self._backend.close()
 
     def stop(self) -> None:
-        """Reopen nothing any more."""
+        """Do not reopen the backend any more."""
         self._closing.set()
 
     def run(self, batch: Batch) -> None:
-        """Run a batch; if that loses the backend, return with a new one, or when closing."""
+        """Run a batch; if the backend is lost, return once it is reopened, or when closing."""
         self.runner.run(batch)
         if self.runner.is_lost:
             self._recover()
@@ -128,7 +119,7 @@ class Device:
             self.run(batch)
 
     def _recover(self) -> None:
-        self._enter(State.REOPENING)
+        self._become(ready=False, register=self._batcher.pause)
         self._discard()
         is_steady = self._clock() - self._opened >= STEADY_S
         self._pause_s = 0.0 if is_steady else self._longer_pause_s()
@@ -137,14 +128,16 @@ class Device:
                 self._open()
             except Exception as error:
                 self._pause_s = self._longer_pause_s()
-                logger.exception("a device cannot be reopened; again in %.1f s", self._pause_s)
+                logger.exception(
+                    "a device cannot be reopened; next attempt in %.1f s", self._pause_s
+                )
                 if isinstance(error, OutOfDeviceMemoryError):
                     self._buckets.retire(self._buckets.usable[-1])
                 self._discard()
-                self._enter(State.BROKEN)
+                self._become(ready=False, register=self._batcher.leave)
             else:
                 logger.info("a device was reopened")
-                self._enter(State.SERVING)
+                self._become(ready=True, register=self._batcher.enter)
                 return
 
     def _longer_pause_s(self) -> float:
@@ -164,13 +157,8 @@ class Device:
         except Exception:
             logger.exception("a lost device could not be closed")
 
-    def _enter(self, state: State) -> None:
-        self.state = state
-        self._gauge.set(state is State.SERVING)
-        if state is State.SERVING:
-            self._batcher.enter(self)
-        elif state is State.REOPENING:
-            self._batcher.pause(self)
-        else:
-            self._batcher.leave(self)
+    def _become(self, *, ready: bool, register: Callable[["Device"], None]) -> None:
+        """Report to the gauge, the batcher and `changed` whether it answers."""
+        self._gauge.set(ready)
+        register(self)
         self._changed()

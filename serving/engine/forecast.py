@@ -1,11 +1,9 @@
-"""When an image that arrived now would be answered."""
+"""Predicts when an image that arrives now would be answered."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from serving.backends.backend import fit
-from serving.engine.batcher import Batcher
-from serving.engine.buckets import Buckets
+from serving.engine.batcher import Batcher, Buckets, fit
 from serving.engine.decode import DecodePool
 from serving.engine.latency import BatchLatency, DecodeLatency, WaitCorrection
 from serving.engine.queue import Ahead
@@ -20,14 +18,14 @@ class Estimate(NamedTuple):
 
 
 class Backlog(NamedTuple):
-    """What is ahead of an image with a certain deadline at this moment.
+    """What is ahead of an image that is due at a certain time.
 
     Args:
-        now: this moment on the clock, in seconds; all other times are on it or spans of it.
+        now: the present time on the engine's clock, in seconds, as all times here.
         ahead: the images that come first.
         threads: how many threads decode; 0 if devices decode their own batches.
-        free: when each device will be free, rising.
-        sizes: the batch sizes that run, rising.
+        free: when each device will be free, ascending.
+        sizes: the batch sizes that run, ascending.
         latency: how long they take.
         correction: factor on the predicted wait.
     """
@@ -81,9 +79,9 @@ class Backlog(NamedTuple):
 class Forecast:
     """Predicts when an image is answered from what is ahead of it, as Clockwork (OSDI 2020) does.
 
-    Ahead are the jobs with earlier deadlines, decoded or not: they run in full batches, round by
-    round on all devices, in the usual time each. Its own batch takes what nine of ten batches keep.
-    Decoding is done by threads of its own, or by the devices before each batch.
+    Ahead are the jobs that are due earlier, decoded or not: they run in full batches, round by
+    round on all devices, in the usual time each. Its own batch takes the time that nine of ten
+    batches keep. Decoding is done by threads of its own, or by the devices before each batch.
     """
 
     def __init__(
@@ -99,13 +97,13 @@ class Forecast:
         self._latency, self._decode_latency = latency, decode_latency
         self._correction = correction
 
-    def backlog(self, now: float, deadline: float) -> Backlog | None:
-        """Return what is ahead of a deadline; None if too little is known to predict."""
+    def backlog(self, now: float, due: float) -> Backlog | None:
+        """Return what is ahead of an image; None if too little is known to predict."""
         devices = self._batcher.serving
         if not devices or self._latency.is_stale(now):
             return None
-        undecoded = self._decoders.queue.ahead(deadline)
-        waiting = self._batcher.queue.ahead(deadline)
+        undecoded = self._decoders.queue.ahead(due)
+        waiting = self._batcher.queue.ahead(due)
         device_s = waiting.decode_s / waiting.images if waiting.images else 0.0
         return Backlog(
             now,
@@ -118,7 +116,7 @@ class Forecast:
         )
 
     def long_wait_s(self) -> float:
-        """Return the shortest predicted wait that is worth comparing with the actual one."""
+        """Return the shortest predicted wait that `WaitCorrection` can learn from, in seconds."""
         return 2 * self._latency.usual(self._buckets.within_slo()[-1])
 
     def decode_s(self, now: float, size: Size) -> float:

@@ -1,4 +1,4 @@
-"""One image on its way through the engine, and the request that waits for it."""
+"""A job, which is one image on its way through the engine, and the request that waits for it."""
 
 import logging
 import threading
@@ -15,9 +15,9 @@ from serving.metrics import BatchReason
 
 logger = logging.getLogger(__name__)
 
-# Share of a caller's time within which its answer is planned. The rest is for the network: time
-# begins here only when the request has arrived, gRPC rounds a deadline up by as much as 1 %, and
-# the answer must still travel back.
+# Share of a caller's time after which its answer is due. The rest is for the network: time is
+# counted here only from the arrival of the request, gRPC rounds a deadline up by as much as 1 %,
+# and the answer must still travel back.
 USABLE_SHARE = 0.98
 
 
@@ -55,7 +55,7 @@ Answer = Prediction | ServingError
 
 
 class Caller(Protocol):
-    """Whoever sent a request, as the engine sees it; any thread may call.
+    """The sender of a request, as the engine sees it; any thread may call.
 
     Attributes:
         deadline: when the caller stops waiting, on the engine's clock, in seconds.
@@ -80,7 +80,7 @@ class Waiter:
     """What a request waits for: the answers to its images. Any thread may call.
 
     It ends once: with all answers (`settle`), at its deadline (`expire`), or because its caller has
-    left (`leave`). What comes later is dropped.
+    left (`leave`). Later answers are dropped.
 
     Args:
         images: how many.
@@ -88,7 +88,7 @@ class Waiter:
         caller: gets the answers.
 
     Attributes:
-        due: when its images must be answered, a little before the caller's deadline.
+        due: when its images must be answered, so that the answer arrives by the caller's deadline.
         is_over: whether it has ended.
     """
 
@@ -100,9 +100,9 @@ class Waiter:
     def __init__(self, images: int, arrived: float, caller: Caller) -> None:
         self._answers: list[Answer | None] = [None] * images
         self._pending, self.arrived, self.deadline = images, arrived, caller.deadline
-        self.due = due(arrived, caller.deadline)
+        self.due = arrived + USABLE_SHARE * (self.deadline - arrived)
         self.is_over = False
-        # None once it is over: the caller holds what waits for this, which holds this.
+        # None once it is over: the caller holds this through `on_leave`, a reference cycle.
         self._caller: Caller | None = caller
         self._lock = threading.Lock()
 
@@ -115,25 +115,20 @@ class Waiter:
             return not self.is_over
 
     def post(self, work: Callable[[], None]) -> bool:
-        """Have `work` done where the caller is answered; return False if it has left."""
+        """Have `work` done on the thread that answers; return False if the caller has left."""
         caller = self._caller
         return caller is not None and caller.post(work)
 
     def settle(self) -> None:
         """Answer the caller if every image has its answer."""
         if not self._pending:
-            self.expire(lambda _: None)
+            self._answer(self._end()[0])
 
     def expire(self, count: Callable[[int], object]) -> None:
-        """Answer with what there is, once `count` got the number of images without an answer."""
+        """Give `count` the number of images without an answer, then answer with what there is."""
         caller, missing = self._end()
         count(missing)
-        if caller:
-            try:
-                caller.answer([answer or expired() for answer in self._answers])
-            except Exception:
-                # It may be one of many whose images ran in the same batch.
-                logger.exception("a caller could not be answered")
+        self._answer(caller)
 
     def leave(self) -> int:
         """Wait no longer; return how many images had no answer."""
@@ -146,19 +141,27 @@ class Waiter:
             missing, self._pending = self._pending, 0
         return caller, missing
 
+    def _answer(self, caller: Caller | None) -> None:
+        if caller:
+            try:
+                caller.answer([answer or expired() for answer in self._answers])
+            except Exception:
+                # It may be one of many whose images ran in the same batch.
+                logger.exception("a caller could not be answered")
+
 
 @dataclass(slots=True, eq=False)
 class ImageJob:
-    """One image, what it holds, and its place in the request. It knows no gRPC.
+    """One image, what it holds, and its place in the request.
 
     All times are on the engine's clock, in seconds.
 
     Attributes:
         lease: its slot and its share of what may be in flight; given back by `lease.close()`.
-        deadline: when it must be answered.
+        due: when it must be answered.
         decode_s: predicted time to decode it; 0 once it is decoded.
         wait_s: predicted wait until its batch runs; 0 if too short to learn from.
-        queued: when it came to the batcher.
+        queued: when it arrived at the batcher.
         pixels: uint8 (height, width, 3), once it is decoded.
     """
 
@@ -166,7 +169,7 @@ class ImageJob:
     lease: Lease
     waiter: Waiter
     index: int
-    deadline: float
+    due: float
     arrived: float
     decode_s: float = 0.0
     wait_s: float = 0.0
@@ -177,7 +180,7 @@ class ImageJob:
 
     def is_dead(self, now: float) -> bool:
         """Whether its answer would come too late, or its request is over."""
-        return now >= self.deadline or self.waiter.is_over
+        return now >= self.due or self.waiter.is_over
 
     def timing(self, started: float, finished: float, batch_images: int) -> Timing:
         """Return the stages of a job whose batch ran from `started` to `finished`."""
@@ -191,11 +194,6 @@ class ImageJob:
             total_s=finished - self.arrived,
             batch_images=batch_images,
         )
-
-
-def due(arrived: float, deadline: float) -> float:
-    """Return when an image must be answered so that its answer arrives by the deadline."""
-    return arrived + USABLE_SHARE * (deadline - arrived)
 
 
 def expired() -> DeadlineExceededError:

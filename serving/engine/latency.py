@@ -1,4 +1,4 @@
-"""How long a batch and a decode will take, learnt from those before."""
+"""Predicts how long a batch, a wait and a decode will take, from the latest ones."""
 
 import math
 import threading
@@ -13,21 +13,21 @@ Clock = Callable[[], float]
 BATCHES, WAITS = 16, 64
 FRESH_S = 10.0
 QUANTILE = 0.9
-# With fewer batches a single slow one would be the quantile.
+# With fewer batches than this, a single slow one would be the quantile.
 FEWEST_FOR_QUANTILE = 10
 # Images smaller than this say little about the time per megapixel.
 SMALL_MEGAPIXELS = 0.1
-# A decode longer than this many times the estimate counts as that long.
+# A decode that takes longer than this many times the prediction counts as that long.
 OUTLIER = 10.0
-# Weight that the decodes before keep with each new one.
+# Factor on the weight of all earlier decodes with each new one.
 MEMORY = 0.95
 
 
 class BatchLatency:
     """Predicts the time of a batch per bucket from the last ones, as Clockwork (OSDI 2020) does.
 
-    It is the bucket's time at warm-up, times how much slower than that the last batches were,
-    whatever their bucket: what slows one bucket down slows them all. Any thread may call.
+    It is the bucket's time at warm-up, times how much slower than that the last batches of any
+    bucket were: what slows one bucket down slows them all. Any thread may call.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -73,7 +73,7 @@ class BatchLatency:
         return self._base.get(bucket, 0.0) * self._slow
 
     def is_stale(self, now: float) -> bool:
-        """Whether nothing has run for so long that no request is refused for what is known.
+        """Whether the last batch is too old to refuse a request because of it.
 
         Otherwise a device that was slow once would refuse everything and never be found fast again.
         """
@@ -83,8 +83,8 @@ class BatchLatency:
 class WaitCorrection:
     """How much longer images wait for their batch than was predicted: a quantile of the last ones.
 
-    A forecast knows batches and decoding, but not what they cost each other on shared cores, nor
-    which requests with earlier deadlines will still arrive. Any thread may call.
+    A forecast knows batches and decoding, but not how they slow each other down on shared cores,
+    nor which requests with earlier deadlines will still arrive. Any thread may call.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -105,15 +105,15 @@ class WaitCorrection:
             self._latest = self._clock()
 
     def factor(self) -> float:
-        """Return the factor on a predicted wait; 1 if none was compared lately."""
+        """Return the factor on a predicted wait; 1 if there was none to learn from lately."""
         return self._factor if self._clock() - self._latest <= FRESH_S else 1.0
 
 
 class DecodeLatency:
     """Predicts the time to decode an image: per kind a line over its pixels, by least squares.
 
-    Older decodes weigh less. A kind that was not decoded lately is expected to take no time: an
-    estimate that refused all its images would never be corrected. Any thread may call.
+    Older decodes weigh less. A kind that was not decoded lately is predicted to take no time: a
+    prediction that refuses all its images would never be corrected. Any thread may call.
     """
 
     def __init__(self) -> None:
@@ -141,6 +141,6 @@ class DecodeLatency:
         variance = sxx / n - mean_x * mean_x
         if variance > 1e-3 * mean_x * mean_x:
             slope = max((sxy / n - mean_x * mean_y) / variance, 0.0)
-        else:  # all had one size: through the origin, unless they are too small to tell
+        else:  # all had the same size: a line through the origin, unless they are too small
             slope = mean_y / max(mean_x, SMALL_MEGAPIXELS)
         return max(mean_y + slope * (x - mean_x), 0.0)

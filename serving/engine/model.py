@@ -12,12 +12,12 @@ from serving.engine.answers import Answers
 from serving.engine.batcher import Batcher, closing
 from serving.engine.decode import DecodePool
 from serving.engine.device import Device
-from serving.engine.job import Answer, Caller, ImageJob, Waiter
+from serving.engine.job import Answer, Caller, Waiter
 from serving.engine.latency import Clock
 
 
 class Loop:
-    """The event loop, for threads that are not its own; what it is told before it runs is lost."""
+    """The event loop, as other threads use it; calls before `attach` do nothing."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -33,12 +33,12 @@ class Loop:
             self.call_soon(listener)
 
     def call_soon(self, work: Callable[[], object]) -> None:
-        """Have work done on the loop, soon."""
+        """Have `work` done on the loop, soon."""
         if self._loop:
             self._loop.call_soon_threadsafe(work)
 
     def call_later(self, delay_s: float, work: Callable[[], object]) -> None:
-        """Have work done on the loop, later."""
+        """Have `work` done on the loop after `delay_s` seconds."""
         if self._loop:
             self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, work)
 
@@ -47,9 +47,9 @@ class Model:
     """Answers images from one bundle; `engine.build` puts its parts together.
 
     Attributes:
-        bundle: the proven bundle.
-        placement: where and how it runs.
-        buckets: its warmed batch sizes, rising.
+        bundle: the proved bundle.
+        placement: its runtime, devices and precision.
+        buckets: its warmed batch sizes, ascending.
         clock: monotonic time, in seconds.
     """
 
@@ -88,7 +88,7 @@ class Model:
         return bool(self.batcher.serving)
 
     def on_ready(self, listener: Callable[[], None]) -> None:
-        """Call `listener` on the event loop whenever `ready` may have changed."""
+        """Call `listener` on the event loop each time that `ready` may have changed."""
         self._loop.listeners.append(listener)
 
     def warm_up(self) -> None:
@@ -119,8 +119,9 @@ class Model:
     def submit(self, sources: Sources, caller: Caller, nbytes: int = 0) -> None:
         """Begin to answer images; any thread may call.
 
-        If the caller leaves, or at its deadline, what is left of them is dropped. If `nbytes`, what
-        they take in memory at least, or the deadline refuses them all, no source is read.
+        When the caller leaves or its deadline passes, the images that have no answer yet are
+        dropped. `nbytes` is the least that they take in memory: if that or the deadline already
+        refuses them all, no source is read.
 
         Raises:
             InvalidRequestError: the images are more than may ever be in flight.
@@ -133,8 +134,11 @@ class Model:
         caller.on_leave(partial(self._answers.leave, waiter))
         if not caller.keeps_time:
             self._expire_in_time(waiter)
-        self._put(jobs)
-        waiter.settle()  # each image may have been refused by itself
+        if not self.decoders.threads:
+            self.batcher.put(jobs)
+        elif not self.decoders.queue.put(jobs):
+            self._answers.fail(jobs, closing())
+        waiter.settle()  # every image may have been refused on its own
 
     async def classify(self, sources: Sources, deadline: float, nbytes: int = 0) -> list[Answer]:
         """Return an answer or an error for each image, in order, no later than `deadline`.
@@ -148,12 +152,6 @@ class Model:
         except asyncio.CancelledError:
             caller.leave()
             raise
-
-    def _put(self, jobs: list[ImageJob]) -> None:
-        if not self.decoders.threads:
-            self.batcher.put(jobs)
-        elif not self.decoders.queue.put(jobs):
-            self._answers.fail(jobs, closing())
 
     def _expire_in_time(self, waiter: Waiter) -> None:
         """End a request at its deadline, unless it is over by then."""
@@ -181,7 +179,7 @@ class _Task:
     def post(self, work: Callable[[], None]) -> bool:
         try:
             self._loop.call_soon_threadsafe(work)
-        except RuntimeError:  # the loop is closed, and no one waits any more
+        except RuntimeError:  # the loop is closed, and nothing waits any more
             return False
         return True
 

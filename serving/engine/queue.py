@@ -1,4 +1,4 @@
-"""Jobs in the order of their deadlines, and the threads that work them off."""
+"""Jobs in the order in which they are due, and the threads that work on them."""
 
 import bisect
 import itertools
@@ -11,14 +11,13 @@ from typing import NamedTuple
 
 from serving.engine.job import ImageJob
 
-# How much nicer threads that compute are than others. Under overload gRPC's thread must get its
-# turn at once: requests that wait in front of it are neither refused nor predicted. A nicer value
-# starves the devices.
+# Niceness that is added for threads that compute. Under overload gRPC's thread must run at once:
+# requests that wait for it are neither refused nor predicted. A higher value starves the devices.
 NICENESS = 4
 
 
 class Ahead(NamedTuple):
-    """How many jobs come first, and how long it takes to decode those not decoded yet."""
+    """How many jobs come first, and the time to decode those not decoded yet, in seconds."""
 
     images: int
     decode_s: float
@@ -28,11 +27,11 @@ NOTHING_AHEAD = Ahead(0, 0.0)
 
 
 class DeadlineQueue:
-    """Jobs, earliest deadline first, equal deadlines in order of arrival; any thread may call.
+    """Jobs, the earliest due first, then in order of arrival; any thread may call.
 
     It is a sorted list rather than a heap because admission must know how many jobs come before a
-    new one. `lock` guards it: hold it around `first` and `pop`, which take no lock of their own.
-    `len` and `ahead` need none: what they say may be a moment old.
+    new one. `lock` guards it: hold it around `wait`, `first` and `pop`, which take no lock of their
+    own. `len` and `ahead` need no lock: their answer may be a moment old.
     """
 
     def __init__(self) -> None:
@@ -43,19 +42,19 @@ class DeadlineQueue:
         self._decode_s = 0.0
 
     def __len__(self) -> int:
-        """Number of jobs, including those that died unnoticed."""
+        """Number of jobs, including dead ones."""
         return len(self._entries)
 
     def __iter__(self) -> Iterator[ImageJob]:
         """The jobs, in their order."""
         return (entry[2] for entry in tuple(self._entries))
 
-    def ahead(self, deadline: float) -> Ahead:
-        """Return what would come before a new job with this deadline."""
+    def ahead(self, due: float) -> Ahead:
+        """Return what would come before a new job that is due then."""
         waiting = len(self._entries)
         if not waiting:
             return NOTHING_AHEAD
-        images = min(bisect.bisect(self._entries, (deadline, math.inf)), waiting)
+        images = min(bisect.bisect(self._entries, (due, math.inf)), waiting)
         return Ahead(images, self._decode_s * images / waiting)
 
     def put(self, jobs: Sequence[ImageJob]) -> bool:
@@ -63,7 +62,7 @@ class DeadlineQueue:
         with self.lock:
             if not self.is_closed:
                 for job in jobs:
-                    bisect.insort(self._entries, (job.deadline, next(self._order), job))
+                    bisect.insort(self._entries, (job.due, next(self._order), job))
                     self._decode_s += job.decode_s
                 self.lock.notify(len(jobs))
             return not self.is_closed
@@ -86,7 +85,7 @@ class DeadlineQueue:
     def sweep(self, now: float) -> list[ImageJob]:
         """Remove and return the dead jobs."""
         with self.lock:
-            # Each is asked once: it may die at any moment.
+            # Each is asked only once: it may die at any moment.
             asked = [(entry, entry[2].is_dead(now)) for entry in self._entries]
             self._entries[:] = [entry for entry, dead in asked if not dead]
             dead_jobs = [entry[2] for entry, dead in asked if dead]
@@ -102,7 +101,7 @@ class DeadlineQueue:
         return jobs
 
     def close(self) -> list[ImageJob]:
-        """Accept no more jobs and wake all who wait; return the jobs that waited."""
+        """Accept no more jobs and wake all waiting threads; return the jobs that waited."""
         with self.lock:
             self.is_closed = True
             self.lock.notify_all()
@@ -117,7 +116,7 @@ def compute_thread(name: str, run: Callable[[], None]) -> threading.Thread:
     """Return a daemon thread, not started, that gives way to the threads that answer."""
 
     def give_way_and_run() -> None:
-        if sys.platform == "linux":  # where each thread has a priority of its own
+        if sys.platform == "linux":  # there each thread has a priority of its own
             own = os.getpriority(os.PRIO_PROCESS, 0)
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own + NICENESS)
         run()

@@ -24,7 +24,7 @@ class ModelRepository:
         if held := versions.get(model.version):
             raise StartupError(
                 f"{held.bundle.path} and {model.bundle.path} are both {model.name}/{model.version};"
-                f" name one of them, or export one under another version"
+                f" serve one of them, or export one under another version"
             )
         versions[model.version] = model
         self._newest[model.name] = versions[max(versions, key=_age)]
@@ -35,7 +35,7 @@ class ModelRepository:
         return [held[version] for held in versions for version in sorted(held, key=_age)]
 
     def ready(self) -> dict[str, bool]:
-        """Return of each name whether a version of it answers."""
+        """Return for each name whether a version of it answers."""
         return {
             name: any(model.ready for model in versions.values())
             for name, versions in sorted(self._models.items())

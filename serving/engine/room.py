@@ -1,4 +1,4 @@
-"""What may be in flight at once, and what each image takes of it."""
+"""What may be in flight at once, and the share of it that each image holds."""
 
 import mmap
 import threading
@@ -21,17 +21,17 @@ class Limits(NamedTuple):
 
 
 class Room:
-    """The bounds on what is in flight; any thread may call.
+    """Bounds what is in flight; any thread may call.
 
-    There is a slot for each image, uint8 (height, width, 3), in one anonymous mmap, whose memory is
-    touched only as slots are first used.
+    There is a slot for each image, uint8 (height, width, 3), in one anonymous mmap: a slot takes
+    memory only once it is used.
     """
 
     def __init__(self, limits: Limits, height: int, width: int) -> None:
         self.limits = limits
         shape = (limits.images, height, width, 3)
         memory = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8)
-        self._slots: Pixels = memory.reshape(shape)
+        self.slots: Pixels = memory.reshape(shape)
         self._free = deque(range(limits.images))
         self._nbytes = self._pixels = 0
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ class Room:
     @property
     def taken(self) -> Limits:
         """What is in flight now."""
-        return Limits(len(self._slots) - len(self._free), self._nbytes, self._pixels)
+        return Limits(len(self.slots) - len(self._free), self._nbytes, self._pixels)
 
     def lacking(self, request: Limits) -> str | None:
         """Return the name of the first limit that a request would exceed now, if any."""
@@ -60,17 +60,12 @@ class Room:
             self._pixels += request.pixels
             return [Lease(self, self._free.pop(), size) for size in sizes]
 
-    def slot(self, number: int) -> Pixels:
-        """Return a writable view (height, width, 3) of a slot."""
-        view: Pixels = self._slots[number]
-        return view
-
     def give_back(self, lease: "Lease") -> None:
-        """Take back what a lease holds, once."""
+        """Take back what a lease holds, unless that has been done."""
         with self._lock:
             if lease.is_open:
                 lease.is_open = False
-                # The latest slot is handed out first: its memory is still in the cache.
+                # The slot given back last is taken first: its memory is still in the cache.
                 self._free.append(lease.number)
                 self._nbytes -= lease.size.nbytes
                 self._pixels -= lease.size.pixels
@@ -88,13 +83,14 @@ class Lease:
     @property
     def slot(self) -> Pixels:
         """Its slot, uint8 (height, width, 3), writable until it is closed."""
-        return self._room.slot(self.number)
+        view: Pixels = self._room.slots[self.number]
+        return view
 
     def close(self) -> None:
-        """Give it back; once is enough, more does no harm."""
+        """Give it back; does nothing the second time."""
         self._room.give_back(self)
 
 
 def total(sizes: Sequence[Size]) -> Limits:
-    """Return what images take together."""
+    """Return what images need together."""
     return Limits(len(sizes), sum([s.nbytes for s in sizes]), sum([s.pixels for s in sizes]))

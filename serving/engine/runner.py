@@ -1,13 +1,12 @@
-"""Batches on a backend, and what becomes of those that fail."""
+"""Runs batches on a backend, and recovers from those that fail."""
 
 import logging
 from collections.abc import Iterator
 
 from images.transform import Pixels
-from serving.backends.backend import Backend, fit
+from serving.backends.backend import Backend
 from serving.engine.answers import Answers
-from serving.engine.batcher import Batch
-from serving.engine.buckets import Buckets
+from serving.engine.batcher import Batch, Buckets, fit
 from serving.engine.decode import Decoder
 from serving.engine.job import BatchRun, ImageJob
 from serving.engine.latency import BatchLatency, Clock
@@ -24,15 +23,15 @@ class Runner:
     """Runs batches; every job of a batch has ended when `run` returns.
 
     Args:
-        backend: where they run.
+        backend: runs them.
         buckets: the batch sizes that run.
         latency: learns how long they take.
         answers: gets the jobs.
-        decode: decodes jobs that come undecoded.
+        decode: decodes jobs that arrive undecoded.
         clock: monotonic time, in seconds.
 
     Attributes:
-        free_at: when the batch that runs is expected to end.
+        free_at: when the batch that runs is expected to end, in seconds; 0 if none runs.
         is_lost: whether nothing can run until `use` gives it another backend.
     """
 
@@ -53,7 +52,7 @@ class Runner:
         """Run on this backend from now on; none of its buckets is warm yet."""
         self._backend = backend
         self._buffers = {bucket: backend.allocate(bucket) for bucket in self._buckets.usable}
-        # Views of their images, made once: whether an image is in its place is told by identity.
+        # Views of their rows, made only once: an image is in its place if its pixels are that view.
         self._rows = {bucket: [*buffer] for bucket, buffer in self._buffers.items()}
         self._warm: set[int] = set()
         self._failures, self.free_at, self.is_lost = 0, 0.0, False
@@ -77,7 +76,7 @@ class Runner:
             self.is_lost = True
 
     def _decoded(self, jobs: list[ImageJob]) -> list[ImageJob]:
-        """Decode what is not decoded yet, straight into the batch; return what can run."""
+        """Decode what is not decoded yet, straight into the batch; return the jobs that can run."""
         decode_s, started = sum(job.decode_s for job in jobs), self._clock()
         usable = self._buckets.usable  # another device may have retired the batch's size
         bucket = fit(usable, min(len(jobs), usable[-1]))
@@ -91,7 +90,7 @@ class Runner:
         return ready
 
     def _place(self, row: int, bucket: int, job: ImageJob) -> Pixels:
-        """Return where to decode a job; beyond a batch that had to shrink, its slot."""
+        """Return the row to decode a job into, or its slot if the batch shrank to fewer rows."""
         return self._rows[bucket][row] if row < bucket else job.lease.slot
 
     def _run(self, jobs: list[ImageJob], reason: BatchReason, *, may_halve: bool) -> None:
@@ -129,7 +128,7 @@ class Runner:
 
     def _shrink(self, jobs: list[ImageJob]) -> bool:
         usable = self._buckets.usable
-        if len(jobs) > usable[-1]:  # another device found it out meanwhile
+        if len(jobs) > usable[-1]:  # another device has retired that size meanwhile
             return True
         bucket = fit(usable, len(jobs))
         logger.warning("a batch of %d did not fit into the device's memory", bucket)
@@ -138,9 +137,9 @@ class Runner:
     def _try(self, jobs: list[ImageJob], reason: BatchReason) -> Exception | None:
         try:
             run = self._infer(jobs, reason)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the device goes on
+        except Exception as error:  # noqa: BLE001 - no failure may end the device's thread
             self._failures += 1
-            self._busy_since = None  # a failed run is no part of the next batch's time
+            self._busy_since = None  # the next batch's time must not include a failed run
             return error
         self._failures = 0
         self._answers.deliver(jobs, run)
@@ -154,17 +153,17 @@ class Runner:
         probabilities = self._backend.run(self._buffers[bucket], len(jobs))
         finished, is_cold = self._clock(), bucket not in self._warm
         self._warm.add(bucket)
-        # Between two batches of a busy device lie hand-overs, and what waits for it waits for them.
+        # A busy device's batch includes the hand-over from the one before: jobs wait for both.
         begun = started if self._busy_since is None else self._busy_since
         self._busy_since = finished
         self._latency.observe(bucket, finished - begun)
         return BatchRun(probabilities, started, finished, bucket, predicted_s, is_cold, reason)
 
     def _gather(self, jobs: list[ImageJob], bucket: int) -> None:
-        """Copy what is not in its row yet.
+        """Copy the images that are not in their row yet.
 
         Buckets may share memory. Images then only move towards the front, each after those before
-        it, so none is overwritten that is still needed.
+        it, so that no image is overwritten that is still needed.
         """
         for row, job in zip(self._rows[bucket], jobs, strict=False):
             if job.pixels is not row:

@@ -1,4 +1,4 @@
-"""What a caller sends as an image, and how it becomes the network's pixels."""
+"""Images as callers send them, and how they become the network's pixels."""
 
 from typing import NamedTuple, Protocol
 
@@ -22,7 +22,7 @@ class Source(Protocol):
     """An image as it arrived."""
 
     def size(self, max_image_pixels: int) -> Size:
-        """Return what it claims; an image that will be refused undecoded claims no pixels."""
+        """Return what it claims; an image that will not be decoded claims no pixels."""
 
     def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
         """Return uint8 pixels (height, width, 3) of the transform's crop.
@@ -33,7 +33,7 @@ class Source(Protocol):
 
 
 class Encoded:
-    """A whole image file. Its first bytes are looked at once, when it is created."""
+    """A whole image file; its first bytes are parsed once, when it is created."""
 
     __slots__ = ("_sniffed", "data")
 
@@ -67,7 +67,7 @@ class Raw(NamedTuple):
     channels: int
 
     def size(self, max_image_pixels: int) -> Size:
-        """Return what the caller says."""
+        """Return what the caller states."""
         pixels = self.height * self.width
         return Size("raw", pixels if pixels <= max_image_pixels else 0, len(self.samples))
 

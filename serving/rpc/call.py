@@ -33,7 +33,7 @@ class Method(Protocol):
     def receive(self, call: "RpcCall", request: bytes | None) -> None:  # gRPC's thread
         """Begin to answer; raise nothing.
 
-        The request is None if requests are a stream, or if the only one did not come.
+        The request is None if requests are a stream, or if the only one did not arrive.
         """
 
 
@@ -42,17 +42,17 @@ class AbortedError(Exception):
 
 
 class RpcCall:
-    """What a servicer is given as its context: the part of grpc.aio's that servicers here need.
+    """The context of a servicer's method: as much of grpc.aio's as the servicers here need.
 
     Each method is marked with the thread that calls it: gRPC's, the event loop's, or any. Those
-    that take an event are tags, see `private_grpc`. Once gRPC's thread knows the call as over, its
-    queue may be gone: no operation starts any more.
+    that take an event are tags, see `private_grpc`. No operation starts after the last one has
+    ended: gRPC's queue may be gone by then.
 
     Args:
         event: gRPC's, of the call's arrival.
-        loop: where the method runs.
+        loop: runs the method.
         method: answers the call.
-        on_over: called on gRPC's thread when nothing of the call is due any more.
+        on_over: called on gRPC's thread when no operation of the call is left.
 
     Attributes:
         request_bytes: size of the request as it came; 0 if requests are a stream.
@@ -73,7 +73,7 @@ class RpcCall:
     ) -> None:
         self._call, self._deadline_s = event.call, private_grpc.deadline_s(event)
         self._loop, self._method, self._on_over = loop, method, on_over
-        # It guards what follows: operations start on any thread.
+        # Guards the attributes below: operations start on any thread.
         self._lock = threading.Lock()
         self._due = 1  # batches of operations that have not ended; the first is `_closed`'s
         self._has_ended = self._metadata_sent = False
@@ -82,7 +82,7 @@ class RpcCall:
         self.on_leave: Callable[[], None] | None = None
 
     def begin(self) -> None:  # gRPC's thread
-        """Await the end of the call, and its request."""
+        """Wait for the end of the call, and for its request."""
         self._await_close()
         if self._method.reads_stream:
             self._method.receive(self, None)
@@ -99,7 +99,7 @@ class RpcCall:
         return None if self._deadline_s is None else max(self._deadline_s - time.time(), 0.0)
 
     async def requests(self) -> AsyncIterator[Any]:  # event loop
-        """Read a stream of requests to its end."""
+        """Yield the requests of a stream to its end."""
         while (message := await self._read()) is not None:
             yield self._method.parse(message)
 
@@ -113,7 +113,7 @@ class RpcCall:
         await written
 
     def finish(self, *responses: Any) -> None:  # any thread
-        """End the call well, with its only response if it has one, unless it has ended."""
+        """End the call with OK and its only response, if it has one, unless it has ended."""
         messages = [self._message(response) for response in responses]
         self._end(*messages, private_grpc.send_status(grpc.StatusCode.OK, "", ()))
 
@@ -135,10 +135,10 @@ class RpcCall:
         self._call_on_loop(self._run, work)
 
     def post(self, work: Callable[[], None]) -> bool:  # any thread
-        """Have something done on gRPC's thread; return False if the call has ended.
+        """Have `work` done on gRPC's thread; return False if the call has ended.
 
-        gRPC's thread has no mailbox but its queue, and what comes by that belongs to a call. Any
-        call does: the answers of a whole batch are posted once, by the call of one of its images.
+        Work reaches gRPC's thread only through its queue, as the event of a call. Any call will do:
+        the answers of a whole batch are posted once, through the call of one of its images.
         """
         try:
             self._start(partial(self._posted, work))
@@ -158,7 +158,7 @@ class RpcCall:
             self._has_ended = True
         if self._task:
             self._task.cancel()
-            # Its CancelledError has frames that hold this call: a circle, were the task held here.
+            # The task's CancelledError has frames that hold this call: avoid a reference cycle.
             self._task = None
 
     async def _read(self) -> bytes | None:  # event loop
@@ -208,7 +208,7 @@ class RpcCall:
         try:
             work()
         except Exception:
-            logger.exception("what was posted to gRPC's thread failed")
+            logger.exception("work that was posted to gRPC's thread failed")
         return self._settle()
 
     def _sent(self, _event: Any) -> Over:
@@ -224,11 +224,11 @@ class RpcCall:
     def _call_on_loop(self, do: Callable[..., None], *arguments: Any) -> None:  # any thread
         try:
             self._loop.call_soon_threadsafe(do, *arguments)
-        except RuntimeError:  # the loop is closed; what is raised here would end gRPC's thread
+        except RuntimeError:  # the loop is closed; an exception would end gRPC's thread
             private_grpc.cancel(self._call, "the server's event loop is closed")
 
     def _settle(self) -> Over:
-        """Say that a batch of operations has ended, and whether it was the last."""
+        """Note that a batch of operations has ended; return whether it was the last."""
         with self._lock:
             self._due -= 1
             return NOT_OVER if self._due else (self, (self._on_over,))

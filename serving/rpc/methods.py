@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class ServicerMethod:
-    """One method of a servicer, a coroutine of any of gRPC's four kinds, as protoc registers it."""
+    """A servicer's coroutine, of any of gRPC's four kinds, as generated code registers it."""
 
     def __init__(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> None:
         self.reads_stream: bool = handler.request_streaming
@@ -58,7 +58,7 @@ class ServicerMethod:
 class DirectMethod(ServicerMethod):
     """A method of one request and one response that is called on gRPC's thread.
 
-    It must not block, and ends the call by `finish` or `fail`, then or later, on any thread.
+    It must not block, and ends the call with `finish` or `fail`, at once or later, on any thread.
 
     Args:
         handler: knows the messages.
@@ -79,7 +79,7 @@ class DirectMethod(ServicerMethod):
 
 def _parsed(method: ServicerMethod, request: bytes | None) -> Any:
     if request is None:
-        raise DecodeError("it did not come")
+        raise DecodeError("it did not arrive")
     return method.parse(request)
 
 

@@ -1,17 +1,17 @@
 """Every private name of grpcio that the server uses, and all that it relies on.
 
 `grpc.Server` has one thread, `grpc._server._serve`, which reads the server's completion queue:
-gRPC's thread. It ends the process of events for us under rules that are written nowhere:
+gRPC's thread. It handles events by rules that are not documented:
 
 - A batch of operations is started with a tag. When the batch has ended, gRPC's thread calls
-  `tag(event)` without a lock. A tag is hashed first: it might be the name of a method.
+  `tag(event)` without a lock. Tags must be hashable: it first looks them up as names of methods.
 - The tag returns `(call or None, callbacks)`. gRPC's thread runs the callbacks, and removes the
-  call, if there is one, from `state.rpc_states`. What a tag raises ends the thread.
+  call, if there is one, from `state.rpc_states`. An exception in a tag ends the thread.
 - `state.due` holds the tags of requests for calls, `state.rpc_states` the calls that are not over.
   A server that stops has stopped when both are empty.
-- `state.lock` guards both. It is an RLock: a tag may hold it while it asks for the next call.
+- `state.lock` guards both. It is an RLock: a tag may hold it while it requests the next call.
 
-`Server` checks what can be checked of this, so that an unknown grpcio is an error at the start.
+`Server` checks as much of this as it can, so that an unknown grpcio is an error at the start.
 """
 
 import threading
@@ -38,7 +38,7 @@ OPERATIONS = (
 )  # fmt: skip
 STATE = ("completion_queue", "due", "lock", "rpc_states", "server", "stage")
 
-# Calls that gRPC hands out before its thread asks for more; those beyond wait inside gRPC.
+# Calls that gRPC may hand out before its thread requests more; any others wait inside gRPC.
 CALLS_AHEAD = 16
 # What gRPC gives as the deadline of a call that has none, in seconds since 1970, is beyond this.
 NEVER_S = 2.0**62
@@ -85,22 +85,23 @@ class Server:
             _CallRequest(self._state, method, begin).send()
 
     def stop(self, grace_s: float) -> threading.Event:
-        """Listen no more, cut off after the grace period what is left; return the event of the end.
+        """Stop listening; after the grace period cut off the calls that are left.
 
-        gRPC tells every client to go elsewhere (GOAWAY), closes a connection when its client has
-        read this and no call is left on it, and ends calls that arrive meanwhile as CANCELLED.
+        gRPC sends every client GOAWAY, closes a connection once its client has acknowledged it and
+        no call is left on it, and ends calls that arrive meanwhile as CANCELLED. The event that is
+        returned is set at the end.
         """
         return self._server.stop(grace_s)
 
 
 class _CallRequest:
-    """Takes one call after the other; the tag of its own requests."""
+    """Accepts one call after another; it is the tag of its own requests."""
 
     def __init__(self, state: Any, method: str, begin: Callable[[Any], object]) -> None:
         self._state, self._method, self._begin = state, method, begin
 
     def send(self) -> None:
-        """Ask gRPC for a call, unless the server stops."""
+        """Request a call from gRPC, unless the server is stopping."""
         state = self._state
         with state.lock:
             if state.stage is _server._ServerStage.STARTED:
@@ -109,7 +110,7 @@ class _CallRequest:
                 state.due.add(self)
 
     def __call__(self, event: Any) -> Over:  # gRPC's thread
-        """Ask for the next call, and begin this one."""
+        """Request the next call, and begin this one."""
         with self._state.lock:
             self._state.due.remove(self)
             if event.success:
@@ -131,7 +132,7 @@ def start_batch(call: Any, operations: tuple[object, ...], tag: Tag) -> None:
 
 
 def cancel(call: Any, details: str) -> None:
-    """End a call from outside of its operations."""
+    """End a call as UNAVAILABLE, without an operation and so without a tag."""
     call.cancel(cygrpc.StatusCode.unavailable, details)
 
 
@@ -158,7 +159,7 @@ def send_message(message: bytes) -> object:
 def send_status(code: grpc.StatusCode, details: str, metadata: Sequence[tuple[str, str]]) -> object:
     """Return the operation that ends a call."""
     number: int = code.value[0]
-    # What a handler raises may hold the name of a file that is no valid text.
+    # A handler's error may contain a file name that is not valid text.
     text = details.encode(errors="backslashreplace")
     return cygrpc.SendStatusFromServerOperation(tuple(metadata), number, text, NO_FLAGS)
 
@@ -193,7 +194,7 @@ def _check_state(state: Any) -> None:
 
 
 def _takes_tags(state: Any) -> bool:
-    """Whether gRPC's thread would call a tag, its callbacks, and forget its call."""
+    """Whether gRPC's thread would call a tag and its callbacks, and remove its call."""
     call, called = object(), list[object]()
 
     def tag(event: Any) -> Over:
@@ -201,7 +202,7 @@ def _takes_tags(state: Any) -> bool:
         return call, (lambda: called.append("callback"),)
 
     event = SimpleNamespace(tag=tag)
-    state.due.add(tag)  # else the server would be found to have stopped
+    state.due.add(tag)  # else gRPC would take the server for stopped
     state.rpc_states.add(call)
     try:
         goes_on = _server._process_event_and_continue(state, event)

@@ -1,4 +1,4 @@
-"""A server that takes what protoc's `add_…Servicer_to_server` registers."""
+"""A server for the servicers that generated code (`add_…Servicer_to_server`) registers."""
 
 import asyncio
 import time
@@ -13,8 +13,8 @@ from serving.rpc import private_grpc
 from serving.rpc.call import Method, RpcCall
 from serving.rpc.methods import Answer, DirectMethod, ServicerMethod
 
-# For how long calls are still refused by name after the last answer of a drain: who loops sends
-# its next call at once, and from a server that stops it would hear no more than CANCELLED.
+# How long a drain goes on refusing calls after the last answer. A client in a loop sends its next
+# call at once; a server that is stopping would end that as CANCELLED, without a reason.
 LAST_REFUSALS_S = 0.1
 
 
@@ -32,7 +32,7 @@ class DirectServer:
         self._server = private_grpc.Server(options)
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._methods: dict[str, Method] = {}
-        self._refusal = ""  # what new calls are told, once they are refused
+        self._refusal = ""  # the details of the error with which new calls end; empty: accept them
         self._idle = asyncio.Event()
         self.in_flight = 0
 
@@ -67,9 +67,10 @@ class DirectServer:
     async def drain(self, grace_s: float, details: str) -> None:
         """Refuse new calls as UNAVAILABLE, finish those in flight, then stop.
 
-        A client has read every answer when its connection is closed: `stop` asks it to go after
-        the answers, and waits for its reply. To ask before would make the connection end with its
-        last answer, which is lost if the client writes to it before it reads.
+        A client has read every answer when its connection is closed: `stop` sends GOAWAY after
+        the answers, and waits for the client's acknowledgement. If GOAWAY came before, the
+        connection would close with its last answer, which is lost if the client writes to the
+        connection before it reads from it.
         """
         end = time.monotonic() + grace_s
         self._refusal = details

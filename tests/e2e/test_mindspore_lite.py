@@ -20,7 +20,7 @@ from protos import classifier_pb2 as pb
 from protos.classifier_pb2_grpc import ClassifierStub
 from serving.backends.backend import predict
 from serving.backends.devices import Device
-from serving.backends.opening import load
+from serving.backends.runtimes import load
 from tests.support.lite import shared_memory
 from tests.support.paths import FASHION_MNIST, SAMPLES
 from tests.support.process import Server, metric, serve

@@ -19,7 +19,7 @@ from images.transform import Stretch
 from serving import loading
 from serving.backends.backend import Placement, predict
 from serving.backends.devices import Device
-from serving.backends.opening import load
+from serving.backends.runtimes import load
 from serving.backends.settings import DEFAULTS
 from serving.config import ServingConfig
 from serving.engine.model import Model

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from serving.signals import stop_on_signals
+from serving.lifecycle import stop_on_signals
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

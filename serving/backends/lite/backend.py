@@ -14,8 +14,7 @@ from typing import Any
 from bundle.manifest import Conversion
 from images.transform import Pixels
 from serving.backends.backend import Backend, Placement, Probabilities, Target
-from serving.backends.lite.memory import SHARED, Memory
-from serving.backends.lite.process import Worker
+from serving.backends.lite.process import SHARED, Memory, Worker
 from serving.errors import StartupError
 
 logger = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ class LiteBackend:
         """Release nothing: the worker's memory is its own."""
 
     def close(self) -> None:
-        """End the worker, whatever state it is in."""
+        """End the worker, in any state."""
         self.worker.close()
 
 
@@ -65,7 +64,7 @@ def open_backends(target: Target, instances: int) -> list[Backend]:
     """Open backends of a `mindir-lite` file, each with a worker.
 
     Raises:
-        StartupError: a worker cannot load the file as asked.
+        StartupError: a worker cannot load the file as configured.
     """
     file, buckets = target.file, list(target.buckets)
     if (conversion := file.conversion) is None or conversion.device != target.device.kind:
@@ -94,7 +93,7 @@ def _open(target: Target, conversion: Conversion) -> LiteBackend:
         "precision_mode": conversion.precision_mode,
         "threads": target.settings.threads,
     }
-    # The file has no name, so that it is gone with its last user, however the two processes end.
+    # The file has no name, so it is gone with its last user, however the two processes end.
     with TemporaryFile(dir=SHARED) as file:
         memory = Memory(file.fileno(), target.buckets, target.image_shape, target.classes)
         worker = Worker(target.settings.lite_python or Path(sys.executable), file.fileno())
@@ -122,7 +121,7 @@ def _open(target: Target, conversion: Conversion) -> LiteBackend:
 
 
 def _check(target: Target, asked: Mapping[str, object], state: Mapping[str, Any]) -> None:
-    """Raise `StartupError` unless the worker uses what it was asked for, and the stated input."""
+    """Raise `StartupError` unless the worker uses the settings, and the manifest's input."""
     in_use = {name: state[name] for name in asked}
     if in_use != asked:
         raise StartupError(

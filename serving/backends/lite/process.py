@@ -1,17 +1,22 @@
-"""The server's side of a MindSpore Lite worker: its process and its pipe."""
+"""The server's side of a MindSpore Lite worker: its process, its pipe, and the shared memory."""
 
 import json
 import logging
+import mmap
 import os
 import signal
 import socket
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from images.transform import Pixels
 from serving.backends.lite.worker import BUCKET, LONGEST_MESSAGE, PROTOCOL, SECONDS
 from serving.errors import DeviceLostError, OutOfDeviceMemoryError, StartupError
 
@@ -19,10 +24,12 @@ logger = logging.getLogger(__name__)
 
 WORKER = Path(__file__).with_name("worker.py")
 START_TIMEOUT_S = 600.0
+SHARED = Path("/dev/shm")  # noqa: S108 - its files are memory
+ALIGNMENT = 64
 
 
 class Worker:
-    """A worker process; `close` ends it, whatever state it is in.
+    """A worker process; `close` ends it, in any state.
 
     Args:
         python: the interpreter that has mindspore_lite.
@@ -40,7 +47,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=descriptors,
-                # Ctrl-C goes to the server alone, which drains before it ends its workers.
+                # Ctrl-C reaches only the server, which drains before it ends its workers.
                 start_new_session=True,
             )
         except OSError as error:
@@ -129,3 +136,65 @@ class Worker:
     def _last_output(self) -> str:
         self._log_reader.join(timeout=1)
         return "; it said last: " + " | ".join(self._output) if self._output else ""
+
+
+class Slot(NamedTuple):
+    """The place of batches of one size: the offsets of pixels and probabilities, in bytes."""
+
+    bucket: int
+    pixels: int
+    answers: int
+
+
+class Memory:
+    """A file that both processes map, with pixels and probabilities of every batch size.
+
+    Args:
+        descriptor: descriptor of the file; it may be closed once the worker has it.
+        buckets: the batch sizes.
+        image: height, width and channels.
+        classes: number of probabilities per image.
+
+    Raises:
+        StartupError: there is not enough memory.
+    """
+
+    def __init__(
+        self, descriptor: int, buckets: Sequence[int], image: Sequence[int], classes: int
+    ) -> None:
+        *slots, end = _layout(buckets, int(np.prod(image)), 4 * classes)
+        self.layout = slots
+        _reserve(descriptor, end.pixels)
+        shared = mmap.mmap(descriptor, end.pixels)
+        self.pixels: dict[int, Pixels] = {}
+        self.answers: dict[int, NDArray[np.float32]] = {}
+        for bucket, pixels, answers in slots:
+            flat = np.frombuffer(shared, np.uint8, bucket * int(np.prod(image)), pixels)
+            self.pixels[bucket] = flat.reshape(bucket, *image)
+            rows = np.frombuffer(shared, np.float32, bucket * classes, answers)
+            self.answers[bucket] = rows.reshape(bucket, classes)
+
+
+def _layout(buckets: Sequence[int], pixels: int, answers: int) -> Iterator[Slot]:
+    """Yield the place of batches of each size, and last the end, as a batch of size 0."""
+    offset = 0
+    for bucket in buckets:
+        start, offset = offset, offset + _align(bucket * pixels)
+        yield Slot(bucket, start, offset)
+        offset += _align(bucket * answers)
+    yield Slot(0, offset, offset)
+
+
+def _align(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    try:
+        # Fails now instead of with a SIGBUS when the first batch is written.
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        raise StartupError(
+            f"{SHARED} has no room for {size} bytes of batches: {error}; enlarge it (in a "
+            f"container: --shm-size), or use smaller --buckets"
+        ) from error

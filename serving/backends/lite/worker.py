@@ -102,7 +102,7 @@ def read_back(context: Any) -> dict[str, Any]:
 
 
 class Model:
-    """A model, and the memory for its batches (see `memory.Memory`)."""
+    """A model, and the memory for its batches (see `process.Memory`)."""
 
     def __init__(self, model: Any, settings: dict[str, Any], memory: int) -> None:
         shared = mmap.mmap(memory, os.fstat(memory).st_size)

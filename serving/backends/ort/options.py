@@ -31,14 +31,14 @@ def providers(target: Target) -> list[Provider]:
     cuda = _cuda(target)
     if kind == "cuda":
         return [(PROVIDERS["cuda"], {**cuda, "enable_cuda_graph": "1"})]
-    # CUDA as well, for shape arithmetic and for the memory of bound inputs and outputs.
+    # CUDA too, for shape arithmetic and for the memory of bound inputs and outputs.
     return [(PROVIDERS["tensorrt"], _tensorrt(target)), (PROVIDERS["cuda"], cuda)]
 
 
 def engine_cache(target: Target) -> Path:
     """Return the folder of the engines that TensorRT built from exactly this file.
 
-    One per version of ONNX Runtime, which decides what part of the graph becomes an engine.
+    There is one per version of ONNX Runtime, which decides which parts of a graph become engines.
     """
     from onnxruntime import __version__
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions that run as asked, or an error: nothing falls back."""
+"""Opens ONNX Runtime sessions that run as configured, or raises: nothing falls back."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ def open_session(target: Target) -> onnxruntime.InferenceSession:
     """Open a session that runs the target's file on its device and nowhere else.
 
     Raises:
-        StartupError: something is missing for that, or ONNX Runtime does not do what was asked.
+        StartupError: something is missing for that, or ONNX Runtime does otherwise.
         BundleError: the file is not the one that the manifest states.
     """
     device, path = target.device, target.path
@@ -57,7 +57,7 @@ def open_session(target: Target) -> onnxruntime.InferenceSession:
 def log_progress(what: str, interval_s: float = PROGRESS_INTERVAL_S) -> Iterator[None]:
     """Log at intervals that `what` is not done yet, and at the end how long it took.
 
-    For what takes a runtime minutes without a word.
+    For work that takes a runtime minutes without any output.
     """
     started, ended = time.monotonic(), threading.Event()
 
@@ -102,7 +102,7 @@ def _prepare_tensorrt(target: Target) -> None:
 def check_placement(
     session: onnxruntime.InferenceSession, device: Device, wanted: Provider
 ) -> None:
-    """Raise `StartupError` unless a session says that it uses what was asked for."""
+    """Raise `StartupError` unless a session reports the provider, options and nodes as wanted."""
     provider, options = wanted
     # A provider that cannot load its libraries is dropped with no more than a log line.
     if provider not in session.get_providers():

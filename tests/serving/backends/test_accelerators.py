@@ -18,8 +18,7 @@ from export.precision.fp16 import write_fp16
 from serving.backends.backend import predict
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
-from serving.backends.opening import load
-from serving.backends.selection import choose_file
+from serving.backends.runtimes import choose_file, load
 from serving.backends.settings import DEFAULTS, RuntimeSettings
 from serving.errors import OutOfDeviceMemoryError, StartupError
 from serving.loading import Loader

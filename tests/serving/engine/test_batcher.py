@@ -3,8 +3,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from serving.engine.batcher import Batch, Batcher
-from serving.engine.buckets import Buckets
+from serving.engine.batcher import Batch, Batcher, Buckets, fit
 from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency
 from tests.serving.engine.jobs import Noted, new_job
@@ -287,3 +286,7 @@ async def test_a_batch_says_whether_its_device_waited_for_it() -> None:
     bench.put()
     thread.join(10)
     assert [batch.after_idling for batch in taken if batch] == [True]
+
+
+def test_fit_is_the_smallest_bucket_that_holds_the_images() -> None:
+    assert [fit([1, 4, 8], images) for images in (1, 2, 4, 5, 8)] == [1, 4, 4, 8, 8]

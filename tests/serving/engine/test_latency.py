@@ -125,21 +125,21 @@ def test_what_was_not_decoded_for_long_is_tried_again() -> None:
 
 def test_waits_are_corrected_by_what_nine_of_ten_took() -> None:
     clock = VirtualClock()
-    slip = WaitCorrection(clock)
-    assert slip.factor() == 1.0
-    slip.observe([(1.0, 1.2)] * 8 + [(1.0, 1.5), (2.0, 8.0)])
-    assert slip.factor() == 1.5
+    correction = WaitCorrection(clock)
+    assert correction.factor() == 1.0
+    correction.observe([(1.0, 1.2)] * 8 + [(1.0, 1.5), (2.0, 8.0)])
+    assert correction.factor() == 1.5
 
 
 def test_short_waits_teach_nothing() -> None:
-    slip = WaitCorrection(VirtualClock())
-    slip.observe([(0.0, 5.0)] * 10)
-    assert slip.factor() == 1.0
+    correction = WaitCorrection(VirtualClock())
+    correction.observe([(0.0, 5.0)] * 10)
+    assert correction.factor() == 1.0
 
 
-def test_a_slip_is_forgotten_when_nobody_waits_any_more() -> None:
+def test_a_correction_is_forgotten_when_nothing_waits_any_more() -> None:
     clock = VirtualClock()
-    slip = WaitCorrection(clock)
-    slip.observe([(1.0, 2.0)] * 10)
+    correction = WaitCorrection(clock)
+    correction.observe([(1.0, 2.0)] * 10)
     clock.now += 11
-    assert slip.factor() == 1.0
+    assert correction.factor() == 1.0

@@ -10,9 +10,7 @@ from typing import NamedTuple, cast
 
 import pytest
 
-from serving.backends.backend import fit
-from serving.engine.batcher import Batch, Batcher
-from serving.engine.buckets import Buckets
+from serving.engine.batcher import Batch, Batcher, Buckets, fit
 from serving.engine.decode import DecodePool, Decoder
 from serving.engine.forecast import Forecast
 from serving.engine.job import ImageJob
@@ -238,7 +236,7 @@ async def test_three_times_the_capacity_leaves_the_devices_busy_and_nobody_late(
 ) -> None:
     simulation = Simulation(1, threads)
     simulate(simulation, load=3.0, seconds=5, timeouts_s=[1.0])
-    in_time = [job for job, end in simulation.answered if end <= job.deadline]
+    in_time = [job for job, end in simulation.answered if end <= job.due]
     assert len(in_time) >= 0.9 * 5 * simulation.capacity
     assert len(in_time) >= 0.99 * len(simulation.answered)
 

@@ -23,7 +23,7 @@ from images.transform import Pixels
 from serving.backends.backend import predict
 from serving.backends.devices import Device
 from serving.backends.lite.backend import LiteBackend
-from serving.backends.opening import load
+from serving.backends.runtimes import load
 from serving.backends.settings import RuntimeSettings
 from serving.errors import DeviceLostError, StartupError
 from tests.support.lite import shared_memory

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from bundle.manifest import MANIFEST, Manifest
-from serving.backends.backend import fit, predict
+from serving.backends.backend import predict
 from serving.backends.devices import Device
-from serving.backends.opening import load
 from serving.backends.ort import backend as ort
+from serving.backends.runtimes import load
 from serving.backends.settings import RuntimeSettings
 from serving.errors import StartupError
 from tests.support.bundles import BUCKETS, SIDE, probabilities
@@ -85,7 +85,3 @@ def test_a_graph_with_other_tensors_than_stated_is_refused(tiny: Path) -> None:
     stated = stated.model_copy(update={"input": other})
     with pytest.raises(StartupError, match=r"states pixels: .*graph has images: tensor\(uint8\)"):
         load(tiny, stated, stated.files[0], device=Device("cpu"))
-
-
-def test_fit_is_the_smallest_bucket_that_holds_the_images() -> None:
-    assert [fit([1, 4, 8], images) for images in (1, 2, 4, 5, 8)] == [1, 4, 4, 8, 8]

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from serving.backends.devices import Device, parse_devices
 from serving.backends.hardware import present
 from serving.backends.ort import cuda
-from serving.backends.ort.gpu_memory import NAME, watch_gpu_memory
+from serving.backends.ort.cuda import MEMORY_METRIC, watch_gpu_memory
 from serving.errors import StartupError
 
 UUIDS = [bytes(range(16)), bytes(range(16, 32))]
@@ -48,7 +48,7 @@ def test_each_gpu_has_its_memory() -> None:
     registry = CollectorRegistry()
     watch_gpu_memory(registry, parse_devices("cuda:0-1"))
     values = [
-        registry.get_sample_value(NAME, {"device": device, "kind": kind})
+        registry.get_sample_value(MEMORY_METRIC, {"device": device, "kind": kind})
         for device in ("cuda:0", "cuda:1")
         for kind in ("used", "total")
     ]

@@ -6,10 +6,10 @@ import pytest
 
 from bundle.kinds import Format, Precision
 from bundle.manifest import MANIFEST, Manifest
-from serving.backends import selection
+from serving.backends import runtimes
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
-from serving.backends.selection import choose_file
+from serving.backends.runtimes import choose_file
 from serving.backends.settings import Runtime
 from serving.errors import StartupError
 
@@ -29,7 +29,7 @@ def holding(path: Path, *kinds: Kind) -> Manifest:
 
 @pytest.fixture
 def everything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "missing", lambda *_: None)
+    monkeypatch.setattr(runtimes, "missing", lambda *_: None)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_why_a_runtime_is_passed_over_is_said(
     reason: str,
 ) -> None:
     lacks_lite = {"mindspore-lite": "no NPU in mindspore-lite"}
-    monkeypatch.setattr(selection, "missing", lambda runtime, *_: lacks_lite.get(runtime))
+    monkeypatch.setattr(runtimes, "missing", lambda runtime, *_: lacks_lite.get(runtime))
     caplog.set_level(logging.INFO)
     assert choose_file(holding(tiny, *held), ASCEND).format == "onnx"
     said = [(record.levelno, record.message) for record in caplog.records]

@@ -1,23 +1,58 @@
-"""What stops the server, and what stops with it.
-
-SIGINT and SIGTERM: the first asks the server to stop, the second ends the process.
-"""
+"""The server's state, the signals that stop it, and work that ends with it."""
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import TypeVar
+
+from prometheus_client import Gauge
+
+from serving.errors import UnavailableError
 
 Result = TypeVar("Result")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class State(StrEnum):
+    """The stages of the server's life; while draining it answers until its shutdown delay ends."""
+
+    LOADING = "loading"
+    SERVING = "serving"
+    DRAINING = "draining"
+
+
+class Readiness:
+    """The server's state, the same for gRPC and HTTP, and the gauge that shows it.
+
+    `closing` is set when a drain accepts no more calls: it ends streams, which might never end.
+    """
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self.state = State.LOADING
+        self.closing = asyncio.Event()
+
+    def enter(self, state: State) -> None:
+        """Change the state."""
+        self.state = state
+        self._gauge.set(state is State.SERVING)
+
+    def check(self) -> None:
+        """Raise `UnavailableError` unless clients should send calls here."""
+        if self.state is not State.SERVING:
+            raise UnavailableError(f"the server is {self.state}; try another, or again later")
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[asyncio.Event]:
-    """Yield the event that the first signal sets; restore the former handlers at the end."""
+    """Yield an event that the first SIGINT or SIGTERM sets; a second one ends the process.
+
+    The former handlers are restored at the end.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -48,15 +83,3 @@ async def unless(stop: asyncio.Event, work: Coroutine[object, object, Result]) -
     finally:
         working.cancel()
         stopping.cancel()
-
-
-async def messages_until(
-    stop: asyncio.Event, messages: AsyncIterator[Result]
-) -> AsyncGenerator[Result, None]:
-    """Yield messages until they end or `stop` is set."""
-    while (message := await unless(stop, _next(messages))) is not None:
-        yield message
-
-
-async def _next(messages: AsyncIterator[Result]) -> Result | None:
-    return await anext(messages, None)

@@ -1,14 +1,15 @@
-"""Which runtime runs a bundle, and which of its files: as stated, or chosen and logged."""
+"""The runtimes: which one runs which of a bundle's files, and how that file is opened."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from bundle.manifest import Format, Manifest, ModelFile, Precision
+from serving.backends.backend import Backend, Target
 from serving.backends.devices import Device, Kind
 from serving.backends.hardware import missing
-from serving.backends.settings import Runtime
+from serving.backends.settings import DEFAULTS, Runtime, RuntimeSettings
 from serving.errors import StartupError
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def choose_file(
         lite_python: the interpreter that has mindspore_lite; None for this one.
 
     Raises:
-        StartupError: there is no such file, or nothing that can run it here; gives every reason.
+        StartupError: there is no such file, or nothing can run it here; it gives all reasons.
     """
     reasons: list[str] = []
     for candidate in _candidates(device, runtime):
@@ -66,6 +67,50 @@ def choose_file(
         f"{manifest.name}/{manifest.version} (holds: {held}) cannot run on {device}: "
         f"{'; '.join(reasons)}"
     )
+
+
+def load(
+    root: Path,
+    manifest: Manifest,
+    file: ModelFile,
+    *,
+    device: Device,
+    instances: int = 1,
+    buckets: Sequence[int] | None = None,
+    settings: RuntimeSettings = DEFAULTS,
+) -> list[Backend]:
+    """Load a model file of the bundle at `root` in the runtime of its format.
+
+    Only the package of that runtime is imported.
+
+    Args:
+        root: directory of the bundle.
+        manifest: manifest of the bundle.
+        file: one of the manifest's files.
+        device: device to run on.
+        instances: number of backends to return.
+        buckets: batch sizes that will run, ascending; None for those of the file.
+        settings: settings of the runtimes.
+
+    Raises:
+        StartupError: the file cannot be loaded on that device.
+        BundleError: the file is not the one that the manifest states.
+    """
+    if settings.device_memory_mib and (device.kind in ("cpu", "tensorrt") or file.format != "onnx"):
+        raise StartupError(
+            f"--device-memory-mib limits ONNX Runtime's own memory, on cuda and ascend; "
+            f"it does not apply to {file.format} files on {device}"
+        )
+    target = Target(root, manifest, file, device, list(buckets or file.buckets), settings)
+    if file.format == "onnx":
+        from serving.backends.ort.backend import open_backends as open_onnx
+
+        return open_onnx(target, instances)
+    if file.format == "mindir-lite":
+        from serving.backends.lite.backend import open_backends as open_lite
+
+        return open_lite(target, instances)
+    raise StartupError(f"{file.path}: this server has no runtime for {file.format} files")
 
 
 def _candidates(device: Device, runtime: Runtime | Literal["auto"]) -> Iterator[Runtime]:
