@@ -13,7 +13,7 @@ import numpy as np
 from bundle.golden import GOLDEN, GoldenSet
 from bundle.manifest import MANIFEST, Accuracy, Manifest, ModelFile, Tensor
 from bundle.store import Bundle, contents, model_paths, seal
-from cli.revision import revision
+from cli.program import revision
 from export.config import BundleConfig
 from export.conversion import convert, precisions
 from export.evaluation.image_sets import (

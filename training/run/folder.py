@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mindspore import nn
 
-from cli.revision import revision
+from cli.program import revision
 from training.checkpoint import checkpoints
 from training.checkpoint.checkpoints import Arrays, CheckpointInfo
 from training.data.batches import TrainingData
