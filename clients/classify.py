@@ -7,10 +7,10 @@ from pathlib import Path
 
 import grpc
 
-from clients.channel import MAX_MESSAGE_BYTES
 from clients.client import ClassifierClient
 from clients.errors import ClassifierError
 from clients.files import split
+from clients.messages import MAX_MESSAGE_BYTES
 from clients.types import ImageFailure, Prediction
 
 REQUESTS_IN_FLIGHT = 4

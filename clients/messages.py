@@ -7,10 +7,12 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.channel import MAX_MESSAGE_BYTES
 from clients.errors import ClassifierError
 from clients.types import ClassScore, ImageFailure, ImageSource, ModelInfo, Prediction, Timing
 from protos import classifier_pb2 as pb
+
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+"""Largest request and largest response; the server's limit is the same."""
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
