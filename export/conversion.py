@@ -11,10 +11,9 @@ from bundle.stamp import stamp
 from bundle.store import sha256
 from export.config import BundleConfig
 from export.errors import PrecisionError
-from export.evaluation.image_sets import EvaluationSet, ImageSet
-from export.evaluation.scores import Scores
+from export.evaluation_set import EvaluationSet, ImageSet, Scores
 from export.formats.onnx_model import append_metadata, data_path
-from export.original import FORMATS, TOLERANCES, FileFormat, Original
+from export.original import FORMATS, TOLERANCES, Converted, FileFormat, Original
 from export.precision.cost import Quantization
 
 # While ranges are collected, all values between layers are held at once, for two images of
@@ -23,15 +22,6 @@ INT8_PIXELS = 1 << 17
 INT8_BATCH = 8
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A written file; if its precision is `reduced`, its tolerance is yet to be measured."""
-
-    file: ModelFile
-    reduced: bool
-    quantization: Quantization | None = None
 
 
 def precisions(original: Original, config: BundleConfig) -> tuple[Precision, ...]:

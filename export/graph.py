@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bundle.golden import Predict
 from bundle.manifest import Normalization
-from export.evaluation.image_sets import padded
+from export.evaluation_set import padded
 from images.transform import Pixels, Size
 
 # Bounds the memory that MindSpore needs: five images of 224 x 224 run at once.

@@ -16,21 +16,20 @@ from bundle.store import Bundle, contents, model_paths, seal
 from cli.program import revision
 from export.config import BundleConfig
 from export.conversion import convert, precisions
-from export.evaluation.image_sets import (
+from export.evaluation_set import (
     Fingerprint,
     ImageSet,
     Probabilities,
+    Scores,
     UnlabelledSet,
+    images_per_class,
     open_images,
     progress,
 )
-from export.evaluation.scores import Scores, images_per_class
 from export.golden_images import EncodedImage, choose, record, synthetic
 from export.original import IMAGES_AT_ONCE, INPUT, OUTPUT, Original
-from export.parity.compare import PROVABLE, Proof
-from export.parity.page import write_page
-from export.parity.prove import Reference, prove
-from export.parity.record import PARITY, Parity
+from export.parity import PROVABLE, Proof, Reference, prove
+from export.parity_record import PARITY, Parity, write_page
 from export.staging import next_version, staged, write_json
 
 # Whatever touches pixels or weights.

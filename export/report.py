@@ -3,7 +3,7 @@
 from bundle.store import Bundle
 from cli.tables import show_rows
 from export.audit.verification import FileResult, Verification
-from export.parity.record import FileParity, Parity
+from export.parity_record import FileParity, Parity
 
 PARITY_HEADINGS = ("file", "runtime", "differs by", "allowed", "same top-1", "top-1")
 VERIFICATION_HEADINGS = (

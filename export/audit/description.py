@@ -7,7 +7,7 @@ from bundle.golden import read_golden
 from bundle.manifest import Accuracy, ModelFile
 from bundle.store import Bundle
 from cli.tables import show_rows
-from export.parity.record import FileParity, read_parity
+from export.parity_record import FileParity, read_parity
 from export.precision.cost import Quantization
 from images.transform import Stretch, Transform
 

@@ -11,11 +11,11 @@ import numpy as np
 import onnxruntime
 
 from export.errors import PrecisionError
-from export.evaluation.image_sets import EvaluationSet, Probabilities, padded
-from export.evaluation.training_images import HeldImages, split
+from export.evaluation_set import EvaluationSet, Probabilities, padded
 from export.original import INPUT, OUTPUT
 from export.precision.cost import Method, Quantization
 from export.precision.quantizer import METHODS, Quantizer
+from export.precision.training_images import HeldImages, split
 from images.transform import Pixels
 
 # A file with more of its layers in float is no int8 file.

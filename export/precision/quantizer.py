@@ -25,11 +25,11 @@ from onnxruntime.quantization import (
 )
 
 from export.errors import PrecisionError
-from export.evaluation.training_images import HeldImages
 from export.formats.onnx_model import OPSET, data_path, lift, opset, save
 from export.original import INPUT
 from export.precision.cost import Method
 from export.precision.sensitivity import noise
+from export.precision.training_images import HeldImages
 from images.transform import Pixels
 
 LAYERS = ("Conv", "Gemm", "MatMul")

@@ -11,8 +11,8 @@ from PIL import Image
 
 from bundle.golden import prove_pixels, prove_probabilities
 from bundle.store import Bundle
-from export.parity.compare import open_runner
-from export.parity.record import PARITY, Parity
+from export.parity import open_runner
+from export.parity_record import PARITY, Parity
 from tests.export.images import varied
 from tests.support.checkpoints import write_checkpoint
 

@@ -15,7 +15,7 @@ from bundle.store import Bundle, BundleError
 from export.__main__ import main
 from export.audit.verification import FileResult, Verification, require, verify
 from export.errors import ExportError, VerificationError
-from export.parity.record import PARITY, read_parity
+from export.parity_record import PARITY, read_parity
 from tests.support.bundles import reseal
 
 ROOT = Path(__file__).parents[3]

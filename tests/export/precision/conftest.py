@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.evaluation.image_sets import EvaluationSet, open_images
-from export.evaluation.training_images import Subset
+from export.evaluation_set import EvaluationSet, open_images
+from export.precision.training_images import Subset
 from images.transform import Size, Stretch, Transform
 from tests.export.precision.networks import write_network
 from training.data.datasets import FASHION_MNIST_CLASSES, Split, open_dataset

@@ -8,7 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from export.evaluation.image_sets import EvaluationSet
+from export.evaluation_set import EvaluationSet
 from export.original import INPUT, OUTPUT
 
 MEAN, STD = 72.94, 90.02

@@ -16,9 +16,9 @@ from bundle.manifest import MANIFEST
 from bundle.stamp import PRECISION
 from bundle.store import Bundle, BundleError, seal, sha256
 from export.__main__ import main
-from export.evaluation.image_sets import EvaluationSet
-from export.parity.compare import open_runner
-from export.parity.record import read_parity
+from export.evaluation_set import EvaluationSet
+from export.parity import open_runner
+from export.parity_record import read_parity
 from tests.export.precision.conftest import TRANSFORM
 from tests.export.precision.networks import write_network
 from tests.support.serving import running_server

@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 from export.errors import ExportError
-from export.evaluation.image_sets import EvaluationSet, open_images
-from export.evaluation.training_images import split
+from export.evaluation_set import EvaluationSet, open_images
 from export.precision.int8 import Int8Task, answers, fewest, write_int8
+from export.precision.training_images import split
 from tests.export.precision.conftest import TRANSFORM
 from tests.export.precision.networks import write_network
 from tests.export.runtime import has_nothing_to_say

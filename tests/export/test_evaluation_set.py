@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from export.errors import ExportError
-from export.evaluation.image_sets import EvaluationSet, Fingerprint, UnlabelledSet
+from export.evaluation_set import EvaluationSet, Fingerprint, UnlabelledSet
 from images.transform import Pixels, Size, Stretch, Transform
 from tests.export.images import varied
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import ExportError
-from export.evaluation.image_sets import Classes, EvaluationSet
+from export.evaluation_set import Classes, EvaluationSet
 from images.transform import Pixels, Transform
 from training.data.datasets import Dataset, open_dataset
 
