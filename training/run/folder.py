@@ -18,7 +18,7 @@ from training.data.batches import TrainingData
 from training.errors import CheckpointError, writing
 from training.metrics import Metrics
 from training.run.log import FORMAT
-from training.settings.resume import find_run, step_checkpoints
+from training.settings.files import find_run, step_checkpoints
 from training.settings.train_config import TrainConfig
 
 LATEST = "latest"

@@ -15,7 +15,7 @@ from tests.training.conftest import ROOT
 from training.checkpoint import checkpoints
 from training.errors import CheckpointError
 from training.resnext import build
-from training.settings.resume import step_checkpoints
+from training.settings.files import step_checkpoints
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.training.test_train import finish, wait_for_line
 from training.checkpoint import checkpoints
 from training.errors import CheckpointError
 from training.run.folder import RunFolder
-from training.settings.resume import (
+from training.settings.files import (
     check_same_settings,
     check_same_size,
     find_run,
