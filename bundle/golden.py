@@ -16,8 +16,8 @@ from images.decoders import ImageError
 from images.transform import Pixels, Transform
 
 GOLDEN = "golden/golden.json"
-# The tolerance of an int8 file whose own answers were not recorded: nothing else tells it from
-# another file.
+# The tolerance of an int8 file whose own answers were not recorded: nothing else distinguishes it
+# from another file.
 LARGEST_UNRECORDED = 0.02
 FLOAT32_NOISE = 1e-5
 

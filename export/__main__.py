@@ -45,9 +45,9 @@ class InspectConfig(Settings):
 
 
 class DiffConfig(Settings):
-    """Compare the answers of two bundles: exit with 0 if they are the same, with 1 if not.
+    """Compare the answers of two bundles.
 
-    It exits with 2 if it cannot tell.
+    The exit code is 0 if they are the same, 1 if they differ, 2 if they cannot be compared.
     """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m export diff")
@@ -140,7 +140,7 @@ COMMANDS = {
     "convert": Command(ConvertConfig, _convert),
     "verify": Command(VerifyConfig, _verify),
     "inspect": Command(InspectConfig, _inspect),
-    # Exit codes as of `diff`: 1 for a difference, 2 if it cannot tell.
+    # Exit codes like those of the program `diff`: 1 for a difference, 2 for a failure.
     "diff": Command(DiffConfig, _diff, failure=2),
 }
 

@@ -41,9 +41,9 @@ def convert(
     """Write every format and precision asked for into the bundle at `root`.
 
     Args:
-        original: what to write.
-        config: where to find training images, and what int8 may cost.
-        root: the bundle to be.
+        original: the model to write.
+        config: formats and precisions, the training images for int8, and what int8 may cost.
+        root: directory of the new bundle.
         images: the evaluation set.
         scores: the original's on it, if its classes are known.
 

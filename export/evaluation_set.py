@@ -90,12 +90,12 @@ def open_images(folder: Path, labels: list[str], transform: Transform) -> Evalua
 
 
 @dataclass(frozen=True)
-class UnlabelledSet:
-    """A few images whose classes are unknown."""
+class HeldImages:
+    """Images after the transform, few enough to be held: uint8 (n, height, width, 3)."""
 
     name: str
     pixels: Pixels
-    labels: None = None
+    labels: Classes | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)

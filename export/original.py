@@ -44,7 +44,7 @@ class Original:
 
 @dataclass(frozen=True)
 class Converted:
-    """A written file; if its precision is `reduced`, its tolerance is yet to be measured."""
+    """A written file; if its precision is `reduced`, its tolerance is still to be measured."""
 
     file: ModelFile
     reduced: bool

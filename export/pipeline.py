@@ -18,10 +18,10 @@ from export.config import BundleConfig
 from export.conversion import convert, precisions
 from export.evaluation_set import (
     Fingerprint,
+    HeldImages,
     ImageSet,
     Probabilities,
     Scores,
-    UnlabelledSet,
     images_per_class,
     open_images,
     progress,
@@ -32,7 +32,7 @@ from export.parity import PROVABLE, Proof, Reference, prove
 from export.parity_record import PARITY, Parity, write_page
 from export.staging import next_version, staged, write_json
 
-# Whatever touches pixels or weights.
+# Those that touch pixels or weights.
 LIBRARIES = (
     "mindspore",
     "numpy",
@@ -99,7 +99,7 @@ def _open_images(original: Original, config: BundleConfig) -> tuple[ImageSet, li
     """Return the images to compare on, and those to keep as golden."""
     if config.images is None:
         golden = synthetic(original.transform)
-        return UnlabelledSet("synthetic", np.stack([image.pixels for image in golden])), golden
+        return HeldImages("synthetic", np.stack([image.pixels for image in golden])), golden
     images = open_images(config.images, original.labels, original.transform)
     return images, choose(images.dataset, original)
 

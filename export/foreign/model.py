@@ -1,4 +1,4 @@
-"""A foreign model as it came: what it takes and gives, and the untouched file in ONNX Runtime."""
+"""A foreign model: its inputs and outputs, and the untouched file in ONNX Runtime."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ def _only(what: str, values: list[ValueInfoProto]) -> ValueInfoProto:
 
 
 def _dims(value: ValueInfoProto) -> list[int | None]:
-    """Return the sizes of an image tensor's axes, None where dynamic."""
+    """Return the sizes of an image tensor's axes, None if dynamic."""
     dims = [dim.dim_value or None for dim in value.type.tensor_type.shape.dim]
     if len(dims) != 4:
         raise ExportError(f"input {value.name} has {len(dims)} axes; images have 4")
@@ -108,7 +108,7 @@ class OriginalRunner:
         self._std = np.array(normalization.std, np.float32)
 
     def answers(self, pixels: Pixels) -> NDArray[np.float64]:
-        """Return what the file gives, whatever it is, as (n, classes); raise `ExportError`."""
+        """Return the file's output as it is, float64 (n, classes); raise `ExportError`."""
         batch = self._signature.batch or len(pixels)
         parts = [self._run(pixels[i : i + batch], batch) for i in range(0, len(pixels), batch)]
         return np.concatenate(parts).astype(np.float64)

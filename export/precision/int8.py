@@ -11,11 +11,11 @@ import numpy as np
 import onnxruntime
 
 from export.errors import PrecisionError
-from export.evaluation_set import EvaluationSet, Probabilities, padded
+from export.evaluation_set import EvaluationSet, HeldImages, ImageSet, Probabilities, padded
 from export.original import INPUT, OUTPUT
 from export.precision.cost import Method, Quantization
 from export.precision.quantizer import METHODS, Quantizer
-from export.precision.training_images import HeldImages, split
+from export.precision.training_images import split
 from images.transform import Pixels
 
 # A file with more of its layers in float is no int8 file.
@@ -137,7 +137,7 @@ class _Search:
             judge = self.task.evaluation
             yield 100 * (self.task.correct - _correct(self._answers(judge), judge)) / len(judge)
 
-    def _answers(self, images: EvaluationSet | HeldImages) -> Probabilities:
+    def _answers(self, images: ImageSet) -> Probabilities:
         batch = self.task.batch
         return answers(self.target, images.batches(batch), batch)
 
@@ -155,7 +155,8 @@ class _Search:
         )
 
 
-def _correct(probabilities: Probabilities, images: EvaluationSet | HeldImages) -> int:
+def _correct(probabilities: Probabilities, images: ImageSet) -> int:
+    assert images.labels is not None
     return int((probabilities.argmax(axis=1) == images.labels[: len(probabilities)]).sum())
 
 

@@ -1,6 +1,5 @@
-"""Training images for int8, in two parts; none of them is in the evaluation set."""
+"""Training images for int8, in two parts, none of them in the evaluation set."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import ExportError
-from export.evaluation_set import Classes, EvaluationSet
+from export.evaluation_set import EvaluationSet, HeldImages
 from images.transform import Pixels, Transform
 from training.data.datasets import Dataset, open_dataset
 
@@ -55,21 +54,6 @@ class Subset:
         return self.dataset.encoded(int(self.indices[index]))
 
 
-@dataclass(frozen=True)
-class HeldImages:
-    """Images after the transform, few enough to be held: uint8 (n, height, width, 3)."""
-
-    pixels: Pixels
-    labels: Classes
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def batches(self, size: int) -> Iterator[Pixels]:
-        """Yield uint8 (at most size, height, width, 3)."""
-        yield from (self.pixels[start : start + size] for start in range(0, len(self), size))
-
-
 def split(folder: Path, evaluation: EvaluationSet) -> tuple[HeldImages, HeldImages]:
     """Return images to calibrate on and others to choose by, the same at every call.
 
@@ -99,4 +83,4 @@ def split(folder: Path, evaluation: EvaluationSet) -> tuple[HeldImages, HeldImag
 def _decoded(dataset: Dataset, transform: Transform, indices: NDArray[np.intp]) -> HeldImages:
     images = EvaluationSet("the training images", Subset(dataset, indices), transform)
     [pixels] = images.batches(len(images))
-    return HeldImages(pixels, images.labels)
+    return HeldImages(images.name, pixels, images.labels)

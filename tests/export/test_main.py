@@ -15,8 +15,8 @@ from export.parity import open_runner
 from export.parity_record import PARITY, Parity
 from tests.export.images import varied
 from tests.support.checkpoints import write_checkpoint
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 LABELS = ["ant", "bee", "cat"]
 
 

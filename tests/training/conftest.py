@@ -10,12 +10,10 @@ from pathlib import Path
 import mindspore
 import pytest
 
+from tests.support.paths import FASHION_MNIST, ROOT
 from training.data.datasets import Dataset, open_dataset
 from training.distributed import use_device
-from training.settings.config import FASHION_MNIST
 from training.settings.train_config import TrainConfig
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,6 +15,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from tests.support.checkpoints import write_checkpoint
+from tests.support.paths import FASHION_MNIST
 from tests.training.conftest import start, start_script
 from tests.training.test_train import finish, wait_for_line
 from training.checkpoint import checkpoints
@@ -24,7 +25,7 @@ from training.data.datasets import FASHION_MNIST_CLASSES, open_dataset
 from training.evaluation import Evaluator
 from training.metrics import Evaluation
 from training.schedules import learning_rates
-from training.settings.config import FASHION_MNIST, EvalConfig
+from training.settings.config import EvalConfig
 from training.settings.train_config import TrainConfig
 from training.step import SmoothedCrossEntropy, momentum
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.conftest import ROOT, start
+from tests.support.paths import FASHION_MNIST, ROOT
+from tests.training.conftest import start
 from tests.training.data.test_datasets import image_folder
 from training.checkpoint import checkpoints
-from training.settings.config import FASHION_MNIST
 from training.train import main
 
 ASCEND_DRIVER = Path("/dev/davinci_manager")

@@ -10,8 +10,8 @@ from export.evaluation_set import EvaluationSet, open_images
 from export.precision.training_images import Subset
 from images.transform import Size, Stretch, Transform
 from tests.export.precision.networks import write_network
+from tests.support.paths import FASHION_MNIST
 from training.data.datasets import FASHION_MNIST_CLASSES, Split, open_dataset
-from training.settings.config import FASHION_MNIST
 
 TRANSFORM = Transform(resize=Stretch(height=28, width=28), crop=Size(height=28, width=28))
 COUNTS: dict[Split, int] = {"train": 600, "test": 300}

@@ -21,10 +21,9 @@ from export.parity import open_runner
 from export.parity_record import read_parity
 from tests.export.precision.conftest import TRANSFORM
 from tests.export.precision.networks import write_network
+from tests.support.paths import ROOT
 from tests.support.serving import running_server
 from training.data.datasets import FASHION_MNIST_CLASSES
-
-ROOT = Path(__file__).parents[3]
 
 
 class Wrapping:

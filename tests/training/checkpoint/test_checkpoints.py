@@ -11,7 +11,7 @@ import pytest
 from mindspore import Tensor
 
 from tests.support.checkpoints import stirred, write_checkpoint
-from tests.training.conftest import ROOT
+from tests.support.paths import ROOT
 from training.checkpoint import checkpoints
 from training.errors import CheckpointError
 from training.resnext import build
