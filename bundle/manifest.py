@@ -71,7 +71,7 @@ class Conversion(Frozen):
 
 
 class ModelFile(Frozen):
-    """One converted network: where it is, what it is, how near it must come to the golden set."""
+    """One converted network: where it is, what it is, how close it must come to the golden set."""
 
     path: BundlePath
     format: Format

@@ -36,10 +36,10 @@ class Question:
 def classify_files(
     client: ClassifierClient, paths: Sequence[Path], question: Question
 ) -> Iterator[FileOutcome]:
-    """Yield every file with its outcome, in order; a file's failure hurts no other.
+    """Yield every file with its outcome, in order; the failure of one does not affect the others.
 
     Raises:
-        ClassifierError: the server does not describe the model, so nothing can be asked.
+        ClassifierError: the server does not describe the model.
     """
     limit = client.get_model(
         question.model, question.version, timeout_s=question.timeout_s

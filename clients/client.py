@@ -1,7 +1,7 @@
 """The clients, blocking and asyncio; they differ only in how they wait.
 
-The methods stand here, not in the stub that protoc generates, for that refuses every grpcio older
-than its generator.
+The methods are defined here, without the stub that protoc generates: it refuses every grpcio that
+is older than its generator.
 """
 
 import asyncio

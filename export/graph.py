@@ -45,7 +45,7 @@ class Deployment:
     size: Size
 
     def graph(self) -> DeploymentGraph:
-        """Return a graph of its own for each compilation: MindSpore lowers a compiled one."""
+        """Return a new graph for each compilation: MindSpore lowers the one that it compiles."""
         graph = DeploymentGraph(self.network, self.normalization)
         graph.set_train(False)
         return graph

@@ -45,7 +45,7 @@ class Runner(NamedTuple):
 
 @dataclass(frozen=True)
 class Proof:
-    """A file with its tolerance, how near it came, and what it answers itself (int8 only)."""
+    """A file with its tolerance, how close it came, and what it answers itself (int8 only)."""
 
     file: ModelFile
     parity: FileParity

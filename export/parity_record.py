@@ -1,4 +1,4 @@
-"""How near every file of a bundle came to the original: `parity.json`, and `parity.md` to read.
+"""How close every file of a bundle came to the original: `parity.json`, and `parity.md` to read.
 
 With the page goes a picture of the accuracy per class.
 """

@@ -58,7 +58,7 @@ def interrupted() -> int:
 
 
 def needed(config: CommonConfig) -> bool:
-    """Return whether this process is to start the others, and not one of them."""
+    """Return whether this process must start the others: no launcher has started it."""
     return config.is_distributed and not any(name in os.environ for name in LAUNCHERS)
 
 

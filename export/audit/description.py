@@ -31,7 +31,7 @@ def as_json(bundle: Bundle) -> str:
 
 
 def show(bundle: Bundle) -> None:
-    """Print the same for people."""
+    """Print a summary to read."""
     for heading, text in _lines(bundle):
         print(f"{heading:<13} {text}")
     show_rows(HEADINGS, _rows(bundle), text_columns=2)

@@ -20,7 +20,7 @@ from export.staging import staged, write_json
 
 
 class BundleCopy(NamedTuple):
-    """The copy, and how near the added file comes."""
+    """The copy, and how close the added file comes."""
 
     bundle: Bundle
     parity: FileParity

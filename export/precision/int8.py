@@ -82,7 +82,7 @@ class _Search:
 
     @cached_property
     def scores(self) -> dict[Method, tuple[int, float]]:
-        """How good each method of calibration is: images right, then nearness to fp32."""
+        """How good each method of calibration is: images right, then closeness to fp32."""
         return {method: self._score(method) for method in METHODS}
 
     @cached_property
