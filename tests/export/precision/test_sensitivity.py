@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from export.evaluation_set import EvaluationSet
+from export.evaluation_set import EvaluationSet, HeldImages
 from export.original import INPUT
 from export.precision.quantizer import Quantizer
 from export.precision.training_images import split
@@ -20,7 +20,7 @@ BATCH = 20
 def quantizer(
     images: Path,
     evaluation: EvaluationSet,
-    fitting: EvaluationSet,
+    fitting: HeldImages,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Quantizer:
     scratch = tmp_path_factory.mktemp("sensitivity")
