@@ -92,8 +92,8 @@ class GoldenSet(Frozen):
 def own_tolerance(distance: float) -> float:
     """Return the allowed difference from a file's own answers, `distance` from the original's.
 
-    Half of that: the original never passes for the file, and there is room for other kernels, which
-    now and then round to the next of 256 levels.
+    Half of that: the original never passes for the file, and the file itself still does with other
+    kernels, which now and then round to the next of 256 levels.
     """
     return max(distance / 2, FLOAT32_NOISE)
 

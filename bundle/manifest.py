@@ -54,7 +54,7 @@ class Accuracy(Frozen):
 
 
 class ExternalData(Frozen):
-    """The weights of an ONNX file that has no room for them; they lie beside it."""
+    """The weights of an ONNX file above 2 GB; they lie beside it."""
 
     path: BundlePath
     sha256: Sha256

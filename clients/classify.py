@@ -16,7 +16,7 @@ from clients.types import ImageFailure, Prediction
 REQUESTS_IN_FLIGHT = 4
 # Small enough that a request of the full network on a slow CPU stays within the timeout.
 IMAGES_PER_REQUEST = 16
-# Leaves room for what surrounds the image bytes in a message.
+# Less than a message may have, for the fields around the image bytes.
 BYTES_PER_REQUEST = MAX_MESSAGE_BYTES - 64 * 1024
 
 Outcome = Prediction | ImageFailure

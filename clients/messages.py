@@ -28,8 +28,8 @@ def classify_request(
     """Return the message for these images.
 
     Raises:
-        TypeError: `images` is no sequence of images.
-        ValueError: there is none, an array is no image, or the message exceeds the limit.
+        TypeError: `images` is not a sequence of images.
+        ValueError: it is empty, an array is not an image, or the message exceeds the limit.
         OSError: a file cannot be read.
     """
     if isinstance(images, (bytes, str, Path, np.ndarray)):

@@ -18,7 +18,7 @@ from export.precision.quantizer import METHODS, Quantizer
 from export.precision.training_images import split
 from images.transform import Pixels
 
-# A file with more of its layers in float is no int8 file.
+# With more of its layers in float, a file is not worth the name int8.
 LARGEST_PART_IN_FLOAT = 0.5
 
 logger = logging.getLogger(__name__)
