@@ -149,6 +149,7 @@ def test_mistakes_are_explained_without_a_traceback(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(ASCEND_DRIVER.exists(), reason="this machine has an Ascend")
 def test_a_missing_device_is_an_error_and_not_a_fall_back(tmp_path: Path) -> None:
     arguments = ("--recipe", "smoke", "--platform", "Ascend", "--ckpt-path", tmp_path)

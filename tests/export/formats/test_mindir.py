@@ -53,6 +53,7 @@ def test_leaves_nothing_else_behind(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(path: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.mindir"
     subprocess.run([sys.executable, "-c", WRITE_ANOTHER, str(again)], cwd=ROOT, check=True)

@@ -88,6 +88,7 @@ except OutputError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_that_says_so(written: Path) -> None:
     """A limit on the size of files fails a write as a full disk does."""
     before = written.read_bytes()
