@@ -7,10 +7,10 @@ import mindspore
 import numpy as np
 from mindspore import Tensor, amp, nn
 
-from training.optim.schedules import Rates, learning_rates
-from training.optim.step import SmoothedCrossEntropy
 from training.resnext import build
+from training.schedules import Rates, learning_rates
 from training.settings.train_config import TrainConfig
+from training.step import SmoothedCrossEntropy
 
 Step = Callable[[Tensor, Tensor], Tensor]
 
@@ -57,7 +57,7 @@ class BareNetwork:
 
 
 def same_work(net: nn.Cell, rates: Rates, config: TrainConfig) -> Step:
-    """Return a step that computes what `training.optim.step` does, as MindSpore's guides write it.
+    """Return a step that computes what `training.step` does, as MindSpore's guides write it.
 
     https://www.mindspore.cn/tutorials/en/master/beginner/mixed_precision.html: loss scale, check of
     all gradients, no update after an overflow; with decay by group and a schedule of rates.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from cli.revision import revision
+from cli.program import revision
 
 LIBRARIES = ("grpcio", "numpy", "onnxruntime", "opencv-python-headless", "pillow")
 

@@ -15,8 +15,8 @@ from benchmarks.command import RESULTS, Benchmark, configured, start
 from benchmarks.photos import jpeg, photo
 from benchmarks.records import Record, circumstances, markdown
 from cli.tables import show_rows
-from training import device
 from training.data.datasets import open_dataset
+from training.distributed import use_device
 from training.evaluation import Evaluator
 from training.resnext import build
 from training.run.folder import RunFolder
@@ -74,7 +74,7 @@ class Training(Benchmark):
 
     def run(self) -> None:
         """Measure, print the table, and write the record."""
-        device.use("CPU")
+        use_device("CPU")
         started = circumstances("benchmarks.training", LIBRARIES)
         rows = [row for network in self.networks for row in self._measure(network)]
         record = TrainingRecord(**started.model_dump(), rounds=self.rounds, rows=rows)

@@ -16,8 +16,8 @@ from images.decoders import ImageError
 from images.transform import Pixels, Transform
 
 GOLDEN = "golden/golden.json"
-# The tolerance of an int8 file whose own answers were not recorded: nothing else tells it from
-# another file.
+# The tolerance of an int8 file whose own answers were not recorded: nothing else distinguishes it
+# from another file.
 LARGEST_UNRECORDED = 0.02
 FLOAT32_NOISE = 1e-5
 
@@ -92,8 +92,8 @@ class GoldenSet(Frozen):
 def own_tolerance(distance: float) -> float:
     """Return the allowed difference from a file's own answers, `distance` from the original's.
 
-    Half of that: the original never passes for the file, and there is room for other kernels, which
-    now and then round to the next of 256 levels.
+    Half of that: the original never passes for the file, and the file itself still does with other
+    kernels, which now and then round to the next of 256 levels.
     """
     return max(distance / 2, FLOAT32_NOISE)
 

@@ -1,4 +1,4 @@
-"""What the values in a manifest may be; apart from it, so that `--help` loads no image library."""
+"""The types of values in a manifest; apart from it, so that `--help` loads no image library."""
 
 from pathlib import PurePosixPath
 from typing import Annotated, Literal

@@ -54,7 +54,7 @@ class Accuracy(Frozen):
 
 
 class ExternalData(Frozen):
-    """The weights of an ONNX file that has no room for them; they lie beside it."""
+    """The weights of an ONNX file above 2 GB; they lie beside it."""
 
     path: BundlePath
     sha256: Sha256
@@ -71,7 +71,7 @@ class Conversion(Frozen):
 
 
 class ModelFile(Frozen):
-    """One converted network: where it is, what it is, how near it must come to the golden set."""
+    """One converted network: where it is, what it is, how close it must come to the golden set."""
 
     path: BundlePath
     format: Format

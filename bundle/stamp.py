@@ -1,4 +1,4 @@
-"""What a model file says of itself, so that it cannot stand under another manifest."""
+"""What a model file says of itself, so that it cannot be used with another manifest."""
 
 import hashlib
 import json

@@ -1,18 +1,22 @@
-"""From words on a command line to an exit code, the same way for every program here.
+"""What every program here shares: from a command line to an exit code, and the source's revision.
 
-Exit codes: 0 success, 1 failure, 2 a wrong call, 130 after Ctrl-C. What a user did wrong is told in
-one line per mistake on standard error, without a traceback.
+Exit codes: 0 success, 1 failure, 2 a wrong call, 130 after Ctrl-C. Each mistake of the user is one
+line on standard error, without a traceback.
 """
 
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+SOURCE = Path(__file__).parent
 
 # How every program here reads its flags; a class of settings adds its prefix and its name.
 FLAGS = SettingsConfigDict(
@@ -29,7 +33,7 @@ class UsageError(ValueError):
 
 
 class Command(NamedTuple):
-    """What a command is told, what it does, and the exit code where that fails."""
+    """A command: its settings, what runs with them, and the exit code if that fails."""
 
     settings: type[BaseSettings]
     run: Callable[[Any], int | None]
@@ -37,7 +41,7 @@ class Command(NamedTuple):
 
 
 class Alias(NamedTuple):
-    """A command that another program runs; it gets the words that follow and returns a code."""
+    """A command that another program runs, given the arguments that follow its name."""
 
     summary: str
     run: Callable[[Sequence[str]], int]
@@ -48,13 +52,13 @@ def main(
     errors: Callable[[], tuple[type[Exception], ...]],
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Run the command that the first word names; return the exit code.
+    """Run the command that the first argument names; return the exit code.
 
     Args:
-        commands: by name; the one named "" runs where the first word names none.
-        errors: returns what a user may be told without a traceback. A function, so that --help need
-            not wait for the modules that define them.
-        arguments: words of the command line; None for those of this process.
+        commands: by name; the one named "" runs if the first argument names none.
+        errors: returns the exceptions whose message is for the user, without a traceback. A
+            function, so that --help need not wait for the modules that define them.
+        arguments: of the command line; None for those of this process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in commands:
@@ -68,7 +72,7 @@ def main(
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has left; Python would complain once more when it flushes at exit.
+        # The reader is gone; Python would fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
@@ -77,6 +81,16 @@ def fail(message: str, code: int) -> int:
     """Say what went wrong on standard error; return the exit code."""
     print(f"error: {message}", file=sys.stderr)
     return code
+
+
+def revision(folder: Path = SOURCE) -> str | None:
+    """Return the commit of a source tree; None without git or outside a checkout.
+
+    It ends in `-dirty` if files differ from that commit, or are not in it.
+    """
+    commit = _git(folder, "rev-parse", "HEAD")
+    changed = _git(folder, "--no-optional-locks", "status", "--porcelain")
+    return f"{commit}-dirty" if commit and changed else commit
 
 
 def _run(
@@ -135,3 +149,13 @@ def _summary(command: Command | Alias) -> str:
     if isinstance(command, Alias):
         return command.summary
     return (command.settings.__doc__ or "").partition("\n")[0]
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    git = shutil.which("git")
+    if git is None:
+        return None
+    done = subprocess.run(  # noqa: S603 - fixed commands
+        [git, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() if done.returncode == 0 else None

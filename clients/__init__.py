@@ -1,6 +1,6 @@
 """A typed client for the Classifier service.
 
-Nothing is imported before it is asked for: `python -m clients` has something to say to gRPC first.
+Modules are imported on first use, because `python -m clients` must set an option of gRPC first.
 """
 
 from importlib import import_module

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import grpc
 
-from clients.channel import MAX_MESSAGE_BYTES
 from clients.client import ClassifierClient
 from clients.errors import ClassifierError
 from clients.files import split
+from clients.messages import MAX_MESSAGE_BYTES
 from clients.types import ImageFailure, Prediction
 
 REQUESTS_IN_FLIGHT = 4
 # Small enough that a request of the full network on a slow CPU stays within the timeout.
 IMAGES_PER_REQUEST = 16
-# Leaves room for what surrounds the image bytes in a message.
+# Less than a message may have, for the fields around the image bytes.
 BYTES_PER_REQUEST = MAX_MESSAGE_BYTES - 64 * 1024
 
 Outcome = Prediction | ImageFailure
@@ -36,10 +36,10 @@ class Question:
 def classify_files(
     client: ClassifierClient, paths: Sequence[Path], question: Question
 ) -> Iterator[FileOutcome]:
-    """Yield every file with its outcome, in order; a file's failure hurts no other.
+    """Yield every file with its outcome, in order; the failure of one does not affect the others.
 
     Raises:
-        ClassifierError: the server does not describe the model, so nothing can be asked.
+        ClassifierError: the server does not describe the model.
     """
     limit = client.get_model(
         question.model, question.version, timeout_s=question.timeout_s

@@ -47,7 +47,7 @@ _KINDS: dict[grpc.StatusCode, type[ClassifierError]] = {
 }
 
 # gRPC gives UNAVAILABLE for these and for what a loading or draining server says of itself.
-_NOBODY_THERE = ("failed to connect", "errors resolving")
+_NO_SERVER = ("failed to connect", "errors resolving")
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def rpc_errors(address: str) -> Iterator[None]:
     except grpc.RpcError as error:
         code = error.code()
         message = error.details() or "no details"
-        if code is grpc.StatusCode.UNAVAILABLE and any(text in message for text in _NOBODY_THERE):
+        if code is grpc.StatusCode.UNAVAILABLE and any(text in message for text in _NO_SERVER):
             message = (
                 f"no server answers at {address} ({message}); "
                 f"`make serve` or `python -m serving --model BUNDLE` starts one"

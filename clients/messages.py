@@ -7,10 +7,12 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.channel import MAX_MESSAGE_BYTES
 from clients.errors import ClassifierError
 from clients.types import ClassScore, ImageFailure, ImageSource, ModelInfo, Prediction, Timing
 from protos import classifier_pb2 as pb
+
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+"""Largest request and largest response; the server's limit is the same."""
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -26,8 +28,8 @@ def classify_request(
     """Return the message for these images.
 
     Raises:
-        TypeError: `images` is no sequence of images.
-        ValueError: there is none, an array is no image, or the message exceeds the limit.
+        TypeError: `images` is not a sequence of images.
+        ValueError: it is empty, an array is not an image, or the message exceeds the limit.
         OSError: a file cannot be read.
     """
     if isinstance(images, (bytes, str, Path, np.ndarray)):

@@ -1,0 +1,1 @@
+"""Export: a checkpoint or a foreign ONNX file in, a bundle out."""

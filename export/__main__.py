@@ -3,11 +3,57 @@
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import CliPositionalArg, CliToggleFlag, SettingsConfigDict
 
 from cli import program
 from cli.program import Command
-from export.audit.config import DiffConfig, InspectConfig, VerifyConfig
-from export.config import ConvertConfig, ExportConfig, FromOnnxConfig
+from export.config import ConvertConfig, ExportConfig, FromOnnxConfig, Settings
+
+
+class VerifyConfig(Settings):
+    """Prove a finished bundle on this machine; exit with 1 if it does not hold.
+
+    Digests, manifest and golden images are always proved; with --images also the accuracy.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m export verify")
+
+    bundle: CliPositionalArg[Path] = Field(description="directory of the bundle")
+    device: str = Field("cpu", description="where the ONNX files run: cpu, cuda, cuda:<index>")
+    lite_python: Path | None = Field(
+        None, description="Python interpreter that has mindspore_lite, for mindir-lite files"
+    )
+    images: Path | None = Field(
+        None,
+        description="evaluation data, as for the export: on the recorded set the accuracies must "
+        "be the recorded ones",
+    )
+
+
+class InspectConfig(Settings):
+    """Print what a bundle holds: model, classes, transform, files, accuracy, parity."""
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m export inspect")
+
+    bundle: CliPositionalArg[Path] = Field(description="directory of the bundle")
+    as_json: CliToggleFlag[bool] = Field(
+        default=False, alias="json", description="print everything, as JSON"
+    )
+
+
+class DiffConfig(Settings):
+    """Compare the answers of two bundles.
+
+    The exit code is 0 if they are the same, 1 if they differ, 2 if they cannot be compared.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m export diff")
+
+    a: CliPositionalArg[Path] = Field(description="directory of a bundle")
+    b: CliPositionalArg[Path] = Field(description="directory of another one")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,7 +140,7 @@ COMMANDS = {
     "convert": Command(ConvertConfig, _convert),
     "verify": Command(VerifyConfig, _verify),
     "inspect": Command(InspectConfig, _inspect),
-    # Exit codes as of `diff`: 1 for a difference, 2 if it cannot tell.
+    # Exit codes like those of the program `diff`: 1 for a difference, 2 for a failure.
     "diff": Command(DiffConfig, _diff, failure=2),
 }
 

@@ -1,4 +1,4 @@
-"""The settings of whatever writes a bundle: flags, environment (`EXPORT_...`) and help."""
+"""Settings of the commands that write a bundle: flags, environment (`EXPORT_...`) and help."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -60,7 +60,7 @@ class Settings(BaseSettings):
 
 
 class BundleConfig(Settings):
-    """Where a bundle goes and what it is compared on: common to both ways of making one."""
+    """Shared by both ways of making a bundle: where it goes, and what it is compared on."""
 
     output: Path = Field(Path("bundles"), description="directory of the bundles")
     name: Name | None = Field(

@@ -11,10 +11,9 @@ from bundle.stamp import stamp
 from bundle.store import sha256
 from export.config import BundleConfig
 from export.errors import PrecisionError
-from export.evaluation.image_sets import EvaluationSet, ImageSet
-from export.evaluation.scores import Scores
+from export.evaluation_set import EvaluationSet, ImageSet, Scores
 from export.formats.onnx_model import append_metadata, data_path
-from export.original import FORMATS, TOLERANCES, FileFormat, Original
+from export.original import FORMATS, TOLERANCES, Converted, FileFormat, Original
 from export.precision.cost import Quantization
 
 # While ranges are collected, all values between layers are held at once, for two images of
@@ -23,15 +22,6 @@ INT8_PIXELS = 1 << 17
 INT8_BATCH = 8
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A written file; if its precision is `reduced`, its tolerance is yet to be measured."""
-
-    file: ModelFile
-    reduced: bool
-    quantization: Quantization | None = None
 
 
 def precisions(original: Original, config: BundleConfig) -> tuple[Precision, ...]:
@@ -51,9 +41,9 @@ def convert(
     """Write every format and precision asked for into the bundle at `root`.
 
     Args:
-        original: what to write.
-        config: where to find training images, and what int8 may cost.
-        root: the bundle to be.
+        original: the model to write.
+        config: formats and precisions, the training images for int8, and what int8 may cost.
+        root: directory of the new bundle.
         images: the evaluation set.
         scores: the original's on it, if its classes are known.
 

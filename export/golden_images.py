@@ -64,7 +64,7 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image file to be: name, bytes, and its pixels after the transform."""
+    """An image file: name, bytes, and its pixels after the transform."""
 
     name: str
     data: bytes

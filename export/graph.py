@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bundle.golden import Predict
 from bundle.manifest import Normalization
-from export.evaluation.image_sets import padded
+from export.evaluation_set import padded
 from images.transform import Pixels, Size
 
 # Bounds the memory that MindSpore needs: five images of 224 x 224 run at once.
@@ -45,7 +45,7 @@ class Deployment:
     size: Size
 
     def graph(self) -> DeploymentGraph:
-        """Return a graph of its own for each compilation: MindSpore lowers a compiled one."""
+        """Return a new graph for each compilation: MindSpore lowers the one that it compiles."""
         graph = DeploymentGraph(self.network, self.normalization)
         graph.set_train(False)
         return graph

@@ -1,4 +1,4 @@
-"""What a bundle is made from: the evaluated model, before any conversion."""
+"""What a bundle is made from: the evaluated model, and the files that are written from it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from bundle.golden import Predict
-from bundle.manifest import Format, Normalization, Precision
+from bundle.manifest import Format, ModelFile, Normalization, Precision
 from export.errors import ExportError
+from export.precision.cost import Quantization
 from images.transform import Transform
 
 # What --file-format calls the formats, and what a manifest does.
@@ -39,6 +40,15 @@ class Original:
     write: Callable[[FileFormat, Path], None]
     precision: Precision = "fp32"
     fixed_batch: int | None = None
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A written file; if its precision is `reduced`, its tolerance is still to be measured."""
+
+    file: ModelFile
+    reduced: bool
+    quantization: Quantization | None = None
 
 
 def read_labels(path: Path) -> list[str]:

@@ -13,27 +13,26 @@ import numpy as np
 from bundle.golden import GOLDEN, GoldenSet
 from bundle.manifest import MANIFEST, Accuracy, Manifest, ModelFile, Tensor
 from bundle.store import Bundle, contents, model_paths, seal
-from cli.revision import revision
+from cli.program import revision
 from export.config import BundleConfig
 from export.conversion import convert, precisions
-from export.evaluation.image_sets import (
+from export.evaluation_set import (
     Fingerprint,
+    HeldImages,
     ImageSet,
     Probabilities,
-    UnlabelledSet,
+    Scores,
+    images_per_class,
     open_images,
     progress,
 )
-from export.evaluation.scores import Scores, images_per_class
 from export.golden_images import EncodedImage, choose, record, synthetic
 from export.original import IMAGES_AT_ONCE, INPUT, OUTPUT, Original
-from export.parity.compare import PROVABLE, Proof
-from export.parity.page import write_page
-from export.parity.prove import Reference, prove
-from export.parity.record import PARITY, Parity
+from export.parity import PROVABLE, Proof, Reference, prove
+from export.parity_record import PARITY, Parity, write_page
 from export.staging import next_version, staged, write_json
 
-# Whatever touches pixels or weights.
+# Those that touch pixels or weights.
 LIBRARIES = (
     "mindspore",
     "numpy",
@@ -100,7 +99,7 @@ def _open_images(original: Original, config: BundleConfig) -> tuple[ImageSet, li
     """Return the images to compare on, and those to keep as golden."""
     if config.images is None:
         golden = synthetic(original.transform)
-        return UnlabelledSet("synthetic", np.stack([image.pixels for image in golden])), golden
+        return HeldImages("synthetic", np.stack([image.pixels for image in golden])), golden
     images = open_images(config.images, original.labels, original.transform)
     return images, choose(images.dataset, original)
 

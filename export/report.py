@@ -3,7 +3,7 @@
 from bundle.store import Bundle
 from cli.tables import show_rows
 from export.audit.verification import FileResult, Verification
-from export.parity.record import FileParity, Parity
+from export.parity_record import FileParity, Parity
 
 PARITY_HEADINGS = ("file", "runtime", "differs by", "allowed", "same top-1", "top-1")
 VERIFICATION_HEADINGS = (
@@ -13,7 +13,7 @@ REFERENCES = {"onnx": "the ONNX file, all images", "golden": "the original, gold
 
 
 def show_export(bundle: Bundle, parity: Parity) -> None:
-    """Print where the bundle is, how accurate it is, how near its files come, how to serve it."""
+    """Print where the bundle is, how accurate it is, how close its files come, how to serve it."""
     _show_bundle(bundle)
     if accuracy := bundle.manifest.accuracy:
         print(
@@ -28,7 +28,7 @@ def show_export(bundle: Bundle, parity: Parity) -> None:
 
 
 def show_conversion(bundle: Bundle, parity: FileParity) -> None:
-    """Print where the copy is, how near the added file comes, how to serve it."""
+    """Print where the copy is, how close the added file comes, how to serve it."""
     _show_bundle(bundle)
     _show_parity(f"against {REFERENCES[parity.compared_with]}", [parity])
     print(f"serve it: make serve RUNTIME=mindspore-lite MODEL={bundle.path}")

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from bundle.golden import GoldenSet
 from bundle.manifest import Manifest
-from export.parity.record import Parity
+from export.parity_record import Parity
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SCHEMAS: dict[str, type[BaseModel]] = {

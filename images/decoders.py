@@ -48,7 +48,7 @@ def configure() -> None:
     Without it the pixels are the same, but Pillow warns of images above `Image.MAX_IMAGE_PIXELS`
     and refuses those of twice as many, and OpenCV starts threads that compete with the caller's.
     """
-    # Whoever must bound the pixels asks `read_header` for them, and need not trust a global.
+    # Code that must bound the pixels asks `read_header` for them, and does not rely on a global.
     Image.MAX_IMAGE_PIXELS = None
     # Images are transformed in parallel; one of them is too small to be worth a thread pool inside.
     cv2.setNumThreads(1)

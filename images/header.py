@@ -13,7 +13,7 @@ START_OF_SCAN, APP2, PICTURES = 0xDA, 0xE2, b"MPF\0"
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PLAIN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # Huffman-coded: baseline, extended, progressive
 # Tables, comments, and what applications add but for APP1, which may hold an orientation, and APP2,
-# which may tell of further pictures.
+# which may announce further pictures.
 HARMLESS = frozenset({0xC4, 0xDB, 0xDD, 0xFE, 0xE0, *range(0xE3, 0xF0)})
 GREY, RGB = 1, 3
 

@@ -1,4 +1,4 @@
-"""Training room: images in, checkpoint out."""
+"""Training: images in, checkpoint out."""
 
 import os
 

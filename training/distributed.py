@@ -1,8 +1,10 @@
-"""Several processes that train one network, data-parallel; each does a share of every step.
+"""The device of this process, and the group of processes that train one network, data-parallel.
 
-With one process every function here is the identity.
+Each process does a share of every step. In a group of one, every function after `join` is the
+identity. A device that is missing is an error, not a fall-back.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
@@ -20,11 +22,29 @@ Number = TypeVar("Number", np.int64, np.float64)
 MASTER = 0
 
 
-def join(config: Config) -> Config:
-    """Enter the group, once the device is chosen; return the settings with rank and group_size.
+def use_device(platform: str, index: int = 0) -> None:
+    """Run everything that follows on Ascend, GPU or CPU; raise DeviceError if it is missing."""
+    if platform == "CPU":
+        # Otherwise the Python thread spins as it waits, on a core that kernels need: half speed.
+        os.environ.setdefault("MS_DEV_HOST_BLOCKING_RUN", "1")
+    try:
+        mindspore.set_device(platform, index)
+        present = mindspore.hal.is_available(platform)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DeviceError(f"{_missing(platform)} ({reason})") from error
+    if not present:
+        raise DeviceError(_missing(platform))
 
-    Raises DeviceError unless the launcher started as many processes as the settings say.
+
+def join(config: Config) -> Config:
+    """Take this process's device, enter the group; return the settings with rank and group_size.
+
+    On a machine with several devices DEVICE_ID, which a launcher sets, is the index. Raises
+    DeviceError if there is no such device, or the launcher started another number of processes
+    than the settings say.
     """
+    use_device(config.platform, int(os.environ.get("DEVICE_ID", "0")))
     if not config.is_distributed:
         return config
     communication.init()
@@ -81,3 +101,10 @@ def agree(number: int, config: CommonConfig) -> int:
         return number
     shared = ops.Broadcast(MASTER)((Tensor([number], dtype=mindspore.int32),))
     return int(shared[0].asnumpy()[0])
+
+
+def _missing(platform: str) -> str:
+    return (
+        f"MindSpore {mindspore.__version__} finds no {platform} on this machine; "
+        "choose another --platform (--device-target in an export)"
+    )

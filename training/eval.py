@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from training.command_line import run
 from training.errors import CheckpointError
+from training.launch import run
 from training.settings.config import EvalConfig
-from training.settings.resume import SUFFIXES
+from training.settings.files import SUFFIXES
 
 logger = logging.getLogger(__name__)
 
@@ -22,18 +22,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(config: EvalConfig) -> int:
     # Imported here, so that --help need not wait for mindspore.
     from images.decoders import configure
-    from training import device, distributed
+    from training import distributed
     from training.checkpoint.networks import open_trained
     from training.data.datasets import open_dataset
     from training.evaluation import EvaluationReport, Evaluator
 
     configure()
-    device.use(config.platform, device.local_index())
     config = distributed.join(config)
     dataset = open_dataset(config.data_dir, "test")
     folder = config.report_path / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     for path in _checkpoints(config.pretrained):
-        net, classes, labels, transform, normalization = open_trained(path, config.architecture)
+        net, _, classes, labels, transform, normalization = open_trained(path, config.architecture)
         _check_classes(path, config.data_dir, dataset.class_names, labels or classes)
         logger.info("load model %s success", path)
         evaluation = Evaluator(

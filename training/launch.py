@@ -1,4 +1,4 @@
-"""Start the processes of a distributed run, through MindSpore's msrun."""
+"""How `train` and `eval` start: a log, and the processes of a distributed run, through msrun."""
 
 import logging
 import os
@@ -6,14 +6,17 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
-from training.errors import DeviceError, writing
+from cli.program import INTERRUPTED, Command, main
+from training.errors import DeviceError, TrainingError, writing
+from training.run.log import log_to_stdout
 from training.settings.config import CommonConfig
 
 # By any of these a process knows that a launcher (msrun, Open MPI, a rank table) started it.
@@ -21,11 +24,41 @@ LAUNCHERS = ("MS_ROLE", "OMPI_COMM_WORLD_RANK", "RANK_ID")
 LAUNCHED = "TRAINING_LAUNCHED"  # set for the processes that `launch` starts
 LOCALHOST = "127.0.0.1"
 
+Config = TypeVar("Config", bound=CommonConfig)
+
 logger = logging.getLogger(__name__)
 
 
+def run(
+    settings: type[Config], program: Callable[[Config], int], arguments: Sequence[str] | None
+) -> int:
+    """Run the program with its settings, in several processes if it is to be distributed.
+
+    Returns the exit code, which is the program's unless something fails (see cli/program.py).
+    """
+    log_to_stdout()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+
+    def start(config: Config) -> int:
+        if not needed(config):
+            return program(config)
+        module = settings.model_config["cli_prog_name"] or ""
+        launch(config, [*module.split(), *words])
+        return 0
+
+    return main({"": Command(settings, start)}, lambda: (TrainingError,), words)
+
+
+def interrupted() -> int:
+    """Return the exit code of a process that has stopped because it was asked to.
+
+    To msrun any code but 0 is a failure; the launcher that started msrun answers 130 itself.
+    """
+    return 0 if LAUNCHED in os.environ else INTERRUPTED
+
+
 def needed(config: CommonConfig) -> bool:
-    """Return whether this process is to start the others, and not one of them."""
+    """Return whether this process must start the others: no launcher has started it."""
     return config.is_distributed and not any(name in os.environ for name in LAUNCHERS)
 
 

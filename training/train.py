@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from training.command_line import interrupted, run
+from training.launch import interrupted, run
 from training.settings.train_config import TrainConfig
 
 logger = logging.getLogger(__name__)
@@ -20,12 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(config: TrainConfig) -> int:
     # Imported here, so that --help need not wait for mindspore.
     from images.decoders import configure
-    from training import device, distributed
+    from training import distributed
     from training.run.folder import RunFolder
     from training.run.loop import train
 
     configure()
-    device.use(config.platform, device.local_index())
     config = distributed.join(config)
     folder = RunFolder.open(config, distributed.agree(int(time.time()), config))
     with folder.logging() if config.is_master else nullcontext():

@@ -13,9 +13,9 @@ from typing import Any, Self
 import grpc
 from grpc._cython import cygrpc
 
-from clients.channel import CLASSIFY, MAX_MESSAGE_BYTES
+from clients.client import CLASSIFY
 from clients.files import find_images
-from clients.messages import classify_request
+from clients.messages import MAX_MESSAGE_BYTES, classify_request
 
 KNOWN_GRPCIO = "1.85"
 METHOD = CLASSIFY.path.encode()

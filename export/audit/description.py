@@ -7,7 +7,7 @@ from bundle.golden import read_golden
 from bundle.manifest import Accuracy, ModelFile
 from bundle.store import Bundle
 from cli.tables import show_rows
-from export.parity.record import FileParity, read_parity
+from export.parity_record import FileParity, read_parity
 from export.precision.cost import Quantization
 from images.transform import Stretch, Transform
 
@@ -31,7 +31,7 @@ def as_json(bundle: Bundle) -> str:
 
 
 def show(bundle: Bundle) -> None:
-    """Print the same for people."""
+    """Print a summary to read."""
     for heading, text in _lines(bundle):
         print(f"{heading:<13} {text}")
     show_rows(HEADINGS, _rows(bundle), text_columns=2)

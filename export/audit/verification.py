@@ -17,15 +17,15 @@ from bundle.golden import GoldenSet, prove_pixels, prove_probabilities
 from bundle.manifest import ModelFile
 from bundle.store import Bundle, BundleError
 from export.errors import ExportError, VerificationError
-from export.evaluation.image_sets import (
+from export.evaluation_set import (
     EvaluationSet,
     Fingerprint,
     Probabilities,
     open_images,
     progress,
 )
-from export.parity.compare import PROVABLE, Runner, compare, open_runner
-from export.parity.record import FileParity, Parity, check_record, read_parity
+from export.parity import PROVABLE, Runner, compare, open_runner
+from export.parity_record import FileParity, Parity, check_record, read_parity
 from images.transform import Pixels
 
 REDUCED_PRECISION_SLACK = 0.005

@@ -16,8 +16,7 @@ from bundle.manifest import IMAGENET, Frozen, Normalization
 from bundle.store import sha256
 from export.config import FromOnnxConfig, OutputKind
 from export.errors import ExportError
-from export.foreign.runner import OriginalRunner, runs_any_batch
-from export.foreign.signature import Signature, read_signature
+from export.foreign.model import OriginalRunner, Signature, read_signature, runs_any_batch
 from export.foreign.wrap import Wrapping
 from export.formats.onnx_model import opset
 from export.golden_images import synthetic

@@ -20,7 +20,7 @@ from bundle.manifest import Normalization
 from bundle.stamp import NAMESPACE
 from export.config import OutputKind
 from export.errors import ExportError
-from export.foreign.signature import Signature
+from export.foreign.model import Signature
 from export.formats.onnx_model import save
 from export.original import INPUT, OUTPUT, FileFormat
 

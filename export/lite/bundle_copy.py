@@ -11,17 +11,16 @@ from bundle.manifest import MANIFEST, ModelFile
 from bundle.store import SEAL, Bundle, seal
 from export.config import ConvertConfig
 from export.errors import ExportError
-from export.evaluation.image_sets import Fingerprint, open_images, progress
+from export.evaluation_set import Fingerprint, open_images, progress
 from export.lite.converter import convert_file
-from export.parity.compare import Proof, Runner, compare, open_runner, require
-from export.parity.page import write_table
-from export.parity.record import PARITY, FileParity, read_parity
+from export.parity import Proof, Runner, compare, open_runner, require
+from export.parity_record import PARITY, FileParity, read_parity, write_table
 from export.precision.cost import tolerance
 from export.staging import staged, write_json
 
 
 class BundleCopy(NamedTuple):
-    """The copy, and how near the added file comes."""
+    """The copy, and how close the added file comes."""
 
     bundle: Bundle
     parity: FileParity

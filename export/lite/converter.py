@@ -24,7 +24,7 @@ from export.errors import ExportError
 from export.original import TOLERANCES
 
 WORKER = Path(__file__).with_name("worker.py").resolve()
-# Whatever may compute in float16 is allowed the tolerance of float16.
+# A mode that may compute in float16 gets the tolerance of float16.
 PRECISIONS: dict[PrecisionMode, Precision] = {
     "enforce_fp32": "fp32",
     "enforce_origin": "fp32",
@@ -44,10 +44,10 @@ logger = logging.getLogger(__name__)
 
 
 def convert_file(bundle: Bundle, source: ModelFile, root: Path, config: ConvertConfig) -> ModelFile:
-    """Convert a file of a bundle into the bundle to be at `root`.
+    """Convert a file of a bundle, into the copy that is being made at `root`.
 
     Returns:
-        What the manifest will state; the tolerance of a reduced precision is yet to be measured.
+        The file's entry in the manifest; a reduced precision's tolerance is still to be measured.
 
     Raises:
         ExportError: the converter fails.

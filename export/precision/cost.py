@@ -11,7 +11,7 @@ from export.errors import PrecisionError
 
 Method = Literal["minmax", "entropy", "percentile"]
 
-# Room for the arithmetic of other processors: for real float16, say, if this one has none.
+# For the arithmetic of other processors, such as real float16, which this one may lack.
 MARGIN: dict[Precision, float] = {"fp16": 2.0, "int8": 1.5}
 # float16 rounds to 11 bits; a network that turns this into more is not fit for it. What int8 may
 # cost is a setting, in accuracy.

@@ -1,7 +1,7 @@
 """float16 weights and arithmetic; normalisation and softmax stay in float32.
 
 ONNX Runtime's converter (`onnxruntime.transformers.float16`) rounds between two nodes that it
-must leave alone, and gives nodes out of order, so this one is ours.
+must leave alone, and leaves nodes out of order; hence this one.
 """
 
 from itertools import takewhile

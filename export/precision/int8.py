@@ -11,14 +11,14 @@ import numpy as np
 import onnxruntime
 
 from export.errors import PrecisionError
-from export.evaluation.image_sets import EvaluationSet, Probabilities, padded
-from export.evaluation.training_images import HeldImages, split
+from export.evaluation_set import EvaluationSet, HeldImages, ImageSet, Probabilities, padded
 from export.original import INPUT, OUTPUT
 from export.precision.cost import Method, Quantization
 from export.precision.quantizer import METHODS, Quantizer
+from export.precision.training_images import split
 from images.transform import Pixels
 
-# A file with more of its layers in float is no int8 file.
+# With more of its layers in float, a file is not worth the name int8.
 LARGEST_PART_IN_FLOAT = 0.5
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class _Search:
 
     @cached_property
     def scores(self) -> dict[Method, tuple[int, float]]:
-        """How good each method of calibration is: images right, then nearness to fp32."""
+        """How good each method of calibration is: images right, then closeness to fp32."""
         return {method: self._score(method) for method in METHODS}
 
     @cached_property
@@ -137,7 +137,7 @@ class _Search:
             judge = self.task.evaluation
             yield 100 * (self.task.correct - _correct(self._answers(judge), judge)) / len(judge)
 
-    def _answers(self, images: EvaluationSet | HeldImages) -> Probabilities:
+    def _answers(self, images: ImageSet) -> Probabilities:
         batch = self.task.batch
         return answers(self.target, images.batches(batch), batch)
 
@@ -155,7 +155,8 @@ class _Search:
         )
 
 
-def _correct(probabilities: Probabilities, images: EvaluationSet | HeldImages) -> int:
+def _correct(probabilities: Probabilities, images: ImageSet) -> int:
+    assert images.labels is not None
     return int((probabilities.argmax(axis=1) == images.labels[: len(probabilities)]).sum())
 
 

@@ -6,7 +6,7 @@ int8 weight saturates at 16 bits, and the same file would answer differently the
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from onnxruntime.quantization import (
 )
 
 from export.errors import PrecisionError
-from export.evaluation.training_images import HeldImages
+from export.evaluation_set import HeldImages
 from export.formats.onnx_model import OPSET, data_path, lift, opset, save
 from export.original import INPUT
 from export.precision.cost import Method
@@ -79,14 +79,7 @@ class Quantizer:
                 f"quantised; leave int8 out of --precision"
             )
         for method in METHODS:
-            _calibrate(
-                self.model,
-                method,
-                OPERATORS,
-                self._batches(),
-                self._ranges(method),
-                external=self._external,
-            )
+            self._calibrate(method)
 
     def write(self, target: Path, method: Method, kept: list[str]) -> None:
         """Write the int8 file; the layers `kept` stay in float32."""
@@ -115,6 +108,24 @@ class Quantizer:
         self.write(whole, method, kept=[])
         few = islice(self._batches(), max(1, RANKING_IMAGES // self._batch))
         return noise(self.model, whole, self.layers, few, self._scratch / "probe.onnx")
+
+    def _calibrate(self, method: Method) -> None:
+        """Write the range of every value that the operators take or give, as JSON."""
+        ranges = self._ranges(method)
+        # ONNX Runtime's collectors print their progress.
+        with redirect_stdout(io.StringIO()):
+            calibrator = create_calibrator(
+                self.model,
+                OPERATORS,
+                augmented_model_path=str(ranges.with_suffix(".onnx")),
+                calibrate_method=METHODS[method],
+                use_external_data_format=self._external,
+                extra_options=OPTIONS[method],
+            )
+            for pixels in self._batches():
+                # One batch at a time: a collector holds every value between layers of its input.
+                calibrator.collect_data(_Once(pixels))
+            save_tensors_data(calibrator.compute_data(), ranges)
 
     def _ranges(self, method: Method) -> Path:
         return self._scratch / f"{method}.json"
@@ -171,41 +182,6 @@ def _layers(model: onnx.ModelProto) -> list[str]:
         for node in model.graph.node
         if node.op_type in LAYERS and any(name in weights for name in node.input)
     ]
-
-
-def _calibrate(
-    model: Path,
-    method: Method,
-    operators: list[str],
-    batches: Iterable[Pixels],
-    ranges: Path,
-    *,
-    external: bool,
-) -> None:
-    """Write the range of every value that those operators take or give to the file `ranges`.
-
-    Args:
-        model: the preprocessed float32 file.
-        method: how outliers are treated.
-        operators: kinds of nodes that will be quantised.
-        batches: uint8 (n, height, width, 3), all of the same size.
-        ranges: the file to write, JSON.
-        external: whether the model has external data.
-    """
-    # ONNX Runtime's collectors print their progress.
-    with redirect_stdout(io.StringIO()):
-        calibrator = create_calibrator(
-            model,
-            operators,
-            augmented_model_path=str(ranges.with_suffix(".onnx")),
-            calibrate_method=METHODS[method],
-            use_external_data_format=external,
-            extra_options=OPTIONS[method],
-        )
-        for pixels in batches:
-            # One batch at a time: a collector holds every value between layers of what it is given.
-            calibrator.collect_data(_Once(pixels))
-        save_tensors_data(calibrator.compute_data(), ranges)
 
 
 class _Once:

@@ -6,10 +6,10 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from benchmarks.bare_training import Step, same_work
-from training import device
-from training.optim.step import TrainingStep
+from training.distributed import use_device
 from training.resnext import build
 from training.settings.train_config import TrainConfig
+from training.step import TrainingStep
 
 CONFIG = TrainConfig(recipe="smoke")
 RATES = np.array([0.1, 0.05, 0.02, 0.01], np.float32)
@@ -30,7 +30,7 @@ def trained(net: nn.Cell, step: Step | TrainingStep) -> dict[str, np.ndarray]:
 
 
 def test_the_bare_step_computes_what_ours_does() -> None:
-    device.use("CPU")
+    use_device("CPU")
     ours, bare = network(), network()
     expected = trained(ours, TrainingStep(ours, RATES, CONFIG))
     for name, value in trained(bare, same_work(bare, RATES, CONFIG)).items():

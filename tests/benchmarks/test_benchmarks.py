@@ -14,8 +14,7 @@ from benchmarks.models import NAME, Models
 from benchmarks.photos import photo
 from bundle.store import Bundle
 from tests.support.bundles import BUCKETS, write_bundle
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT, SAMPLES
 
 
 def run(module: str, *flags: str) -> str:
@@ -68,7 +67,7 @@ def test_the_server_is_compared_with_the_bare_loop(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_server_is_overloaded_and_left(tmp_path: Path) -> None:
     bundle = Bundle.open(write_bundle(tmp_path))
-    flags = ["--model", str(bundle.path), "--images", "examples/images", "--output", str(tmp_path)]
+    flags = ["--model", str(bundle.path), "--images", str(SAMPLES), "--output", str(tmp_path)]
     printed = run(
         "benchmarks.overload", *flags, "--duration-s", "1", "--callers", "6", "--rounds", "1"
     )

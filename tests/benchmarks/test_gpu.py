@@ -8,8 +8,7 @@ import pytest
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
 from tests.support.bundles import BUCKETS, write_bundle
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT, SAMPLES
 
 
 def bench(*flags: str) -> subprocess.CompletedProcess[str]:
@@ -20,7 +19,7 @@ def bench(*flags: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_bare_served_and_parity_are_recorded(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path)
-    flags = ["--model", str(bundle), "--images", "examples/images", "--output", str(tmp_path)]
+    flags = ["--model", str(bundle), "--images", str(SAMPLES), "--output", str(tmp_path)]
     done = bench(*flags, "--device", "cpu", "--duration-s", "0.1", "--concurrency", "1,2")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "gpu.json").read_text())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.revision import revision
+from cli.program import revision
 
 AUTHOR = ("-c", "user.name=nobody", "-c", "user.email=nobody@localhost")
 

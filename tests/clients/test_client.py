@@ -25,7 +25,7 @@ from clients import (
     RequestError,
     UnavailableError,
 )
-from clients.channel import MAX_MESSAGE_BYTES
+from clients.messages import MAX_MESSAGE_BYTES
 
 Ask = Callable[..., Awaitable[Any]]
 

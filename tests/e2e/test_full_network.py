@@ -16,8 +16,8 @@ from bundle.golden import GOLDEN, GoldenSet, prove_pixels
 from bundle.store import Bundle
 from clients.client import ClassifierClient
 from clients.types import ImageFailure, Prediction
-from export.parity.compare import open_runner
-from export.parity.record import read_parity
+from export.parity import open_runner
+from export.parity_record import read_parity
 from tests.support.checkpoints import stirred
 from tests.support.lite import convert
 from tests.support.process import Server, metric, run, serve

@@ -14,6 +14,7 @@ from tests.export.images import varied
 from tests.support.checkpoints import write_checkpoint
 from tests.support.upstream import group_by_group, split, with_optimiser
 from training.checkpoint.checkpoints import load_network
+from training.errors import CheckpointError
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_labels_come_from_a_file(upstream: Path, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_without_json_must_be_described(upstream: Path) -> None:
-    with pytest.raises(ExportError, match=r"has no resnext\.json beside it.*--architecture"):
+    with pytest.raises(CheckpointError, match=r"has no resnext\.json beside it.*--architecture"):
         from_checkpoint(config(upstream))
 
 
@@ -80,7 +81,7 @@ def test_a_crop_beyond_the_resize_is_refused(upstream: Path) -> None:
 
 @pytest.mark.parametrize(
     ("flag", "value", "stated"),
-    [("architecture", "resnext152_64x4d", "tiny"), ("height", 32, "28"), ("width", 32, "28")],
+    [("height", 32, "28"), ("width", 32, "28")],
 )
 def test_what_the_json_states_cannot_be_asked_to_differ(
     ours: Path, flag: str, value: object, stated: str
@@ -89,3 +90,8 @@ def test_what_the_json_states_cannot_be_asked_to_differ(
     with pytest.raises(ExportError, match=hint):
         from_checkpoint(config(ours, **{flag: value}))
     from_checkpoint(config(ours, architecture="tiny", height=28, width=28))
+
+
+def test_ours_cannot_be_said_to_be_another(ours: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"says resnext152_64x4d, but .* is tiny; leave it"):
+        from_checkpoint(config(ours, architecture="resnext152_64x4d"))

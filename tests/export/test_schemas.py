@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from export.schemas import SCHEMAS, schema, write
+from tests.support.paths import ROOT
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

@@ -10,10 +10,10 @@ from mindspore import Tensor, nn
 from bundle.manifest import Normalization
 from images.transform import Size, Stretch, Transform
 from training.checkpoint.checkpoints import CheckpointInfo, save
-from training.device import use
+from training.distributed import use_device
 from training.resnext import build
 
-use("CPU")  # before the first kernel runs; MindSpore refuses it afterwards
+use_device("CPU")  # before the first kernel runs; MindSpore refuses it afterwards
 
 NORMALIZATION = Normalization(mean=(123.0, 116.0, 103.0), std=(58.0, 57.0, 56.0))
 DIGITS = [str(digit) for digit in range(10)]

@@ -10,17 +10,15 @@ from pathlib import Path
 import mindspore
 import pytest
 
-from training import device
+from tests.support.paths import FASHION_MNIST, ROOT
 from training.data.datasets import Dataset, open_dataset
-from training.settings.config import FASHION_MNIST
+from training.distributed import use_device
 from training.settings.train_config import TrainConfig
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _cpu() -> None:
-    device.use("CPU")
+    use_device("CPU")
     with warnings.catch_warnings(action="ignore"):
         # MindSpore's first arithmetic imports `numpy.core`: it fails if that warning is an error.
         (mindspore.Tensor([1.0]) * 2).sum()

@@ -15,6 +15,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from tests.support.checkpoints import write_checkpoint
+from tests.support.paths import FASHION_MNIST
 from tests.training.conftest import start, start_script
 from tests.training.test_train import finish, wait_for_line
 from training.checkpoint import checkpoints
@@ -23,10 +24,10 @@ from training.data.batches import TrainingData
 from training.data.datasets import FASHION_MNIST_CLASSES, open_dataset
 from training.evaluation import Evaluator
 from training.metrics import Evaluation
-from training.optim.schedules import learning_rates
-from training.optim.step import SmoothedCrossEntropy, momentum
-from training.settings.config import FASHION_MNIST, EvalConfig
+from training.schedules import learning_rates
+from training.settings.config import EvalConfig
 from training.settings.train_config import TrainConfig
+from training.step import SmoothedCrossEntropy, momentum
 
 pytestmark = pytest.mark.slow
 
@@ -143,7 +144,7 @@ def test_two_processes_count_every_test_image_once(tmp_path: Path) -> None:
 
 def evaluate_alone(checkpoint: Path) -> Evaluation:
     config = EvalConfig(pretrained=checkpoint, eval_images=101)
-    net, _, _, *as_in_training = open_trained(checkpoint, None)
+    net, _, _, _, *as_in_training = open_trained(checkpoint, None)
     dataset = open_dataset(FASHION_MNIST, "test")
     return Evaluator(net, dataset, *as_in_training, 16, config).evaluate()
 

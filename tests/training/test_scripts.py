@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkpoints import write_checkpoint
-from tests.training.conftest import ROOT, start_script
+from tests.support.paths import FASHION_MNIST, ROOT
+from tests.training.conftest import start_script
 from tests.training.test_train import finish
 from training.data.datasets import FASHION_MNIST_CLASSES
-from training.settings.config import FASHION_MNIST
 
 SCRIPTS = sorted((ROOT / "training/scripts").glob("*.sh"))
 ON_CPU = {"PLATFORM": "CPU", "RECIPE": "smoke"}

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.conftest import ROOT, start
+from tests.support.paths import FASHION_MNIST, ROOT
+from tests.training.conftest import start
 from tests.training.data.test_datasets import image_folder
 from training.checkpoint import checkpoints
-from training.settings.config import FASHION_MNIST
 from training.train import main
 
 ASCEND_DRIVER = Path("/dev/davinci_manager")
@@ -149,6 +149,7 @@ def test_mistakes_are_explained_without_a_traceback(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(ASCEND_DRIVER.exists(), reason="this machine has an Ascend")
 def test_a_missing_device_is_an_error_and_not_a_fall_back(tmp_path: Path) -> None:
     arguments = ("--recipe", "smoke", "--platform", "Ascend", "--ckpt-path", tmp_path)

@@ -1,7 +1,7 @@
 """A checkpoint is <stem>.ckpt, the weights, and <stem>.json, what they are and expect.
 
-The weights may also be .safetensors. The .json holds their digest, so that files of two checkpoints
-are not taken for one. <stem>.npz, if there is one, is the rest of what resuming needs.
+The weights may also be .safetensors. The .json holds their digest, so that the files of two
+checkpoints cannot be mixed up. <stem>.npz, if there is one, is the rest of what resuming needs.
 """
 
 import os
@@ -90,7 +90,7 @@ def _write(net: nn.Cell, info: CheckpointInfo, path: Path, state: Arrays | None)
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint; raise CheckpointError if a file is missing, damaged or another's."""
+    """Read a checkpoint; raise CheckpointError if a file is missing, damaged or of another one."""
     for file in (path, path.with_suffix(".json")):
         if not file.is_file():
             raise CheckpointError(f"no file {file}; a checkpoint is <stem>.ckpt and <stem>.json")

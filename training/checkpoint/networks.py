@@ -57,6 +57,7 @@ class TrainedNetwork(NamedTuple):
     """A network in evaluation mode, and the images that it expects; labels are None if unknown."""
 
     net: nn.Cell
+    architecture: str
     num_classes: int
     labels: list[str] | None
     transform: Transform
@@ -75,7 +76,9 @@ def open_trained(path: Path, architecture: str | None) -> TrainedNetwork:
         raise CheckpointError(
             f"--architecture says {architecture}, but {path} is {info.architecture}; leave it out"
         )
-    return TrainedNetwork(net, info.num_classes, info.labels, info.transform, info.normalization)
+    return TrainedNetwork(
+        net, info.architecture, info.num_classes, info.labels, info.transform, info.normalization
+    )
 
 
 def _open_upstream(path: Path, architecture: str | None) -> TrainedNetwork:
@@ -87,4 +90,4 @@ def _open_upstream(path: Path, architecture: str | None) -> TrainedNetwork:
     net, classes = upstream.load_network(path, architecture)
     crop = Size(height=upstream.CROP, width=upstream.CROP)
     transform = Transform(resize=upstream.RESIZE, crop=crop, antialias=False)
-    return TrainedNetwork(net, classes, None, transform, upstream.NORMALIZATION)
+    return TrainedNetwork(net, architecture, classes, None, transform, upstream.NORMALIZATION)

@@ -36,6 +36,7 @@ def load_network(path: Path, architecture: str) -> tuple[nn.Cell, int]:
 
     Raises:
         CheckpointError: there is no such file, or weights are missing or left over.
+        ArchitectureError: the family has no such member.
     """
     parameters = read(path)
     if "head.fc.bias" not in parameters:
@@ -43,10 +44,7 @@ def load_network(path: Path, architecture: str) -> tuple[nn.Cell, int]:
             f"{path} holds no head.fc.bias, so it is not a ResNeXt of the upstream"
         )
     classes = len(parameters["head.fc.bias"])
-    try:
-        network = build(architecture, classes)
-    except ValueError as error:
-        raise CheckpointError(str(error)) from error
+    network = build(architecture, classes)
     restore(network, parameters)
     return network.set_train(False), classes
 

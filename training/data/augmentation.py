@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-Pixels = NDArray[np.uint8]
+from images.decoders import Pixels
+
 Draws = NDArray[np.float64]
 
 ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.manifest import Normalization
-from images.transform import Transform
-from training.data.augmentation import Pixels, random_resized_crop, shift_and_flip, uniform_draws
+from images.transform import Pixels, Transform
+from training.data.augmentation import random_resized_crop, shift_and_flip, uniform_draws
 from training.data.datasets import Dataset, beside, naming_broken, open_dataset
 from training.data.prefetch import Indices, Workers
 from training.errors import BrokenImageError, DatasetError
@@ -86,10 +86,8 @@ class EvaluationImages:
     """Batches of a dataset's images, exactly as serving sees them."""
 
     def __init__(self, dataset: Dataset, transform: Transform, config: CommonConfig) -> None:
-        self._images, self._workers = (
-            TransformedImages(dataset, transform),
-            Workers(config.num_workers),
-        )
+        self._images = TransformedImages(dataset, transform)
+        self._workers = Workers(config.num_workers)
         self._black = np.zeros((transform.crop.height, transform.crop.width, 3), np.uint8)
         self._skip = config.on_broken_image == "skip"
 

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from images.decoders import ImageError, decode
+from images.decoders import ImageError, Pixels, decode
 from training.errors import BrokenImageError, DatasetError
 
-Pixels = NDArray[np.uint8]
 Split = Literal["train", "test"]
 
 FASHION_MNIST_CLASSES = (

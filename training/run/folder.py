@@ -11,14 +11,14 @@ from pathlib import Path
 
 from mindspore import nn
 
-from cli.revision import revision
+from cli.program import revision
 from training.checkpoint import checkpoints
 from training.checkpoint.checkpoints import Arrays, CheckpointInfo
 from training.data.batches import TrainingData
 from training.errors import CheckpointError, writing
 from training.metrics import Metrics
 from training.run.log import FORMAT
-from training.settings.resume import find_run, step_checkpoints
+from training.settings.files import find_run, step_checkpoints
 from training.settings.train_config import TrainConfig
 
 LATEST = "latest"

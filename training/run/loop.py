@@ -20,13 +20,13 @@ from training.data.datasets import Dataset
 from training.data.prefetch import Prefetcher
 from training.evaluation import Evaluator
 from training.metrics import Metrics
-from training.optim.schedules import learning_rates
-from training.optim.step import TrainingStep
 from training.run.folder import RunFolder, Saver
 from training.run.log import Progress
 from training.run.report import EpochHistory, EpochRecord, Report
-from training.settings.resume import check_same_settings, check_same_size, newest_checkpoint
+from training.schedules import learning_rates
+from training.settings.files import check_same_settings, check_same_size, newest_checkpoint
 from training.settings.train_config import TrainConfig
+from training.step import TrainingStep
 
 # MindSpore answers a SIGINT that arrives inside a graph by sending itself SIGTERM.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)

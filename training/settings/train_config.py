@@ -24,7 +24,7 @@ from bundle.manifest import IMAGENET, Normalization
 from images.transform import Size as Crop
 from images.transform import Stretch, Transform
 from training.settings.config import CommonConfig
-from training.settings.sources import FileSettings
+from training.settings.files import FileSettings
 
 AmpLevel = Literal["O0", "O1", "O2", "O3"]
 Fraction = Annotated[float, Field(ge=0, le=1)]

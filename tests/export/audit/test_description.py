@@ -9,7 +9,7 @@ from bundle.golden import GoldenSet
 from bundle.manifest import Manifest
 from bundle.store import Bundle
 from export.__main__ import main
-from export.parity.record import Parity, read_parity
+from export.parity_record import Parity, read_parity
 
 
 def test_people_read_what_the_bundle_holds(

@@ -6,10 +6,9 @@ import pytest
 
 from bundle.store import Bundle
 from export.audit.verification import Remeasurement
-from export.evaluation.image_sets import open_images
-from export.evaluation.scores import Scores
-from export.parity.compare import open_runner
-from export.parity.record import FileParity, read_parity
+from export.evaluation_set import Scores, open_images
+from export.parity import open_runner
+from export.parity_record import FileParity, read_parity
 
 FP32, INT8 = "model_fp32.onnx", "model_int8.onnx"
 

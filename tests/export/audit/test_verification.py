@@ -15,10 +15,10 @@ from bundle.store import Bundle, BundleError
 from export.__main__ import main
 from export.audit.verification import FileResult, Verification, require, verify
 from export.errors import ExportError, VerificationError
-from export.parity.record import PARITY, read_parity
+from export.parity_record import PARITY, read_parity
 from tests.support.bundles import reseal
+from tests.support.paths import ROOT, SHIPPED
 
-ROOT = Path(__file__).parents[3]
 ONNX, MINDIR = "model_fp32.onnx", "model_fp32.mindir"
 
 
@@ -57,7 +57,7 @@ def test_every_file_is_proved(exported: Path) -> None:
 
 
 def test_the_shipped_bundle_holds() -> None:
-    require(verify(ROOT / "models/fashion_resnext/1", "cpu"))
+    require(verify(SHIPPED, "cpu"))
 
 
 def test_the_recorded_set_gives_the_recorded_counts(exported: Path, animals: Path) -> None:

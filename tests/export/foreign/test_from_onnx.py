@@ -15,7 +15,7 @@ from bundle.golden import prove_pixels, prove_probabilities
 from bundle.stamp import stamp
 from bundle.store import Bundle
 from export.__main__ import main
-from export.parity.compare import open_runner
+from export.parity import open_runner
 from tests.export.foreign import models
 from tests.export.foreign.models import CLASSES, SIDE
 

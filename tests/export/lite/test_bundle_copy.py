@@ -12,8 +12,7 @@ from export.audit.verification import require, verify
 from export.config import ConvertConfig
 from export.errors import ExportError
 from export.lite.bundle_copy import convert
-from export.parity.page import PAGE
-from export.parity.record import read_parity
+from export.parity_record import PAGE, read_parity
 from tests.support.lite import convert as run_convert
 from tests.support.paths import ROOT, SHIPPED
 

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.evaluation.image_sets import EvaluationSet, open_images
-from export.evaluation.training_images import Subset
+from export.evaluation_set import EvaluationSet, HeldImages, open_images
 from images.transform import Size, Stretch, Transform
 from tests.export.precision.networks import write_network
+from tests.support.paths import FASHION_MNIST
 from training.data.datasets import FASHION_MNIST_CLASSES, Split, open_dataset
-from training.settings.config import FASHION_MNIST
 
 TRANSFORM = Transform(resize=Stretch(height=28, width=28), crop=Size(height=28, width=28))
 COUNTS: dict[Split, int] = {"train": 600, "test": 300}
@@ -40,14 +39,16 @@ def evaluation(images: Path) -> EvaluationSet:
 
 
 @pytest.fixture(scope="session")
-def fitting(images: Path) -> EvaluationSet:
+def fitting(images: Path) -> HeldImages:
     """The training images that the last layer is fitted to."""
     dataset = open_dataset(images, "train")
-    return EvaluationSet("fitting", Subset(dataset, np.arange(FITTED)), TRANSFORM)
+    pixels = [TRANSFORM.decode(dataset.encoded(index)) for index in range(FITTED)]
+    labels = np.array([dataset.label(index) for index in range(FITTED)])
+    return HeldImages("fitting", np.stack(pixels), labels)
 
 
 @pytest.fixture(scope="session")
-def network(tmp_path_factory: pytest.TempPathFactory, fitting: EvaluationSet) -> Path:
+def network(tmp_path_factory: pytest.TempPathFactory, fitting: HeldImages) -> Path:
     """A network that int8 does no harm."""
     return write_network(tmp_path_factory.mktemp("network") / "fp32.onnx", fitting)
 

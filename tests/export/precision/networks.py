@@ -8,7 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from export.evaluation.image_sets import EvaluationSet
+from export.evaluation_set import ImageSet
 from export.original import INPUT, OUTPUT
 
 MEAN, STD = 72.94, 90.02
@@ -18,7 +18,7 @@ SHARPNESS = 6.0
 Array = NDArray[np.float32]
 
 
-def write_network(path: Path, images: EvaluationSet, outliers: int = 0, opset: int = 17) -> Path:
+def write_network(path: Path, images: ImageSet, outliers: int = 0, opset: int = 17) -> Path:
     """Write a network fitted to the images; `outliers` of its layers do not survive int8.
 
     Such a layer copies its input, but each of its channels also takes a dead one, which is always
@@ -88,7 +88,7 @@ def _fit(features: Array, labels: NDArray[np.intp]) -> tuple[Array, Array]:
     return weight.astype(np.float32), (-centre @ weight).astype(np.float32)
 
 
-def _run(model: onnx.ModelProto, images: EvaluationSet) -> Array:
+def _run(model: onnx.ModelProto, images: ImageSet) -> Array:
     session = onnxruntime.InferenceSession(model.SerializeToString())
     return np.concatenate([session.run(None, {INPUT: p})[0] for p in images.batches(64)])
 

@@ -16,15 +16,14 @@ from bundle.manifest import MANIFEST
 from bundle.stamp import PRECISION
 from bundle.store import Bundle, BundleError, seal, sha256
 from export.__main__ import main
-from export.evaluation.image_sets import EvaluationSet
-from export.parity.compare import open_runner
-from export.parity.record import read_parity
+from export.evaluation_set import HeldImages
+from export.parity import open_runner
+from export.parity_record import read_parity
 from tests.export.precision.conftest import TRANSFORM
 from tests.export.precision.networks import write_network
+from tests.support.paths import ROOT
 from tests.support.serving import running_server
 from training.data.datasets import FASHION_MNIST_CLASSES
-
-ROOT = Path(__file__).parents[3]
 
 
 class Wrapping:
@@ -146,7 +145,7 @@ def test_the_same_network_gives_the_same_bytes(
 
 
 def test_a_bound_that_cannot_be_met_leaves_no_bundle(
-    images: Path, fitting: EvaluationSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path, fitting: HeldImages, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     network = write_network(tmp_path / "fp32.onnx", fitting, outliers=4)
     wrapping = Wrapping(tmp_path)

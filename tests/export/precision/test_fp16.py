@@ -9,7 +9,7 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from export.errors import PrecisionError
-from export.evaluation.image_sets import EvaluationSet
+from export.evaluation_set import EvaluationSet
 from export.precision.fp16 import write_fp16
 from export.precision.int8 import answers
 from tests.export.runtime import has_nothing_to_say

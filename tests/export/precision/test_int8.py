@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 from export.errors import ExportError
-from export.evaluation.image_sets import EvaluationSet, open_images
-from export.evaluation.training_images import split
+from export.evaluation_set import EvaluationSet, HeldImages, open_images
 from export.precision.int8 import Int8Task, answers, fewest, write_int8
+from export.precision.training_images import split
 from tests.export.precision.conftest import TRANSFORM
 from tests.export.precision.networks import write_network
 from tests.export.runtime import has_nothing_to_say
@@ -71,7 +71,7 @@ def test_any_batch_and_no_warning(quantized: Path) -> None:
 
 
 def test_layers_that_do_not_survive_stay_in_float(
-    images: Path, evaluation: EvaluationSet, fitting: EvaluationSet, tmp_path: Path
+    images: Path, evaluation: EvaluationSet, fitting: HeldImages, tmp_path: Path
 ) -> None:
     source = write_network(tmp_path / "fp32.onnx", fitting, outliers=2)
     report = write_int8(source, tmp_path / "int8.onnx", task(source, images, evaluation))
@@ -85,7 +85,7 @@ def test_layers_that_do_not_survive_stay_in_float(
 
 @pytest.mark.parametrize("opset", [11, 12])
 def test_an_old_opset_is_lifted(
-    opset: int, images: Path, evaluation: EvaluationSet, fitting: EvaluationSet, tmp_path: Path
+    opset: int, images: Path, evaluation: EvaluationSet, fitting: HeldImages, tmp_path: Path
 ) -> None:
     source = write_network(tmp_path / "fp32.onnx", fitting, opset=opset)
     report = write_int8(source, tmp_path / "int8.onnx", task(source, images, evaluation))

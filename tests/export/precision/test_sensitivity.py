@@ -7,10 +7,10 @@ import onnx
 import onnxruntime
 import pytest
 
-from export.evaluation.image_sets import EvaluationSet
-from export.evaluation.training_images import split
+from export.evaluation_set import EvaluationSet, HeldImages
 from export.original import INPUT
 from export.precision.quantizer import Quantizer
+from export.precision.training_images import split
 from tests.export.precision.networks import write_network
 
 BATCH = 20
@@ -20,7 +20,7 @@ BATCH = 20
 def quantizer(
     images: Path,
     evaluation: EvaluationSet,
-    fitting: EvaluationSet,
+    fitting: HeldImages,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Quantizer:
     scratch = tmp_path_factory.mktemp("sensitivity")

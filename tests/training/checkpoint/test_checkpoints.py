@@ -11,11 +11,11 @@ import pytest
 from mindspore import Tensor
 
 from tests.support.checkpoints import stirred, write_checkpoint
-from tests.training.conftest import ROOT
+from tests.support.paths import ROOT
 from training.checkpoint import checkpoints
 from training.errors import CheckpointError
 from training.resnext import build
-from training.settings.resume import step_checkpoints
+from training.settings.files import step_checkpoints
 
 
 @pytest.fixture
@@ -88,6 +88,7 @@ except OutputError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_that_says_so(written: Path) -> None:
     """A limit on the size of files fails a write as a full disk does."""
     before = written.read_bytes()

@@ -8,6 +8,7 @@ from mindspore import Tensor, save_checkpoint
 
 from images.transform import Size, Stretch
 from tests.support.checkpoints import NORMALIZATION, stirred, write_checkpoint
+from tests.support.paths import FASHION_MNIST
 from tests.support.upstream import split, with_optimiser
 from tests.training.conftest import start
 from training.checkpoint import upstream
@@ -15,7 +16,7 @@ from training.checkpoint.networks import open_trained
 from training.data.datasets import Dataset
 from training.errors import CheckpointError
 from training.evaluation import Evaluator
-from training.settings.config import FASHION_MNIST, EvalConfig
+from training.settings.config import EvalConfig
 
 
 @pytest.fixture(scope="module")

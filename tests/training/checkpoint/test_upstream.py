@@ -10,7 +10,7 @@ from tests.support.checkpoints import stirred
 from tests.support.upstream import Parameters, grouped, split, with_optimiser
 from training.checkpoint import checkpoints
 from training.checkpoint.upstream import load_network
-from training.errors import CheckpointError
+from training.errors import ArchitectureError, CheckpointError
 from training.resnext import Bottleneck
 
 
@@ -109,5 +109,5 @@ def test_what_is_no_checkpoint_is_named(tmp_path, network):
     with pytest.raises(CheckpointError, match="is not a checkpoint"):
         load_network(tmp_path / "text.ckpt", "tiny")
     path = write(tmp_path / "upstream.ckpt", grouped(network))
-    with pytest.raises(CheckpointError, match="unknown architecture 'vgg'"):
+    with pytest.raises(ArchitectureError, match="unknown architecture 'vgg'"):
         load_network(path, "vgg")

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from images.decoders import decode
+from tests.support.paths import FASHION_MNIST
 from training.data.datasets import Dataset, beside, open_dataset
 from training.errors import DatasetError
-from training.settings.config import FASHION_MNIST
 
 
 def image_folder(root: Path, names: list[str]) -> Path:

@@ -7,10 +7,10 @@ from mindspore import Tensor
 from training.data.batches import TrainingData
 from training.data.datasets import Dataset
 from training.evaluation import Evaluator
-from training.optim.schedules import learning_rates
-from training.optim.step import TrainingStep
 from training.resnext import build
+from training.schedules import learning_rates
 from training.settings.train_config import TrainConfig
+from training.step import TrainingStep
 
 STEPS, BATCH, EVALUATE_EVERY = 100, 16, 30
 

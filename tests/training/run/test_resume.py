@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.conftest import ROOT, start
+from tests.support.paths import ROOT
+from tests.training.conftest import start
 from tests.training.data.test_datasets import image_folder
 from tests.training.test_train import finish, wait_for_line
 from training.checkpoint import checkpoints
 from training.errors import CheckpointError
 from training.run.folder import RunFolder
-from training.settings.resume import (
+from training.settings.files import (
     check_same_settings,
     check_same_size,
     find_run,

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkpoints import DIGITS, stirred
+from tests.support.paths import FASHION_MNIST
 from training.checkpoint import checkpoints
 from training.data.batches import TrainingData
 from training.data.datasets import open_dataset
 from training.errors import OutputError
 from training.metrics import Metrics
 from training.run.folder import RunFolder, Saver
-from training.settings.config import FASHION_MNIST
 from training.settings.train_config import TrainConfig
 
 

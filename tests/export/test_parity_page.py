@@ -4,9 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from export.evaluation.scores import Scores
-from export.parity.page import PAGE, PICTURE, write_page
-from export.parity.record import Parity, read_parity
+from export.evaluation_set import Scores
+from export.parity_record import PAGE, PICTURE, Parity, read_parity, write_page
 
 LARGEST_PICTURE = 60_000
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.draw_schedules import draw
-from training.optim.schedules import learning_rates
+from training.schedules import draw, learning_rates
 from training.settings.train_config import TrainConfig
 
 HALF = np.sqrt(0.5)

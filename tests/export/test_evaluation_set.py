@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from export.errors import ExportError
-from export.evaluation.image_sets import EvaluationSet, Fingerprint, UnlabelledSet
+from export.evaluation_set import EvaluationSet, Fingerprint, HeldImages
 from images.transform import Pixels, Size, Stretch, Transform
 from tests.export.images import varied
 
@@ -67,6 +67,6 @@ def test_a_broken_image_is_named() -> None:
 
 
 def test_an_unlabelled_set_gives_its_pixels() -> None:
-    images = UnlabelledSet("seven", varied(7, 8))
+    images = HeldImages("seven", varied(7, 8))
     assert images.labels is None
     np.testing.assert_array_equal(np.concatenate(list(images.batches(4))), varied(7, 8))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from training.optim.step import SmoothedCrossEntropy
+from training.step import SmoothedCrossEntropy
 
 # Softmax gives 1/7, 2/7, 4/7 and 1/3 each.
 LOGITS = Tensor(np.array([[0, math.log(2), math.log(4)], [5, 5, 5]], np.float32))

@@ -10,13 +10,14 @@ from onnx import numpy_helper
 from bundle.manifest import ModelFile
 from bundle.store import Bundle, sha256
 from export.errors import ExportError, ParityError
-from export.parity.compare import Runner, measure, open_runner, require
-from export.parity.record import FileParity
+from export.parity import Runner, compare, open_runner, require
+from export.parity_record import FileParity
 from tests.export.images import varied
 from tests.support.bundles import SIDE, probabilities, write_bundle
 
 IMAGES = varied(7, SIDE)
 EXPECTED = probabilities(IMAGES)
+BATCHES = [IMAGES[:4], IMAGES[4:]]
 LABELS = EXPECTED.argmax(axis=1)
 
 
@@ -28,7 +29,7 @@ def bundle(tmp_path: Path) -> Bundle:
 def measured(bundle: Bundle, file: ModelFile | None = None) -> FileParity:
     stated = file or bundle.manifest.files[0]
     runner = open_runner(bundle.path, bundle.manifest, stated, "cpu")
-    return measure(stated, runner, [IMAGES[:4], IMAGES[4:]], EXPECTED, LABELS)
+    return compare(stated, runner, runner.answers(BATCHES), EXPECTED, LABELS)
 
 
 def test_a_true_file_agrees(bundle: Bundle) -> None:
@@ -61,7 +62,7 @@ def test_differences_are_counted_over_all_images(bundle: Bundle) -> None:
     runner = Runner(
         lambda pixels: wrong[-len(pixels) :] if len(pixels) == 3 else wrong[:4], "x", "y"
     )
-    parity = measure(file, runner, [IMAGES[:4], IMAGES[4:]], EXPECTED, None)
+    parity = compare(file, runner, runner.answers(BATCHES), EXPECTED, None)
     assert parity.largest_difference == pytest.approx(np.abs(wrong - EXPECTED).max())
     assert parity.mean_difference == pytest.approx(np.abs(wrong - EXPECTED).mean())
     assert (parity.top1_agreement, parity.scores) == (6, None)
@@ -70,7 +71,7 @@ def test_differences_are_counted_over_all_images(bundle: Bundle) -> None:
 def test_answers_that_are_no_numbers_are_refused(bundle: Bundle) -> None:
     nothing = Runner(lambda pixels: np.full((len(pixels), 6), np.nan, np.float32), "x", "y")
     with pytest.raises(ParityError, match="perhaps not finite"):
-        measure(bundle.manifest.files[0], nothing, [IMAGES], EXPECTED, None)
+        compare(bundle.manifest.files[0], nothing, nothing.answers(BATCHES), EXPECTED, None)
 
 
 def test_a_device_that_is_not_there_is_named(bundle: Bundle) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from training.optim.step import finite_check
+from training.step import finite_check
 
 # Of biases, dense layers, convolutions with one and with several numbers in a row.
 SHAPES = ((7,), (5, 70), (3, 1, 1, 1), (4, 2, 3, 3))

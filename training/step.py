@@ -8,7 +8,7 @@ from mindspore import Parameter, Tensor, amp, nn, ops
 
 from training.checkpoint.checkpoints import Arrays, set_parameters
 from training.distributed import Gradients, gradient_mean
-from training.optim.schedules import Rates
+from training.schedules import Rates
 from training.settings.train_config import TrainConfig
 
 # The upstream's dynamic loss scale: its first value, its factor, and the steps until it grows.

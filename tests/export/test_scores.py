@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from export.evaluation.scores import Scores, calibration_error, images_per_class
+from export.evaluation_set import Scores, calibration_error, images_per_class
 
 
 def test_scores_count_the_first_and_the_first_five() -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from training.optim.step import momentum
 from training.resnext import build
 from training.settings.train_config import TrainConfig
+from training.step import momentum
 
 
 @pytest.mark.parametrize(

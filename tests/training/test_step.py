@@ -7,9 +7,9 @@ from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
 from training.errors import CheckpointError
-from training.optim.step import TrainingStep
 from training.run.report import EpochHistory
 from training.settings.train_config import TrainConfig
+from training.step import TrainingStep
 
 CLASSES, FEATURES, BATCH = 4, 3, 5
 CHANCE = np.random.default_rng(1)

@@ -1,26 +1,30 @@
-"""A model file in its runtime, compared with the evaluated checkpoint."""
+"""Parity: every model file, in the runtime that serves it, compared with the original."""
 
+import logging
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from bundle.golden import FileAnswers, Predict
+from bundle.golden import FileAnswers, GoldenSet, Predict, own_tolerance
 from bundle.manifest import Manifest, ModelFile
 from export.errors import ExportError, ParityError
-from export.evaluation.image_sets import Classes, Probabilities
-from export.evaluation.scores import Scores
-from export.parity.record import FileParity
+from export.evaluation_set import Classes, ImageSet, Probabilities, Scores, progress
+from export.original import Converted
+from export.parity_record import FileParity
+from export.precision.cost import tolerance
 from images.transform import Pixels
 from serving.backends.backend import predict
 from serving.backends.devices import Device
 from serving.backends.runtimes import load
 from serving.backends.settings import RuntimeSettings
 from serving.errors import StartupError
+
+logger = logging.getLogger(__name__)
 
 # AIR runs only in the Ascend toolchain, which has no interface that could be measured here.
 PROVABLE = frozenset({"onnx", "mindir", "mindir-lite"})
@@ -41,7 +45,7 @@ class Runner(NamedTuple):
 
 @dataclass(frozen=True)
 class Proof:
-    """A file with its tolerance, how near it came, and what it answers itself (int8 only)."""
+    """A file with its tolerance, how close it came, and what it answers itself (int8 only)."""
 
     file: ModelFile
     parity: FileParity
@@ -82,28 +86,6 @@ def _open_mindir(path: Path, batch: int) -> Runner:
         raise ExportError(f"{path}: MindSpore cannot load it: {error}") from error
 
 
-def measure(
-    file: ModelFile,
-    runner: Runner,
-    batches: Iterable[Pixels],
-    expected: Probabilities,
-    labels: Classes | None,
-) -> FileParity:
-    """Run the file on all images and compare with the checkpoint's probabilities.
-
-    Args:
-        file: what the manifest states of it.
-        runner: the same file in its runtime.
-        batches: uint8 (at most n, height, width, 3) each.
-        expected: float32 (n, classes), as MindSpore gave them from the checkpoint.
-        labels: the n true classes, if known.
-
-    Raises:
-        ParityError: the answers cannot be compared at all.
-    """
-    return compare(file, runner, runner.answers(batches), expected, labels)
-
-
 def compare(
     file: ModelFile,
     runner: Runner,
@@ -111,7 +93,18 @@ def compare(
     expected: Probabilities,
     labels: Classes | None,
 ) -> FileParity:
-    """Compare what the file answered with what was expected; see `measure`."""
+    """Compare what the file answered with what was expected.
+
+    Args:
+        file: what the manifest states of it.
+        runner: the same file in its runtime.
+        actual: float32 (n, classes), the runner's answers.
+        expected: float32 (n, classes), the answers of the model that the file was made from.
+        labels: the n true classes, if known.
+
+    Raises:
+        ParityError: the answers cannot be compared at all.
+    """
     if actual.shape != expected.shape or not np.isfinite(actual).all():
         raise ParityError(
             f"{file.path}: gave probabilities {actual.shape}, some perhaps not finite; "
@@ -140,6 +133,64 @@ def require(parity: FileParity) -> None:
             f"{parity.largest_difference:.3g} from the checkpoint's; {parity.precision} allows "
             f"{parity.tolerance:.3g}, so nothing was exported"
         )
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the original answered: to all of `images`, and to the golden ones."""
+
+    images: ImageSet
+    expected: Probabilities
+    golden: GoldenSet
+    golden_pixels: Pixels
+
+
+def prove(
+    root: Path, manifest: Manifest, written: Sequence[Converted], device: str, reference: Reference
+) -> list[Proof]:
+    """Measure every file that can be run here; reduced ones get the tolerance that they need.
+
+    Raises:
+        ParityError: a file does not answer as the original does.
+        PrecisionError: a reduced one is further from it than its precision accounts for.
+    """
+    provable = [item for item in written if item.file.format in PROVABLE]
+    return [_prove(root, manifest, item, device, reference) for item in provable]
+
+
+def _prove(
+    root: Path, manifest: Manifest, item: Converted, device: str, reference: Reference
+) -> Proof:
+    """Prove one file; its runtime and weights are gone before the next one is loaded."""
+    file, images = item.file, reference.images
+    logger.info("proving %s on %d images", file.path, len(images))
+    runner = open_runner(root, manifest, file, device)
+    batches = progress(images.batches(max(file.buckets)), len(images), file.path)
+    actual = runner.answers(batches)
+    proof = Proof(file, compare(file, runner, actual, reference.expected, images.labels))
+    if item.reduced:
+        answers = runner.predict(reference.golden_pixels)
+        proof = _reduced(item, proof, answers, reference.golden.probabilities())
+    require(proof.parity)
+    return proof
+
+
+def _reduced(item: Converted, proof: Proof, answers: Probabilities, golden: Probabilities) -> Proof:
+    file, distance = item.file, float(np.abs(answers - golden).max())
+    largest = max(proof.parity.largest_difference, distance)
+    proof = proof.allowing(tolerance(file.path, file.precision, largest))
+    if file.precision != "int8":
+        # Real float16 arithmetic differs from this processor's as much as from float32, so what
+        # the file answers here says nothing about other machines.
+        return proof
+    own = FileAnswers(
+        format=file.format,
+        precision=file.precision,
+        tolerance=own_tolerance(distance),
+        probabilities=answers.tolist(),
+    )
+    parity = proof.parity.model_copy(update={"quantization": item.quantization})
+    return replace(proof, parity=parity, answers=own)
 
 
 def _cores() -> int:

@@ -1,1 +1,0 @@
-"""The images that a bundle is evaluated and calibrated on."""

@@ -1,1 +1,0 @@
-"""What a conversion changed: compared, recorded, shown."""

@@ -1,0 +1,51 @@
+"""Training images for int8, in two parts, none of them in the evaluation set."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.errors import ExportError
+from export.evaluation_set import EvaluationSet, HeldImages
+from images.transform import Transform
+from training.data.datasets import Dataset, naming_broken, open_dataset
+
+CALIBRATION_IMAGES = 512
+HELD_OUT_IMAGES = 2000
+LEAST_IMAGES = 200
+
+
+def split(folder: Path, evaluation: EvaluationSet) -> tuple[HeldImages, HeldImages]:
+    """Return images to calibrate on and others to choose by, the same at every call.
+
+    Raises:
+        ExportError: the folder holds no training images of these classes, or too few.
+        TrainingError: it holds no images at all, or one that cannot be read.
+    """
+    dataset = open_dataset(folder, "train")
+    judges = evaluation.dataset
+    if dataset.class_names != judges.class_names or dataset.source == judges.source:
+        raise ExportError(
+            f"int8 is calibrated on training images, never on those that judge it; --images "
+            f"{folder} holds none of these classes: it needs {folder}/train, one folder per class, "
+            f"beside {folder}/val (or IDX files of both)"
+        )
+    if len(dataset) < LEAST_IMAGES:
+        raise ExportError(
+            f"int8 needs at least {LEAST_IMAGES} training images, half to calibrate on and half to "
+            f"choose by; --images {folder} holds {len(dataset)}"
+        )
+    order = np.random.default_rng(0).permutation(len(dataset))
+    middle = min(CALIBRATION_IMAGES, len(dataset) // 2)
+    training = partial(_held, dataset, evaluation.transform)
+    return training(order[:middle]), training(order[middle : middle + HELD_OUT_IMAGES])
+
+
+def _held(dataset: Dataset, transform: Transform, indices: NDArray[np.intp]) -> HeldImages:
+    pixels = []
+    for index in map(int, indices):
+        with naming_broken(dataset, index):
+            pixels.append(transform.decode(dataset.encoded(index)))
+    labels = np.array([dataset.label(int(index)) for index in indices])
+    return HeldImages("the training images", np.stack(pixels), labels)

@@ -1,1 +1,0 @@
-"""The training step and its schedule of learning rates."""
