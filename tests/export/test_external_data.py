@@ -22,6 +22,8 @@ from tests.export.conftest import ANIMALS
 from tests.support.bundles import reseal
 from tests.support.checkpoints import write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 PRECISIONS = ("fp32", "fp16", "int8")
 WEIGHTS = "model_fp32.onnx.data"
 

@@ -25,6 +25,8 @@ from tests.support.paths import ROOT
 from tests.support.serving import running_server
 from training.data.datasets import FASHION_MNIST_CLASSES
 
+pytestmark = pytest.mark.slow
+
 
 class Wrapping:
     """What `from-onnx` needs to know of a network of these tests."""
@@ -131,7 +133,6 @@ async def test_a_server_runs_int8_only_when_asked(bundle: Bundle, asked: str, us
         assert server.repository.get("", "").placement.precision == used
 
 
-@pytest.mark.slow
 def test_the_same_network_gives_the_same_bytes(
     bundle: Bundle, wrapping: Wrapping, network: Path, images: Path
 ) -> None:
