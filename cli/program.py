@@ -5,6 +5,7 @@ line on standard error, without a traceback.
 """
 
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -72,9 +73,18 @@ def main(
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
+        if not _output_is_broken():
+            raise
         # The reader is gone; Python would fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def _output_is_broken() -> bool:
+    """Whether the reader of standard output has left, and not that of another pipe."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # errors are reported without being asked for
+    return bool(poll.poll(0))
 
 
 def fail(message: str, code: int) -> int:

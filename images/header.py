@@ -8,7 +8,8 @@ except for a plain JPEG, `read_header` of `images.decoders` has the last word.
 import struct
 from typing import NamedTuple
 
-MOST_SEGMENTS = 64
+# An ICC profile alone may take 255.
+MOST_SEGMENTS = 320
 START_OF_SCAN, APP2, PICTURES = 0xDA, 0xE2, b"MPF\0"
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PLAIN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # Huffman-coded: baseline, extended, progressive

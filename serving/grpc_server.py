@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from protos import classifier_pb2
 from protos.classifier_pb2_grpc import add_ClassifierServicer_to_server
 from serving.api.call import Call
-from serving.api.classify import Classifier
+from serving.api.classify import Classifier, messages_until
 from serving.errors import StartupError
 from serving.lifecycle import Readiness, unless
 from serving.rpc.server import DirectServer
@@ -43,6 +43,22 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # the package ha
         """Send every change of a service's state until the server accepts no more calls."""
         await unless(self._closing, super().Watch(request, context))
         await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
+
+
+class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]  # likewise
+    """The gRPC reflection protocol, until the server accepts no more calls."""
+
+    def __init__(self, services: tuple[str, ...], closing: asyncio.Event) -> None:
+        super().__init__(services)
+        self._closing = closing
+
+    async def ServerReflectionInfo(  # noqa: N802
+        self, request_iterator: AsyncIterator[Any], unused_context: Call
+    ) -> AsyncIterator[Any]:
+        """Answer each request."""
+        requests = messages_until(self._closing, request_iterator)
+        async for response in super().ServerReflectionInfo(requests, unused_context):
+            yield response
 
 
 class GrpcServer:
@@ -84,7 +100,7 @@ class GrpcServer:
         add_ClassifierServicer_to_server(servicer, server)
         self._server.add_direct_method(f"/{SERVICE}/Classify", classifier.Classify)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
-        reflected = reflection.aio.ReflectionServicer(services)
+        reflected = Reflection(services, self._readiness.closing)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, server)
 
     @asynccontextmanager

@@ -11,7 +11,8 @@ Metadata = Sequence[tuple[str, str]]
 class Call(Protocol):
     """One call: its deadline and the ways to answer it, as `serving.rpc` implements them.
 
-    `run`, `post`, `finish` and `fail` may be called on any thread, the others on the event loop.
+    `time_remaining`, `run`, `post`, `finish` and `fail` may be called on any thread, the others on
+    the event loop.
 
     Attributes:
         request_bytes: size of the request as it came; 0 if requests are a stream.

@@ -104,15 +104,13 @@ class _Caller:
             self._respond(answers)
 
     def _respond(self, answers: list[Answer]) -> None:
-        if error := only_error(answers):
-            self._call.fail(*_status(error))
-            return
         try:
-            response = to_response(self._request, self._model, answers)
+            if error := only_error(answers):
+                self._call.fail(*_status(error))
+            else:
+                self._call.finish(to_response(self._request, self._model, answers))
         except Exception as failure:  # noqa: BLE001 - the call ends with it
             self._call.fail(*_status(failure))
-        else:
-            self._call.finish(response)
 
 
 class _Stream:
@@ -126,7 +124,7 @@ class _Stream:
     async def serve(self, messages: AsyncIterator[pb.ClassifyRequest]) -> None:
         """Answer all requests; read on only while few are in flight, until the server closes."""
         async with (
-            aclosing(_until(self._closing, messages)) as requests,
+            aclosing(messages_until(self._closing, messages)) as requests,
             asyncio.TaskGroup() as answers,
         ):
             async for request in requests:
@@ -158,7 +156,7 @@ class _Stream:
         return to_response(request, model, answers)
 
 
-async def _until(
+async def messages_until(
     stop: asyncio.Event, messages: AsyncIterator[pb.ClassifyRequest]
 ) -> AsyncGenerator[pb.ClassifyRequest, None]:
     """Yield messages until they end or `stop` is set."""

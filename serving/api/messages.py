@@ -17,7 +17,7 @@ MANY_CLASSES = 2000
 
 
 class RequestImages:
-    """The images of a request, copied out of it only when they are iterated over: if admitted."""
+    """The images of a request, copied out of it only when they are iterated over."""
 
     def __init__(self, request: pb.ClassifyRequest) -> None:
         self._images = request.images

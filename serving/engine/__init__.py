@@ -4,7 +4,6 @@ Threads: requests are admitted and answered on gRPC's thread or the event loop, 
 threads of a pool or of the devices, and run on one thread per device.
 
 Locks: each object guards its own state with a lock of its own, for a few lines at a time, and takes
-no other lock meanwhile, with one exception: gRPC's thread may hold grpcio's lock when it calls the
-engine. So grpcio's lock comes first, and no order among the others is needed.
-Nothing is posted to a caller, and no callback runs, while one of them is held.
+no other lock meanwhile; gRPC's thread holds none of grpcio's when it calls the engine. So no order
+among locks is needed. Nothing is posted to a caller, and no callback runs, while one is held.
 """

@@ -8,7 +8,6 @@ from serving.engine.answers import Answers
 from serving.engine.batcher import LOST, Batcher
 from serving.engine.forecast import Backlog, Estimate, Forecast
 from serving.engine.job import ImageJob, Waiter
-from serving.engine.latency import Clock
 from serving.engine.queue import DeadlineQueue
 from serving.engine.room import Lease, Limits, Room, total
 from serving.engine.sources import Size, Source
@@ -50,7 +49,6 @@ class Admission:
         queues: where jobs wait; dead ones are removed to make room.
         answers: gets the dead jobs.
         metrics: counts refusals.
-        clock: monotonic time, in seconds.
     """
 
     def __init__(
@@ -62,12 +60,11 @@ class Admission:
         queues: Sequence[DeadlineQueue],
         answers: Answers,
         metrics: ModelMetrics,
-        clock: Clock,
     ) -> None:
         self._room, self._max_image_pixels = room, max_image_pixels
         self._forecast, self._batcher = forecast, batcher
         self._queues, self._answers = queues, answers
-        self._metrics, self._clock = metrics, clock
+        self._metrics = metrics
 
     def admit(self, sources: Sources, nbytes: int, waiter: Waiter) -> list[ImageJob]:
         """Return a job for each image that can be answered in time; the waiter gets the refusals.
@@ -81,7 +78,7 @@ class Admission:
             DeadlineExceededError: the deadline has passed or cannot be met by any image.
             UnavailableError: no device answers.
         """
-        now, images = self._clock(), len(sources)
+        now, images = waiter.arrived, len(sources)
         if self._batcher.is_lost:
             self._metrics.reject("not_ready", images)
             raise UnavailableError(LOST)
@@ -113,9 +110,7 @@ class Admission:
                 waiter.put(index, DeadlineExceededError(why))
             else:
                 wait_s = self._long_wait_s(estimate)
-                jobs.append(
-                    ImageJob(source, lease, waiter, index, waiter.due, now, decode_s, wait_s)
-                )
+                jobs.append(ImageJob(source, lease, waiter, index, decode_s, wait_s))
                 before_s += decode_s
         return jobs
 

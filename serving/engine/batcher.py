@@ -171,6 +171,8 @@ class Batcher:
             job.queued = now
         if not self.queue.put(jobs):
             self._answers.fail(list(jobs), closing())
+        elif self.is_lost:  # since they were admitted; they may have come after `leave` looked
+            self._answers.fail(self.queue.clear(), UnavailableError(LOST))
 
     def take(self) -> Batch | None:
         """Wait for the next batch and return it; None when the batcher is closed."""

@@ -63,7 +63,7 @@ def build(
     answers = Answers(counted, correction, clock)
     batcher = Batcher(buckets=sizes, latency=latency, answers=answers, clock=clock)
     decode = Decoder(manifest.transform, max_image_pixels, answers, decode_latency, clock)
-    decoders = DecodePool(decode_threads, decode, batcher)
+    decoders = DecodePool(decode_threads, decode, batcher, answers)
     devices = [
         Device(
             instance.backend,
@@ -95,7 +95,6 @@ def build(
             (decoders.queue, batcher.queue),
             answers,
             counted,
-            clock,
         ),
         answers=answers,
         decoders=decoders,

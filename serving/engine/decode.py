@@ -2,7 +2,7 @@
 
 from images.transform import Pixels, Transform
 from serving.engine.answers import Answers
-from serving.engine.batcher import Batcher
+from serving.engine.batcher import Batcher, closing
 from serving.engine.job import ImageJob
 from serving.engine.latency import Clock, DecodeLatency
 from serving.engine.queue import DeadlineQueue, compute_thread
@@ -62,10 +62,12 @@ class DecodePool:
         threads: how many; 0 if devices decode their own batches.
         decode: decodes one job.
         batcher: gets the jobs that are decoded.
+        answers: gets the jobs that come when the pool is closed.
     """
 
-    def __init__(self, threads: int, decode: Decoder, batcher: Batcher) -> None:
-        self.threads, self._decode, self._batcher = threads, decode, batcher
+    def __init__(self, threads: int, decode: Decoder, batcher: Batcher, answers: Answers) -> None:
+        self.threads, self._decode = threads, decode
+        self._batcher, self._answers = batcher, answers
         self.queue = DeadlineQueue()
         self._workers = [compute_thread("decode", self._run) for _ in range(threads)]
 
@@ -73,6 +75,13 @@ class DecodePool:
         """Begin to decode."""
         for worker in self._workers:
             worker.start()
+
+    def put(self, jobs: list[ImageJob]) -> None:
+        """Decode jobs and hand them on; if devices decode, hand them on at once."""
+        if not self.threads:
+            self._batcher.put(jobs)
+        elif not self.queue.put(jobs):
+            self._answers.fail(jobs, closing())
 
     def step(self) -> bool:
         """Decode the next job, waiting for one; return False when the pool is closed."""

@@ -158,7 +158,6 @@ class ImageJob:
 
     Attributes:
         lease: its slot and its share of what may be in flight; given back by `lease.close()`.
-        due: when it must be answered.
         decode_s: predicted time to decode it; 0 once it is decoded.
         wait_s: predicted wait until its batch runs; 0 if too short to learn from.
         queued: when it arrived at the batcher.
@@ -169,14 +168,22 @@ class ImageJob:
     lease: Lease
     waiter: Waiter
     index: int
-    due: float
-    arrived: float
     decode_s: float = 0.0
     wait_s: float = 0.0
     queued: float = 0.0
     decode_started: float = 0.0
     decoded: float = 0.0
     pixels: Pixels | None = None
+
+    @property
+    def arrived(self) -> float:
+        """When its request arrived."""
+        return self.waiter.arrived
+
+    @property
+    def due(self) -> float:
+        """When it must be answered."""
+        return self.waiter.due
 
     def is_dead(self, now: float) -> bool:
         """Whether its answer would come too late, or its request is over."""

@@ -116,8 +116,8 @@ class Model:
         for device in self.devices:
             device.close()
 
-    def submit(self, sources: Sources, caller: Caller, nbytes: int = 0) -> None:
-        """Begin to answer images; any thread may call.
+    def submit(self, sources: Sources, caller: Caller, nbytes: int = 0) -> Waiter:
+        """Begin to answer images, and return what waits for them; any thread may call.
 
         When the caller leaves or its deadline passes, the images that have no answer yet are
         dropped. `nbytes` is the least that they take in memory: if that or the deadline already
@@ -134,11 +134,9 @@ class Model:
         caller.on_leave(partial(self._answers.leave, waiter))
         if not caller.keeps_time:
             self._expire_in_time(waiter)
-        if not self.decoders.threads:
-            self.batcher.put(jobs)
-        elif not self.decoders.queue.put(jobs):
-            self._answers.fail(jobs, closing())
+        self.decoders.put(jobs)
         waiter.settle()  # every image may have been refused on its own
+        return waiter
 
     async def classify(self, sources: Sources, deadline: float, nbytes: int = 0) -> list[Answer]:
         """Return an answer or an error for each image, in order, no later than `deadline`.
@@ -146,12 +144,16 @@ class Model:
         Raises what `submit` raises.
         """
         caller = _Task(deadline)
-        self.submit(sources, caller, nbytes)
+        waiter = self.submit(sources, caller, nbytes)
+        left_s = deadline - self.clock()
+        timer = asyncio.get_running_loop().call_later(left_s, self._answers.expire, waiter)
         try:
             return await caller.answers
         except asyncio.CancelledError:
             caller.leave()
             raise
+        finally:
+            timer.cancel()
 
     def _expire_in_time(self, waiter: Waiter) -> None:
         """End a request at its deadline, unless it is over by then."""
@@ -166,9 +168,9 @@ class Model:
 
 
 class _Task:
-    """A task of the event loop that waits for answers."""
+    """A task of the event loop that waits for answers, and keeps time."""
 
-    keeps_time = False
+    keeps_time = True
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline

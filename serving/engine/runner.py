@@ -1,7 +1,6 @@
 """Runs batches on a backend, and recovers from those that fail."""
 
 import logging
-from collections.abc import Iterator
 
 from images.transform import Pixels
 from serving.backends.backend import Backend
@@ -94,8 +93,9 @@ class Runner:
         return self._rows[bucket][row] if row < bucket else job.lease.slot
 
     def _run(self, jobs: list[ImageJob], reason: BatchReason, *, may_halve: bool) -> None:
-        for part in _parts(jobs, self._buckets.usable[-1]):
-            live = self._living(part)
+        while jobs:
+            size = self._buckets.usable[-1]  # the part before may have retired a size
+            live, jobs = self._living(jobs[:size]), jobs[size:]
             if live and self.is_lost:
                 self._answers.fail(live, DeviceLostError("the device was lost"))
             elif live and (error := self._try(live, reason)):
@@ -111,8 +111,9 @@ class Runner:
             self._run(jobs, reason, may_halve=may_halve)
         elif may_halve and len(jobs) > 1:
             logger.warning("a batch of %d failed: running halves", len(jobs), exc_info=error)
-            for half in _parts(jobs, (len(jobs) + 1) // 2):
-                self._run(half, reason, may_halve=False)
+            half = (len(jobs) + 1) // 2
+            self._run(jobs[:half], reason, may_halve=False)
+            self._run(jobs[half:], reason, may_halve=False)
         else:
             self._answers.fail(jobs, InternalError.logged(error))
 
@@ -162,15 +163,10 @@ class Runner:
     def _gather(self, jobs: list[ImageJob], bucket: int) -> None:
         """Copy the images that are not in their row yet.
 
-        Buckets may share memory. Images then only move towards the front, each after those before
-        it, so that no image is overwritten that is still needed.
+        Images only move towards the front of a batch (those before them were dropped, or they are
+        a later part of it), each after those before it: none is overwritten that is still needed.
         """
         for row, job in zip(self._rows[bucket], jobs, strict=False):
             if job.pixels is not row:
                 row[:] = job.pixels
                 job.pixels = row
-
-
-def _parts(jobs: list[ImageJob], size: int) -> Iterator[list[ImageJob]]:
-    for start in range(0, len(jobs), size):
-        yield jobs[start : start + size]

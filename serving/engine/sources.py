@@ -22,7 +22,7 @@ class Source(Protocol):
     """An image as it arrived."""
 
     def size(self, max_image_pixels: int) -> Size:
-        """Return what it claims; an image that will not be decoded claims no pixels."""
+        """Return what it claims: no pixels if it is too large, or if nothing is known of it."""
 
     def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
         """Return uint8 pixels (height, width, 3) of the transform's crop.

@@ -16,6 +16,8 @@ from serving.rpc.methods import Answer, DirectMethod, ServicerMethod
 # How long a drain goes on refusing calls after the last answer. A client in a loop sends its next
 # call at once; a server that is stopping would end that as CANCELLED, without a reason.
 LAST_REFUSALS_S = 0.1
+# How long calls in flight may hold back GOAWAY, in seconds.
+LONGEST_REFUSALS_S = 5.0
 
 
 class DirectServer:
@@ -71,6 +73,9 @@ class DirectServer:
         the answers, and waits for the client's acknowledgement. If GOAWAY came before, the
         connection would close with its last answer, which is lost if the client writes to the
         connection before it reads from it.
+
+        Until then clients stay connected and meet refusals. So GOAWAY waits for calls in flight
+        no longer than `LONGEST_REFUSALS_S`: other clients must not suffer for a call that hangs.
         """
         end = time.monotonic() + grace_s
         self._refusal = details
@@ -78,7 +83,7 @@ class DirectServer:
         if not self.in_flight:
             self._idle.set()
         with suppress(TimeoutError):
-            async with asyncio.timeout(grace_s):
+            async with asyncio.timeout(min(grace_s, LONGEST_REFUSALS_S)):
                 await self._idle.wait()
                 await asyncio.sleep(LAST_REFUSALS_S)
         await self.stop(max(end - time.monotonic(), 0.0))

@@ -1,5 +1,8 @@
 """The shell: commands, flags, exit codes, and how mistakes are told."""
 
+import socket
+import subprocess
+import sys
 from typing import Self
 
 import pytest
@@ -107,3 +110,32 @@ def test_a_wrong_call_may_be_found_out_late(capsys: pytest.CaptureFixture[str]) 
 
     assert main({"": Command(Cook, cook, failure=7)}, tuple, ["--egg-count", "1"]) == 2
     assert capsys.readouterr().err == "error: no eggs in the fridge\n"
+
+
+def test_a_broken_pipe_that_is_not_the_output_is_a_fault() -> None:
+    def send(_: Cook) -> None:
+        ours, theirs = socket.socketpair()
+        with ours:
+            theirs.close()
+            ours.send(b"x")
+
+    with pytest.raises(BrokenPipeError):
+        main({"": Command(Cook, send)}, tuple, ["--egg-count", "1"])
+
+
+def test_a_reader_that_leaves_ends_a_program_quietly() -> None:
+    program = (
+        "import sys; from cli.program import Command, main; from pydantic_settings import "
+        "BaseSettings\n"
+        "def run(_):\n"
+        "    for _ in range(100_000): print('eggs')\n"
+        "sys.exit(main({'': Command(BaseSettings, run)}, tuple, []))"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr
+        assert process.stderr.read() == b""
+    assert process.returncode == 1

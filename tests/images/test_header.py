@@ -9,7 +9,7 @@ from PIL import Image
 
 from benchmarks.photos import jpeg, photo
 from images.decoders import read_header
-from images.header import Header, sniff
+from images.header import MOST_SEGMENTS, Header, sniff
 
 
 def saved(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
@@ -61,11 +61,11 @@ def test_a_jpeg_that_never_comes_to_the_point_is_left_early() -> None:
 
 def test_a_jpeg_of_many_segments_is_left_to_pillow() -> None:
     sound = FILES["JPEG"]
-    comments = sound[:2] + b"\xff\xfe\x00\x02" * 100 + sound[2:]
+    comments = sound[:2] + b"\xff\xfe\x00\x02" * MOST_SEGMENTS + sound[2:]
     assert sniff(comments) is None
     assert read_header(comments) == ("JPEG", 97, 61, False)
     scan = sound.index(b"\xff\xda")
-    late = sound[:scan] + b"\xff\xfe\x00\x02" * 100 + sound[scan:]
+    late = sound[:scan] + b"\xff\xfe\x00\x02" * MOST_SEGMENTS + sound[scan:]
     assert sniff(late) == ("JPEG", 97, 61, False)
 
 

@@ -55,7 +55,7 @@ class OrtBackend:
     ) -> None:
         self._session, self._placement = session, placement
         self._input, self._output = target.manifest.input.name, target.manifest.output.name
-        self._shape = target.image_shape
+        self._shape, self._smallest = target.image_shape, target.buckets[0]
 
     def allocate(self, bucket: int) -> Pixels:
         """Return a uint8 buffer (bucket, height, width, 3)."""
@@ -73,14 +73,14 @@ class OrtBackend:
         return self._placement
 
     def trim(self) -> None:
-        """Run one image and shrink ONNX Runtime's arena to what that needs.
+        """Run the smallest bucket and shrink ONNX Runtime's arena to what that needs.
 
         The arena grows to what the largest batch needs, and shrinks only if a run requests it.
         """
         if self._placement.device == "cpu":
             options = onnxruntime.RunOptions()
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-            self._session.run([self._output], {self._input: self.allocate(1)}, options)
+            self._session.run([self._output], {self._input: self.allocate(self._smallest)}, options)
 
     def close(self) -> None:
         """Drop this backend's reference to the session; the last one frees it."""

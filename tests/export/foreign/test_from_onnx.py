@@ -10,12 +10,16 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import ModelProto
+from prometheus_client import CollectorRegistry
 
 from bundle.golden import prove_pixels, prove_probabilities
 from bundle.stamp import stamp
 from bundle.store import Bundle
 from export.__main__ import main
 from export.parity import open_runner
+from serving.config import ServingConfig
+from serving.loading import load_model
+from serving.metrics import Metrics
 from tests.export.foreign import models
 from tests.export.foreign.models import CLASSES, SIDE
 
@@ -104,6 +108,16 @@ def test_a_fixed_batch_is_freed_where_it_can_be(
     [images] = session.get_inputs()
     assert (images.type, images.shape[1:]) == ("tensor(uint8)", [SIDE, SIDE, 3])
     assert isinstance(images.shape[0], int) == (buckets == [2])
+
+
+def test_a_bundle_of_a_fixed_batch_can_be_served(tmp_path: Path) -> None:
+    build, kind, normalization = KINDS["stuck_batch"]
+    wrapping = Wrapping(tmp_path, build(), normalization)
+    assert wrapping.run(kind) == 0
+    path = wrapping.bundle.path
+    model = load_model(path, ServingConfig(model=[path]), Metrics(CollectorRegistry()))
+    assert model.ready
+    model.close()
 
 
 def test_golden_probabilities_are_those_of_the_file_as_it_came(tmp_path: Path) -> None:

@@ -159,3 +159,13 @@ async def test_metrics_count_what_was_sent(server: Server) -> None:
 async def test_an_unknown_path_is_not_found(server: Server) -> None:
     async with http_to(server) as http:
         assert (await http.get("/nothing")).status_code == 404
+
+
+async def test_reflection_that_stays_open_holds_up_no_drain(tiny: Path) -> None:
+    async with running_server(tiny) as server, channel_to(server) as channel:
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asking = stub.ServerReflectionInfo()
+        await asking.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        await asking.read()
+        async with asyncio.timeout(5):  # the grace period is longer
+            await server.drain()

@@ -15,11 +15,12 @@ from tests.support.serving import Asking, grey
 def new_job(due: float, arrived: float = 0.0, pixels: int = 64) -> ImageJob:
     """Return the only job of a request that must be answered by `due`."""
     waiter = Waiter(1, arrived, Asking(due))
+    waiter.due = due
     source = grey(1)
     size = source.size(10_000)._replace(pixels=pixels)
     leases = Room(Limits(1, 10**9, 10**9), SIDE, SIDE).take([size])
     assert leases
-    return ImageJob(source, leases[0], waiter, 0, due, arrived)
+    return ImageJob(source, leases[0], waiter, 0)
 
 
 def new_metrics(clock: Clock) -> ModelMetrics:

@@ -290,3 +290,18 @@ async def test_a_batch_says_whether_its_device_waited_for_it() -> None:
 
 def test_fit_is_the_smallest_bucket_that_holds_the_images() -> None:
     assert [fit([1, 4, 8], images) for images in (1, 2, 4, 5, 8)] == [1, 4, 4, 8, 8]
+
+
+async def test_a_job_that_comes_after_the_last_device_has_left_fails() -> None:
+    bench = Bench(devices=0)
+    bench.batcher.enter(device := Free())
+    bench.batcher.pause(device)
+    waiting = bench.put()  # the device may come back soon
+    assert bench.dead == []
+    bench.batcher.leave(device)
+    late = bench.put()
+    assert bench.dead == [waiting, late]
+    bench.batcher.enter(device)
+    assert bench.poll() == []
+    welcome = bench.put()
+    assert bench.poll() == [welcome]

@@ -1,5 +1,6 @@
 """Requests whose callers do not keep time themselves, on a virtual clock."""
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 from serving.engine.job import Waiter
 from serving.errors import DeadlineExceededError
 from tests.support.objects import alive
-from tests.support.serving import Asking, Rig, VirtualClock, VirtualLoop, grey
+from tests.support.serving import Asking, Gate, Rig, VirtualClock, VirtualLoop, grey
 
 
 class Untimed(Asking):
@@ -98,3 +99,12 @@ def test_a_request_that_is_over_is_not_kept_alive_by_its_timer(bench: Bench) -> 
         assert alive(Waiter) == before
     finally:
         gc.enable()
+
+
+async def test_a_stream_that_is_answered_leaves_no_timers(tiny: Path) -> None:
+    loop = asyncio.get_running_loop()
+    async with Rig(tiny, gate=Gate(is_open=True)).running() as rig:
+        for value in range(5):
+            await rig.classify(value, timeout_s=3600)
+    timers = [handle for handle in loop._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
+    assert timers == []

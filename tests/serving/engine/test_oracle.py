@@ -44,7 +44,7 @@ class SimulatedDecoders(DecodePool):
     """Decoders whose work takes virtual time."""
 
     def __init__(self, threads: int, simulation: "Simulation") -> None:
-        super().__init__(threads, cast("Decoder", None), simulation.batcher)
+        super().__init__(threads, cast("Decoder", None), simulation.batcher, simulation.answers)
         self._simulation = simulation
 
     def step(self) -> bool:

@@ -10,6 +10,7 @@ from serving.engine.decode import Decoder
 from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency
 from serving.engine.runner import Runner
+from serving.errors import OutOfDeviceMemoryError
 from tests.serving.engine.jobs import Noted, new_job
 from tests.support.bundles import LABELS, SIDE
 from tests.support.fake_backend import FakeBackend
@@ -35,7 +36,7 @@ class Bench:
     """A runner whose batches take a second each, some of them in vain."""
 
     def __init__(self) -> None:
-        self.clock, self.failures = VirtualClock(), 0
+        self.clock, self.failures, self.fits = VirtualClock(), 0, 100
         self.latency = Latency(self.clock)
         self.seen: list[list[int]] = []
         backend = FakeBackend(len(LABELS), SIDE, self._pass)
@@ -67,6 +68,8 @@ class Bench:
         self.seen.append(pixels[:, 0, 0, 0].tolist())
         self.free_at.append(self.runner.free_at - self.clock.now)
         self.clock.now += 1
+        if len(pixels) > self.fits:
+            raise OutOfDeviceMemoryError("too large")
         if self.failures:
             self.failures -= 1
             raise ValueError
@@ -147,3 +150,15 @@ def test_what_outgrows_a_batch_that_had_to_shrink_is_decoded_too() -> None:
     bench.buckets.retire(4)
     bench.run(images=4, after_idling=True, undecoded=4)
     assert bench.seen == [[100, 101], [102, 103]]
+
+
+@pytest.mark.parametrize("failures", [0, 1])
+def test_a_part_is_as_large_as_what_still_fits_when_its_turn_comes(failures: int) -> None:
+    bench = Bench()
+    bench.fits, bench.failures = 2, failures
+    bench.run(images=4, after_idling=True)  # 4 do not fit: two parts of 2
+    bench.fits = 1
+    bench.seen.clear()
+    bench.run(images=4, after_idling=True)  # the first part retires 2 for the second, too
+    assert [len(rows) for rows in bench.seen] == [2, 1, 1, 1, 1]
+    assert bench.answers.failed == []

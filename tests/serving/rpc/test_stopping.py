@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import grpc
 import pytest
 
+from serving.rpc import server as server_module
 from serving.rpc.call import RpcCall
 from serving.rpc.server import DirectServer
 from tests.serving.rpc.running import CHANNEL, SERVICE, Patient, code_of, running, unary
@@ -174,3 +175,20 @@ async def test_a_loop_that_is_closed_too_early() -> None:
         assert await code_of(call) is UNAVAILABLE
         assert "event loop is closed" in await call.details()
     await server.stop(GRACE_S)
+
+
+async def test_a_call_that_hangs_does_not_keep_other_clients_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "LONGEST_REFUSALS_S", 0.1)
+    patient = Patient()
+    async with running(Method=unary(patient)) as it:
+        calling = it.unary_unary()(b"")
+        await patient.started.wait()
+        draining = asyncio.create_task(it.server.drain(GRACE_S, "draining"))
+        # The client is asked to go while the call is still in flight.
+        await it.channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        assert not draining.done()
+        patient.released.set()
+        assert await calling == b"patient"
+        await draining
