@@ -9,7 +9,7 @@ import select
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,13 +62,16 @@ def main(
         arguments: of the command line; None for those of this process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    command: Command | Alias | None
     if words and words[0] in commands:
         command, words = commands[words[0]], words[1:]
     elif "" in commands:
         command = commands[""]
     else:
-        return _no_command(commands, words)
+        command = None
     try:
+        if command is None:
+            return _no_command(commands, words)
         return command.run(words) if isinstance(command, Alias) else _run(command, words, errors)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -82,6 +85,8 @@ def main(
 
 def _output_is_broken() -> bool:
     """Whether the reader of standard output has left, and not that of another pipe."""
+    if sys.stdout is None:  # it was closed before the start
+        return False
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)  # errors are reported without being asked for
     return bool(poll.poll(0))
@@ -107,9 +112,9 @@ def _run(
     command: Command, words: Sequence[str], errors: Callable[[], tuple[type[Exception], ...]]
 ) -> int:
     try:
-        settings = CliApp.run(command.settings, cli_args=[_kebab(word) for word in words])
+        settings = CliApp.run(command.settings, cli_args=_kebab(words))
     except ValidationError as error:
-        return fail("\n".join(_mistakes(error)), USAGE)
+        return fail("\nerror: ".join(_mistakes(error)), USAGE)
     except SettingsError as error:
         # argparse ends its messages with an empty line.
         message = str(error).removeprefix("error parsing CLI: ").removeprefix("Error: ").strip()
@@ -129,20 +134,30 @@ def _run(
         raise
 
 
-def _kebab(word: str) -> str:
-    """Return a flag in kebab-case: the upstream's scripts say --data_dir."""
+def _kebab(words: Sequence[str]) -> list[str]:
+    """Return flags in kebab-case: the upstream's scripts say --data_dir. What follows -- stays."""
+    end = words.index("--") if "--" in words else len(words)
+    return [*map(_kebab_flag, words[:end]), *words[end:]]
+
+
+def _kebab_flag(word: str) -> str:
     if not word.startswith("--"):
         return word
     flag, equals, value = word.partition("=")
     return f"{flag.replace('_', '-')}{equals}{value}"
 
 
-def _mistakes(error: ValidationError) -> Iterator[str]:
+def _mistakes(error: ValidationError) -> list[str]:
+    """Return a line for each flag that is wrong, whatever number of its forms it does not have."""
+    messages: dict[str, list[str]] = {}
     for mistake in error.errors():
         # A default that derives from another setting, which is wrong itself.
         if mistake["type"] != "default_factory_not_called":
             flag = f"--{mistake['loc'][0]}: ".replace("_", "-") if mistake["loc"] else ""
-            yield flag + mistake["msg"].removeprefix("Value error, ")
+            told = messages.setdefault(flag, [])
+            if (message := mistake["msg"].removeprefix("Value error, ")) not in told:
+                told.append(message)
+    return [flag + "; or: ".join(told) for flag, told in messages.items()]
 
 
 def _no_command(commands: Mapping[str, Command | Alias], words: Sequence[str]) -> int:

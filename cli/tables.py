@@ -20,6 +20,8 @@ def new_table(title: str | None = None) -> Table:
 
 def show(table: Table) -> None:
     """Print a table."""
+    if sys.stdout is None:  # it was closed before the start
+        return
     Console(width=None if sys.stdout.isatty() else UNBOUNDED, highlight=False).print(table)
 
 

@@ -27,7 +27,9 @@ class Classify(BaseSettings):
         description="image files, folders (searched recursively) or globs"
     )
     address: str = Field("localhost:50051", description="host:port of the server")
-    top_k: NonNegativeInt = Field(5, description="classes per image; 0 prints all of them")
+    top_k: NonNegativeInt = Field(
+        5, lt=2**32, description="classes per image; 0 prints all of them"
+    )
     as_json: CliToggleFlag[bool] = Field(
         default=False, alias="json", description="print one JSON object per line instead of a table"
     )

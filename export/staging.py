@@ -26,12 +26,16 @@ def write_json(path: Path, content: BaseModel) -> None:
 def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a directory that becomes `target` if the block succeeds, and vanishes otherwise.
 
-    Every user may read the result. Raises `ExportError` if `target` exists already.
+    Every user may read the result. Raises `ExportError` if `target` exists already, or cannot be
+    written.
     """
     if not overwrite:
         _must_be_free(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    directory = Path(mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        directory = Path(mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise ExportError(f"cannot write {target}: {error.strerror}; see --output") from error
     try:
         yield directory
         _make_readable(directory)

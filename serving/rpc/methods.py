@@ -85,6 +85,8 @@ def _parsed(method: ServicerMethod, request: bytes | None) -> Any:
 
 def _fail(call: RpcCall, error: Exception) -> None:
     """End a call with the status of what its method raised."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # a task group wraps what ends it
     if isinstance(error, DecodeError):
         call.fail(grpc.StatusCode.INTERNAL, f"the request cannot be parsed: {error}")
     elif isinstance(error, NotImplementedError):

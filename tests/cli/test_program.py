@@ -3,7 +3,7 @@
 import socket
 import subprocess
 import sys
-from typing import Self
+from typing import Literal, Self
 
 import pytest
 from pydantic import Field, PositiveInt, model_validator
@@ -19,6 +19,7 @@ class Cook(BaseSettings):
 
     egg_count: PositiveInt = Field(description="how many")
     boil_s: float = 300.0
+    pan: Literal["flat"] | Literal["wok"] | int = "flat"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -79,8 +80,29 @@ def test_exit_codes_and_messages(
 
 
 def test_every_mistake_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--egg-count", "0", "--boil-s", "long") == 2
-    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert run("--egg-count", "0", "--boil-s", "long", "--pan", "deep") == 2
+    assert [line.partition(": ")[2][:8] for line in capsys.readouterr().err.splitlines()] == [
+        "--egg-co", "--boil-s", "--pan: I",
+    ]  # fmt: skip
+
+
+def test_words_after_two_dashes_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--egg_count", "1", "--", "--a_b") == 2
+    assert "--a_b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["--help", "--egg_count 1"])
+def test_a_closed_output_is_no_fault(words: str) -> None:
+    program = (
+        "import sys; from cli.program import Command, main; from cli.tables import show_rows\n"
+        "from tests.cli.test_program import Cook\n"
+        "run = lambda _: show_rows(['a'], [['b']])\n"
+        "name = '' if sys.argv[1] != '--help' else 'cook'\n"
+        "sys.exit(main({name: Command(Cook, run)}, tuple, sys.argv[1:]))"
+    )
+    command = f'exec "$0" -c "$1" {words} >&-'
+    done = subprocess.run(["sh", "-c", command, sys.executable, program], check=False, stderr=-1)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:

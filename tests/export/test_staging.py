@@ -97,3 +97,12 @@ def test_the_next_version_is_the_one_after_the_highest(tmp_path: Path) -> None:
     for name in ("1", "2", "10", "trial", ".3-x"):
         (tmp_path / name).mkdir()
     assert next_version(tmp_path) == "11"
+
+
+def test_a_place_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(ExportError, match=r"cannot write .*Not a directory"),
+        staged(tmp_path / "file" / "net" / "1", overwrite=False),
+    ):
+        pass

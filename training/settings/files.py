@@ -78,8 +78,10 @@ def read_recipe(path: Path, settings: set[str]) -> dict[str, Any]:
     """Return what a recipe sets; raise RecipeError if one of its keys is not in `settings`."""
     try:
         values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not YAML: {error}") from error
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path} must hold lines of `setting: value`")
     unknown = [str(key) for key in values if key not in settings]

@@ -1,12 +1,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
 from protos import classifier_pb2 as pb
+from serving.server import Server
 from tests.serving.api.conftest import calling
 from tests.serving.api.messages import flat, png
 from tests.support.serving import Gate, Rig, gated_server, until
@@ -110,3 +111,18 @@ async def test_an_empty_stream_ends_well(stub: "Stub") -> None:
 async def test_the_model_may_be_named(stub: "Stub", model: str) -> None:
     call = stub.ClassifyStream(iter([pb.ClassifyRequest(images=[png(1)], model=model)]))
     assert [answer.model async for answer in call] == ["tiny"]
+
+
+async def test_a_message_that_cannot_be_parsed_ends_the_stream_and_logs_nothing(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def messages() -> AsyncIterator[bytes]:
+        yield b"\xff\xff"
+
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc.port}") as channel:
+        method: Any = channel.stream_stream("/resnext.serving.v1.Classifier/ClassifyStream")
+        with pytest.raises(grpc.aio.AioRpcError, match="cannot be parsed") as refused:
+            async for _ in method(messages()):
+                pass
+    assert refused.value.code() is grpc.StatusCode.INTERNAL
+    assert "Traceback" not in caplog.text
