@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from bundle.kinds import BundlePath, Format, Precision, Sha256, Tolerance
 from bundle.manifest import Frozen, ModelFile, Normalization
-from bundle.store import Bundle, BundleError
+from bundle.store import Bundle, BundleError, first_mistake
 from images.decoders import ImageError
 from images.transform import Pixels, Transform
 
@@ -107,8 +107,11 @@ def read_golden(root: Path) -> GoldenSet:
     """Return the golden set of the bundle at `root`; raise `BundleError` if it is broken."""
     try:
         return GoldenSet.model_validate_json((root / GOLDEN).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise BundleError(f"{root / GOLDEN} is missing or broken: {error}") from error
+    except OSError as error:
+        raise BundleError(f"{root / GOLDEN} is missing or broken: {error.strerror}") from error
+    except ValidationError as error:
+        reason = first_mistake(error)
+        raise BundleError(f"{root / GOLDEN} is missing or broken: {reason}") from error
 
 
 def prove_pixels(bundle: Bundle) -> tuple[GoldenSet, Pixels]:

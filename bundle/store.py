@@ -34,7 +34,7 @@ class Bundle:
         try:
             manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
         except ValidationError as error:
-            raise BundleError(f"{path / MANIFEST}: {_first(error)}") from error
+            raise BundleError(f"{path / MANIFEST}: {first_mistake(error)}") from error
         _check_files(path, manifest, sealed)
         return cls(path, manifest, digest)
 
@@ -123,7 +123,8 @@ def _check_files(path: Path, manifest: Manifest, sealed: Mapping[str, str]) -> N
         raise BundleError(f"{path}: the manifest does not name: {', '.join(added)}")
 
 
-def _first(error: ValidationError) -> str:
+def first_mistake(error: ValidationError) -> str:
+    """Return what is wrong with a JSON file, and where, in one line."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg']}" if where else first["msg"]
