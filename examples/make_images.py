@@ -34,4 +34,7 @@ def _read(path: Path, *, header_bytes: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else IDX)
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else IDX
+    if not folder.is_dir():
+        sys.exit(f"there is no folder {folder}; usage: python -m examples.make_images [FOLDER]")
+    main(folder)

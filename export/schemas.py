@@ -30,4 +30,7 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
+    if not folder.is_dir():
+        sys.exit(f"there is no folder {folder}; usage: python -m export.schemas [FOLDER]")
+    write(folder)

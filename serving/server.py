@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
@@ -21,6 +22,8 @@ from serving.http_server import HttpServer, create_app
 from serving.lifecycle import Readiness, State, stop_on_signals, unless
 from serving.loading import load_model
 from serving.metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 
 async def serve(config: ServingConfig) -> bool:
@@ -88,8 +91,11 @@ class Server:
         """Report NOT_SERVING; after the delay, refuse new calls and finish those in flight."""
         await self.grpc.health.enter_graceful_shutdown()
         self.readiness.enter(State.DRAINING)
+        logger.info("draining: answering for %g s more", self._config.shutdown_delay_s)
         await asyncio.sleep(self._config.shutdown_delay_s)
+        logger.info("draining: refusing new calls, finishing those in flight")
         await self.grpc.drain(self._config.grace_period_s)
+        logger.info("drained")
 
     def _models_changed(self) -> None:
         self._publishing = asyncio.create_task(self._publish_models())

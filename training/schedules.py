@@ -81,4 +81,6 @@ def _plot(axes: "Axes", config: TrainConfig) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit("usage: python -m training.schedules FILE.svg")
     draw(Path(sys.argv[1]))
