@@ -138,12 +138,12 @@ CASES: dict[str, tuple[Spoil, str, str]] = {
     "golden probabilities that are no numbers": (
         in_golden(lambda golden: golden["images"][0].update(probabilities=[math.nan] * 3)),
         r"changed since it was sealed: golden/golden\.json",
-        r"images\.0\.probabilities\.0:?\s+Input should be a finite number",
+        r"images\.0\.probabilities\.0: Input should be a finite number",
     ),
     "answers of int8 that are no numbers": (
         in_golden(lambda golden: golden["files"][0]["probabilities"][0].__setitem__(0, math.nan)),
         r"changed since it was sealed: golden/golden\.json",
-        r"files\.0\.probabilities\.0\.0:?\s+Input should be a finite number",
+        r"files\.0\.probabilities\.0\.0: Input should be a finite number",
     ),
     "answers of int8 that any file gives": (
         in_golden(lambda golden: golden["files"][0].update(tolerance=0.9)),
