@@ -62,13 +62,7 @@ def main(
         arguments: of the command line; None for those of this process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    command: Command | Alias | None
-    if words and words[0] in commands:
-        command, words = commands[words[0]], words[1:]
-    elif "" in commands:
-        command = commands[""]
-    else:
-        command = None
+    command = commands.get(words.pop(0) if words and words[0] in commands else "")
     try:
         if command is None:
             return _no_command(commands, words)
@@ -148,16 +142,16 @@ def _kebab_flag(word: str) -> str:
 
 
 def _mistakes(error: ValidationError) -> list[str]:
-    """Return a line for each flag that is wrong, whatever number of its forms it does not have."""
+    """Return a line for each flag that is wrong; a flag of several forms fails once for each."""
     messages: dict[str, list[str]] = {}
     for mistake in error.errors():
         # A default that derives from another setting, which is wrong itself.
         if mistake["type"] != "default_factory_not_called":
             flag = f"--{mistake['loc'][0]}: ".replace("_", "-") if mistake["loc"] else ""
-            told = messages.setdefault(flag, [])
-            if (message := mistake["msg"].removeprefix("Value error, ")) not in told:
-                told.append(message)
-    return [flag + "; or: ".join(told) for flag, told in messages.items()]
+            reasons = messages.setdefault(flag, [])
+            if (reason := mistake["msg"].removeprefix("Value error, ")) not in reasons:
+                reasons.append(reason)
+    return [flag + "; or: ".join(reasons) for flag, reasons in messages.items()]
 
 
 def _no_command(commands: Mapping[str, Command | Alias], words: Sequence[str]) -> int:
