@@ -60,6 +60,7 @@ class ModelMetrics:
         self.rejections = {r: metrics.rejections.labels(**bound, reason=r) for r in REFUSALS}
         self.batches = {r: metrics.batches.labels(**bound, reason=r) for r in BATCH_REASONS}
         self.stages = {s: metrics.stages.labels(**bound, stage=s) for s in STAGES}
+        self.nonfinite_images = metrics.nonfinite_images.labels(**bound)
         self.batch_images = metrics.batch_images.labels(**bound)
         self.padded_slots = metrics.padded_slots.labels(**bound)
         self.cold_batches = metrics.cold_batches.labels(**bound)
@@ -94,6 +95,9 @@ class Metrics:
         self.wasted_images = self._counter(
             "wasted_images",
             "Images inferred after their caller had cancelled or its deadline had passed",
+        )
+        self.nonfinite_images = self._counter(
+            "nonfinite_images", "Images whose probabilities were not finite numbers"
         )
         self.batches = self._counter(
             "batches",

@@ -1,18 +1,27 @@
 """How images end: each once, counted, and its caller answered."""
 
+import logging
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
+
 from serving.engine.job import BatchRun, ImageJob, Prediction, Waiter, expired
 from serving.engine.latency import Clock, WaitCorrection
-from serving.errors import ServingError
+from serving.errors import InternalError, ServingError
 from serving.metrics import ModelMetrics
+
+logger = logging.getLogger(__name__)
 
 # A client cancels when its deadline passes. That cancel may arrive this long before the deadline
 # as computed here, which is later by the time that the request travelled, and which gRPC rounds up
 # by as much as 1 %.
 EARLY_S = 0.01
 EARLY_SHARE = 0.01
+NONFINITE = "the model's probabilities for the image are not finite numbers"
+# What a caller can make happen with every image is logged once in this time, in seconds.
+LOG_EVERY_S = 1.0
 
 
 class Answers:
@@ -31,10 +40,14 @@ class Answers:
         self._metrics, self._correction, self._clock = metrics, correction, clock
         # Each stage's field of `Timing`, and its histogram.
         self._stages = [(f"{stage}_s", metrics.stages[stage]) for stage in metrics.stages]
+        self._logged = -math.inf
 
     def deliver(self, jobs: list[ImageJob], run: BatchRun) -> None:
-        """Answer the jobs of a batch."""
-        self._end(jobs, partial(self._answer, jobs, run))
+        """Answer the jobs of a batch; those whose probabilities are not all finite fail."""
+        finite: list[bool] = np.logical_and.reduce(np.isfinite(run.probabilities), 1).tolist()
+        if not all(finite):
+            self._note_nonfinite(finite.count(False), len(jobs))
+        self._end(jobs, partial(self._answer, jobs, run, finite))
 
     def fail(self, jobs: list[ImageJob], error: ServingError) -> None:
         """Fail jobs."""
@@ -74,12 +87,14 @@ class Answers:
         for job in jobs:
             job.waiter.settle()
 
-    def _answer(self, jobs: list[ImageJob], run: BatchRun) -> None:
+    def _answer(self, jobs: list[ImageJob], run: BatchRun, finite: list[bool]) -> None:
         self._correction.observe((job.wait_s, run.started - job.arrived) for job in jobs)
-        now, answered, in_time = self._clock(), 0, 0
-        for job, row in zip(jobs, run.probabilities, strict=True):
+        now, answered, in_time, failed = self._clock(), 0, 0, 0
+        for job, row, is_finite in zip(jobs, run.probabilities, finite, strict=True):
             timing = job.timing(run.started, run.finished, len(jobs))
-            if job.waiter.put(job.index, Prediction(row, timing)):
+            if not is_finite:
+                failed += job.waiter.put(job.index, InternalError(NONFINITE))
+            elif job.waiter.put(job.index, Prediction(row, timing)):
                 answered += 1
                 in_time += now < job.waiter.deadline
                 for field, histogram in self._stages:
@@ -87,10 +102,17 @@ class Answers:
         self._metrics.images["ok"].inc(answered)
         self._metrics.answered.add(answered)
         self._metrics.goodput_images.inc(in_time)
-        self._metrics.wasted_images.inc(len(jobs) - answered)
+        self._metrics.images["failed"].inc(failed)
+        self._metrics.wasted_images.inc(len(jobs) - answered - failed)
         self._count_batch(run, len(jobs))
         for job in jobs:  # only now: metrics that are read after an answer include it
             job.waiter.settle()
+
+    def _note_nonfinite(self, images: int, batch: int) -> None:
+        self._metrics.nonfinite_images.inc(images)
+        if (now := self._clock()) - self._logged >= LOG_EVERY_S:
+            self._logged = now
+            logger.error("%d images of a batch of %d fail: %s", images, batch, NONFINITE)
 
     def _count_batch(self, run: BatchRun, images: int) -> None:
         self._metrics.batches[run.reason].inc()
