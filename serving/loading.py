@@ -117,8 +117,6 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
         metrics=metrics,
     )
     model.warm_up()
-    for instance in instances:
-        instance.backend.trim()
     release_freed_memory()
     _log(model, len(instances), config.threads, time.monotonic() - started)
     return model

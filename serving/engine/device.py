@@ -77,6 +77,7 @@ class Device:
         """Run every bucket, so that no request pays for a first run, and learn how long it takes.
 
         The buckets take turns, so that a busy moment of the machine does not slow down only one.
+        Host memory that only the large ones need is released at the end.
         """
         sizes = self._buckets.usable  # another device may retire one meanwhile
         started, rounds = self._clock(), [self._round(sizes)]
@@ -86,6 +87,8 @@ class Device:
                 break
         for bucket, seconds in zip(sizes, zip(*rounds[1:] or rounds, strict=True), strict=True):
             self.latency.seed(bucket, median(seconds))
+        if self._backend:
+            self._backend.trim()
 
     def _round(self, sizes: Sequence[int]) -> list[float]:
         return [self.runner.warm(bucket) for bucket in sizes]

@@ -22,7 +22,7 @@ class FakeBackend:
     ) -> None:
         self.classes, self.side, self.before_run = classes, side, before_run
         self.batches: list[tuple[int, int]] = []
-        self.is_closed = False
+        self.is_closed = self.is_trimmed = False
 
     def allocate(self, bucket: int) -> Pixels:
         """Return a uint8 buffer (bucket, side, side, 3)."""
@@ -31,6 +31,7 @@ class FakeBackend:
     def run(self, buffer: Pixels, images: int) -> Probabilities:
         """Return one-hot float32 (images, classes); record (images, bucket) in `batches`."""
         self.batches.append((images, len(buffer)))
+        self.is_trimmed = False
         self.before_run(buffer[:images])
         return np.eye(self.classes, dtype=np.float32)[buffer[:images, 0, 0, 0] % self.classes]
 
@@ -39,7 +40,8 @@ class FakeBackend:
         return Placement("fake", "cpu", "fp32")
 
     def trim(self) -> None:
-        """Release nothing."""
+        """Note that nothing ran since."""
+        self.is_trimmed = True
 
     def close(self) -> None:
         """Note that it was closed."""

@@ -79,3 +79,7 @@ def test_another_device_may_retire_a_size_meanwhile() -> None:
     warming = Warming(lambda size, _: 0.1 * size, lambda buckets: buckets.retire(4))
     assert warming.learnt == pytest.approx((0.1, 0.4))
     assert warming.buckets.usable == (1,)
+
+
+def test_at_the_end_memory_is_released() -> None:
+    assert Warming(lambda size, _: 0.1 * size).backend.is_trimmed
