@@ -96,6 +96,12 @@ class ServingConfig(BaseSettings):
         description="time after which a MindSpore Lite worker that has not answered a batch is "
         "killed and replaced, in seconds",
     )
+    overdue_s: PositiveFloat = Field(
+        5.0,
+        description="time after which a decode, a batch or a reopening is overdue: its instance or "
+        "decode thread then counts as not serving until that ends, in seconds; a batch has at "
+        "least four times its predicted time",
+    )
     decode_threads: NonNegativeInt | None = Field(
         None,
         description="threads that decode images, per model; 0: instances decode their own batches; "

@@ -114,6 +114,7 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
         ),
         max_image_pixels=config.max_image_pixels,
         slo_s=config.slo_ms / 1000 if config.slo_ms else None,
+        overdue_s=config.overdue_s,
         metrics=metrics,
     )
     model.warm_up()

@@ -13,11 +13,13 @@ Outcome = Literal["ok", "invalid", "expired", "cancelled", "rejected", "failed"]
 Stage = Literal["decode", "queue", "infer", "total"]
 Refusal = Literal["queue_full", "bytes", "pixels", "deadline", "not_ready"]
 BatchReason = Literal["full", "device_free", "deadline"]
+Work = Literal["decode", "run", "reopen"]
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 STAGES: tuple[Stage, ...] = get_args(Stage)
 REFUSALS: tuple[Refusal, ...] = get_args(Refusal)
 BATCH_REASONS: tuple[BatchReason, ...] = get_args(BatchReason)
+WORK: tuple[Work, ...] = get_args(Work)
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -60,6 +62,8 @@ class ModelMetrics:
         self.rejections = {r: metrics.rejections.labels(**bound, reason=r) for r in REFUSALS}
         self.batches = {r: metrics.batches.labels(**bound, reason=r) for r in BATCH_REASONS}
         self.stages = {s: metrics.stages.labels(**bound, stage=s) for s in STAGES}
+        self.overdue = {w: metrics.overdue.labels(**bound, work=w) for w in WORK}
+        self.overdue_workers = metrics.overdue_workers.labels(**bound)
         self.nonfinite_images = metrics.nonfinite_images.labels(**bound)
         self.batch_images = metrics.batch_images.labels(**bound)
         self.padded_slots = metrics.padded_slots.labels(**bound)
@@ -99,6 +103,11 @@ class Metrics:
         self.nonfinite_images = self._counter(
             "nonfinite_images", "Images whose probabilities were not finite numbers"
         )
+        self.overdue = self._counter(
+            "overdue",
+            "Work that was overdue: decodes of an image, runs of a batch, reopenings",
+            "work",
+        )
         self.batches = self._counter(
             "batches",
             "Batches by what limited their size: a full bucket, a free device, a deadline",
@@ -132,8 +141,13 @@ class Metrics:
             "inflight_images", "Images in flight: admitted, not yet answered or dropped"
         )
         self.inflight_bytes = self._gauge("inflight_bytes", "Bytes in flight, as they arrived")
+        self.overdue_workers = self._gauge(
+            "overdue_workers", "Instances and decode threads whose work is overdue now"
+        )
         self.device_ready = self._gauge(
-            "device_ready", "1 while the instance answers, 0 while it is being reopened", "device"
+            "device_ready",
+            "1 while the instance answers, 0 while it is being reopened or its work is overdue",
+            "device",
         )
         self.model_info = self._gauge("model_info", "1; labels say what the model runs on", *INFO)
         self.ready = Gauge("serving_ready", "1 while the server is ready", registry=registry)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from serving.engine.answers import Answers
-from serving.engine.batcher import LOST, Batcher
+from serving.engine.batcher import LOST
 from serving.engine.forecast import Backlog, Estimate, Forecast
 from serving.engine.job import ImageJob, Waiter
 from serving.engine.queue import DeadlineQueue
@@ -38,6 +38,16 @@ class Sources(Protocol):
         """Return them, in order."""
 
 
+class Stage(Protocol):
+    """Where jobs wait for a thread."""
+
+    queue: DeadlineQueue
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether no thread takes them, and none may soon."""
+
+
 class Admission:
     """Refuses images that there is no room for, or that would be late; any thread may call.
 
@@ -45,8 +55,7 @@ class Admission:
         room: what may be in flight.
         max_image_pixels: largest image before the transform, in pixels.
         forecast: when an image would be answered.
-        batcher: knows which devices take batches.
-        queues: where jobs wait; dead ones are removed to make room.
+        stages: where jobs wait; dead ones are removed to make room.
         answers: gets the dead jobs.
         metrics: counts refusals.
     """
@@ -56,15 +65,13 @@ class Admission:
         room: Room,
         max_image_pixels: int,
         forecast: Forecast,
-        batcher: Batcher,
-        queues: Sequence[DeadlineQueue],
+        stages: Sequence[Stage],
         answers: Answers,
         metrics: ModelMetrics,
     ) -> None:
         self._room, self._max_image_pixels = room, max_image_pixels
-        self._forecast, self._batcher = forecast, batcher
-        self._queues, self._answers = queues, answers
-        self._metrics = metrics
+        self._forecast, self._stages = forecast, stages
+        self._answers, self._metrics = answers, metrics
 
     def admit(self, sources: Sources, nbytes: int, waiter: Waiter) -> list[ImageJob]:
         """Return a job for each image that can be answered in time; the waiter gets the refusals.
@@ -76,10 +83,10 @@ class Admission:
             InvalidRequestError: the images are more than may ever be in flight.
             OverloadedError: there is no room for them now.
             DeadlineExceededError: the deadline has passed or cannot be met by any image.
-            UnavailableError: no device answers.
+            UnavailableError: no device answers, or no thread decodes.
         """
         now, images = waiter.arrived, len(sources)
-        if self._batcher.is_lost:
+        if any(stage.is_lost for stage in self._stages):
             self._metrics.reject("not_ready", images)
             raise UnavailableError(LOST)
         self._make_room(now, Limits(images, nbytes, 0))
@@ -127,8 +134,8 @@ class Admission:
     def _make_room(self, now: float, request: Limits) -> None:
         """Remove dead jobs if there is no room for a request; raise if that is not enough."""
         if self._room.lacking(request):
-            for queue in self._queues:
-                if dead := queue.sweep(now):
+            for stage in self._stages:
+                if dead := stage.queue.sweep(now):
                     self._answers.drop(dead)
             if lacking := self._room.lacking(request):
                 self._refuse(lacking, request)

@@ -12,7 +12,10 @@ from serving.engine.queue import DeadlineQueue
 from serving.errors import UnavailableError
 from serving.metrics import BatchReason
 
-LOST = "the model's devices are lost; they are being reopened"
+LOST = (
+    "the model cannot answer now: its devices are being reopened, or its work is overdue; "
+    "try another server"
+)
 # What a batch costs on a busy machine besides its run, in seconds: thread switches, cold caches.
 # On two cores, batches of 4 and 8 took 1.5 ms longer than their runs; with twice that, a noisy
 # warm-up errs towards larger batches, which under overload is the cheaper mistake.
@@ -125,7 +128,7 @@ class Batcher:
     decoding would make the first one late.
 
     Devices register here. Jobs wait while every device is being reopened; once reopening the last
-    one has failed, the waiting jobs fail.
+    one has failed, or what it does is overdue, the waiting jobs fail.
 
     Args:
         buckets: batch sizes that run; a batch fills its bucket while there are jobs.
@@ -143,12 +146,11 @@ class Batcher:
         self.queue = DeadlineQueue()
         # Replaced as a whole, so that readers need no lock.
         self.serving: tuple[HasFreeAt, ...] = ()
+        self.is_lost = True  # whether no device takes batches and none may soon
+        # Two facts about a device, from two threads: which of these it is in, and if it is overdue.
+        self._entered: tuple[HasFreeAt, ...] = ()
         self._reopening: tuple[HasFreeAt, ...] = ()
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether no device takes batches and none may soon."""
-        return not (self.serving or self._reopening)
+        self._overdue: tuple[HasFreeAt, ...] = ()
 
     def enter(self, device: HasFreeAt) -> None:
         """Begin to form batches for a device."""
@@ -161,8 +163,19 @@ class Batcher:
     def leave(self, device: HasFreeAt) -> None:
         """Form no batches for a device; if it was the last, fail the jobs that wait."""
         self._move(device)
-        if self.is_lost:
-            self._answers.fail(self.queue.clear(), UnavailableError(LOST))
+
+    def suspend(self, device: HasFreeAt) -> None:
+        """Form no batches for a device whose work is overdue; if it was the last, as `leave`."""
+        with self.queue.lock:
+            self._overdue += (device,)
+            self._count()
+        self._fail_if_lost()
+
+    def resume(self, device: HasFreeAt) -> None:
+        """Undo `suspend`."""
+        with self.queue.lock:
+            self._overdue = _without(self._overdue, device)
+            self._count()
 
     def put(self, jobs: Sequence[ImageJob]) -> None:
         """Add jobs; they fail if the batcher is closed."""
@@ -171,8 +184,8 @@ class Batcher:
             job.queued = now
         if not self.queue.put(jobs):
             self._answers.fail(list(jobs), closing())
-        elif self.is_lost:  # since they were admitted; they may have come after `leave` looked
-            self._answers.fail(self.queue.clear(), UnavailableError(LOST))
+        else:  # the last device may be lost since they were admitted
+            self._fail_if_lost()
 
     def take(self) -> Batch | None:
         """Wait for the next batch and return it; None when the batcher is closed."""
@@ -200,8 +213,18 @@ class Batcher:
 
     def _move(self, device: HasFreeAt, *, serving: bool = False, reopening: bool = False) -> None:
         with self.queue.lock:
-            self.serving = _without(self.serving, device) + (device,) * serving
+            self._entered = _without(self._entered, device) + (device,) * serving
             self._reopening = _without(self._reopening, device) + (device,) * reopening
+            self._count()
+        self._fail_if_lost()
+
+    def _count(self) -> None:
+        self.serving = _without(self._entered, *self._overdue)
+        self.is_lost = not (self.serving or _without(self._reopening, *self._overdue))
+
+    def _fail_if_lost(self) -> None:
+        if self.is_lost:
+            self._answers.fail(self.queue.clear(), UnavailableError(LOST))
 
     def _fill(self, first: ImageJob, waiting: int, now: float, dead: list[ImageJob]) -> Batch:
         """Return a batch of one device's share, as large as the first job allows."""
@@ -237,8 +260,8 @@ class Batcher:
         return None
 
 
-def _without(devices: tuple[HasFreeAt, ...], device: HasFreeAt) -> tuple[HasFreeAt, ...]:
-    return tuple(other for other in devices if other is not device)
+def _without(devices: tuple[HasFreeAt, ...], *others: HasFreeAt) -> tuple[HasFreeAt, ...]:
+    return tuple(device for device in devices if device not in others)
 
 
 def closing() -> UnavailableError:

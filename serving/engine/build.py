@@ -6,12 +6,15 @@ Each part knows only those above it:
     how jobs end             Answers
     how batches form         Batcher
     what works               Decoder, DecodePool, Runner, Device
+    what takes too long      Watch
     which images may enter   Forecast, Admission
     the whole                Model
 """
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from bundle.store import Bundle
 from serving.backends.backend import Instance, placement
@@ -25,6 +28,7 @@ from serving.engine.latency import BatchLatency, Clock, DecodeLatency, WaitCorre
 from serving.engine.model import Loop, Model
 from serving.engine.room import Limits, Room
 from serving.engine.runner import Runner
+from serving.engine.watch import Watch, Watched
 from serving.metrics import Metrics
 
 
@@ -38,6 +42,7 @@ def build(
     max_image_pixels: int,
     metrics: Metrics,
     slo_s: float | None = None,
+    overdue_s: float = math.inf,
     clock: Clock = time.monotonic,
 ) -> Model:
     """Return a model that is neither warm nor started.
@@ -51,6 +56,7 @@ def build(
         max_image_pixels: largest image before the transform, in pixels.
         metrics: gets the model's metrics.
         slo_s: time within which 99 of 100 images should be answered, in seconds; None for no limit.
+        overdue_s: time after which a decode, a run or a reopening is overdue, in seconds.
         clock: monotonic time, in seconds.
     """
     manifest = bundle.manifest
@@ -64,6 +70,7 @@ def build(
     batcher = Batcher(buckets=sizes, latency=latency, answers=answers, clock=clock)
     decode = Decoder(manifest.transform, max_image_pixels, answers, decode_latency, clock)
     decoders = DecodePool(decode_threads, decode, batcher, answers)
+    names = [f"{one.backend.describe().device}#{index}" for index, one in enumerate(instances)]
     devices = [
         Device(
             instance.backend,
@@ -73,11 +80,12 @@ def build(
             latency=latency,
             batcher=batcher,
             clock=clock,
-            gauge=counted.device_ready(f"{instance.backend.describe().device}#{index}"),
+            gauge=counted.device_ready(name),
             changed=loop.notify,
         )
-        for index, instance in enumerate(instances)
+        for name, instance in zip(names, instances, strict=True)
     ]
+    watched = _watched(decoders, dict(zip(names, devices, strict=True)), batcher)
     counted.queue_images.set_function(lambda: len(batcher.queue))
     counted.inflight_images.set_function(lambda: room.taken.images)
     counted.inflight_bytes.set_function(lambda: room.taken.nbytes)
@@ -91,8 +99,7 @@ def build(
             room,
             max_image_pixels,
             Forecast(decoders, batcher, sizes, latency, decode_latency, correction),
-            batcher,
-            (decoders.queue, batcher.queue),
+            (decoders, batcher),
             answers,
             counted,
         ),
@@ -100,6 +107,28 @@ def build(
         decoders=decoders,
         batcher=batcher,
         devices=devices,
+        watch=Watch(manifest.name, watched, overdue_s, loop.notify, counted, clock),
         loop=loop,
         clock=clock,
     )
+
+
+def _watched(
+    decoders: DecodePool, devices: Mapping[str, Device], batcher: Batcher
+) -> list[Watched]:
+    """Return what the watch looks at, and whom it tells."""
+    return [
+        *(
+            Watched(f"decode thread {number}", worker, decoders.fail_if_lost, lambda: None)
+            for number, worker in enumerate(decoders.workers)
+        ),
+        *(
+            Watched(
+                name,
+                device.runner.worker,
+                partial(batcher.suspend, device),
+                partial(batcher.resume, device),
+            )
+            for name, device in devices.items()
+        ),
+    ]

@@ -1,12 +1,15 @@
 """Bytes -> pixels, on threads of its own or on those of the devices."""
 
+from functools import partial
+
 from images.transform import Pixels, Transform
 from serving.engine.answers import Answers
-from serving.engine.batcher import Batcher, closing
+from serving.engine.batcher import LOST, Batcher, closing
 from serving.engine.job import ImageJob
 from serving.engine.latency import Clock, DecodeLatency
 from serving.engine.queue import DeadlineQueue, compute_thread
-from serving.errors import InternalError, ServingError
+from serving.engine.watch import Task, Worker
+from serving.errors import InternalError, ServingError, UnavailableError
 
 
 class Decoder:
@@ -31,8 +34,8 @@ class Decoder:
         self._transform, self._max_image_pixels = transform, max_image_pixels
         self._answers, self._latency, self._clock = answers, latency, clock
 
-    def __call__(self, job: ImageJob, out: Pixels) -> bool:
-        """Decode a job into `out`, uint8 (height, width, 3); raise nothing.
+    def __call__(self, job: ImageJob, out: Pixels, worker: Worker) -> bool:
+        """Decode a job into `out`, uint8 (height, width, 3), noted in `worker`; raise nothing.
 
         Returns False if it ended here: it was dead, or its image is broken.
         """
@@ -40,6 +43,7 @@ class Decoder:
         if job.is_dead(job.decode_started):
             self._answers.drop([job])
             return False
+        worker.task = Task("decode", job.decode_started, subject=job.lease.size)
         try:
             out[:] = job.source.pixels(self._transform, self._max_image_pixels)
         except ServingError as error:
@@ -50,6 +54,8 @@ class Decoder:
             job.pixels, job.decoded, job.decode_s = out, self._clock(), 0.0
             self._latency.observe(job.lease.size, job.decoded - job.decode_started, job.decoded)
             return True
+        finally:
+            worker.task = None
         return False
 
 
@@ -62,19 +68,28 @@ class DecodePool:
         threads: how many; 0 if devices decode their own batches.
         decode: decodes one job.
         batcher: gets the jobs that are decoded.
-        answers: gets the jobs that come when the pool is closed.
+        answers: gets the jobs that come when the pool is closed or lost.
+
+    Attributes:
+        workers: what each thread works on.
     """
 
     def __init__(self, threads: int, decode: Decoder, batcher: Batcher, answers: Answers) -> None:
         self.threads, self._decode = threads, decode
         self._batcher, self._answers = batcher, answers
         self.queue = DeadlineQueue()
-        self._workers = [compute_thread("decode", self._run) for _ in range(threads)]
+        self.workers = [Worker() for _ in range(threads)]
+        self._threads = [compute_thread("decode", partial(self._run, w)) for w in self.workers]
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the work of all threads is overdue."""
+        return self.threads > 0 and all(worker.overdue for worker in self.workers)
 
     def start(self) -> None:
         """Begin to decode."""
-        for worker in self._workers:
-            worker.start()
+        for thread in self._threads:
+            thread.start()
 
     def put(self, jobs: list[ImageJob]) -> None:
         """Decode jobs and hand them on; if devices decode, hand them on at once."""
@@ -82,25 +97,32 @@ class DecodePool:
             self._batcher.put(jobs)
         elif not self.queue.put(jobs):
             self._answers.fail(jobs, closing())
+        else:  # the pool may be lost since they were admitted
+            self.fail_if_lost()
 
-    def step(self) -> bool:
+    def fail_if_lost(self) -> None:
+        """Fail the jobs that wait if the work of all threads is overdue."""
+        if self.is_lost:
+            self._answers.fail(self.queue.clear(), UnavailableError(LOST))
+
+    def step(self, worker: Worker) -> bool:
         """Decode the next job, waiting for one; return False when the pool is closed."""
         with self.queue.lock:
             if not self.queue.wait():
                 return False
             job = self.queue.pop()
-        if self._decode(job, job.lease.slot):
+        if self._decode(job, job.lease.slot, worker):
             self._batcher.put([job])
         return True
 
     def close(self) -> list[ImageJob]:
         """Finish the images that are being decoded; return the jobs that waited."""
         waiting = self.queue.close()
-        for worker in self._workers:
-            if worker.is_alive():
-                worker.join()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
         return waiting
 
-    def _run(self) -> None:
-        while self.step():
+    def _run(self, worker: Worker) -> None:
+        while self.step(worker):
             pass

@@ -13,6 +13,7 @@ from serving.engine.batcher import Batch, Batcher, Buckets
 from serving.engine.latency import BatchLatency, Clock
 from serving.engine.queue import compute_thread
 from serving.engine.runner import Runner
+from serving.engine.watch import Task
 from serving.errors import OutOfDeviceMemoryError
 
 logger = logging.getLogger(__name__)
@@ -62,11 +63,12 @@ class Device:
         self._reopen, self.runner = reopen, runner
         self._buckets, self.latency = buckets, latency
         self._batcher, self._clock = batcher, clock
-        self._gauge, self._changed = gauge, changed
+        self._changed = changed
+        gauge.set_function(lambda: self in batcher.serving)
         self._closing = threading.Event()
         self._pause_s, self._opened = 0.0, -math.inf
         self._thread = compute_thread("device", self._run)
-        self._become(ready=True, register=batcher.enter)
+        self._register(batcher.enter)
 
     @property
     def free_at(self) -> float:
@@ -122,11 +124,12 @@ class Device:
             self.run(batch)
 
     def _recover(self) -> None:
-        self._become(ready=False, register=self._batcher.pause)
+        self._register(self._batcher.pause)
         self._discard()
         is_steady = self._clock() - self._opened >= STEADY_S
         self._pause_s = 0.0 if is_steady else self._longer_pause_s()
         while not self._closing.wait(self._pause_s):
+            self.runner.worker.task = Task("reopen", self._clock())
             try:
                 self._open()
             except Exception as error:
@@ -137,11 +140,13 @@ class Device:
                 if isinstance(error, OutOfDeviceMemoryError):
                     self._buckets.retire(self._buckets.usable[-1])
                 self._discard()
-                self._become(ready=False, register=self._batcher.leave)
+                self._register(self._batcher.leave)
             else:
                 logger.info("a device was reopened")
-                self._become(ready=True, register=self._batcher.enter)
+                self._register(self._batcher.enter)
                 return
+            finally:
+                self.runner.worker.task = None
 
     def _longer_pause_s(self) -> float:
         return min(max(2 * self._pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
@@ -154,14 +159,16 @@ class Device:
 
     def _discard(self) -> None:
         backend, self._backend = self._backend, None
+        self.runner.worker.task = Task("reopen", self._clock())
         try:
             if backend:
                 backend.close()
         except Exception:
             logger.exception("a lost device could not be closed")
+        finally:
+            self.runner.worker.task = None
 
-    def _become(self, *, ready: bool, register: Callable[["Device"], None]) -> None:
-        """Report to the gauge, the batcher and `changed` whether it answers."""
-        self._gauge.set(ready)
+    def _register(self, register: Callable[["Device"], None]) -> None:
+        """Report to the batcher and `changed` whether it answers."""
         register(self)
         self._changed()

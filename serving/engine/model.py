@@ -14,6 +14,7 @@ from serving.engine.decode import DecodePool
 from serving.engine.device import Device
 from serving.engine.job import Answer, Caller, Waiter
 from serving.engine.latency import Clock
+from serving.engine.watch import Watch
 
 
 class Loop:
@@ -64,13 +65,14 @@ class Model:
         decoders: DecodePool,
         batcher: Batcher,
         devices: Sequence[Device],
+        watch: Watch,
         loop: Loop,
         clock: Clock,
     ) -> None:
         self.bundle, self.placement, self.buckets = bundle, placement, tuple(buckets)
         self._admission, self._answers, self._loop = admission, answers, loop
         self.decoders, self.batcher, self.devices = decoders, batcher, devices
-        self.clock = clock
+        self.watch, self.clock = watch, clock
 
     @property
     def name(self) -> str:
@@ -84,8 +86,8 @@ class Model:
 
     @property
     def ready(self) -> bool:
-        """Whether a device answers."""
-        return bool(self.batcher.serving)
+        """Whether a device answers, and a thread decodes."""
+        return bool(self.batcher.serving) and not self.decoders.is_lost
 
     def on_ready(self, listener: Callable[[], None]) -> None:
         """Call `listener` on the event loop each time that `ready` may have changed."""
@@ -106,15 +108,17 @@ class Model:
         self.decoders.start()
         for device in self.devices:
             device.start()
+        self.watch.start()
 
     def close(self) -> None:
-        """Fail what still waits, finish what runs, stop all threads."""
+        """Fail what still waits, finish what runs, however long it takes, stop all threads."""
         for waiting in (self.decoders.close(), self.batcher.queue.close()):
             self._answers.fail(waiting, closing())
         for device in self.devices:
             device.stop()
         for device in self.devices:
             device.close()
+        self.watch.stop()
 
     def submit(self, sources: Sources, caller: Caller, nbytes: int = 0) -> Waiter:
         """Begin to answer images, and return what waits for them; any thread may call.
@@ -127,7 +131,7 @@ class Model:
             InvalidRequestError: the images are more than may ever be in flight.
             OverloadedError: there is no room for them now.
             DeadlineExceededError: the deadline has passed or cannot be met.
-            UnavailableError: no device answers.
+            UnavailableError: no device answers, or no thread decodes.
         """
         waiter = Waiter(len(sources), self.clock(), caller)
         jobs = self._admission.admit(sources, nbytes, waiter)

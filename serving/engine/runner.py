@@ -9,6 +9,7 @@ from serving.engine.batcher import Batch, Buckets, fit
 from serving.engine.decode import Decoder
 from serving.engine.job import BatchRun, ImageJob
 from serving.engine.latency import BatchLatency, Clock
+from serving.engine.watch import Task, Worker
 from serving.errors import DeviceLostError, InternalError, OutOfDeviceMemoryError
 from serving.metrics import BatchReason
 
@@ -32,6 +33,7 @@ class Runner:
     Attributes:
         free_at: when the batch that runs is expected to end, in seconds; 0 if none runs.
         is_lost: whether nothing can run until `use` gives it another backend.
+        worker: what the thread that calls `run` works on.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Runner:
     ) -> None:
         self._buckets, self._latency = buckets, latency
         self._answers, self._decode, self._clock = answers, decode, clock
+        self.worker = Worker()
         self.use(backend)
 
     def use(self, backend: Backend) -> None:
@@ -82,7 +85,8 @@ class Runner:
         self.free_at = started + decode_s + self._latency.bound(bucket)
         ready: list[ImageJob] = []
         for job in jobs:
-            if job.pixels is not None or self._decode(job, self._place(len(ready), bucket, job)):
+            place = self._place(len(ready), bucket, job)
+            if job.pixels is not None or self._decode(job, place, self.worker):
                 ready.append(job)
         if self._busy_since is not None:
             self._busy_since += self._clock() - started  # decoding is no part of the hand-over
@@ -142,6 +146,8 @@ class Runner:
             self._failures += 1
             self._busy_since = None  # the next batch's time must not include a failed run
             return error
+        finally:
+            self.worker.task = None
         self._failures = 0
         self._answers.deliver(jobs, run)
         return None
@@ -151,6 +157,7 @@ class Runner:
         self._gather(jobs, bucket)
         predicted_s, started = self._latency.bound(bucket), self._clock()
         self.free_at = started + predicted_s
+        self.worker.task = Task("run", started, predicted_s, len(jobs))
         probabilities = self._backend.run(self._buffers[bucket], len(jobs))
         finished, is_cold = self._clock(), bucket not in self._warm
         self._warm.add(bucket)

@@ -1,6 +1,7 @@
 """Parts of a server, small enough for one test."""
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -123,6 +124,7 @@ class Rig:
     gate: Gate = field(default_factory=Gate)
     limits: Limits | None = None
     clock: Callable[[], float] = time.monotonic
+    overdue_s: float = math.inf
     # The same tests hold for threads that decode and for devices that do.
     decode_threads: ClassVar[int] = 1
 
@@ -140,6 +142,7 @@ class Rig:
             limits=self.limits or Limits(self.slots, 10**9, 10**9),
             max_image_pixels=10_000,
             metrics=self.metrics,
+            overdue_s=self.overdue_s,
             clock=self.clock,
         )
 

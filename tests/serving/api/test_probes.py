@@ -112,6 +112,25 @@ def lose(_: object) -> None:
     raise DeviceLostError("unplugged")
 
 
+async def test_a_model_whose_work_is_overdue_is_not_ready_until_it_ends(tiny: Path) -> None:
+    rig = Rig(tiny, overdue_s=0.01)
+    async with gated_server(rig) as server, http_to(server) as http, calling(server) as stub:
+        request = await rig.busy()
+        while await check(server, "") == SERVING:
+            pass
+        assert await check(server, "tiny") == NOT_SERVING
+        assert (await http.get("/readyz")).status_code == 503
+        assert not (await stub.GetModel(pb.GetModelRequest())).ready
+        with pytest.raises(grpc.aio.AioRpcError, match="overdue") as refused:
+            await stub.Classify(pb.ClassifyRequest(images=[png(1)]))
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        rig.gate.open()
+        await request
+        while await check(server, "") != SERVING:
+            pass
+        assert (await http.get("/readyz")).status_code == 200
+
+
 async def test_calls_while_loading_are_unavailable(tiny: Path) -> None:
     async with listening_server(tiny) as server, calling(server) as stub:
         with pytest.raises(grpc.aio.AioRpcError, match="loading") as refused:

@@ -1,4 +1,4 @@
-"""Arrivals, cancels, expiries, failures, lost devices and the end, in any order."""
+"""Arrivals, cancels, expiries, failures, lost and overdue devices, and the end, in any order."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +54,7 @@ class Machine(RuleBasedStateMachine):
             limits=Limits(SLOTS, 10_000, 10_000),
             max_image_pixels=1_000,
             metrics=Metrics(self.registry),
+            overdue_s=1.0,
             clock=self.clock,
         )
         self.loop.call_soon(self.model.attach)
@@ -133,11 +134,19 @@ class Machine(RuleBasedStateMachine):
     def shrink_memory(self, fits: int) -> None:
         self.fits = fits
 
+    @rule(at_once=st.booleans())
+    def look(self, at_once: bool) -> None:
+        if at_once:
+            self.model.watch.look()
+            self.loop.turn()
+        else:
+            self.meanwhile.append(self.model.watch.look)
+
     @precondition(lambda self: len(self.model.decoders.queue))
     @rule(images=st.integers(1, 8))
     def decode(self, images: int) -> None:
         for _ in range(min(images, len(self.model.decoders.queue))):
-            assert self.model.decoders.step()
+            assert self.model.decoders.step(self.model.decoders.workers[0])
         self.loop.turn()
 
     @precondition(lambda self: len(self.model.batcher.queue))
@@ -160,7 +169,7 @@ class Machine(RuleBasedStateMachine):
     def _ends(
         self, values: range, task: asyncio.Task[list[Answer]]
     ) -> Iterator[tuple[int, Answer]]:
-        refused = (OverloadedError, DeadlineExceededError)
+        refused = (OverloadedError, DeadlineExceededError, UnavailableError)
         if not task.cancelled() and not isinstance(task.exception(), refused):
             yield from zip(values, task.result(), strict=True)
 

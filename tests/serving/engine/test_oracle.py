@@ -16,6 +16,7 @@ from serving.engine.forecast import Forecast
 from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency, DecodeLatency, WaitCorrection
 from serving.engine.sources import Size
+from serving.engine.watch import Worker
 from tests.serving.engine.jobs import Noted, new_job
 from tests.serving.engine.oracle import Image, World
 from tests.support.serving import VirtualClock
@@ -47,7 +48,7 @@ class SimulatedDecoders(DecodePool):
         super().__init__(threads, cast("Decoder", None), simulation.batcher, simulation.answers)
         self._simulation = simulation
 
-    def step(self) -> bool:
+    def step(self, worker: Worker | None = None) -> bool:
         with self.queue.lock:
             job = self.queue.pop()
         self._simulation.decode(job)

@@ -10,6 +10,7 @@ from serving.engine.decode import Decoder
 from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency
 from serving.engine.runner import Runner
+from serving.engine.watch import Worker
 from serving.errors import OutOfDeviceMemoryError
 from tests.serving.engine.jobs import Noted, new_job
 from tests.support.bundles import LABELS, SIDE
@@ -57,7 +58,8 @@ class Bench:
         self.runner.run(Batch(jobs, "device_free", after_idling))
         return jobs
 
-    def _decode(self, job: ImageJob, out: Pixels) -> bool:
+    def _decode(self, job: ImageJob, out: Pixels, worker: Worker) -> bool:
+        assert worker is self.runner.worker
         self.free_at.append(self.runner.free_at - self.clock.now)
         self.clock.now += self.decode_s
         out[:], job.pixels = 100 + self.decoded, out
