@@ -11,7 +11,10 @@ from serving.errors import ServingError
 
 
 def main() -> int:
-    """Return the exit code: 0 after a signal or a list, 1 if it cannot start, 2 for wrong flags."""
+    """Return the exit code: 0 after a signal or a list, 1 if it cannot start, 2 for wrong flags.
+
+    It is 70 (`lifecycle.UNFINISHED`) if something did not end in time after a signal.
+    """
     commands = {"": Command(ServingConfig, _serve), "devices": Command(DevicesConfig, _list)}
     return run(commands, _errors)
 

@@ -149,7 +149,9 @@ class ServingConfig(BaseSettings):
         "NOT_SERVING, in seconds; set it to the time that load balancers take to notice",
     )
     grace_period_s: PositiveFloat = Field(
-        30.0, description="time to finish requests in flight after that delay, in seconds"
+        30.0,
+        description="time to finish requests in flight after that delay, in seconds; one more "
+        "second, and the process ends, whatever still runs",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="lowest severity of messages that are logged, to stderr"

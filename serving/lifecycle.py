@@ -1,9 +1,12 @@
-"""The server's state, the signals that stop it, and work that ends with it."""
+"""The server's state, the signals that stop it, and how it ends whatever still runs."""
 
 import asyncio
+import logging
 import os
 import signal
-from collections.abc import Coroutine, Iterator
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TypeVar
@@ -12,9 +15,16 @@ from prometheus_client import Gauge
 
 from serving.errors import UnavailableError
 
+logger = logging.getLogger(__name__)
+
 Result = TypeVar("Result")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# The exit code of a process that was told to stop, and in which something did not end in time.
+UNFINISHED = 70
+# The last words of such a process may take this long, in seconds: the reader of its log may hang.
+LAST_WORDS_S = 0.5
 
 
 class State(StrEnum):
@@ -83,3 +93,31 @@ async def unless(stop: asyncio.Event, work: Coroutine[object, object, Result]) -
     finally:
         working.cancel()
         stopping.cancel()
+
+
+def exit_after(seconds: float, unfinished: Callable[[], Sequence[str]]) -> None:
+    """End the process with code `UNFINISHED` in this time, unless it has ended by itself.
+
+    It is the one limit for all that a server waits for at its end: calls, threads that decode or
+    run, executors, and the interpreter, which joins threads too. None of them can be interrupted.
+
+    Args:
+        seconds: time until then.
+        unfinished: returns what still runs then, for the log.
+    """
+
+    def run() -> None:
+        time.sleep(min(seconds, threading.TIMEOUT_MAX))
+        words = threading.Thread(target=_say_last, args=(seconds, unfinished), daemon=True)
+        words.start()
+        words.join(LAST_WORDS_S)
+        os._exit(UNFINISHED)
+
+    threading.Thread(target=run, name="exit", daemon=True).start()
+
+
+def _say_last(seconds: float, unfinished: Callable[[], Sequence[str]]) -> None:
+    threads = [thread.name for thread in threading.enumerate() if not thread.daemon]
+    what = "; ".join(unfinished()) or f"threads {', '.join(threads)}"
+    logger.error("not ended within %g s: %s; exit code %d", seconds, what, UNFINISHED)
+    logging.shutdown()

@@ -19,15 +19,20 @@ from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.grpc_server import GrpcServer
 from serving.http_server import HttpServer, create_app
-from serving.lifecycle import Readiness, State, stop_on_signals, unless
+from serving.lifecycle import Readiness, State, exit_after, stop_on_signals, unless
 from serving.loading import load_model
 from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
+# What follows the grace period: connections close, models are freed, the interpreter ends.
+CLOSING_S = 1.0
+
 
 async def serve(config: ServingConfig) -> bool:
     """Serve until a signal; return whether the models were loaded when it came.
+
+    The process ends with code `lifecycle.UNFINISHED` if that takes too long.
 
     Raises:
         StartupError: a port is taken, or a model cannot run as configured.
@@ -42,6 +47,8 @@ async def serve(config: ServingConfig) -> bool:
                 gc.freeze()  # what is loaded stays: the collector need not visit it each time
                 await server.start()
                 await stop.wait()
+                limit_s = config.shutdown_delay_s + config.grace_period_s + CLOSING_S
+                exit_after(limit_s, server.unfinished)
                 await server.drain()
     return bool(loaded)
 
@@ -96,6 +103,10 @@ class Server:
         logger.info("draining: refusing new calls, finishing those in flight")
         await self.grpc.drain(self._config.grace_period_s)
         logger.info("drained")
+
+    def unfinished(self) -> list[str]:
+        """Return what the threads of the models work on."""
+        return [task for model in self.repository.all() for task in model.watch.unfinished()]
 
     def _models_changed(self) -> None:
         self._publishing = asyncio.create_task(self._publish_models())

@@ -27,8 +27,6 @@ PATIENCE_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 # A device that is lost again before it has run for this long is reopened only after a pause.
 STEADY_S = 60.0
-# A batch that runs this long after the last one should have ended is abandoned.
-LONGEST_CLOSE_S = 10.0
 
 
 class Device:
@@ -100,13 +98,14 @@ class Device:
         self._thread.start()
 
     def close(self) -> None:
-        """Wait for the batch that runs, then free the backend. Close the batcher first."""
+        """Wait for the batch that runs, however long, then free the backend.
+
+        Close the batcher first. A server that must end sets a limit to all that it waits for.
+        """
         self.stop()
         if self._thread.is_alive():
-            self._thread.join(LONGEST_CLOSE_S)
-        if self._thread.is_alive():
-            logger.error("a device has not finished its batch in time: it is abandoned")
-        elif self._backend:
+            self._thread.join()
+        if self._backend:
             self._backend.close()
 
     def stop(self) -> None:

@@ -6,8 +6,13 @@ import socket
 import subprocess
 from pathlib import Path
 
+import grpc
 import pytest
 
+from protos import classifier_pb2 as pb
+from protos.classifier_pb2_grpc import ClassifierStub
+from serving.lifecycle import UNFINISHED
+from tests.serving.api.messages import png
 from tests.support.process import ready, start
 
 
@@ -85,14 +90,22 @@ async def held_drain(_):
     print("held", flush=True)
     await asyncio.Event().wait()
 
+def held_decode(*_):
+    print("held", flush=True)
+    threading.Event().wait()
+
+from serving.engine.sources import Encoded
+
 {patch}
 runpy.run_module("serving", run_name="__main__")
 """
 
 
-def start_held(patch: str, bundle: Path) -> subprocess.Popen[str]:
+def start_held(
+    patch: str, bundle: Path, *flags: str, stderr: int | None = None
+) -> subprocess.Popen[str]:
     """Start a server of which one step never ends."""
-    return start(bundle, program=("-c", HELD.format(patch=patch)), stderr=None)
+    return start(bundle, *flags, program=("-c", HELD.format(patch=patch)), stderr=stderr)
 
 
 def wait_for(process: subprocess.Popen[str], start_of_line: str) -> None:
@@ -116,3 +129,21 @@ def test_a_second_signal_forces_the_end(tiny: Path) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize("decode_threads", ["1", "0"], ids=["threads decode", "devices decode"])
+def test_a_decode_that_never_ends_does_not_keep_it_alive(tiny: Path, decode_threads: str) -> None:
+    flags = ("--grace-period-s", "0.1", "--decode-threads", decode_threads)
+    process = start_held("Encoded.pixels = held_decode", tiny, *flags, stderr=subprocess.PIPE)
+    with grpc.insecure_channel(ready(process).grpc) as channel:
+        request = pb.ClassifyRequest(images=[png(1)])
+        call = ClassifierStub(channel).Classify.future(request, timeout=60)
+        wait_for(process, "held")
+        process.send_signal(signal.SIGTERM)
+        assert call.exception(60)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == UNFINISHED
+    assert "Traceback" not in errors
+    last = errors.splitlines()[-1]
+    assert "not ended within 1.1 s: " in last
+    assert ": decoding an image (format PNG, " in last
