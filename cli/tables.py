@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from cli.text import printable
 
 # A pipe has no width: nothing is cut there, and a row stays one line.
 UNBOUNDED = 100_000
@@ -14,8 +17,17 @@ UNBOUNDED = 100_000
 def new_table(title: str | None = None) -> Table:
     """Return a table without columns, in the style that all share."""
     return Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False
+        title=title and cell(title),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
     )
+
+
+def cell(text: str, style: str = "") -> Text:
+    """Return text for a cell: printable, and nothing in it is taken for rich's markup."""
+    return Text(printable(text), style)
 
 
 def show(table: Table) -> None:
@@ -38,5 +50,5 @@ def show_rows(
         justify = "left" if index < text_columns else "right"
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(cell, row))
     show(table)
