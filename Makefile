@@ -107,16 +107,18 @@ generate = $(PROTOS)/bin/python -m grpc_tools.protoc -I . \
 schemas: $(VENV)/.export ## Generate the JSON Schemas in docs/ from the models of export/
 	$(PY) -m export.schemas docs
 
-lock: ## Pin the dependencies of pyproject.toml in requirements/ (needs uv)
+lock: ## Pin the dependencies of pyproject.toml in requirements/, with their hashes (needs uv)
 	for extra in dev export training serving cuda-dev cuda; do \
 	  $(compile)/$$extra.txt pyproject.toml --extra $$extra --constraints requirements/dev.txt; done
+	$(compile)/build.txt --group build
 	$(compile)/protos.txt --group protos
 	$(compile)/clients-oldest.txt pyproject.toml --extra clients --resolution lowest-direct
 	$(compile)/clients-newest.txt pyproject.toml --extra clients
 	$(compile)/clients-triton.txt pyproject.toml --extra clients --group triton
+	$(subst 3.11,3.7,$(compile))/lite.txt --group lite
 
-compile = uv pip compile --python-version 3.11 --universal --no-emit-index-url --no-header --no-annotate \
-  --quiet --output-file requirements
+compile = uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
+  --no-annotate --quiet --output-file requirements
 
 bench: $(VENV)/.dev ## Measure the server against a bare loop and under overload, JPEG decoders, and training (ARGS=)
 	$(PY) -m benchmarks.models
@@ -150,11 +152,11 @@ clean: ## Remove the environment, caches and outputs
 $(addsuffix /bin/python,$(VENV) $(CUDA) $(PROTOS) $(CLIENTS)):
 	$(PYTHON) -m venv $(@:/bin/python=)
 
-$(VENV)/.%: requirements/%.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/.%: requirements/%.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
 	$(call install,$(PY),$<)
 	touch $@
 
-$(CUDA)/.%: requirements/%.txt pyproject.toml | $(CUDA)/bin/python
+$(CUDA)/.%: requirements/%.txt requirements/build.txt pyproject.toml | $(CUDA)/bin/python
 	$(call install,$(CUDA)/bin/python,$<)
 	touch $@
 
@@ -162,15 +164,17 @@ $(PROTOS)/.protos: requirements/protos.txt | $(PROTOS)/bin/python
 	$(call install-locked,$(PROTOS)/bin/python,$<)
 	touch $@
 
-.venv-clients-%/.clients: requirements/clients-%.txt pyproject.toml | .venv-clients-%/bin/python
+.venv-clients-%/.clients: requirements/clients-%.txt requirements/build.txt pyproject.toml | .venv-clients-%/bin/python
 	$(call install,$(@D)/bin/python,$<)
 	touch $@
 
-install-locked = $(1) -m pip install --quiet --disable-pip-version-check --no-compile -r $(2)
+# A package that differs by a bit from the one that was locked is refused.
+install-locked = $(1) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes \
+  $(patsubst %,--requirement %,$(2))
 
 define install
-$(call install-locked,$(1),$(2))
-	$(1) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+$(call install-locked,$(1),$(2) requirements/build.txt)
+	$(1) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endef
 
 $(LITE)/.lite: requirements/lite.txt

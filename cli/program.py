@@ -4,17 +4,27 @@ Exit codes: 0 success, 1 failure, 2 a wrong call, 130 after Ctrl-C. Each mistake
 line on standard error, without a traceback.
 """
 
+import json
 import os
 import select
 import shutil
 import subprocess
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    CliSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from cli.text import printable, survive_ascii
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 SOURCE = Path(__file__).parent
@@ -34,11 +44,16 @@ class UsageError(ValueError):
 
 
 class Command(NamedTuple):
-    """A command: its settings, what runs with them, and the exit code if that fails."""
+    """A command: its settings, what runs with them, and the exit code if that fails.
+
+    `names` is the setting that takes names of files, any number of them and each as it is: with
+    commas, quotes and brackets, which are syntax in the list of another setting.
+    """
 
     settings: type[BaseSettings]
     run: Callable[[Any], int | None]
     failure: int = FAILED
+    names: str | None = None
 
 
 class Alias(NamedTuple):
@@ -61,6 +76,7 @@ def main(
             function, so that --help need not wait for the modules that define them.
         arguments: of the command line; None for those of this process.
     """
+    survive_ascii()
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = commands.get(words.pop(0) if words and words[0] in commands else "")
     try:
@@ -87,8 +103,8 @@ def _output_is_broken() -> bool:
 
 
 def fail(message: str, code: int) -> int:
-    """Say what went wrong on standard error; return the exit code."""
-    print(f"error: {message}", file=sys.stderr)
+    """Say what went wrong on standard error, in one line or several; return the exit code."""
+    print("error:", "\n".join(map(printable, message.split("\n"))), file=sys.stderr)
     return code
 
 
@@ -106,7 +122,9 @@ def _run(
     command: Command, words: Sequence[str], errors: Callable[[], tuple[type[Exception], ...]]
 ) -> int:
     try:
-        settings = CliApp.run(command.settings, cli_args=_kebab(words))
+        settings = CliApp.run(
+            command.settings, cli_args=_kebab(words), cli_settings_source=_source(command)
+        )
     except ValidationError as error:
         return fail("\nerror: ".join(_mistakes(error)), USAGE)
     except SettingsError as error:
@@ -126,6 +144,16 @@ def _run(
         if isinstance(error, errors()):
             return fail(str(error), command.failure)
         raise
+
+
+def _source(command: Command) -> CliSettingsSource[Any]:
+    def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
+        found = parser.parse_args(words)
+        if command.names and (names := getattr(found, command.names)):
+            setattr(found, command.names, json.dumps(names))
+        return found
+
+    return CliSettingsSource(command.settings, parse_args_method=parse)
 
 
 def _kebab(words: Sequence[str]) -> list[str]:

@@ -85,7 +85,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 COMMANDS: dict[str, Command | Alias] = {
-    "classify": Command(Classify, _classify),
+    "classify": Command(Classify, _classify, names="paths"),
     "bench": Alias("Load a server and measure its answers (python -m benchmarks.load).", _bench),
 }
 

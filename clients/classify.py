@@ -11,6 +11,7 @@ from clients.client import ClassifierClient
 from clients.errors import ClassifierError
 from clients.files import split
 from clients.messages import MAX_MESSAGE_BYTES
+from clients.reading import FileTooLargeError, read_file, reason
 from clients.types import ImageFailure, Prediction
 
 REQUESTS_IN_FLIGHT = 4
@@ -63,15 +64,11 @@ def _ask(client: ClassifierClient, paths: Sequence[Path], question: Question) ->
 
 def _read(path: Path) -> bytes | ImageFailure:
     try:
-        data = path.read_bytes()
+        return read_file(path, BYTES_PER_REQUEST)
+    except FileTooLargeError as error:
+        return ImageFailure(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
     except OSError as error:
-        return ImageFailure(grpc.StatusCode.NOT_FOUND, f"cannot be read: {error.strerror}")
-    if len(data) > BYTES_PER_REQUEST:
-        return ImageFailure(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"the file has {len(data)} bytes; at most {BYTES_PER_REQUEST} can be sent",
-        )
-    return data
+        return ImageFailure(grpc.StatusCode.NOT_FOUND, f"cannot be read: {reason(error)}")
 
 
 def _classify(

@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, Self, TypeVar
 
 import grpc
 
-from clients import messages
+from clients import messages, proxies
 from clients.errors import rpc_errors
 from clients.messages import MAX_MESSAGE_BYTES
 from clients.types import ImageFailure, ImageSource, ModelInfo, Prediction
@@ -78,7 +78,9 @@ class ClassifierClient:
 
     def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
         self.address = address
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._channel = grpc.insecure_channel(
+            address, options=[*OPTIONS, *proxies.options(address)]
+        )
         self._classify = self._channel.unary_unary(*CLASSIFY)
         self._get_model = self._channel.unary_unary(*GET_MODEL)
         self._list_models = self._channel.unary_unary(*LIST_MODELS)
@@ -143,7 +145,9 @@ class AsyncClassifierClient:
 
     def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
         self.address = address
-        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        self._channel = grpc.aio.insecure_channel(
+            address, options=[*OPTIONS, *proxies.options(address)]
+        )
         self._classify = self._channel.unary_unary(*CLASSIFY)
         self._get_model = self._channel.unary_unary(*GET_MODEL)
         self._list_models = self._channel.unary_unary(*LIST_MODELS)

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 import grpc
 
+from clients import proxies
+
 
 class ClassifierError(Exception):
     """A call failed with the gRPC status `code`; `message` is the server's or the library's."""
@@ -48,6 +50,8 @@ _KINDS: dict[grpc.StatusCode, type[ClassifierError]] = {
 
 # gRPC gives UNAVAILABLE for these and for what a loading or draining server says of itself.
 _NO_SERVER = ("failed to connect", "errors resolving")
+# gRPC's own words, and none of the server's.
+_LATE = "Deadline Exceeded"
 
 
 @contextmanager
@@ -62,5 +66,8 @@ def rpc_errors(address: str) -> Iterator[None]:
             message = (
                 f"no server answers at {address} ({message}); "
                 f"`make serve` or `python -m serving --model BUNDLE` starts one"
+                f"{proxies.hint(address)}"
             )
+        elif message == _LATE:
+            message += proxies.hint(address)
         raise _KINDS.get(code, ClassifierError)(code, message) from error

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.errors import ClassifierError
+from clients.reading import read_file
 from clients.types import ClassScore, ImageFailure, ImageSource, ModelInfo, Prediction, Timing
 from protos import classifier_pb2 as pb
 
@@ -30,7 +31,7 @@ def classify_request(
     Raises:
         TypeError: `images` is not a sequence of images.
         ValueError: it is empty, an array is not an image, or the message exceeds the limit.
-        OSError: a file cannot be read.
+        OSError: a file cannot be read, is none (a pipe, a device), or exceeds the limit.
     """
     if isinstance(images, (bytes, str, Path, np.ndarray)):
         raise TypeError(f"images must be a list of images, got one {type(images).__name__}")
@@ -86,7 +87,7 @@ def _image(image: ImageSource) -> pb.Image:
     if isinstance(image, bytes):
         return pb.Image(encoded=image)
     if isinstance(image, Path):
-        return pb.Image(encoded=image.read_bytes())
+        return pb.Image(encoded=read_file(image, MAX_MESSAGE_BYTES))
     if isinstance(image, np.ndarray):
         return pb.Image(raw=_raw(image))
     raise TypeError(f"an image is bytes, a Path or a uint8 array, not {type(image).__name__}")

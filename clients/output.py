@@ -1,7 +1,6 @@
 """What the command line prints: a table to read, or JSON lines for programs."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from cli.tables import new_table, show
+from cli.tables import cell, new_table, show
 from clients.classify import FileOutcome, Outcome
 from clients.types import ClassScore, ImageFailure
 
@@ -57,12 +56,12 @@ def _members(outcome: Outcome) -> dict[str, object]:
 
 
 def _row(path: Path, outcome: Outcome) -> tuple[Text, ...]:
-    name = Text(os.fsencode(path).decode(errors="replace"))
+    name = cell(str(path))
     if isinstance(outcome, ImageFailure):
-        return name, Text("failed", "red"), Text(""), Text(str(outcome), "red")
+        return name, cell("failed", "red"), cell(""), cell(str(outcome), "red")
     first, *following = outcome.classes
     nearby = ", ".join(f"{c.label} {_percent(c)}" for c in following)
-    return name, Text(first.label), Text(_percent(first)), Text(nearby)
+    return name, cell(first.label), cell(_percent(first)), cell(nearby)
 
 
 def _percent(score: ClassScore) -> str:

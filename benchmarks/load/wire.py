@@ -7,15 +7,19 @@ the others.
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Self
 
 import grpc
 from grpc._cython import cygrpc
 
+from cli.program import UsageError
+from clients import proxies
 from clients.client import CLASSIFY
 from clients.files import find_images
 from clients.messages import MAX_MESSAGE_BYTES, classify_request
+from clients.reading import reason
 
 KNOWN_GRPCIO = "1.85"
 METHOD = CLASSIFY.path.encode()
@@ -32,13 +36,24 @@ Cancel = Callable[[], None]
 
 
 def read_requests(images: str, *, model: str = "", version: str = "") -> list[bytes]:
-    """Return a serialised request for each image of a file, folder or glob."""
-    return [
-        classify_request(
+    """Return a serialised request for each image of a file, folder or glob.
+
+    Raises:
+        UsageError: there is none, or one cannot be read or sent.
+    """
+    return [_request(path, model, version) for path in find_images([images])]
+
+
+def _request(path: Path, model: str, version: str) -> bytes:
+    try:
+        request = classify_request(
             [path], top_k=1, model=model, version=version, full_probabilities=False
-        ).SerializeToString()
-        for path in find_images([images])
-    ]
+        )
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {reason(error)}") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
+    return request.SerializeToString()
 
 
 class GrpcioVersionError(Exception):
@@ -60,7 +75,9 @@ class Wire:
                 f"the load tester needs grpcio {KNOWN_GRPCIO}, and this is {grpc.__version__}: "
                 f"pip install -e '.[load]' in an environment of its own"
             )
-        self._channel = cygrpc.Channel(address.encode(), OPTIONS, None)
+        self._channel = cygrpc.Channel(
+            address.encode(), (*OPTIONS, *proxies.options(address)), None
+        )
         self._due = SimpleQueue[int]()  # a 1 for each event that will come, and a 0 at the end
         self._reader = threading.Thread(target=self._read, name="wire", daemon=True)
         self._reader.start()

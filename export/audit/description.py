@@ -7,6 +7,7 @@ from bundle.golden import read_golden
 from bundle.manifest import Accuracy, ModelFile
 from bundle.store import Bundle
 from cli.tables import show_rows
+from cli.text import printable
 from export.parity_record import FileParity, read_parity
 from export.precision.cost import Quantization
 from images.transform import Stretch, Transform
@@ -33,7 +34,7 @@ def as_json(bundle: Bundle) -> str:
 def show(bundle: Bundle) -> None:
     """Print a summary to read."""
     for heading, text in _lines(bundle):
-        print(f"{heading:<13} {text}")
+        print(f"{heading:<13} {printable(text)}")
     show_rows(HEADINGS, _rows(bundle), text_columns=2)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import onnxruntime
 
 from export.errors import PrecisionError
 from export.evaluation_set import EvaluationSet, HeldImages, ImageSet, Probabilities, padded
@@ -17,6 +16,7 @@ from export.precision.cost import Method, Quantization
 from export.precision.quantizer import METHODS, Quantizer
 from export.precision.training_images import split
 from images.transform import Pixels
+from serving.backends.ort.library import onnxruntime
 
 # With more of its layers in float, a file is not worth the name int8.
 LARGEST_PART_IN_FLOAT = 0.5

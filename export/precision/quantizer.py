@@ -4,6 +4,8 @@ Weights use 7 of their 8 bits: on x86-64 without VNNI the sum of two products of
 int8 weight saturates at 16 bits, and the same file would answer differently there.
 """
 
+import serving.backends.ort.library  # noqa: F401  # isort: skip  # before onnxruntime
+
 import io
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from typing import Any
 
 import onnx
 from onnx import GraphProto
-from onnxruntime.quantization import (
+from onnxruntime.quantization import (  # noqa: TID251
     CalibrationMethod,
     QuantFormat,
     QuantType,

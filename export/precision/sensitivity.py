@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
 from export.formats.onnx_model import save
 from export.original import INPUT
 from images.transform import Pixels
+from serving.backends.ort.library import onnxruntime
 
 COPY = "int8/"
 

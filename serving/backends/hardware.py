@@ -66,10 +66,10 @@ def describe(device: Device) -> str:
 
 def _missing_package(kind: Kind) -> str | None:
     try:
-        from onnxruntime import get_available_providers
+        from serving.backends.ort.library import onnxruntime
     except ImportError as error:
         return f"onnxruntime cannot be imported ({error}); install {PACKAGES[kind]}"
-    if PROVIDERS[kind] in get_available_providers():
+    if PROVIDERS[kind] in onnxruntime.get_available_providers():
         return None
     return f"onnxruntime has no {PROVIDERS[kind]} here; install {PACKAGES[kind]}"
 

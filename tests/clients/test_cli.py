@@ -75,16 +75,36 @@ def test_a_single_bad_file_is_a_row_of_the_table(run, folder):
 
 
 def test_files_that_cannot_be_sent_hurt_no_other(run, folder):
-    (folder / "4.png").unlink()
+    for name in ("4.png", "6.png", "7.png"):
+        (folder / name).unlink()
     (folder / "4.png").symlink_to("missing")
     with (folder / "5.png").open("wb") as huge:
         huge.truncate(40_000_000)
-    done = run(folder / "*.png", "--json")
+    os.mkfifo(folder / "6.png")
+    (folder / "7.png").symlink_to("7.png")
+    done = run(folder, "--json")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines[4]["error"] == "NOT_FOUND: cannot be read: No such file or directory"
     assert "the file has 40000000 bytes; at most" in lines[5]["error"]
-    assert sum("classes" in line for line in lines) == 8
-    assert done.returncode == 1
+    assert lines[6]["error"] == "NOT_FOUND: cannot be read: it is a named pipe, not a file"
+    assert lines[7]["error"] == "NOT_FOUND: cannot be read: Too many levels of symbolic links"
+    assert sum("classes" in line for line in lines) == 6
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_any_name_can_be_given_and_none_reaches_the_terminal_raw(server, run, tmp_path):
+    names = ["a,b.png", "[1].png", '"q".png', "\x1b[2J\x07\n.png", "ü.png", "\udcff.png", "12"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"bad" if name == "ü.png" else b"x")
+    server.complaint = "\x1b[2J no image"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C.UTF-8"}
+    done = run(*(tmp_path / name for name in names), env=environment)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.isascii()
+    assert not set(done.stdout) & {"\x1b", "\x07"}
+    for shown in ("a,b.png", "[1].png", '"q".png', r"\x1b[2J\x07\n.png", r"\xfc.png", r"\xff.png"):
+        assert f"{tmp_path}/{shown} " in done.stdout
+    assert r"\x1b[2J no image" in done.stdout
 
 
 def test_a_long_name_is_not_cut_in_a_pipe(run, folder):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 # A process of its own: ONNX Runtime's warnings go to its stderr and to nothing else.
 RUN_VERBOSELY = """
-import sys, numpy, onnxruntime
+import sys, numpy
+from serving.backends.ort.library import onnxruntime
 onnxruntime.set_default_logger_severity(2)
 session = onnxruntime.InferenceSession(sys.argv[1])
 for batch in (1, 2, 5):

@@ -24,6 +24,7 @@ class ScriptedServer(ClassifierServicer):
         self.failures: deque[tuple[grpc.StatusCode, str, Metadata]] = deque()
         self.max_images_per_request = 4
         self.drop_results = False
+        self.complaint = "not an image"
         self.arrived = threading.Event()
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -42,8 +43,10 @@ class ScriptedServer(ClassifierServicer):
             context.set_trailing_metadata(metadata)
             context.abort(code, details)
         if len(request.images) == 1 and request.images[0].encoded.startswith(b"bad"):
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not an image")
-        results = [] if self.drop_results else [_result(request, i) for i in request.images]
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, self.complaint)
+        results = [_result(request, image, self.complaint) for image in request.images]
+        if self.drop_results:
+            results = []
         return pb.ClassifyResponse(results=results, model="m", version="2", digest="sha256:0")
 
     def ClassifyStream(self, request_iterator, context):  # noqa: N802
@@ -68,10 +71,10 @@ class ScriptedServer(ClassifierServicer):
         return pb.ListModelsResponse(models=[self.GetModel(pb.GetModelRequest(), context)])
 
 
-def _result(request: pb.ClassifyRequest, image: pb.Image) -> pb.Result:
+def _result(request: pb.ClassifyRequest, image: pb.Image, complaint: str) -> pb.Result:
     if image.encoded.startswith(b"bad"):
         code: int = grpc.StatusCode.INVALID_ARGUMENT.value[0]
-        return pb.Result(status={"code": code, "message": "not an image"})
+        return pb.Result(status={"code": code, "message": complaint})
     probabilities = (0.125, 0.75, 0.125)
     ranked = [(1, 0.75), (0, 0.125), (2, 0.125)][: request.top_k or None]
     return pb.Result(

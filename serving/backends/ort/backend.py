@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
 from images.transform import Pixels
 from serving.backends.backend import Backend, Placement, Probabilities, Target
 from serving.backends.devices import Device
 from serving.backends.ort.cuda import HostMemory, PinnedMemory, load_runtime
+from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.options import PROVIDERS
 from serving.backends.ort.session import log_progress, open_session
 from serving.errors import DeviceLostError, OutOfDeviceMemoryError
 
+ort = onnxruntime.capi.onnxruntime_pybind11_state
 EXCEPTIONS = (
     *(ort.Fail, ort.RuntimeException, ort.EPFail, ort.EngineError, ort.DeviceReset),
     # OrtValue raises these instead.

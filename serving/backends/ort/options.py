@@ -40,9 +40,9 @@ def engine_cache(target: Target) -> Path:
 
     There is one per version of ONNX Runtime, which decides which parts of a graph become engines.
     """
-    from onnxruntime import __version__
+    from serving.backends.ort.library import onnxruntime
 
-    cache = target.settings.cache_dir / "tensorrt" / f"onnxruntime-{__version__}"
+    cache = target.settings.cache_dir / "tensorrt" / f"onnxruntime-{onnxruntime.__version__}"
     return cache / "-".join(target.file.digests)
 
 

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import onnxruntime
-
 from bundle.manifest import Tensor
 from bundle.stamp import check_stamp
 from serving.backends.backend import Target
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
+from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.options import Options, Provider, engine_cache, providers
 from serving.errors import StartupError
 

@@ -1,6 +1,7 @@
 """The load tester against a real gRPC server with scripted answers."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 from benchmarks.load.loops import Sample, Target, closed_loop, open_loop
-from benchmarks.load.wire import GrpcioVersionError, Wire
+from benchmarks.load.wire import GrpcioVersionError, Wire, read_requests
+from cli.program import UsageError
 from protos import classifier_pb2 as pb
 
 IMAGE = pb.ClassifyRequest(images=[pb.Image(encoded=b"x")]).SerializeToString()
@@ -29,6 +31,20 @@ def test_a_closed_loop_keeps_its_callers_busy(server):
     assert all(s.code is grpc.StatusCode.OK and s.done > s.due for s in samples)
     [result] = pb.ClassifyResponse.FromString(samples[0].response).results
     assert result.timing.batch_images == 3
+
+
+def test_no_proxy_is_asked_for_this_machine(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    samples = _load(server, closed_loop, concurrency=1, seconds=0.05)
+    assert {sample.code for sample in samples} == {grpc.StatusCode.OK}
+
+
+@pytest.mark.parametrize(("name", "why"), [("pipe.png", "a named pipe"), ("gone.png", "No such")])
+def test_an_image_that_cannot_be_read_is_a_wrong_call(name, why, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "gone.png").symlink_to("nothing")
+    with pytest.raises(UsageError, match=f"{name} cannot be read: .*{why}"):
+        read_requests(str(tmp_path / name))
 
 
 def test_an_open_loop_does_not_wait_for_answers(server):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import ModelProto
 from prometheus_client import CollectorRegistry
@@ -17,6 +16,7 @@ from bundle.stamp import stamp
 from bundle.store import Bundle
 from export.__main__ import main
 from export.parity import open_runner
+from serving.backends.ort.library import onnxruntime
 from serving.config import ServingConfig
 from serving.loading import load_model
 from serving.metrics import Metrics

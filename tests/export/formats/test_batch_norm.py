@@ -2,11 +2,11 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from export.formats.onnx_file import fold_batch_norm
+from serving.backends.ort.library import onnxruntime
 
 CHANCE = np.random.default_rng(4)
 WEIGHTS = {

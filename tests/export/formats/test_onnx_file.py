@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from export.formats.onnx_file import write
 from export.graph import Deployment, predictor
 from images.transform import Pixels
+from serving.backends.ort.library import onnxruntime
 from tests.export.runtime import has_nothing_to_say
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
@@ -18,6 +17,7 @@ from export.formats.onnx_model import (
     weight_bytes,
     without_weights,
 )
+from serving.backends.ort.library import onnxruntime
 from tests.support.bundles import write_bundle
 
 WEIGHT = np.random.default_rng(1).normal(size=(3, 500)).astype(np.float32)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from export.evaluation_set import ImageSet
 from export.original import INPUT, OUTPUT
+from serving.backends.ort.library import onnxruntime
 
 MEAN, STD = 72.94, 90.02
 CHANNELS = 24

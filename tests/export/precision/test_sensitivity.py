@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from export.evaluation_set import EvaluationSet, HeldImages
 from export.original import INPUT
 from export.precision.quantizer import Quantizer
 from export.precision.training_images import split
+from serving.backends.ort.library import onnxruntime
 from tests.export.precision.networks import write_network
 
 BATCH = 20

@@ -10,8 +10,6 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from onnxruntime import OrtValue
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 from prometheus_client import CollectorRegistry
 
 from bundle.manifest import MANIFEST, Manifest
@@ -20,6 +18,7 @@ from serving.backends.devices import Device
 from serving.backends.ort import backend as ort
 from serving.backends.ort.backend import BoundBackend, translated
 from serving.backends.ort.cuda import PinnedMemory
+from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.session import open_session
 from serving.backends.settings import DEFAULTS
 from serving.config import ServingConfig
@@ -31,6 +30,7 @@ from serving.metrics import Metrics
 from tests.support.bundles import BUCKETS, SIDE, probabilities
 from tests.support.fake_backend import PlainMemory
 
+native = onnxruntime.capi.onnxruntime_pybind11_state
 PLACEMENT = Placement("onnxruntime", "cuda:0", "fp32")
 
 
@@ -116,7 +116,9 @@ async def test_the_engine_fills_and_reads_the_fixed_buffers(
         "Exception during initialization: std::bad_alloc",
     ],
 )
-@pytest.mark.parametrize("exception", [Fail, RuntimeException, RuntimeError, MemoryError])
+@pytest.mark.parametrize(
+    "exception", [native.Fail, native.RuntimeException, RuntimeError, MemoryError]
+)
 def test_memory_that_runs_out_is_said_so(message: str, exception: type[Exception]) -> None:
     with (
         pytest.raises(OutOfDeviceMemoryError, match="cuda:0: a batch of 8 does not fit"),
@@ -135,7 +137,7 @@ def test_memory_that_runs_out_is_said_so(message: str, exception: type[Exception
         "TensorRT EP execution context enqueue failed.",
     ],
 )
-@pytest.mark.parametrize("exception", [Fail, RuntimeError])
+@pytest.mark.parametrize("exception", [native.Fail, RuntimeError])
 def test_a_device_that_fails_is_lost(message: str, exception: type[Exception]) -> None:
     with (
         pytest.raises(DeviceLostError, match="cuda:0 failed and must be reopened"),
@@ -146,7 +148,7 @@ def test_a_device_that_fails_is_lost(message: str, exception: type[Exception]) -
 
 def test_a_tensor_that_cannot_be_allocated_does_not_fit() -> None:
     with pytest.raises(OutOfDeviceMemoryError), translated("cuda:0", 8):
-        OrtValue.ortvalue_from_shape_and_type([2**60], np.uint8)
+        onnxruntime.OrtValue.ortvalue_from_shape_and_type([2**60], np.uint8)
     with pytest.raises(OutOfDeviceMemoryError), translated("cuda:0", 8):
         raise MemoryError
 
@@ -154,7 +156,7 @@ def test_a_tensor_that_cannot_be_allocated_does_not_fit() -> None:
 def test_the_bucket_that_does_not_fit_is_named(
     backend: BoundBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exhausted = Mock(side_effect=RuntimeException("CUDA failure 2: out of memory"))
+    exhausted = Mock(side_effect=native.RuntimeException("CUDA failure 2: out of memory"))
     monkeypatch.setattr(backend._session, "run_with_iobinding", exhausted)
     with pytest.raises(OutOfDeviceMemoryError, match="cuda:0: a batch of 4 does not fit"):
         backend.allocate(4)
@@ -162,7 +164,11 @@ def test_the_bucket_that_does_not_fit_is_named(
 
 @pytest.mark.parametrize(
     "error",
-    [InvalidArgument("Got invalid dimensions"), Fail("no kernel"), RuntimeError("wrong size")],
+    [
+        native.InvalidArgument("Got invalid dimensions"),
+        native.Fail("no kernel"),
+        RuntimeError("wrong size"),
+    ],
 )
 def test_what_no_device_is_to_blame_for_stays_as_it_is(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, translated("cuda:0", 8):

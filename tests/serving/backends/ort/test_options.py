@@ -1,12 +1,12 @@
 from pathlib import Path
 
-import onnxruntime
 import pytest
 
 from bundle.kinds import Precision
 from bundle.manifest import MANIFEST, Manifest
 from serving.backends.backend import Target
 from serving.backends.devices import Device
+from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.options import Provider, engine_cache, providers
 from serving.backends.settings import DEFAULTS, RuntimeSettings
 

@@ -4,12 +4,12 @@ import threading
 from pathlib import Path
 from unittest.mock import Mock
 
-import onnxruntime
 import pytest
 
 from bundle.manifest import MANIFEST, Manifest
 from serving.backends.backend import Target
 from serving.backends.devices import Device
+from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.session import check_placement, log_progress, open_session
 from serving.backends.settings import DEFAULTS
 from serving.errors import StartupError

@@ -1,0 +1,34 @@
+"""ONNX Runtime does not call home: it leaves no file in the home folder and no thread behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+# What it reports it sends later, from a thread that its import starts.
+IMPORT = """
+import os, numpy
+before = os.listdir("/proc/self/task")
+from serving.backends.ort.library import onnxruntime
+print(os.environ["ORT_DISABLE_TELEMETRY"], len(os.listdir("/proc/self/task")) - len(before))
+"""
+
+
+@pytest.mark.parametrize(("chosen", "said"), [(None, "1 0"), ("1", "1 0"), ("0", "0 1")])
+def test_telemetry_is_off_unless_the_user_turns_it_on(
+    chosen: str | None, said: str, tmp_path: Path
+) -> None:
+    environment = os.environ | {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    if chosen is not None:
+        environment["ORT_DISABLE_TELEMETRY"] = chosen
+    command = [sys.executable, "-c", IMPORT]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, text=True, capture_output=True, check=True
+    )
+    assert done.stdout == f"{said}\n"
+    assert bool(list(tmp_path.iterdir())) is (chosen == "0")
