@@ -7,7 +7,6 @@ from typing import Literal
 
 from bundle.golden import Predict
 from bundle.manifest import Format, ModelFile, Normalization, Precision
-from export.errors import ExportError
 from export.precision.cost import Quantization
 from images.transform import Transform
 
@@ -49,14 +48,3 @@ class Converted:
     file: ModelFile
     reduced: bool
     quantization: Quantization | None = None
-
-
-def read_labels(path: Path) -> list[str]:
-    """Return the lines of a text file; raise `ExportError` if there are none, or an empty one."""
-    try:
-        labels = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"--labels {path} cannot be read: {error}") from error
-    if not labels or not all(label.strip() for label in labels):
-        raise ExportError(f"--labels {path} must have one label per line, and no empty line")
-    return labels

@@ -20,7 +20,8 @@ from export.foreign.model import OriginalRunner, Signature, read_signature, runs
 from export.foreign.wrap import Wrapping
 from export.formats.onnx_model import opset
 from export.golden_images import synthetic
-from export.original import TOLERANCES, Original, read_labels
+from export.labels import read_labels
+from export.original import TOLERANCES, Original
 from images.transform import Pixels, ShorterSide, Size, Transform
 
 IDENTITY = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

@@ -201,7 +201,7 @@ def test_labels_must_be_as_many_as_classes(
     [
         (lambda w: w.model.write_bytes(b"no model"), "is not a readable ONNX file"),
         (lambda w: w.model.unlink(), "is not a readable ONNX file"),
-        (lambda w: (w.folder / "labels.txt").write_text("a\n\nb\n"), "no empty line"),
+        (lambda w: (w.folder / "labels.txt").write_text("a\n\nb\n"), "line 2 is empty"),
         (lambda w: (w.folder / "labels.txt").unlink(), "cannot be read"),
         (lambda w: (w.folder / "transform.json").write_text("{}"), "Field required"),
         (lambda w: (w.folder / "transform.json").unlink(), "neither `imagenet` nor a readable"),
