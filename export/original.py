@@ -15,6 +15,8 @@ FileFormat = Literal["ONNX", "MINDIR", "AIR"]
 FORMATS: dict[FileFormat, Format] = {"ONNX": "onnx", "MINDIR": "mindir", "AIR": "air"}
 # Names of the deployment graph's tensors, in files of every format.
 INPUT, OUTPUT = "images", "probabilities"
+# How names of nodes in front of the network begin that stay in float32 in any precision.
+PRELUDE = "prelude/"
 IMAGES_AT_ONCE = 64
 # Largest difference of a probability from an original of the same precision: fp16 rounds to 11
 # bits, and the int8 kernels of different processors differ. For files that are reduced here, it is

@@ -48,13 +48,17 @@ class Wrapping:
         content = {"transform": transform, "normalization": normalization}
         (folder / "transform.json").write_text(json.dumps(content))
 
-    def run(self, kind: str, transform: str | Path | None = None) -> int:
+    def run(
+        self, kind: str, transform: str | Path | None = None, *more: str, named: bool = True
+    ) -> int:
         return main(
             [
-                *("from-onnx", str(self.model), "--name", "foreign", "--version", "7"),
+                *("from-onnx", str(self.model), "--version", "7"),
+                *(("--name", "foreign") if named else ()),
                 *("--labels", str(self.folder / "labels.txt"), "--output", str(self.folder)),
                 *("--transform", str(transform or self.folder / "transform.json")),
                 *("--output-kind", kind),
+                *more,
             ]
         )
 
