@@ -210,3 +210,33 @@ def test_a_bundle_is_named_after_the_file(stem: str, name: str, tmp_path: Path) 
     wrapping.model = wrapping.model.rename(tmp_path / f"{stem}.onnx")
     assert wrapping.run("logits", None, named=False) == 0
     assert Bundle.open(tmp_path / name / "7").manifest.architecture.isprintable()
+
+
+@pytest.mark.parametrize("sizes", ["batch, 3, batch, batch", "N_2, 3, h, w", "-1, 3, -1, -1"])
+def test_axes_may_have_any_name(sizes: str, tmp_path: Path) -> None:
+    built = parsed(given="float[n, 3, h, w] pixels")
+    dims = built.graph.input[0].type.tensor_type.shape.dim
+    for dim, size in zip(dims, sizes.split(", "), strict=True):
+        if size.lstrip("-").isdecimal():
+            dim.dim_value = int(size)
+        else:
+            dim.dim_param = size
+    assert exported(tmp_path, built, COLOURED).manifest.files[0].buckets[-1] == 32
+
+
+def test_sparse_weights_are_taken_along(tmp_path: Path) -> None:
+    built = parsed()
+    weight = built.graph.initializer.pop()
+    values = onnx.helper.make_tensor("three", onnx.TensorProto.FLOAT, [2], [1.0, -2.0])
+    places = onnx.helper.make_tensor("places", onnx.TensorProto.INT64, [2, 2], [0, 1, 2, 3])
+    matrix = onnx.helper.make_sparse_tensor(values, places, list(weight.dims))
+    built.graph.sparse_initializer.append(matrix)
+    exported(tmp_path, built, COLOURED)
+
+
+def test_weights_may_be_listed_among_the_inputs(tmp_path: Path) -> None:
+    built = parsed()
+    built.ir_version = 3
+    shape = list(built.graph.initializer[0].dims)
+    built.graph.input.append(onnx.helper.make_tensor_value_info("three", 1, shape))
+    exported(tmp_path, built, COLOURED)
