@@ -7,8 +7,9 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from bundle.files import parse
 from bundle.kinds import BundlePath, Format, Precision, Sha256, Tolerance
 from bundle.manifest import Frozen, ModelFile, Normalization
 from bundle.store import Bundle, BundleError, first_mistake
@@ -106,10 +107,10 @@ def pixels_digest(pixels: Pixels) -> str:
 def read_golden(root: Path) -> GoldenSet:
     """Return the golden set of the bundle at `root`; raise `BundleError` if it is broken."""
     try:
-        return GoldenSet.model_validate_json((root / GOLDEN).read_bytes())
+        return parse(GoldenSet, (root / GOLDEN).read_bytes())
     except OSError as error:
         raise BundleError(f"{root / GOLDEN} is missing or broken: {error.strerror}") from error
-    except ValidationError as error:
+    except ValueError as error:
         reason = first_mistake(error)
         raise BundleError(f"{root / GOLDEN} is missing or broken: {reason}") from error
 

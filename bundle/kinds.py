@@ -42,4 +42,5 @@ BundlePath = Annotated[str, AfterValidator(_stays_inside)]
 Buckets = Annotated[list[PositiveInt], AfterValidator(_rises), Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Tolerance = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Name = Annotated[str, Field(pattern=NAME)]

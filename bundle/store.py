@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from bundle import files
+from bundle.files import BundleError as BundleError
+from bundle.files import parse
+from bundle.files import sha256 as sha256
 from bundle.manifest import MANIFEST, Format, Manifest, ModelFile, Precision
 
 SEAL = "bundle.sha256"
-
-
-class BundleError(ValueError):
-    """A bundle is incomplete, damaged or not what it says; the message names what disagrees."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class Bundle:
         if not (path / MANIFEST).is_file():
             raise BundleError(f"{path} is not a bundle: it holds no {MANIFEST}")
         digest, sealed = check_seal(path)
+        stated = files.read(path / MANIFEST, sealed[MANIFEST])
         try:
-            manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
-        except ValidationError as error:
+            manifest = parse(Manifest, stated)
+        except ValueError as error:
             raise BundleError(f"{path / MANIFEST}: {first_mistake(error)}") from error
         _check_files(path, manifest, sealed)
         return cls(path, manifest, digest)
@@ -69,9 +70,9 @@ def check_seal(path: Path) -> Seal:
     """Return the seal of a bundle; raise `BundleError` if a file was changed, lost or added."""
     if not (path / SEAL).is_file():
         raise BundleError(f"{path} is not sealed: it holds no {SEAL}")
-    text = (path / SEAL).read_bytes()
-    sealed = dict(_entry(path, line) for line in text.decode(errors="replace").splitlines())
     names = set(contents(path))
+    text = (path / SEAL).read_bytes()
+    sealed = _entries(path, text.decode(errors="replace").removesuffix("\n"))
     for what, wrong in (("missing", sealed.keys() - names), ("not sealed", names - sealed.keys())):
         if wrong:
             raise BundleError(f"{path}: {what}: {', '.join(sorted(wrong))}")
@@ -81,21 +82,28 @@ def check_seal(path: Path) -> Seal:
     return Seal(_digest(text), sealed)
 
 
-def sha256(path: Path) -> str:
-    """Return the hexadecimal sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def contents(path: Path) -> list[str]:
-    """Return the sorted names of all files of the bundle at `path`, except the seal."""
-    files = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
-    return sorted(name for name in files if name != SEAL)
+    """Return the sorted names of all files of the bundle at `path`, except the seal.
+
+    Raises:
+        BundleError: it holds a pipe or a device, or a symbolic link that leads out of it.
+    """
+    return sorted(name for name in files.contents(path) if name != SEAL)
 
 
-def model_paths(files: Iterable[ModelFile]) -> set[str]:
+def model_paths(models: Iterable[ModelFile]) -> set[str]:
     """Return the paths of model files and of their external data."""
-    return {part.path for file in files for part in file.parts}
+    return {part.path for file in models for part in file.parts}
+
+
+def _entries(path: Path, text: str) -> dict[str, str]:
+    sealed: dict[str, str] = {}
+    for line in text.split("\n"):
+        name, digest = _entry(path, line)
+        if name in sealed:
+            raise BundleError(f"{path / SEAL}: {name!r} stands there twice")
+        sealed[name] = digest
+    return sealed
 
 
 def _entry(path: Path, line: str) -> tuple[str, str]:
@@ -123,8 +131,10 @@ def _check_files(path: Path, manifest: Manifest, sealed: Mapping[str, str]) -> N
         raise BundleError(f"{path}: the manifest does not name: {', '.join(added)}")
 
 
-def first_mistake(error: ValidationError) -> str:
+def first_mistake(error: ValueError) -> str:
     """Return what is wrong with a JSON file, and where, in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg']}" if where else first["msg"]

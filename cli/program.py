@@ -28,6 +28,8 @@ from cli.text import printable, survive_ascii
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 SOURCE = Path(__file__).parent
+# What argparse says of arguments without a flag.
+NOT_GIVEN = "the following arguments are required: "
 
 # How every program here reads its flags; a class of settings adds its prefix and its name.
 FLAGS = SettingsConfigDict(
@@ -128,9 +130,7 @@ def _run(
     except ValidationError as error:
         return fail("\nerror: ".join(_mistakes(error)), USAGE)
     except SettingsError as error:
-        # argparse ends its messages with an empty line.
-        message = str(error).removeprefix("error parsing CLI: ").removeprefix("Error: ").strip()
-        return fail(f"{message}; --help lists every flag", USAGE)
+        return fail("\nerror: ".join(_not_parsed(error, command, words)), USAGE)
     except Exception as error:
         # A source of settings, such as a recipe, that cannot be read.
         if isinstance(error, errors()):
@@ -154,6 +154,23 @@ def _source(command: Command) -> CliSettingsSource[Any]:
         return found
 
     return CliSettingsSource(command.settings, parse_args_method=parse)
+
+
+def _not_parsed(error: SettingsError, command: Command, words: Sequence[str]) -> list[str]:
+    """Return what argparse found out; if only arguments without a flag are missing, all else too.
+
+    It stops at the first mistake, before pydantic looks at any flag.
+    """
+    # argparse ends its messages with an empty line.
+    message = str(error).removeprefix("error parsing CLI: ").removeprefix("Error: ").strip()
+    told = [f"{message}; --help lists every flag"]
+    if message.startswith(NOT_GIVEN):
+        given = message.removeprefix(NOT_GIVEN).split(", ")
+        try:
+            CliApp.run(command.settings, cli_args=[*_kebab(words), *given])
+        except ValidationError as others:
+            told += _mistakes(others)
+    return told
 
 
 def _kebab(words: Sequence[str]) -> list[str]:

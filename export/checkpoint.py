@@ -10,7 +10,8 @@ from export.config import ExportConfig
 from export.errors import ExportError
 from export.formats import mindir, onnx_file
 from export.graph import Deployment, predictor
-from export.original import IMAGES_AT_ONCE, FileFormat, Original, read_labels
+from export.labels import read_labels
+from export.original import IMAGES_AT_ONCE, FileFormat, Original
 from images.transform import Size, Transform
 from training.checkpoint.networks import TrainedNetwork, open_trained
 from training.distributed import use_device

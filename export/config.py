@@ -19,6 +19,7 @@ from cli.program import FLAGS
 from export.original import FileFormat
 
 OutputKind = Literal["logits", "probabilities"]
+ChannelOrder = Literal["rgb", "bgr"]
 # Limit of CANN's offline model converter.
 MOST_GEARS = 100
 
@@ -194,6 +195,14 @@ class FromOnnxConfig(BundleConfig):
         "JSON file with the fields transform and normalization of a manifest"
     )
     output_kind: OutputKind = Field(description="what the file gives; logits go through a softmax")
+    output_name: str | None = Field(
+        None, description="name of the output to serve, of a file that has several"
+    )
+    channel_order: ChannelOrder = Field(
+        "rgb",
+        description="order of the channels that the model was trained on: bgr if its images were "
+        "read by OpenCV; mean and std are in RGB order in any case",
+    )
 
 
 class ConvertConfig(Settings):

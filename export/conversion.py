@@ -12,6 +12,7 @@ from bundle.store import sha256
 from export.config import BundleConfig
 from export.errors import PrecisionError
 from export.evaluation_set import EvaluationSet, ImageSet, Scores
+from export.failures import told
 from export.formats.onnx_model import append_metadata, data_path
 from export.original import FORMATS, TOLERANCES, Converted, FileFormat, Original
 from export.precision.cost import Quantization
@@ -97,12 +98,13 @@ class _Conversion:
     def _reduce(self, precision: Precision, source: Path, target: Path) -> Quantization | None:
         """Write the float32 file `source` in a reduced precision."""
         logger.info("writing %s", target.name)
-        if precision == "fp16":
+        with told(f"{precision} cannot be made of this model, leave it out of --precision"):
+            if precision == "int8":
+                return self._quantize(source, target)
             from export.precision.fp16 import write_fp16
 
             write_fp16(source, target)
-            return None
-        return self._quantize(source, target)
+        return None
 
     def _quantize(self, source: Path, target: Path) -> Quantization:
         from export.precision.int8 import Int8Task, write_int8

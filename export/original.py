@@ -7,7 +7,6 @@ from typing import Literal
 
 from bundle.golden import Predict
 from bundle.manifest import Format, ModelFile, Normalization, Precision
-from export.errors import ExportError
 from export.precision.cost import Quantization
 from images.transform import Transform
 
@@ -16,6 +15,8 @@ FileFormat = Literal["ONNX", "MINDIR", "AIR"]
 FORMATS: dict[FileFormat, Format] = {"ONNX": "onnx", "MINDIR": "mindir", "AIR": "air"}
 # Names of the deployment graph's tensors, in files of every format.
 INPUT, OUTPUT = "images", "probabilities"
+# How names of nodes in front of the network begin that stay in float32 in any precision.
+PRELUDE = "prelude/"
 IMAGES_AT_ONCE = 64
 # Largest difference of a probability from an original of the same precision: fp16 rounds to 11
 # bits, and the int8 kernels of different processors differ. For files that are reduced here, it is
@@ -49,14 +50,3 @@ class Converted:
     file: ModelFile
     reduced: bool
     quantization: Quantization | None = None
-
-
-def read_labels(path: Path) -> list[str]:
-    """Return the lines of a text file; raise `ExportError` if there are none, or an empty one."""
-    try:
-        labels = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"--labels {path} cannot be read: {error}") from error
-    if not labels or not all(label.strip() for label in labels):
-        raise ExportError(f"--labels {path} must have one label per line, and no empty line")
-    return labels

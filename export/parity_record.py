@@ -12,10 +12,10 @@ from pydantic import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
-    ValidationError,
     model_validator,
 )
 
+from bundle.files import parse
 from bundle.manifest import (
     MANIFEST,
     Accuracy,
@@ -26,7 +26,7 @@ from bundle.manifest import (
     Precision,
     Sha256,
 )
-from bundle.store import Bundle, BundleError
+from bundle.store import Bundle, BundleError, first_mistake
 from export.evaluation_set import Scores
 from export.precision.cost import Quantization
 
@@ -94,9 +94,12 @@ class Parity(Frozen):
 def read_parity(root: Path) -> Parity:
     """Return the record of the bundle at `root`; raise `BundleError` if it is broken."""
     try:
-        return Parity.model_validate_json((root / PARITY).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise BundleError(f"{root / PARITY} is missing or broken: {error}") from error
+        return parse(Parity, (root / PARITY).read_bytes())
+    except OSError as error:
+        raise BundleError(f"{root / PARITY} is missing or broken: {error.strerror}") from error
+    except ValueError as error:
+        reason = first_mistake(error)
+        raise BundleError(f"{root / PARITY} is missing or broken: {reason}") from error
 
 
 def check_record(bundle: Bundle, parity: Parity) -> None:

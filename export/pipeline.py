@@ -26,11 +26,12 @@ from export.evaluation_set import (
     open_images,
     progress,
 )
+from export.failures import told
 from export.golden_images import EncodedImage, choose, record, synthetic
 from export.original import IMAGES_AT_ONCE, INPUT, OUTPUT, Original
 from export.parity import PROVABLE, Proof, Reference, prove
 from export.parity_record import PARITY, Parity, write_page
-from export.staging import next_version, staged, write_json
+from export.staging import bundle_name, next_version, staged, write_json
 
 # Those that touch pixels or weights.
 LIBRARIES = (
@@ -61,7 +62,7 @@ def export_bundle(original: Original, config: BundleConfig) -> Exported:
         TrainingError: there is no usable dataset where `config.images` points.
     """
     precisions(original, config)  # raises now what would otherwise come after the evaluation
-    bundles = config.output / (config.name or original.architecture)
+    bundles = config.output / (config.name or bundle_name(original.architecture))
     target = bundles / (config.version or next_version(bundles))
     with staged(target, overwrite=config.overwrite) as root:
         images, golden_images = _open_images(original, config)
@@ -74,7 +75,8 @@ def export_bundle(original: Original, config: BundleConfig) -> Exported:
         files = [item.file for item in written]
         golden_pixels = np.stack([image.pixels for image in golden_images])
         reference = Reference(images, expected, golden, golden_pixels)
-        proofs = prove(root, manifest(files), written, config.device, reference)
+        with told("the written files cannot be proved"):
+            proofs = prove(root, manifest(files), written, config.device, reference)
         parity = Parity(
             dataset=images.name,
             images=len(images),

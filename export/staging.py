@@ -1,6 +1,8 @@
 """A bundle on its way to the disk: it appears whole or not at all."""
 
+import re
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +10,22 @@ from tempfile import mkdtemp
 
 from pydantic import BaseModel
 
+from bundle.kinds import NAME
 from export.errors import ExportError
+
+
+def bundle_name(architecture: str) -> str:
+    """Return a bundle's name for a model without one: its own, of letters that a bundle may have.
+
+    Raises:
+        ExportError: none of them are.
+    """
+    if re.fullmatch(NAME, architecture):
+        return architecture
+    letters = unicodedata.normalize("NFKD", architecture).encode("ascii", "ignore").decode()
+    if name := re.sub("[^A-Za-z0-9._-]+", "_", letters).strip("._-"):
+        return name
+    raise ExportError(f"{architecture!r} cannot be the name of a bundle; give it one: --name")
 
 
 def next_version(bundles: Path) -> str:

@@ -6,27 +6,25 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from onnx import ModelProto
-from pydantic import ValidationError
 
+from bundle.files import parse
 from bundle.manifest import IMAGENET, Frozen, Normalization
-from bundle.store import sha256
+from bundle.store import first_mistake, sha256
 from export.config import FromOnnxConfig, OutputKind
 from export.errors import ExportError
-from export.foreign.model import OriginalRunner, Signature, read_signature, runs_any_batch
+from export.failures import told
+from export.foreign.file import nonfinite_weight, read_graph
+from export.foreign.inputs import check_normalization
+from export.foreign.model import OriginalRunner, runs_any_batch
+from export.foreign.signature import read_signature
 from export.foreign.wrap import Wrapping
-from export.formats.onnx_model import opset
 from export.golden_images import synthetic
-from export.original import TOLERANCES, Original, read_labels
+from export.labels import read_labels
+from export.original import TOLERANCES, Original
 from images.transform import Pixels, ShorterSide, Size, Transform
 
-IDENTITY = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 SUM_TOLERANCE = 1e-2
-# Before that Sub and Div do not broadcast, and ONNX Runtime has no kernels for them.
-LEAST_OPSET = 7
 
 logger = logging.getLogger(__name__)
 
@@ -51,23 +49,31 @@ def from_onnx(config: FromOnnxConfig) -> Original:
     Raises:
         ExportError: the file is not an image classifier, or not the one that the flags describe.
     """
+    with told(f"{config.model} cannot be exported"):
+        return _from_onnx(config)
+
+
+def _from_onnx(config: FromOnnxConfig) -> Original:
     labels, preparation = read_labels(config.labels), _read_preparation(config.transform)
-    signature = read_signature(_read_graph(config.model), preparation.transform.crop)
-    _check_normalization(signature, preparation.normalization)
-    runner = OriginalRunner(config.model, signature, preparation.normalization, config.output_kind)
+    normalization, size = preparation.normalization, preparation.transform.crop
+    model = read_graph(config.model)
+    signature = read_signature(model, size, config.output_name, config.channel_order)
+    check_normalization(signature, normalization)
+    runner = OriginalRunner(config.model, signature, normalization, config.output_kind)
     pixels = np.stack([image.pixels for image in synthetic(preparation.transform)])
-    _check_answers(runner.answers(pixels), labels, config.output_kind)
-    wrapping = Wrapping(
-        config.model, signature, preparation.normalization, config.output_kind, len(labels)
-    )
-    if signature.batch:
+    answers = runner.answers(pixels)
+    _check_finite(answers, config.model)
+    _check_answers(answers, labels, config.output_kind)
+    signature = replace(signature, has_batch_axis=runner.gives_a_batch(pixels))
+    wrapping = Wrapping(config.model, signature, normalization, config.output_kind, len(labels))
+    if signature.batch and signature.has_batch_axis:
         wrapping = _freed(wrapping, pixels, runner(pixels))
     return Original(
-        architecture=config.model.stem,
+        architecture=_printable(config.model.stem),
         sha256=sha256(config.model),
         labels=labels,
         transform=preparation.transform,
-        normalization=preparation.normalization,
+        normalization=normalization,
         predict=runner,
         write=wrapping.write,
         precision=signature.precision,
@@ -75,18 +81,23 @@ def from_onnx(config: FromOnnxConfig) -> Original:
     )
 
 
+def _printable(name: str) -> str:
+    """Return a file's name without what no JSON file takes (bytes of no text), or no terminal."""
+    return "".join(letter if letter.isprintable() else "_" for letter in name)
+
+
 def _read_preparation(name: str) -> Preparation:
     """Return the preparation of that name, or of a JSON file."""
     if name == "imagenet":
         return IMAGENET_PREPARATION
     try:
-        return Preparation.model_validate_json(Path(name).read_bytes())
+        return parse(Preparation, Path(name).read_bytes())
     except OSError as error:
         raise ExportError(
-            f"--transform {name} is neither `imagenet` nor a readable file: {error}"
+            f"--transform {name} is neither `imagenet` nor a readable file: {error.strerror}"
         ) from error
-    except ValidationError as error:
-        raise ExportError(f"--transform {name}: {error}") from error
+    except ValueError as error:
+        raise ExportError(f"--transform {name}: {first_mistake(error)}") from error
 
 
 def _freed(wrapping: Wrapping, pixels: Pixels, expected: NDArray[np.float32]) -> Wrapping:
@@ -100,26 +111,12 @@ def _freed(wrapping: Wrapping, pixels: Pixels, expected: NDArray[np.float32]) ->
     return wrapping
 
 
-def _read_graph(path: Path) -> ModelProto:
-    """Return the checked model, but not what it keeps in external data."""
-    try:
-        onnx.checker.check_model(path)
-        model = onnx.load(path, load_external_data=False)
-    except (OSError, DecodeError, onnx.checker.ValidationError) as error:
-        raise ExportError(f"{path} is not a readable ONNX file: {error}") from error
-    if (found := opset(model)) < LEAST_OPSET:
+def _check_finite(answers: NDArray[np.float64], path: Path) -> None:
+    if broken := int((~np.isfinite(answers)).any(axis=1).sum()):
+        weight = nonfinite_weight(path)
         raise ExportError(
-            f"{path} is of opset {found}; the graph around it needs {LEAST_OPSET} or newer, so "
-            f"export the model again, or lift it with onnx.version_converter"
-        )
-    return model
-
-
-def _check_normalization(signature: Signature, normalization: Normalization) -> None:
-    if signature.dtype == np.uint8 and normalization != IDENTITY:
-        raise ExportError(
-            f"input {signature.input} takes bytes, so the model normalises them itself: "
-            f"--transform must state mean 0, 0, 0 and std 1, 1, 1"
+            f"the model answers {broken} of {len(answers)} images with values that are not finite "
+            f"(NaN or infinity)" + (f"; its weight {weight} holds some" if weight else "")
         )
 
 

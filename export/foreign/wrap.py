@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import onnx
 from onnx import (
     AttributeProto,
@@ -11,7 +11,6 @@ from onnx import (
     ModelProto,
     NodeProto,
     TensorProto,
-    compose,
     helper,
     numpy_helper,
 )
@@ -20,11 +19,14 @@ from bundle.manifest import Normalization
 from bundle.stamp import NAMESPACE
 from export.config import OutputKind
 from export.errors import ExportError
-from export.foreign.model import Signature
-from export.formats.onnx_model import save
+from export.failures import told
+from export.foreign.file import bodies, graphs
+from export.foreign.inputs import Prelude
+from export.foreign.names import PREFIX, prefix
+from export.foreign.signature import Signature
+from export.formats.onnx_model import opset, save
 from export.original import INPUT, OUTPUT, FileFormat
 
-PREFIX = "model/"
 # Older files list their weights among the inputs; from here on they need not.
 LEAST_IR_VERSION = 4
 
@@ -52,12 +54,15 @@ class Wrapping:
         """Write the deployment graph; raise `ExportError` for a format other than ONNX."""
         if file_format != "ONNX":
             raise ExportError(f"a bundle from an ONNX file holds only ONNX, not {file_format}")
-        model = onnx.load(self.path)
-        if self.frees:
-            free_batch(model.graph, self.signature)
-        signature = replace(self.signature, batch=self.batch)
-        save(wrap(model, signature, self.normalization, self.output_kind, self.classes), path)
-        onnx.checker.check_model(path)
+        with told(f"{self.path} cannot be written as a deployment graph"):
+            model = onnx.load(self.path)
+            if len(model.graph.output) > 1:
+                keep_only(model.graph, self.signature.output)
+            if self.frees:
+                free_batch(model.graph, self.signature)
+            signature = replace(self.signature, batch=self.batch)
+            save(wrap(model, signature, self.normalization, self.output_kind, self.classes), path)
+            onnx.checker.check_model(path)
 
 
 def wrap(
@@ -71,15 +76,15 @@ def wrap(
 
     The batch is the signature's.
     """
-    wrapped = compose.add_prefix(model, PREFIX, inplace=True)
+    prefix(wrapped := model)
     wrapped.ir_version = max(wrapped.ir_version, LEAST_IR_VERSION)
     graph, size = wrapped.graph, signature.size
-    before, constants = _before(signature, normalization)
-    nodes = [*before, *graph.node, *_after(signature, output_kind)]
+    prelude = Prelude(signature, normalization, opset(model))
+    nodes = [*prelude.nodes, *graph.node, *_after(signature, output_kind)]
     for field in (graph.node, graph.input, graph.output, graph.value_info):
         del field[:]
     graph.node.extend(nodes)
-    graph.initializer.extend(constants)
+    graph.initializer.extend(prelude.constants)
     batch = signature.batch or "batch"
     shape = [batch, size.height, size.width, 3]
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
@@ -91,41 +96,43 @@ def wrap(
 
 def free_batch(graph: GraphProto, signature: Signature) -> None:
     """Make the batch dynamic, in place, as far as it is fixed by reshapes."""
-    del graph.value_info[:]
-    for value in (*graph.input, *graph.output):
-        if value.name in (signature.input, signature.output):
-            value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    shapes = _constants(graph)
-    for node in graph.node:
+    parts = list(graphs(graph))
+    shapes = {name: tensor for part in parts for name, tensor in _constants(part).items()}
+    for node in (node for part in parts for node in part.node):
         if node.op_type == "Reshape" and node.input[1] in shapes:
             _free(shapes[node.input[1]], signature.batch)
 
 
-def _before(
-    signature: Signature, normalization: Normalization
-) -> tuple[list[NodeProto], list[TensorProto]]:
-    nodes, constants, last = [], [], INPUT
-    if signature.dtype != np.uint8:
-        mean = numpy_helper.from_array(np.array(normalization.mean, np.float32), "mean")
-        std = numpy_helper.from_array(np.array(normalization.std, np.float32), "std")
-        constants = [mean, std]
-        nodes = [
-            helper.make_node("Cast", [INPUT], ["cast"], to=TensorProto.FLOAT),
-            helper.make_node("Sub", ["cast", "mean"], ["centred"]),
-            helper.make_node("Div", ["centred", "std"], ["normal"]),
-        ]
-        last = "normal"
-    if signature.layout == "NCHW":
-        nodes.append(helper.make_node("Transpose", [last], ["channels_first"], perm=[0, 3, 1, 2]))
-        last = "channels_first"
-    to = helper.np_dtype_to_tensor_dtype(signature.dtype)
-    nodes.append(helper.make_node("Cast", [last], [PREFIX + signature.input], to=to))
-    return nodes, constants
+def keep_only(graph: GraphProto, output: str) -> None:
+    """Drop the other outputs and the nodes that only they need, in place."""
+    needed = {output}
+    for index in reversed(range(len(graph.node))):
+        node = graph.node[index]
+        if needed & {*node.output}:
+            needed |= {*node.input} | _used_inside(node)
+        else:
+            del graph.node[index]
+    _drop_other(graph.output, {output})
+    _drop_other(graph.initializer, needed)
+
+
+def _used_inside(node: NodeProto) -> set[str]:
+    """Return all names in the bodies of a node; some of them come from the graph around it."""
+    parts = [part for body in bodies(node) for part in graphs(body)]
+    names = {name for part in parts for inner in part.node for name in inner.input}
+    return names | {value.name for part in parts for value in part.output}
+
+
+def _drop_other(values: Any, names: set[str]) -> None:
+    for index in reversed(range(len(values))):
+        if values[index].name not in names:
+            del values[index]
 
 
 def _after(signature: Signature, output_kind: OutputKind) -> list[NodeProto]:
+    axis = int(signature.has_batch_axis)
     nodes = [
-        helper.make_node("Flatten", [PREFIX + signature.output], ["flat"], axis=1),
+        helper.make_node("Flatten", [PREFIX + signature.output], ["flat"], axis=axis),
         helper.make_node("Cast", ["flat"], ["answers"], to=TensorProto.FLOAT),
     ]
     if output_kind == "logits":

@@ -12,7 +12,9 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from export.errors import PrecisionError
+from export.failures import reason
 from export.formats.onnx_model import save, without_weights
+from export.original import PRELUDE
 
 # Pixels lie between 0 and 255 and are divided by their spread: float16 would round them twice.
 NORMALIZATION = frozenset({"Cast", "Sub", "Div", "Transpose"})
@@ -39,14 +41,15 @@ def write_fp16(source: Path, target: Path) -> None:
         onnx.checker.check_model(target, full_check=True)
     except (onnx.checker.ValidationError, shape_inference.InferenceError) as error:
         raise PrecisionError(
-            f"fp16: this model does not work in float16, leave fp16 out of --precision: {error}"
+            f"fp16: this model does not work in float16, leave fp16 out of --precision: "
+            f"{reason(error)}"
         ) from error
 
 
 class _Halving:
     def __init__(self, graph: GraphProto) -> None:
         self.graph, self.nodes = graph, list(graph.node)
-        prefix = takewhile(lambda node: node.op_type in NORMALIZATION, self.nodes)
+        prefix = takewhile(_normalizes, self.nodes)
         self.exact = {id(node) for node in prefix}
         self.exact |= {id(node) for node in self.nodes if node.op_type == SOFTMAX}
         self.weights = {w.name: w for w in graph.initializer if w.data_type == TensorProto.FLOAT}
@@ -106,6 +109,10 @@ class _Halving:
                 node.input[:] = [half if name == output else name for name in node.input]
             last = helper.make_node("Cast", [half], [output], name=output, to=TensorProto.FLOAT)
             self.graph.node.append(last)
+
+
+def _normalizes(node: NodeProto) -> bool:
+    return node.op_type in NORMALIZATION or node.name.startswith(PRELUDE)
 
 
 def _halve_attributes(node: NodeProto) -> None:

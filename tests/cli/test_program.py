@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 import pytest
 from pydantic import Field, PositiveInt, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 
 from cli.program import FLAGS, Alias, Command, UsageError, main
 
@@ -84,6 +84,24 @@ def test_every_mistake_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.partition(": ")[2][:8] for line in capsys.readouterr().err.splitlines()] == [
         "--egg-co", "--boil-s", "--pan: I",
     ]  # fmt: skip
+
+
+class Serve(BaseSettings):
+    """Serve eggs."""
+
+    model_config = SettingsConfigDict(**FLAGS, env_prefix="SERVE_")
+
+    guest: CliPositionalArg[str]
+    plate: str
+    spoon: str
+
+
+def test_all_that_is_missing_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main({"": Command(Serve, lambda _: 0)}, tuple, ["--spoon", "big"]) == 2
+    assert capsys.readouterr().err == (
+        "error: the following arguments are required: GUEST; --help lists every flag\n"
+        "error: --plate: Field required\n"
+    )
 
 
 def test_words_after_two_dashes_stay(capsys: pytest.CaptureFixture[str]) -> None:

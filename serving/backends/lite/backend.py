@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from bundle.files import held
 from bundle.manifest import Conversion
 from images.transform import Pixels
 from serving.backends.backend import Backend, Placement, Probabilities, Target
@@ -65,6 +66,7 @@ def open_backends(target: Target, instances: int) -> list[Backend]:
 
     Raises:
         StartupError: a worker cannot load the file as configured.
+        BundleError: the file is not the one that the manifest states.
     """
     file, buckets = target.file, list(target.buckets)
     if (conversion := file.conversion) is None or conversion.device != target.device.kind:
@@ -104,7 +106,9 @@ def _open(target: Target, conversion: Conversion) -> LiteBackend:
             "classes": target.classes,
             "layout": memory.layout,
         }
-        state = worker.load(asked | model)
+        # MindSpore Lite opens a path and no descriptor.
+        with held(target.root, target.file.parts):
+            state = worker.load(asked | model)
         _check(target, asked, state)
     except BaseException:
         worker.close()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from bundle.files import held
 from bundle.manifest import Tensor
 from bundle.stamp import check_stamp
 from serving.backends.backend import Target
@@ -43,8 +44,11 @@ def open_session(target: Target) -> onnxruntime.InferenceSession:
     if device.kind in ("cuda", "tensorrt"):
         # Finds the CUDA libraries that are installed as Python packages.
         onnxruntime.preload_dlls()
-    with nullcontext() if device.kind == "cpu" else log_progress(f"{device}: opening {path.name}"):
-        session = _open(target, wanted)
+    with (
+        nullcontext() if device.kind == "cpu" else log_progress(f"{device}: opening {path.name}"),
+        held(target.root, target.file.parts) as descriptors,
+    ):
+        session = _open(target, wanted, _openable(target, descriptors[target.file.path]))
     check_placement(session, device, wanted[0])
     _check_tensor(path, session.get_inputs(), target.manifest.input)
     _check_tensor(path, session.get_outputs(), target.manifest.output)
@@ -74,17 +78,26 @@ def log_progress(what: str, interval_s: float = PROGRESS_INTERVAL_S) -> Iterator
     logger.info("%s: done in %.1f s", what, time.monotonic() - started)
 
 
-def _open(target: Target, wanted: list[Provider]) -> onnxruntime.InferenceSession:
+def _openable(target: Target, descriptor: int) -> Path:
+    """Return the path that leads to exactly the file that was hashed, where one can be used."""
+    # External data is looked for beside the path, and TensorRT names engines after it.
+    if target.file.external_data or target.device.kind == "tensorrt":
+        return target.path
+    return Path(f"/proc/self/fd/{descriptor}")
+
+
+def _open(target: Target, wanted: list[Provider], path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = target.settings.threads
     options.log_severity_level = ERRORS_ONLY
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
         # No fallback: ONNX Runtime would otherwise retry on the CPU and only print that to stdout.
-        return onnxruntime.InferenceSession(target.path, options, wanted, enable_fallback=0)
+        return onnxruntime.InferenceSession(path, options, wanted, enable_fallback=0)
     except Exception as error:
+        reason = str(error).replace(str(path), str(target.path))
         raise StartupError(
-            f"{target.path}: ONNX Runtime cannot load it on {target.device}: {error}"
+            f"{target.path}: ONNX Runtime cannot load it on {target.device}: {reason}"
         ) from error
 
 

@@ -48,13 +48,17 @@ class Wrapping:
         content = {"transform": transform, "normalization": normalization}
         (folder / "transform.json").write_text(json.dumps(content))
 
-    def run(self, kind: str, transform: str | Path | None = None) -> int:
+    def run(
+        self, kind: str, transform: str | Path | None = None, *more: str, named: bool = True
+    ) -> int:
         return main(
             [
-                *("from-onnx", str(self.model), "--name", "foreign", "--version", "7"),
+                *("from-onnx", str(self.model), "--version", "7"),
+                *(("--name", "foreign") if named else ()),
                 *("--labels", str(self.folder / "labels.txt"), "--output", str(self.folder)),
                 *("--transform", str(transform or self.folder / "transform.json")),
                 *("--output-kind", kind),
+                *more,
             ]
         )
 
@@ -201,7 +205,7 @@ def test_labels_must_be_as_many_as_classes(
     [
         (lambda w: w.model.write_bytes(b"no model"), "is not a readable ONNX file"),
         (lambda w: w.model.unlink(), "is not a readable ONNX file"),
-        (lambda w: (w.folder / "labels.txt").write_text("a\n\nb\n"), "no empty line"),
+        (lambda w: (w.folder / "labels.txt").write_text("a\n\nb\n"), "line 2 is empty"),
         (lambda w: (w.folder / "labels.txt").unlink(), "cannot be read"),
         (lambda w: (w.folder / "transform.json").write_text("{}"), "Field required"),
         (lambda w: (w.folder / "transform.json").unlink(), "neither `imagenet` nor a readable"),

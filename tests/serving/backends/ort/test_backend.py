@@ -1,13 +1,16 @@
+import hashlib
 from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from bundle.files import BundleError
 from bundle.manifest import MANIFEST, Manifest
 from serving.backends.backend import predict
 from serving.backends.devices import Device
 from serving.backends.ort import backend as ort
+from serving.backends.ort.library import onnxruntime
 from serving.backends.runtimes import load
 from serving.backends.settings import RuntimeSettings
 from serving.errors import StartupError
@@ -75,8 +78,37 @@ def test_what_a_device_lacks_is_named(tiny: Path) -> None:
 def test_a_file_that_is_no_model_is_refused(tiny: Path, tmp_path: Path) -> None:
     stated = manifest(tiny)
     (tmp_path / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(StartupError, match="cannot load it on cpu"):
+    digest = hashlib.sha256(b"no model").hexdigest()
+    file = stated.files[0].model_copy(update={"sha256": digest})
+    with pytest.raises(StartupError, match=r"cannot load it on cpu: .*model\.onnx failed"):
+        load(tmp_path, stated, file, device=Device("cpu"))
+
+
+def test_a_file_that_is_not_the_stated_one_is_never_loaded(tiny: Path, tmp_path: Path) -> None:
+    stated = manifest(tiny)
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(BundleError, match=r"model\.onnx: its sha256 is not the one"):
         load(tmp_path, stated, stated.files[0], device=Device("cpu"))
+
+
+def test_a_file_put_in_its_place_after_the_check_does_not_run(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stated, path = manifest(tiny), tmp_path / "model.onnx"
+    path.write_bytes((tiny / "model.onnx").read_bytes())
+    given: list[bytes] = []
+
+    class Session(onnxruntime.InferenceSession):
+        def __init__(self, model: Path, *args: object, **kwargs: object) -> None:
+            (tmp_path / "other").write_bytes(b"another")
+            (tmp_path / "other").rename(path)
+            given.append(model.read_bytes())
+            super().__init__(model, *args, **kwargs)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    with pytest.raises(BundleError, match=r"model\.onnx was changed while it was loaded"):
+        load(tmp_path, stated, stated.files[0], device=Device("cpu"))
+    assert given == [(tiny / "model.onnx").read_bytes()]
 
 
 def test_a_graph_with_other_tensors_than_stated_is_refused(tiny: Path) -> None:

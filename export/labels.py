@@ -1,0 +1,50 @@
+"""Files of labels, one on each line, as editors on any system write them."""
+
+import codecs
+from pathlib import Path
+
+from export.errors import ExportError
+
+
+def read_labels(path: Path) -> list[str]:
+    """Return the lines of a text file in UTF-8, with or without a byte order mark, blanks trimmed.
+
+    A line ends with LF or CRLF, and with nothing else: a label may hold what Unicode calls a line
+    separator.
+
+    Raises:
+        ExportError: the file cannot be read, has no line, or one that is empty or there twice.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ExportError(f"--labels {path} cannot be read: {error.strerror}") from error
+    lines = data.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n")
+    labels: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        label = _decoded(path, number, line).strip()
+        if not label:
+            raise ExportError(f"--labels {path}: line {number} is empty; each line is one label")
+        if label in labels:
+            raise ExportError(
+                f"--labels {path}: line {number} is {label!r}, as line {labels[label]}; nobody "
+                f"could tell the two classes apart, so give one of them another name"
+            )
+        labels[label] = number
+    return list(labels)
+
+
+def _decoded(path: Path, number: int, line: bytes) -> str:
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise ExportError(
+            f"--labels {path}: line {number} is not UTF-8: byte {error.start + 1} of it is "
+            f"0x{line[error.start]:02x}; save the file as UTF-8"
+        ) from error
+    if "\0" in text:
+        raise ExportError(
+            f"--labels {path}: line {number} holds a zero byte, so it is not UTF-8 text; save the "
+            f"file as UTF-8"
+        )
+    return text
