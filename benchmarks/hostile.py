@@ -1,10 +1,12 @@
 """`python -m benchmarks.hostile`: what a good caller notices while another sends hostile input."""
 
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import grpc
@@ -26,10 +28,10 @@ if TYPE_CHECKING:
 RATE, DEADLINE_S = 20.0, 1.0
 SAMPLE_S = 0.05
 # How long a server may take to end after SIGTERM; its grace period is 30 s.
-PATIENCE_S = 40.0
+PATIENCE_S = 35.0
 HEADER = (
     "attack", "good caller in time", "p50 ms", "p99 ms", "answers to the attack",
-    "server CPU s", "growth MiB", "end s",
+    "server CPU s", "growth MiB", "log KB", "end s",
 )  # fmt: skip
 
 
@@ -44,6 +46,7 @@ class Turn(BaseModel):
     outcome: dict[str, int] = Field(description="how the attack's calls ended, by code")
     cpu_s: float = Field(description="CPU time of the server")
     growth_mib: float = Field(description="largest resident memory less that before")
+    log_bytes: int = Field(description="what the server wrote to its log")
     end_s: float | None = Field(description="from SIGTERM to the end; None if it was killed")
 
     def cells(self) -> list[str]:
@@ -52,8 +55,8 @@ class Turn(BaseModel):
         outcome = ", ".join(f"{code} {count}" for code, count in sorted(self.outcome.items()))
         end = "killed" if self.end_s is None else f"{self.end_s:.1f}"
         share = f"{self.in_time / self.sent:.1%}"
-        figures = f"{self.cpu_s:.1f}", f"{self.growth_mib:.0f}", end
-        return [self.attack, share, *latencies, outcome or "-", *figures]
+        figures = f"{self.cpu_s:.1f}", f"{self.growth_mib:.0f}", f"{self.log_bytes / 1e3:.0f}"
+        return [self.attack, share, *latencies, outcome or "-", *figures, end]
 
 
 class HostileRecord(Record):
@@ -104,7 +107,10 @@ class Hostile(Benchmark):
         )
 
     def _turn(self, name: str, attack: "Attack") -> Turn:
-        with serving(self.model, tree=self.tree) as server:
+        with (
+            TemporaryFile("w+") as log,
+            serving(self.model, tree=self.tree, log=log) as server,
+        ):
             _good_caller(server, self.images, seconds=1.0)  # warms up both sides
             cpu_s, memory = server.cpu_s(), MemoryWatch(server)
             outcome: Counter[str] = Counter()
@@ -116,6 +122,7 @@ class Hostile(Benchmark):
             growth_mib = memory.stop()
             end_s = server.stop(PATIENCE_S)
             attacker.join()
+            log_bytes = os.fstat(log.fileno()).st_size
         answered = [s for s in samples if s.code is grpc.StatusCode.OK]
         latencies = [(s.done - s.due) * 1e3 for s in answered]
         p50_ms, p99_ms = np.percentile(latencies, [50, 99]).tolist() if answered else (None, None)
@@ -128,6 +135,7 @@ class Hostile(Benchmark):
             outcome=outcome,
             cpu_s=cpu_s,
             growth_mib=growth_mib,
+            log_bytes=log_bytes,
             end_s=end_s,
         )
 

@@ -1,4 +1,4 @@
-"""The attacks of the benchmark of hostile input, by name; each makes its files when it is called."""
+"""The attacks of the benchmark of hostile input, by name; each makes its own files."""
 
 import time
 from collections import Counter
@@ -22,19 +22,19 @@ IN_FLIGHT = 64
 SIDE = 7071  # a square of 50 megapixels
 
 FILES: dict[str, Callable[[], bytes]] = {
-    "progressive JPEG, 200 scans": lambda: files.progressive_scans(SIDE, SIDE, 200, valid=False),
-    "progressive JPEG, 880 valid scans": lambda: files.progressive_scans(SIDE, SIDE, 880),
-    "JPEG, Exif in 60,000 pieces": lambda: files.jpeg_exif_joins(5, 60_000),
-    "JPEG, 200,000 segments": lambda: files.jpeg_segments(200_000),
-    "JPEG, 900,000 fill bytes": lambda: files.jpeg_fill_bytes(900_000),
-    "PNG, 80,000 chunks": lambda: files.png_chunks(80_000),
-    "PNG, 80,000 chunks of pixels": lambda: files.png_split(files.png(8, 8), 80_000),
-    "PNG, 1 x 50,000,000": lambda: files.png(1, 50_000_000),
-    "PNG, a text of 64 MiB": lambda: files.png_text("zTXt", 64 * MIB),
-    "PNG, 65,535 Exif warnings": lambda: files.png_exif(files.exif_warnings()),
-    "BMP, RLE line ends": lambda: files.bmp_line_ends(1, 250_000),
-    "BMP, RLE runs": lambda: files.bmp_runs(SIDE, SIDE),
-    "WebP, 2,000 frames": lambda: files.webp_animation(4000, 4000, 2000),
+    "progressive JPEG: 200 scans": lambda: files.progressive_scans(SIDE, SIDE, 200, valid=False),
+    "progressive JPEG: 880 valid scans": lambda: files.progressive_scans(SIDE, SIDE, 880),
+    "JPEG: Exif in 60k pieces": lambda: files.jpeg_exif_joins(5, 60_000),
+    "JPEG: 200k segments": lambda: files.jpeg_segments(200_000),
+    "JPEG: 900k fill bytes": lambda: files.jpeg_fill_bytes(900_000),
+    "PNG: 80k chunks": lambda: files.png_chunks(80_000),
+    "PNG: 80k chunks of pixels": lambda: files.png_split(files.png(8, 8), 80_000),
+    "PNG: 1 x 50 million": lambda: files.png(1, 50_000_000),
+    "PNG: a text of 64 MiB": lambda: files.png_text("zTXt", 64 * MIB),
+    "PNG: 65k Exif warnings": lambda: files.png_exif(files.exif_warnings()),
+    "BMP: RLE line ends": lambda: files.bmp_line_ends(50_000_000, 1),
+    "BMP: RLE runs": lambda: files.bmp_runs(SIDE, SIDE),
+    "WebP: 2000 frames": lambda: files.webp_animation(4000, 4000, 2000),
 }
 FLOODS: dict[str, Callable[[], bytes]] = {
     "64 PNGs of 50 megapixels in flight": lambda: files.png(SIDE, SIDE),
@@ -75,9 +75,7 @@ def _drip(make: Callable[[], bytes], server: Server, end: float) -> Counter[str]
         return _codes(open_loop(target, arrivals=arrivals))
 
 
-def _flood(
-    in_flight: int, make: Callable[[], bytes], server: Server, end: float
-) -> Counter[str]:
+def _flood(in_flight: int, make: Callable[[], bytes], server: Server, end: float) -> Counter[str]:
     """Keep so many requests of a file in flight."""
     return _closed(in_flight, _request(make()), server, end)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TextIO
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
@@ -96,17 +97,21 @@ class Server:
 
 @contextmanager
 def serving(
-    model: Path, *flags: str, module: str = "serving", tree: Path | None = None
+    model: Path,
+    *flags: str,
+    module: str = "serving",
+    tree: Path | None = None,
+    log: TextIO | None = None,
 ) -> Iterator[Server]:
     """Run `python -m serving` on free ports, with its defaults except for these flags.
 
-    `tree` is the checkout that it runs from; None for this one.
+    `tree` is the checkout that it runs from, None for this one; `log` gets its log.
     """
     command = [sys.executable, "-m", module, "--model", str(model.absolute())]
     command += ["--log-level", "WARNING", "--grpc-port", "0", "--http-port", "0", *flags]
     variables = os.environ | ({"PYTHONPATH": str(tree)} if tree else {})
     with subprocess.Popen(  # noqa: S603
-        command, stdout=subprocess.PIPE, text=True, cwd=tree, env=variables
+        command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=tree, env=variables
     ) as process:
         try:
             yield Server(process, *_addresses(process))
