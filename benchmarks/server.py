@@ -1,15 +1,17 @@
 """A real server process under the load tester, which is a process of its own."""
 
 import json
+import os
 import re
-import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TextIO
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
@@ -37,8 +39,8 @@ class Server:
     """A server that is ready: its process and where it listens."""
 
     def __init__(self, process: "subprocess.Popen[str]", address: str, metrics: str) -> None:
-        self.address = address
-        self._process, self._metrics = psutil.Process(process.pid), metrics
+        self.address, self.metrics = address, metrics
+        self._process = psutil.Process(process.pid)
 
     def load(self, images: str, seconds: float, *load: str) -> LoadResult:
         """Run the load tester with these flags; every request must be answered."""
@@ -46,9 +48,9 @@ class Server:
             command = [sys.executable, "-m", "benchmarks.load", "--address", self.address, *load]
             command += ["--duration-s", str(seconds), "--warm-up-s", str(WARM_UP * seconds)]
             command += ["--timeout-ms", str(TIMEOUT_MS), "--images", images, "--output", folder]
-            images_before, cpu_before = self._answered(), self._cpu_s()
+            images_before, cpu_before = self._answered(), self.cpu_s()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-            answered, cpu_s = self._answered() - images_before, self._cpu_s() - cpu_before
+            answered, cpu_s = self._answered() - images_before, self.cpu_s() - cpu_before
             [report] = json.loads(Path(folder, "bench.json").read_text())["runs"]
         if report["errors"]:
             raise RuntimeError(f"the server failed {report['errors']} of {report['requests']}")
@@ -64,7 +66,7 @@ class Server:
 
     def count(self, metric: str, **labels: str) -> float:
         """Return the sum of a metric's series that carry these labels."""
-        with urllib.request.urlopen(self._metrics) as page:  # noqa: S310 - our own server
+        with urllib.request.urlopen(self.metrics) as page:  # noqa: S310 - our own server
             families = text_string_to_metric_families(page.read().decode())
         samples = [s for family in families for s in family.samples if s.name == metric]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
@@ -73,24 +75,48 @@ class Server:
         """Return its resident memory."""
         return float(self._process.memory_info().rss / 2**20)
 
-    def _answered(self) -> float:
-        return self.count("serving_images_total", outcome="ok")
-
-    def _cpu_s(self) -> float:
+    def cpu_s(self) -> float:
+        """Return the CPU time that it has taken."""
         cpu = self._process.cpu_times()
         return float(cpu.user + cpu.system)
 
+    def stop(self, patience_s: float) -> float | None:
+        """Send SIGTERM; return the seconds until it ends, None if it must be killed after all."""
+        started = time.monotonic()
+        self._process.terminate()
+        try:
+            self._process.wait(patience_s)
+        except psutil.TimeoutExpired:
+            self._process.kill()
+            return None
+        return time.monotonic() - started
+
+    def _answered(self) -> float:
+        return self.count("serving_images_total", outcome="ok")
+
 
 @contextmanager
-def serving(model: Path, *flags: str, module: str = "serving") -> Iterator[Server]:
-    """Run `python -m serving` on free ports, with its defaults except for these flags."""
-    command = [sys.executable, "-m", module, "--model", str(model), "--log-level", "WARNING"]
-    command += ["--grpc-port", "0", "--http-port", "0", *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+def serving(
+    model: Path,
+    *flags: str,
+    module: str = "serving",
+    tree: Path | None = None,
+    log: TextIO | None = None,
+) -> Iterator[Server]:
+    """Run `python -m serving` on free ports, with its defaults except for these flags.
+
+    `tree` is the checkout that it runs from, None for this one; `log` gets its log.
+    """
+    command = [sys.executable, "-m", module, "--model", str(model.absolute())]
+    command += ["--log-level", "WARNING", "--grpc-port", "0", "--http-port", "0", *flags]
+    variables = os.environ | ({"PYTHONPATH": str(tree)} if tree else {})
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=tree, env=variables
+    ) as process:
         try:
             yield Server(process, *_addresses(process))
         finally:
-            process.send_signal(signal.SIGTERM)
+            process.terminate()
 
 
 def _addresses(process: "subprocess.Popen[str]") -> tuple[str, str]:
