@@ -24,7 +24,7 @@ from clients.client import CLASSIFY
 from protos import classifier_pb2 as pb
 
 MIB = 2**20
-STREAM = f"{CLASSIFY.path}Stream"
+STREAM, STATUS = f"{CLASSIFY.path}Stream", "grpc-status"
 # Messages of this size are accepted by default (`--max-message-bytes`).
 LARGEST = 32 * MIB
 # The longest that a caller waits for anything.
@@ -93,9 +93,8 @@ class Connection:
             raise ConnectionResetError("the server has closed the connection")
         for event in self._http.receive_data(data):
             if isinstance(event, h2.events.TrailersReceived | h2.events.ResponseReceived):
-                fields = dict(event.headers or ())
-                if code := fields.get("grpc-status"):
-                    self.ended[f"gRPC {code}"] += 1
+                code = {str(name): str(value) for name, value in event.headers or ()}.get(STATUS)
+                self.ended[f"gRPC {code}"] += code is not None
             elif isinstance(event, h2.events.StreamReset):
                 self.ended[f"reset {event.error_code!s}"] += 1
             elif isinstance(event, h2.events.ConnectionTerminated):
