@@ -113,16 +113,21 @@ async def test_the_model_may_be_named(stub: "Stub", model: str) -> None:
     assert [answer.model async for answer in call] == ["tiny"]
 
 
-async def test_a_message_that_cannot_be_parsed_ends_the_stream_and_logs_nothing(
+async def test_what_cannot_be_parsed_is_answered_and_ends_nothing(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def messages() -> AsyncIterator[bytes]:
         yield b"\xff\xff"
+        images = [pb.Image()] * 129
+        yield pb.ClassifyRequest(images=images, id="many").SerializeToString()
+        yield pb.ClassifyRequest(images=[png(1)], id="well").SerializeToString()
 
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc.port}") as channel:
         method: Any = channel.stream_stream("/resnext.serving.v1.Classifier/ClassifyStream")
-        with pytest.raises(grpc.aio.AioRpcError, match="cannot be parsed") as refused:
-            async for _ in method(messages()):
-                pass
-    assert refused.value.code() is grpc.StatusCode.INTERNAL
+        answers = [pb.ClassifyResponse.FromString(answer) async for answer in method(messages())]
+    told = {answer.id: answer.status for answer in answers}
+    assert told["many"].message.endswith("this server takes at most 128 per request")
+    assert told[""].message == "the message cannot be read as a ClassifyRequest"
+    assert {status.code for status in told.values()} == {0, 3}
+    assert not told["well"].code
     assert "Traceback" not in caplog.text
