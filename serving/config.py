@@ -140,7 +140,11 @@ class ServingConfig(BaseSettings):
         description="maximum ClassifyStream calls that are open; beyond it a new one gets the "
         "place of one that has been quiet for --default-timeout-ms, or is refused",
     )
-    max_connections: PositiveInt = Field(1000, description="maximum gRPC connections")
+    max_connections: PositiveInt = Field(
+        10_000,
+        description="maximum gRPC connections, if the limit of open files allows as many; further "
+        "ones are closed at once; each takes 15 KB, and ends after a minute without a call",
+    )
     default_timeout_ms: PositiveInt = Field(
         30_000,
         description="deadline of requests that set none, from the arrival of the call; also the "

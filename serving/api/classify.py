@@ -154,12 +154,12 @@ class _Stream:
         try:
             request = self._requests.parse(message)
             model = self._requests.model(request)
-            places = _places(request, model)
         except Exception as error:  # noqa: BLE001 - the response holds it
-            response = _failed(id_of(message, self._requests.max_images), to_serving_error(error))
+            failure = _failed(id_of(message, self._requests.max_images), to_serving_error(error))
             await self._places.acquire()
-            answers.create_task(self._send(response, 1))
+            answers.create_task(self._write(failure, 1))
             return
+        places = _places(request, model)
         for _ in range(places):
             await self._places.acquire()
         answers.create_task(self._answer(request, model, len(message), places))
@@ -171,24 +171,25 @@ class _Stream:
             response = await self._response(request, model, nbytes)
         except Exception as error:  # noqa: BLE001 - the response holds it
             response = _failed(request.id, to_serving_error(error))
-        await self._send(response, places)
+        del request  # it may be larger than the response, which may wait to be read
+        await self._write(response, places)
 
-    async def _send(self, response: pb.ClassifyResponse, places: int) -> None:
+    async def _write(self, response: bytes, places: int) -> None:
         async with self._writing:
             await self._call.write(response)
         for _ in range(places):
             self._places.release()
 
-    async def _response(
-        self, request: pb.ClassifyRequest, model: Model, nbytes: int
-    ) -> pb.ClassifyResponse:
+    async def _response(self, request: pb.ClassifyRequest, model: Model, nbytes: int) -> bytes:
         deadline = self._requests.deadline(self._call, time.monotonic())
         answers = await model.classify(RequestImages(request), deadline, nbytes)
         if error := only_error(answers):
             return _failed(request.id, error)
-        if is_large(request, model):
-            return await asyncio.to_thread(to_response, request, model, answers)
-        return to_response(request, model, answers)
+
+        def build() -> bytes:
+            return to_response(request, model, answers).SerializeToString()
+
+        return await asyncio.to_thread(build) if is_large(request, model) else build()
 
 
 async def messages_until(
@@ -211,8 +212,8 @@ def _places(request: pb.ClassifyRequest, model: Model) -> int:
     return min(1 + classes_of(request, model) // MANY_CLASSES, PLACES_PER_STREAM)
 
 
-def _failed(request_id: str, error: ServingError) -> pb.ClassifyResponse:
-    return pb.ClassifyResponse(id=request_id, status=to_status(error))
+def _failed(request_id: str, error: ServingError) -> bytes:
+    return pb.ClassifyResponse(id=request_id, status=to_status(error)).SerializeToString()
 
 
 def _status(error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:

@@ -47,7 +47,7 @@ class Host(Protocol):
     answers: Transfers
 
     def carried(self, nbytes: int) -> None:  # gRPC's thread
-        """Note that a message has come or gone."""
+        """Note that a message has come, gone or been given up."""
 
     def over(self, call: "RpcCall") -> None:  # gRPC's thread
         """Note that no operation of a call is left."""
@@ -218,10 +218,10 @@ class RpcCall:
         return self._settle()
 
     def _taken(self, event: Any) -> bytes | None:
-        """Return the message that has come."""
+        """Return the message that has come, None if that will never be whole, or none comes."""
         message = private_grpc.message(event)
         self.active_s = time.monotonic()
-        self._host.carried(len(message or b""))
+        self._host.carried(self._host.most_bytes if message is None else len(message))
         return message
 
     def _wrote(self, written: "asyncio.Future[None]", event: Any) -> Over:

@@ -75,17 +75,18 @@ class ServicerMethod:
 
 
 class BytesMethod(ServicerMethod):
-    """A coroutine that gets the bytes of its requests."""
+    """A coroutine that takes and writes bytes."""
 
     def __init__(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> None:
         super().__init__(handler, most_bytes=0)
+        self.serialize = bytes
 
     def parse(self, message: bytes) -> bytes:  # any thread
         """Return the message."""
         return message
 
 
-class DirectMethod(BytesMethod):
+class DirectMethod(ServicerMethod):
     """A method of one request and one response that is called on gRPC's thread.
 
     It gets the bytes of its request. It must not block, and ends the call with `finish` or `fail`,
@@ -97,8 +98,12 @@ class DirectMethod(BytesMethod):
     """
 
     def __init__(self, handler: "grpc.RpcMethodHandler[Any, Any]", answer: Answer) -> None:
-        super().__init__(handler)
+        super().__init__(handler, most_bytes=0)
         self._run = answer
+
+    def parse(self, message: bytes) -> bytes:  # any thread
+        """Return the message."""
+        return message
 
     def receive(self, call: RpcCall, request: bytes | None) -> None:  # gRPC's thread
         """Call the method."""

@@ -24,8 +24,9 @@ LAST_REFUSALS_S = 0.1
 LONGEST_REFUSALS_S = 5.0
 # How often calls are looked at that may take too long, in seconds.
 SWEEP_S = 0.5
-# How much must have come for its memory to be worth giving back.
-BURST_BYTES = 64 * 2**20
+# Messages of so many bytes leave behind what is worth giving back, and of so many in that time need
+# it again.
+BURST_BYTES, BUSY_BYTES = 64 * 2**20, 2**20
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class DirectServer:
         self._streams = Streams(bounds.streams, patience_s)
         self._watches = Streams(bounds.watches, patience_s)
         self._sweeping: asyncio.Task[None] | None = None
-        # That came and went; likewise when memory was last given back.
-        self._bytes = self._bytes_kept = 0
+        # Of messages that came, went or were given up; likewise when memory was last given back.
+        self._bytes = self._bytes_released = 0
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._methods: dict[str, ServicerMethod] = {}
         self._refusal = ""  # the details of the error with which new calls end; empty: accept them
@@ -105,7 +106,7 @@ class DirectServer:
         self._methods[path] = DirectMethod(self._handlers[path], answer)
 
     def give_bytes(self, path: str) -> None:
-        """Have a method that is registered get the bytes of its requests, not the messages."""
+        """Have a method that is registered take and write bytes, not messages."""
         self._methods[path] = BytesMethod(self._handlers[path])
 
     def add_insecure_port(self, address: str) -> int:
@@ -149,7 +150,7 @@ class DirectServer:
             self._sweeping.cancel()
 
     def carried(self, nbytes: int) -> None:  # gRPC's thread
-        """Note that a message has come or gone."""
+        """Note that a message has come, gone or been given up."""
         self._bytes += nbytes
 
     def over(self, call: RpcCall) -> None:  # gRPC's thread
@@ -191,14 +192,15 @@ class DirectServer:
             )
 
     async def _sweep(self) -> None:
-        """End the calls that take too long; give memory back in the second after a burst."""
+        """End the calls that take too long; give memory back after a burst."""
         while True:
             before = self._bytes
             await asyncio.sleep(min(SWEEP_S, self._bounds.patience_s))
             self.receptions.sweep()
             self.answers.sweep()
-            if before == self._bytes and self._bytes - self._bytes_kept > BURST_BYTES:
-                self._bytes_kept = self._bytes
+            is_busy = self._bytes - before > BUSY_BYTES
+            if not is_busy and self._bytes - self._bytes_released > BURST_BYTES:
+                self._bytes_released = self._bytes
                 await asyncio.to_thread(release_freed_memory)
 
 

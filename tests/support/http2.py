@@ -36,7 +36,7 @@ class Http2:
     """A connection; `windows` holds how many bytes the server takes, 0 for all streams together."""
 
     def __init__(self, port: int, *, receive_window: int = INITIAL_WINDOW) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=20)
         self._streams = 0
         self._initial = INITIAL_WINDOW
         self.windows = {0: INITIAL_WINDOW}

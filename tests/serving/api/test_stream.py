@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from protos import classifier_pb2 as pb
+from serving.api import classify
 from serving.server import Server
 from tests.serving.api.conftest import calling
 from tests.serving.api.messages import flat, png
@@ -52,6 +53,22 @@ async def test_requests_run_at_once_but_not_without_bound(tiny: Path) -> None:
         await until(lambda: rig.sample("inflight_images") == 32)
         rig.gate.open()
         assert len([answer async for answer in call]) == 200
+
+
+async def test_a_large_answer_waits_for_those_before_it(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classify, "MANY_CLASSES", 1)
+    rig = Rig(tiny, slots=256)
+    large = pb.ClassifyRequest(images=[flat(1)] * 8)
+    async with gated_server(rig) as server, calling(server) as stub:
+        call = stub.ClassifyStream(iter([large] * 3))
+        await until(lambda: rig.sample("inflight_images") == 8)
+        for _ in range(5):
+            await stub.GetModel(pb.GetModelRequest())
+            assert rig.sample("inflight_images") == 8
+        rig.gate.open()
+        assert len([answer async for answer in call]) == 3
 
 
 async def test_cancelling_the_stream_cancels_its_jobs(tiny: Path) -> None:
