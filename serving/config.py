@@ -135,8 +135,26 @@ class ServingConfig(BaseSettings):
     max_message_bytes: PositiveInt = Field(
         32 * 2**20, description="maximum size of a gRPC message, in bytes"
     )
+    max_transfer_bytes: PositiveInt = Field(
+        2**30,
+        description="maximum bytes of requests that have been arriving for more than a second, and "
+        "of answers that have been waiting to be read for as long; an incomplete request counts as "
+        "--max-message-bytes; beyond it the oldest calls are ended",
+    )
+    max_streams: PositiveInt = Field(
+        32,
+        description="maximum ClassifyStream calls that are open; beyond it a new one gets the "
+        "place of one that has been quiet for --default-timeout-ms, or is refused",
+    )
+    max_connections: PositiveInt = Field(
+        10_000,
+        description="maximum gRPC connections, if the limit of open files allows as many; further "
+        "ones are closed at once; each takes 15 KB, and ends after a minute without a call",
+    )
     default_timeout_ms: PositiveInt = Field(
-        30_000, description="deadline of requests that set none, in milliseconds"
+        30_000,
+        description="deadline of requests that set none, from the arrival of the call; also the "
+        "time in which a request must be complete and its answer read; in milliseconds",
     )
     slo_ms: PositiveInt | None = Field(
         None,
@@ -179,6 +197,7 @@ class ServingConfig(BaseSettings):
         for largest, in_flight in (
             ("max_images_per_request", "max_inflight_images"),
             ("max_message_bytes", "max_inflight_bytes"),
+            ("max_message_bytes", "max_transfer_bytes"),
             ("max_image_pixels", "max_inflight_pixels"),
         ):
             if getattr(self, largest) > getattr(self, in_flight):

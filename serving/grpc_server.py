@@ -15,7 +15,8 @@ from serving.api.call import Call
 from serving.api.classify import Classifier, messages_until
 from serving.errors import StartupError
 from serving.lifecycle import Readiness, unless
-from serving.rpc.server import DirectServer
+from serving.rpc.options import options
+from serving.rpc.server import Bounds, DirectServer
 
 SERVICE = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
 STATES = health_pb2.HealthCheckResponse
@@ -27,6 +28,7 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # the package ha
     def __init__(self, closing: asyncio.Event) -> None:
         super().__init__()
         self._closing = closing
+        self._names: set[str] = set()
 
     async def say(self, *, serving: bool) -> None:
         """Set the state of the server and of its services."""
@@ -35,7 +37,21 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # the package ha
 
     async def say_of(self, service: str, *, serving: bool) -> None:
         """Set the state of one service or model."""
+        self._names.add(service)
         await self.set(service, STATES.SERVING if serving else STATES.NOT_SERVING)
+
+    async def List(  # noqa: N802
+        self,
+        request: Any,  # noqa: ARG002
+        context: Call,
+    ) -> Any:
+        """Return the states of all."""
+        return health_pb2.HealthListResponse(
+            statuses={
+                name: await self.Check(health_pb2.HealthCheckRequest(service=name), context)
+                for name in sorted(self._names)
+            }
+        )
 
     async def Watch(  # noqa: N802
         self, request: Any, context: Call
@@ -69,7 +85,8 @@ class GrpcServer:
         readiness: the server's state.
         host: address to listen on.
         port: its port; 0 takes a free one, then in `port`.
-        max_message_bytes: largest message in either direction.
+        bounds: what callers may take.
+        max_connections: largest number of connections.
     """
 
     def __init__(
@@ -79,15 +96,10 @@ class GrpcServer:
         *,
         host: str,
         port: int,
-        max_message_bytes: int,
+        bounds: Bounds,
+        max_connections: int,
     ) -> None:
-        self._server = DirectServer(
-            [
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", max_message_bytes),
-                ("grpc.so_reuseport", 0),  # else a second server would share the port unnoticed
-            ],
-        )
+        self._server = DirectServer(options(bounds.message_bytes, max_connections), bounds)
         self._readiness = readiness
         self.health = Health(readiness.closing)
         self._register(classifier)
@@ -99,6 +111,7 @@ class GrpcServer:
         services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         add_ClassifierServicer_to_server(servicer, server)
         self._server.add_direct_method(f"/{SERVICE}/Classify", classifier.Classify)
+        self._server.give_bytes(f"/{SERVICE}/ClassifyStream")
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         reflected = Reflection(services, self._readiness.closing)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, server)

@@ -1,6 +1,5 @@
 """Bundle directory -> proved and warm model."""
 
-import ctypes
 import logging
 import os
 import time
@@ -21,6 +20,7 @@ from serving.config import ServingConfig
 from serving.engine.build import build
 from serving.engine.model import Model
 from serving.engine.room import Limits
+from serving.memory import release_freed_memory
 from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -141,17 +141,6 @@ def count_decode_threads(config: ServingConfig, device: Device) -> int:
     # model and 128 requests in flight this is half again as fast (`python -m benchmarks.ablation`).
     take_all = device.kind == "cpu" and config.threads == 1
     return 0 if take_all and count_instances(config, device) >= cores else cores
-
-
-def release_freed_memory() -> None:
-    """Return freed memory to the system: after a load it is more than the weights.
-
-    glibc keeps it for later allocations, but a server that has loaded makes few. Other C libraries
-    do not keep it, or have no function for this.
-    """
-    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if malloc_trim:
-        malloc_trim(0)
 
 
 def _log(model: Model, instances: int, threads: int, seconds: float) -> None:

@@ -22,6 +22,10 @@ from serving.http_server import HttpServer, create_app
 from serving.lifecycle import Readiness, State, exit_after, stop_on_signals, unless
 from serving.loading import load_model
 from serving.metrics import Metrics
+from serving.rpc.server import Bounds
+
+# Requests of all methods but those that take images hold a few names.
+OTHER_REQUEST_BYTES = 4096
 
 logger = logging.getLogger(__name__)
 
@@ -122,18 +126,26 @@ class Server:
         self.metrics.ready.set(any(models.values()))
 
     def _create_grpc(self) -> GrpcServer:
+        default_timeout_s = self._config.default_timeout_ms / 1000
         classifier = Classifier(
             self.repository,
             self.readiness,
             max_images_per_request=self._config.max_images_per_request,
-            default_timeout_s=self._config.default_timeout_ms / 1000,
+            default_timeout_s=default_timeout_s,
         )
         return GrpcServer(
             classifier,
             self.readiness,
             host=self._config.host,
             port=self._config.grpc_port,
-            max_message_bytes=self._config.max_message_bytes,
+            bounds=Bounds(
+                message_bytes=self._config.max_message_bytes,
+                request_bytes=OTHER_REQUEST_BYTES,
+                patience_s=default_timeout_s,
+                transfer_bytes=self._config.max_transfer_bytes,
+                streams=self._config.max_streams,
+            ),
+            max_connections=self._config.max_connections,
         )
 
     def _load_models(self) -> list[Model]:

@@ -11,19 +11,17 @@ Metadata = Sequence[tuple[str, str]]
 class Call(Protocol):
     """One call: its deadline and the ways to answer it, as `serving.rpc` implements them.
 
-    `time_remaining`, `run`, `post`, `finish` and `fail` may be called on any thread, the others on
-    the event loop.
+    `run`, `post`, `finish` and `fail` may be called on any thread, the others on the event loop.
 
     Attributes:
-        request_bytes: size of the request as it came; 0 if requests are a stream.
+        arrived_s: when its headers came, on the monotonic clock, in seconds.
+        deadline_s: the caller's deadline on that clock, None if there is none.
         on_leave: called on gRPC's thread when the caller leaves, unless None; must not block.
     """
 
-    request_bytes: int
+    arrived_s: float
+    deadline_s: float | None
     on_leave: Callable[[], None] | None
-
-    def time_remaining(self) -> float | None:
-        """Return the seconds until the caller's deadline, None if there is none."""
 
     async def write(self, response: Any) -> None:
         """Send a response of a stream; return when the next may follow.

@@ -1,24 +1,35 @@
 """The Classifier service: requests of images, one by one or in a stream."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
+from typing import TypeVar
 
 import grpc
 
 from protos import classifier_pb2 as pb
 from serving.api.call import Call, Metadata
-from serving.api.messages import RequestImages, is_large, to_model, to_response
+from serving.api.messages import (
+    MANY_CLASSES,
+    RequestImages,
+    classes_of,
+    is_large,
+    to_model,
+    to_response,
+)
 from serving.api.requests import Requests, only_error, to_serving_error
 from serving.api.status import CODES, retry_metadata, to_status
+from serving.api.wire import check_name, id_of
 from serving.engine.job import Answer
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.errors import ServingError
 from serving.lifecycle import Readiness, State, unless
 
-REQUESTS_PER_STREAM = 32
+PLACES_PER_STREAM = 32
+Message = TypeVar("Message")
 
 
 class Classifier:
@@ -44,17 +55,18 @@ class Classifier:
         self._requests = Requests(repository, max_images_per_request, default_timeout_s)
         self._readiness = readiness
 
-    def Classify(self, request: pb.ClassifyRequest, call: Call) -> None:  # noqa: N802
+    def Classify(self, message: bytes, call: Call) -> None:  # noqa: N802
         """Classify the images of one request: admitted and answered on gRPC's thread."""
         try:
+            request = self._requests.parse(message)
             model = self._requests.model(request)
             caller = _Caller(self._requests, request, call, model)
-            model.submit(RequestImages(request), caller, call.request_bytes)
+            model.submit(RequestImages(request), caller, len(message))
         except Exception as error:  # noqa: BLE001 - the call ends with it
             call.fail(*_status(error))
 
     async def ClassifyStream(  # noqa: N802
-        self, messages: AsyncIterator[pb.ClassifyRequest], call: Call
+        self, messages: AsyncIterator[bytes], call: Call
     ) -> None:
         """Answer each request as soon as it is ready."""
         await _Stream(self._requests, self._readiness, call).serve(messages)
@@ -62,6 +74,8 @@ class Classifier:
     async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.Model:  # noqa: N802
         """Describe one model."""
         try:
+            check_name("model", len(request.model.encode()))
+            check_name("version", len(request.version.encode()))
             return self._describe(self._requests.repository.get(request.model, request.version))
         except Exception as error:  # noqa: BLE001 - the call ends with it
             await call.abort(*_status(error))
@@ -87,9 +101,9 @@ class _Caller:
         self, requests: Requests, request: pb.ClassifyRequest, call: Call, model: Model
     ) -> None:
         self._request, self._call, self._model = request, call, model
-        remaining_s = call.time_remaining()
-        self.deadline = requests.deadline(remaining_s)
-        self.keeps_time = remaining_s is not None  # gRPC ends the call at its deadline
+        # The time that the message took to come counts, too.
+        self.deadline = requests.deadline(call, call.arrived_s)
+        self.keeps_time = call.deadline_s is not None  # gRPC ends the call at its deadline
         self.post = call.post
 
     def on_leave(self, leave: Callable[[], None]) -> None:
@@ -118,58 +132,88 @@ class _Stream:
 
     def __init__(self, requests: Requests, readiness: Readiness, call: Call) -> None:
         self._requests, self._closing, self._call = requests, readiness.closing, call
-        self._places = asyncio.Semaphore(REQUESTS_PER_STREAM)
+        self._places = asyncio.Semaphore(PLACES_PER_STREAM)
         self._writing = asyncio.Lock()
 
-    async def serve(self, messages: AsyncIterator[pb.ClassifyRequest]) -> None:
+    async def serve(self, messages: AsyncIterator[bytes]) -> None:
         """Answer all requests; read on only while few are in flight, until the server closes."""
         async with (
-            aclosing(messages_until(self._closing, messages)) as requests,
+            aclosing(messages_until(self._closing, messages)) as received,
             asyncio.TaskGroup() as answers,
         ):
-            async for request in requests:
-                await self._places.acquire()
-                answers.create_task(self._answer(request))
+            async for message in received:
+                await self._begin(message, answers)
             is_cut_off = self._closing.is_set()
         if is_cut_off:
             # There may be requests that were sent and not read: OK would claim that all have
             # their answers.
             await self._call.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
 
-    async def _answer(self, request: pb.ClassifyRequest) -> None:
+    async def _begin(self, message: bytes, answers: asyncio.TaskGroup) -> None:
+        """Answer a request, once the answers before it leave room for its own."""
         try:
-            response = await self._response(request)
+            request = self._requests.parse(message)
+            model = self._requests.model(request)
         except Exception as error:  # noqa: BLE001 - the response holds it
-            response = _failed(request, to_serving_error(error))
+            failure = _failed(id_of(message, self._requests.max_images), to_serving_error(error))
+            await self._places.acquire()
+            answers.create_task(self._write(failure, 1))
+            return
+        places = _places(request, model)
+        for _ in range(places):
+            await self._places.acquire()
+        answers.create_task(self._answer(request, model, len(message), places))
+
+    async def _answer(
+        self, request: pb.ClassifyRequest, model: Model, nbytes: int, places: int
+    ) -> None:
+        try:
+            response = await self._response(request, model, nbytes)
+        except Exception as error:  # noqa: BLE001 - the response holds it
+            response = _failed(request.id, to_serving_error(error))
+        del request  # it may be larger than the response, which may wait to be read
+        await self._write(response, places)
+
+    async def _write(self, response: bytes, places: int) -> None:
         async with self._writing:
             await self._call.write(response)
-        self._places.release()
+        for _ in range(places):
+            self._places.release()
 
-    async def _response(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
-        model = self._requests.model(request)
-        deadline = self._requests.deadline(self._call.time_remaining())
-        answers = await model.classify(RequestImages(request), deadline, request.ByteSize())
+    async def _response(self, request: pb.ClassifyRequest, model: Model, nbytes: int) -> bytes:
+        deadline = self._requests.deadline(self._call, time.monotonic())
+        answers = await model.classify(RequestImages(request), deadline, nbytes)
         if error := only_error(answers):
-            return _failed(request, error)
-        if is_large(request, model):
-            return await asyncio.to_thread(to_response, request, model, answers)
-        return to_response(request, model, answers)
+            return _failed(request.id, error)
+
+        def build() -> bytes:
+            return to_response(request, model, answers).SerializeToString()
+
+        return await asyncio.to_thread(build) if is_large(request, model) else build()
 
 
 async def messages_until(
-    stop: asyncio.Event, messages: AsyncIterator[pb.ClassifyRequest]
-) -> AsyncGenerator[pb.ClassifyRequest, None]:
+    stop: asyncio.Event, messages: AsyncIterator[Message]
+) -> AsyncGenerator[Message, None]:
     """Yield messages until they end or `stop` is set."""
 
-    async def read() -> pb.ClassifyRequest | None:
+    async def read() -> Message | None:
         return await anext(messages, None)
 
     while (message := await unless(stop, read())) is not None:
         yield message
 
 
-def _failed(request: pb.ClassifyRequest, error: ServingError) -> pb.ClassifyResponse:
-    return pb.ClassifyResponse(id=request.id, status=to_status(error))
+def _places(request: pb.ClassifyRequest, model: Model) -> int:
+    """Return how many of a stream's places an answer takes: a large one takes all.
+
+    So a stream that is not read holds no more than one large answer, or a few small ones.
+    """
+    return min(1 + classes_of(request, model) // MANY_CLASSES, PLACES_PER_STREAM)
+
+
+def _failed(request_id: str, error: ServingError) -> bytes:
+    return pb.ClassifyResponse(id=request_id, status=to_status(error)).SerializeToString()
 
 
 def _status(error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:

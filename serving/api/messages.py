@@ -33,8 +33,14 @@ class RequestImages:
 
 def is_large(request: pb.ClassifyRequest, model: Model) -> bool:
     """Whether building the response takes so long that it should have a thread of its own."""
-    classes = request.top_k or len(model.bundle.manifest.labels)
-    return len(request.images) * classes > MANY_CLASSES
+    return classes_of(request, model) > MANY_CLASSES
+
+
+def classes_of(request: pb.ClassifyRequest, model: Model) -> int:
+    """Return the number of classes in the response, probabilities that are asked for included."""
+    labels = len(model.bundle.manifest.labels)
+    classes = min(request.top_k or labels, labels) + labels * request.full_probabilities
+    return len(request.images) * classes
 
 
 def to_response(

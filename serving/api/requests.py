@@ -1,8 +1,8 @@
 """What all requests share: the model they name, their deadline, and how they fail."""
 
-import time
-
 from protos import classifier_pb2 as pb
+from serving.api import wire
+from serving.api.call import Call
 from serving.engine.job import Answer
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
@@ -24,26 +24,25 @@ class Requests:
         self.repository, self.max_images = repository, max_images
         self._default_timeout_s = default_timeout_s
 
+    def parse(self, message: bytes) -> pb.ClassifyRequest:
+        """Return the request in a message; InvalidRequestError if it is none, or too much."""
+        return wire.parse(message, self.max_images)
+
     def model(self, request: pb.ClassifyRequest) -> Model:
         """Return the model that a request asks for.
 
         Raises:
             ModelNotFoundError, UnavailableError: there is none.
-            InvalidRequestError: it holds no images, or too many.
+            InvalidRequestError: it holds no images.
         """
         model = self.repository.get(request.model, request.version)
         if not request.images:
             raise InvalidRequestError("the request holds no image; send at least one in `images`")
-        if len(request.images) > self.max_images:
-            raise InvalidRequestError(
-                f"the request holds {len(request.images)} images; "
-                f"this server takes at most {self.max_images} per request"
-            )
         return model
 
-    def deadline(self, remaining_s: float | None) -> float:
-        """Return a deadline on the monotonic clock, given the time that the caller has left."""
-        return time.monotonic() + (self._default_timeout_s if remaining_s is None else remaining_s)
+    def deadline(self, call: Call, since_s: float) -> float:
+        """Return when a request must be answered that came at `since_s`, both monotonic."""
+        return since_s + self._default_timeout_s if call.deadline_s is None else call.deadline_s
 
 
 def only_error(answers: list[Answer]) -> ServingError | None:

@@ -13,6 +13,7 @@ import grpc
 
 from serving.rpc import private_grpc
 from serving.rpc.private_grpc import NOT_OVER, Over, Tag
+from serving.rpc.transfers import Transfers
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,21 @@ class Method(Protocol):
         """
 
 
+class Host(Protocol):
+    """What the calls of a server share: its event loop, and its bounds."""
+
+    loop: asyncio.AbstractEventLoop
+    most_bytes: int  # of a message
+    receptions: Transfers
+    answers: Transfers
+
+    def carried(self, nbytes: int) -> None:  # gRPC's thread
+        """Note that a message has come, gone or been given up."""
+
+    def over(self, call: "RpcCall") -> None:  # gRPC's thread
+        """Note that no operation of a call is left."""
+
+
 class AbortedError(Exception):
     """The call has its status; ends the handler."""
 
@@ -50,35 +66,30 @@ class RpcCall:
 
     Args:
         event: gRPC's, of the call's arrival.
-        loop: runs the method.
+        host: what the call shares with others.
         method: answers the call.
-        on_over: called on gRPC's thread when no operation of the call is left.
 
     Attributes:
-        request_bytes: size of the request as it came; 0 if requests are a stream.
+        arrived_s: when its headers came, on the monotonic clock, in seconds.
+        deadline_s: the caller's deadline on that clock, None if there is none.
+        active_s: when a message of it last came or went, on that clock.
         on_leave: called on gRPC's thread when the caller leaves, unless None.
     """
 
     __slots__ = (
-        "_call", "_deadline_s", "_due", "_has_ended", "_lock", "_loop", "_metadata_sent",
-        "_method", "_on_over", "_task", "on_leave", "request_bytes",
+        "_call", "_due", "_has_ended", "_host", "_lock", "_loop", "_metadata_sent", "_method",
+        "_task", "active_s", "arrived_s", "deadline_s", "on_leave",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        event: Any,
-        loop: asyncio.AbstractEventLoop,
-        method: Method,
-        on_over: Callable[[], None],
-    ) -> None:
-        self._call, self._deadline_s = event.call, private_grpc.deadline_s(event)
-        self._loop, self._method, self._on_over = loop, method, on_over
+    def __init__(self, event: Any, host: Host, method: Method) -> None:
+        self._call, self._host, self._loop, self._method = event.call, host, host.loop, method
+        self.arrived_s = self.active_s = time.monotonic()
+        self.deadline_s = private_grpc.deadline_s(event, self.arrived_s)
         # Guards the attributes below: operations start on any thread.
         self._lock = threading.Lock()
         self._due = 1  # batches of operations that have not ended; the first is `_closed`'s
         self._has_ended = self._metadata_sent = False
         self._task: asyncio.Task[None] | None = None
-        self.request_bytes = 0
         self.on_leave: Callable[[], None] | None = None
 
     def begin(self) -> None:  # gRPC's thread
@@ -87,16 +98,13 @@ class RpcCall:
         if self._method.reads_stream:
             self._method.receive(self, None)
         else:
+            self._host.receptions.begin(self, self._host.most_bytes)
             self._start(self._arrived, private_grpc.receive_message())
 
-    def refuse(self, details: str) -> None:  # gRPC's thread
-        """End the call as UNAVAILABLE instead of beginning it."""
+    def refuse(self, code: grpc.StatusCode, details: str) -> None:  # gRPC's thread
+        """End the call instead of beginning it."""
         self._await_close()
-        self.fail(grpc.StatusCode.UNAVAILABLE, details)
-
-    def time_remaining(self) -> float | None:  # any thread
-        """Return the seconds until the caller's deadline, None if there is none."""
-        return None if self._deadline_s is None else max(self._deadline_s - time.time(), 0.0)
+        self.fail(code, details)
 
     async def requests(self) -> AsyncIterator[Any]:  # event loop
         """Yield the requests of a stream to its end."""
@@ -109,19 +117,24 @@ class RpcCall:
         Raises CancelledError if the call has its status, or the caller has left.
         """
         written: asyncio.Future[None] = self._loop.create_future()
-        self._send(partial(self._wrote, written), self._message(response))
+        message = self._method.serialize(response)
+        self._send(partial(self._wrote, written), len(message), private_grpc.send_message(message))
         await written
 
     def finish(self, *responses: Any) -> None:  # any thread
         """End the call with OK and its only response, if it has one, unless it has ended."""
-        messages = [self._message(response) for response in responses]
-        self._end(*messages, private_grpc.send_status(grpc.StatusCode.OK, "", ()))
+        messages = [self._method.serialize(response) for response in responses]
+        self._end(
+            sum(map(len, messages)),
+            *map(private_grpc.send_message, messages),
+            private_grpc.send_status(grpc.StatusCode.OK, "", ()),
+        )
 
     def fail(  # any thread
         self, code: grpc.StatusCode, details: str, metadata: Metadata = ()
     ) -> None:
         """End the call with an error, unless it has ended."""
-        self._end(private_grpc.send_status(code, details, metadata))
+        self._end(0, private_grpc.send_status(code, details, metadata))
 
     async def abort(  # event loop
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
@@ -129,6 +142,10 @@ class RpcCall:
         """End the call with an error, and its handler."""
         self.fail(code, details, trailing_metadata)
         raise AbortedError
+
+    def cut_off(self, code: grpc.StatusCode, details: str) -> None:  # any thread
+        """End the call whatever is on its way, which is lost, even if the caller reads nothing."""
+        private_grpc.cancel(self._call, code, details)
 
     def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:  # any thread
         """Run a coroutine on the event loop; it is cancelled when the caller leaves."""
@@ -166,19 +183,20 @@ class RpcCall:
         self._start(partial(self._received, message), private_grpc.receive_message())
         return await message
 
-    def _message(self, response: Any) -> object:  # any thread
-        return private_grpc.send_message(self._method.serialize(response))
-
-    def _end(self, *operations: object) -> None:  # any thread
+    def _end(self, nbytes: int, *operations: object) -> None:  # any thread
         with suppress(asyncio.CancelledError):  # it has ended, or its caller has left
-            self._send(self._sent, *operations, is_last=True)
+            self._send(self._sent, nbytes, *operations, is_last=True)
 
-    def _send(self, tag: Tag, *operations: object, is_last: bool = False) -> None:  # any thread
+    def _send(  # any thread
+        self, tag: Tag, nbytes: int, *operations: object, is_last: bool = False
+    ) -> None:
         with self._lock:
             if not self._metadata_sent:
                 operations = (private_grpc.send_metadata(), *operations)
             self._start_locked(tag, operations)
             self._metadata_sent, self._has_ended = True, is_last
+            # Under the lock, else the end of the operation might come first.
+            self._host.answers.begin(self, nbytes)
 
     def _start(self, tag: Tag, *operations: object) -> None:  # any thread
         with self._lock:
@@ -191,18 +209,25 @@ class RpcCall:
         self._due += 1
 
     def _arrived(self, event: Any) -> Over:  # gRPC's thread, as all that follow
-        request = private_grpc.message(event)
-        self.request_bytes = len(request or b"")
-        self._method.receive(self, request)
+        self._host.receptions.over(self)
+        self._method.receive(self, self._taken(event))
         return self._settle()
 
     def _received(self, message: "asyncio.Future[bytes | None]", event: Any) -> Over:
-        self._call_on_loop(_set, message, private_grpc.message(event))
+        self._call_on_loop(_set, message, self._taken(event))
         return self._settle()
 
-    def _wrote(self, written: "asyncio.Future[None]", _event: Any) -> Over:
+    def _taken(self, event: Any) -> bytes | None:
+        """Return the message that has come, None if that will never be whole, or none comes."""
+        message = private_grpc.message(event)
+        self.active_s = time.monotonic()
+        self._host.carried(self._host.most_bytes if message is None else len(message))
+        return message
+
+    def _wrote(self, written: "asyncio.Future[None]", event: Any) -> Over:
+        self.active_s = time.monotonic()
         self._call_on_loop(_set, written, None)
-        return self._settle()
+        return self._sent(event)
 
     def _posted(self, work: Callable[[], None], _event: Any) -> Over:
         try:
@@ -212,6 +237,9 @@ class RpcCall:
         return self._settle()
 
     def _sent(self, _event: Any) -> Over:
+        with self._lock:
+            nbytes = self._host.answers.over(self)
+        self._host.carried(nbytes)
         return self._settle()
 
     def _closed(self, event: Any) -> Over:
@@ -225,13 +253,13 @@ class RpcCall:
         try:
             self._loop.call_soon_threadsafe(do, *arguments)
         except RuntimeError:  # the loop is closed; an exception would end gRPC's thread
-            private_grpc.cancel(self._call, "the server's event loop is closed")
+            self.cut_off(grpc.StatusCode.UNAVAILABLE, "the server's event loop is closed")
 
     def _settle(self) -> Over:
         """Note that a batch of operations has ended; return whether it was the last."""
         with self._lock:
             self._due -= 1
-            return NOT_OVER if self._due else (self, (self._on_over,))
+            return NOT_OVER if self._due else (self, (partial(self._host.over, self),))
 
 
 def _set(future: "asyncio.Future[Any]", result: Any) -> None:

@@ -1,7 +1,6 @@
 """What runs for each call: the servicer's method between its messages."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
@@ -10,20 +9,25 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from serving.errors import InternalError, InvalidRequestError
 from serving.rpc.call import AbortedError, RpcCall
 
 Answer = Callable[[Any, RpcCall], None]
 
-logger = logging.getLogger(__name__)
-
 
 class ServicerMethod:
-    """A servicer's coroutine, of any of gRPC's four kinds, as generated code registers it."""
+    """A servicer's coroutine, of any of gRPC's four kinds, as generated code registers it.
 
-    def __init__(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> None:
+    Args:
+        handler: the method, and what it knows of its messages.
+        most_bytes: size of the largest request.
+    """
+
+    def __init__(self, handler: "grpc.RpcMethodHandler[Any, Any]", most_bytes: int) -> None:
         self.reads_stream: bool = handler.request_streaming
-        self._writes_stream: bool = handler.response_streaming
-        self.parse: Any = handler.request_deserializer
+        self.writes_stream: bool = handler.response_streaming
+        self._most_bytes = most_bytes
+        self._parse: Any = handler.request_deserializer
         self.serialize: Any = handler.response_serializer
         self._run: Any = (
             handler.unary_unary
@@ -31,6 +35,21 @@ class ServicerMethod:
             or handler.stream_unary
             or handler.stream_stream
         )
+
+    def parse(self, message: bytes) -> Any:  # any thread
+        """Return a request.
+
+        Raises:
+            InvalidRequestError: it is too large, or none of the method's.
+        """
+        if len(message) > self._most_bytes:
+            raise InvalidRequestError(
+                f"the request has {len(message)} bytes; it may have at most {self._most_bytes}"
+            )
+        try:
+            return self._parse(message)
+        except DecodeError:
+            raise InvalidRequestError("the request is not a message of this method") from None
 
     def receive(self, call: RpcCall, request: bytes | None) -> None:  # gRPC's thread
         """Answer a call in a task of its own."""
@@ -48,17 +67,30 @@ class ServicerMethod:
     async def _respond(self, call: RpcCall, request: bytes | None) -> None:  # event loop
         argument = call.requests() if self.reads_stream else _parsed(self, request)
         result = self._run(argument, call)
-        if self._writes_stream:
+        if self.writes_stream:
             await _write(call, result)
             call.finish()
         else:
             call.finish(await result)
 
 
+class BytesMethod(ServicerMethod):
+    """A coroutine that takes and writes bytes."""
+
+    def __init__(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> None:
+        super().__init__(handler, most_bytes=0)
+        self.serialize = bytes
+
+    def parse(self, message: bytes) -> bytes:  # any thread
+        """Return the message."""
+        return message
+
+
 class DirectMethod(ServicerMethod):
     """A method of one request and one response that is called on gRPC's thread.
 
-    It must not block, and ends the call with `finish` or `fail`, at once or later, on any thread.
+    It gets the bytes of its request. It must not block, and ends the call with `finish` or `fail`,
+    at once or later, on any thread.
 
     Args:
         handler: knows the messages.
@@ -66,8 +98,12 @@ class DirectMethod(ServicerMethod):
     """
 
     def __init__(self, handler: "grpc.RpcMethodHandler[Any, Any]", answer: Answer) -> None:
-        super().__init__(handler)
+        super().__init__(handler, most_bytes=0)
         self._run = answer
+
+    def parse(self, message: bytes) -> bytes:  # any thread
+        """Return the message."""
+        return message
 
     def receive(self, call: RpcCall, request: bytes | None) -> None:  # gRPC's thread
         """Call the method."""
@@ -79,7 +115,7 @@ class DirectMethod(ServicerMethod):
 
 def _parsed(method: ServicerMethod, request: bytes | None) -> Any:
     if request is None:
-        raise DecodeError("it did not arrive")
+        raise InvalidRequestError("the call ended before its request had come")
     return method.parse(request)
 
 
@@ -87,13 +123,12 @@ def _fail(call: RpcCall, error: Exception) -> None:
     """End a call with the status of what its method raised."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]  # a task group wraps what ends it
-    if isinstance(error, DecodeError):
-        call.fail(grpc.StatusCode.INTERNAL, f"the request cannot be parsed: {error}")
+    if isinstance(error, InvalidRequestError):
+        call.fail(grpc.StatusCode.INVALID_ARGUMENT, str(error))
     elif isinstance(error, NotImplementedError):
         call.fail(grpc.StatusCode.UNIMPLEMENTED, "the server does not have this method")
     elif not isinstance(error, AbortedError):
-        logger.error("a gRPC method failed", exc_info=error)
-        call.fail(grpc.StatusCode.UNKNOWN, f"{type(error).__name__}: {error}")
+        call.fail(grpc.StatusCode.INTERNAL, str(InternalError.logged(error)))
 
 
 async def _write(call: RpcCall, result: Any) -> None:

@@ -15,6 +15,7 @@ gRPC's thread. It handles events by rules that are not documented:
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -119,10 +120,14 @@ class _CallRequest:
         return NOT_OVER
 
 
-def deadline_s(event: Any) -> float | None:
-    """Return the deadline of a call that arrives, in seconds since 1970, None if it has none."""
+def deadline_s(event: Any, now_s: float) -> float | None:
+    """Return the deadline of a call that arrives now on the monotonic clock, None if it has none.
+
+    gRPC keeps time on that clock and tells it in seconds since 1970. Whoever translates it later
+    than at once has callers whose time is up when somebody sets the clock.
+    """
     deadline: float = event.call_details.deadline
-    return None if deadline > NEVER_S else deadline
+    return None if deadline > NEVER_S else now_s + max(deadline - time.time(), 0.0)
 
 
 def start_batch(call: Any, operations: tuple[object, ...], tag: Tag) -> None:
@@ -131,9 +136,9 @@ def start_batch(call: Any, operations: tuple[object, ...], tag: Tag) -> None:
         raise RuntimeError(f"gRPC refuses an operation of a call: error {error}")
 
 
-def cancel(call: Any, details: str) -> None:
-    """End a call as UNAVAILABLE, without an operation and so without a tag."""
-    call.cancel(cygrpc.StatusCode.unavailable, details)
+def cancel(call: Any, code: grpc.StatusCode, details: str) -> None:
+    """End a call without an operation and so without a tag; those that have begun end at once."""
+    call.cancel(code.value[0], details)
 
 
 def receive_message() -> object:

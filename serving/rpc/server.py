@@ -4,20 +4,54 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import grpc
 
+from serving.memory import release_freed_memory
 from serving.rpc import private_grpc
-from serving.rpc.call import Method, RpcCall
-from serving.rpc.methods import Answer, DirectMethod, ServicerMethod
+from serving.rpc.call import RpcCall
+from serving.rpc.methods import Answer, BytesMethod, DirectMethod, ServicerMethod
+from serving.rpc.streams import Streams
+from serving.rpc.transfers import Transfers
 
 # How long a drain goes on refusing calls after the last answer. A client in a loop sends its next
 # call at once; a server that is stopping would end that as CANCELLED, without a reason.
 LAST_REFUSALS_S = 0.1
 # How long calls in flight may hold back GOAWAY, in seconds.
 LONGEST_REFUSALS_S = 5.0
+# How often calls are looked at that may take too long, in seconds.
+SWEEP_S = 0.5
+# Messages of so many bytes leave behind what is worth giving back, and of so many in that time need
+# it again.
+BURST_BYTES, BUSY_BYTES = 64 * 2**20, 2**20
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What callers may take of the server before anybody looks into their messages.
+
+    Attributes:
+        message_bytes: size of the largest message, which gRPC's options bound.
+        request_bytes: size of the largest request of a method that is not given bytes.
+        patience_s: time that a request may take from the arrival of its call, and an answer until
+            its caller has taken it, in seconds.
+        transfer_bytes: what requests, or answers, that take longer than a second may hold.
+        streams: how many calls with a stream of requests are open.
+        watches: how many calls with a stream of responses only.
+    """
+
+    message_bytes: int = 32 * 2**20
+    request_bytes: int = 32 * 2**20
+    patience_s: float = 30.0
+    transfer_bytes: int = 2**30
+    streams: int = 32
+    watches: int = 1024
+
+
+BOUNDS = Bounds()
 
 
 class DirectServer:
@@ -25,15 +59,31 @@ class DirectServer:
 
     Args:
         options: gRPC's.
+        bounds: what callers may take.
 
     Attributes:
         in_flight: how many calls are not over.
+        loop: runs the methods.
+        receptions: requests that are on their way.
+        answers: answers likewise.
+        most_bytes: what a request may hold.
     """
 
-    def __init__(self, options: Sequence[tuple[str, int]]) -> None:
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self, options: Sequence[tuple[str, int]], bounds: Bounds = BOUNDS) -> None:
+        self._bounds, self.most_bytes = bounds, bounds.message_bytes
         self._server = private_grpc.Server(options)
+        patience_s, most = bounds.patience_s, bounds.transfer_bytes
+        self.receptions = Transfers(patience_s, most, _end_reception)
+        self.answers = Transfers(patience_s, most, _end_answer)
+        self._streams = Streams(bounds.streams, patience_s)
+        self._watches = Streams(bounds.watches, patience_s)
+        self._sweeping: asyncio.Task[None] | None = None
+        # Of messages that came, went or were given up; likewise when memory was last given back.
+        self._bytes = self._bytes_released = 0
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self._methods: dict[str, Method] = {}
+        self._methods: dict[str, ServicerMethod] = {}
         self._refusal = ""  # the details of the error with which new calls end; empty: accept them
         self._idle = asyncio.Event()
         self.in_flight = 0
@@ -48,12 +98,16 @@ class DirectServer:
         for name, handler in handlers.items():
             path = f"/{service}/{name}"
             self._handlers[path] = handler
-            self._methods[path] = ServicerMethod(handler)
+            self._methods[path] = ServicerMethod(handler, self._bounds.request_bytes)
             self._server.register(path)
 
     def add_direct_method(self, path: str, answer: Answer) -> None:
         """Have a method that is registered answered on gRPC's thread, see `DirectMethod`."""
         self._methods[path] = DirectMethod(self._handlers[path], answer)
+
+    def give_bytes(self, path: str) -> None:
+        """Have a method that is registered take and write bytes, not messages."""
+        self._methods[path] = BytesMethod(self._handlers[path])
 
     def add_insecure_port(self, address: str) -> int:
         """Bind an address; return its port. RuntimeError if that fails."""
@@ -61,8 +115,9 @@ class DirectServer:
 
     def start(self) -> None:
         """Answer on the event loop that runs now."""
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._server.start()
+        self._sweeping = asyncio.create_task(self._sweep())
         for path, method in self._methods.items():
             self._server.accept(path, partial(self._begin, method))
 
@@ -91,17 +146,67 @@ class DirectServer:
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, cut off after the grace period what is left; return at the end."""
         await asyncio.to_thread(self._server.stop(grace_s).wait)
+        if self._sweeping:
+            self._sweeping.cancel()
 
-    def _begin(self, method: Method, event: Any) -> RpcCall:  # gRPC's thread
+    def carried(self, nbytes: int) -> None:  # gRPC's thread
+        """Note that a message has come, gone or been given up."""
+        self._bytes += nbytes
+
+    def over(self, call: RpcCall) -> None:  # gRPC's thread
+        """Note that no operation of a call is left."""
+        self.receptions.over(call)
+        self._streams.leave(call)
+        self._watches.leave(call)
+        self.in_flight -= 1
+        if self._refusal and not self.in_flight:
+            self.loop.call_soon_threadsafe(self._idle.set)
+
+    def _begin(self, method: ServicerMethod, event: Any) -> RpcCall:  # gRPC's thread
         self.in_flight += 1
-        call = RpcCall(event, self._loop, method, self._over)
+        call = RpcCall(event, self, method)
         if self._refusal:
-            call.refuse(self._refusal)
+            call.refuse(grpc.StatusCode.UNAVAILABLE, self._refusal)
+        elif method.reads_stream:
+            self._begin_stream(self._streams, call)
+        elif method.writes_stream:
+            self._begin_stream(self._watches, call)
         else:
             call.begin()
         return call
 
-    def _over(self) -> None:  # gRPC's thread
-        self.in_flight -= 1
-        if self._refusal and not self.in_flight:
-            self._loop.call_soon_threadsafe(self._idle.set)
+    def _begin_stream(self, streams: Streams, call: RpcCall) -> None:  # gRPC's thread
+        loser = streams.enter(call)
+        if loser is not call:
+            call.begin()
+        if loser is call:
+            call.refuse(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{streams.most} streams are open, which is the most (--max-streams)",
+            )
+        elif loser:
+            loser.fail(
+                grpc.StatusCode.UNAVAILABLE,
+                f"the stream was the one that has been quiet for longest, and {streams.most} "
+                f"others are open (--max-streams)",
+            )
+
+    async def _sweep(self) -> None:
+        """End the calls that take too long; give memory back after a burst."""
+        while True:
+            before = self._bytes
+            await asyncio.sleep(min(SWEEP_S, self._bounds.patience_s))
+            self.receptions.sweep()
+            self.answers.sweep()
+            is_busy = self._bytes - before > BUSY_BYTES
+            if not is_busy and self._bytes - self._bytes_released > BURST_BYTES:
+                self._bytes_released = self._bytes
+                await asyncio.to_thread(release_freed_memory)
+
+
+def _end_reception(call: RpcCall, code: grpc.StatusCode, reason: str) -> None:
+    call.fail(code, f"the request has not come whole: {reason}")
+
+
+def _end_answer(call: RpcCall, code: grpc.StatusCode, reason: str) -> None:
+    call.cut_off(code, f"the answer has not been read: {reason}")

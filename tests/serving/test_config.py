@@ -48,6 +48,7 @@ def test_nothing_mutates_it() -> None:
         (["--threads", "0"], "greater than 0"),
         (["--precision", "fp8"], "'fp32', 'fp16' or 'int8'"),
         (["--buckets", "4,2"], r"must ascend; use \[2, 4\]"),
+        (["--max-transfer-bytes", "8"], "never be admitted with --max-transfer-bytes 8"),
         (["--max-inflight-images", "8"], "never be admitted with --max-inflight-images 8"),
     ],
 )

@@ -142,6 +142,14 @@ async def test_an_unknown_model_is_told_what_is_there(
     assert hint in details
 
 
+@pytest.mark.parametrize("field", ["id", "model", "version"])
+async def test_a_name_that_is_too_long_is_refused(stub: "Stub", field: str) -> None:
+    request = pb.ClassifyRequest(images=[png(1)], **{field: "x" * 1025})
+    code, details = await refusal(stub, request)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert details == f"`{field}` has 1025 bytes; it may have at most 1024"
+
+
 async def test_a_message_that_is_too_large_is_refused(stub: "Stub") -> None:
     image = pb.Image(encoded=bytes(33 * 2**20))
     code, details = await refusal(stub, pb.ClassifyRequest(images=[image]))

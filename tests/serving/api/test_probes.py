@@ -43,6 +43,18 @@ async def check(server: Server, service: str) -> int:
         return int(response.status)
 
 
+async def test_health_lists_the_server_its_service_and_its_models(tiny: Path) -> None:
+    async with gated_server(Rig(tiny)) as server, channel_to(server) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        listed = (await stub.List(health_pb2.HealthListRequest())).statuses
+        assert {name: state.status for name, state in listed.items()} == dict.fromkeys(
+            ("", SERVICE, "tiny"), SERVING
+        )
+        await server.grpc.health.enter_graceful_shutdown()
+        listed = (await stub.List(health_pb2.HealthListRequest())).statuses
+        assert {state.status for state in listed.values()} == {NOT_SERVING}
+
+
 async def read_while(status: int, watch: Any) -> None:
     while (await watch.read()).status == status:
         pass
@@ -178,6 +190,26 @@ async def test_metrics_count_what_was_sent(server: Server) -> None:
 async def test_an_unknown_path_is_not_found(server: Server) -> None:
     async with http_to(server) as http:
         assert (await http.get("/nothing")).status_code == 404
+
+
+@pytest.mark.parametrize("size", [1025, 10_000])
+async def test_a_name_that_is_too_long_is_told_the_limit(server: Server, size: int) -> None:
+    name = "x" * size
+    async with channel_to(server) as channel, calling(server) as stub:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        reflection: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        calls = [stub.GetModel(pb.GetModelRequest(model=name))]
+        if size > 4096:
+            asked = reflection_pb2.ServerReflectionRequest(file_by_filename=name)
+            calls += [
+                health.Check(health_pb2.HealthCheckRequest(service=name)),
+                health.Watch(health_pb2.HealthCheckRequest(service=name)).read(),
+                reflection.ServerReflectionInfo(iter([asked])).read(),
+            ]
+        for call in calls:
+            with pytest.raises(grpc.aio.AioRpcError, match="it may have at most") as refused:
+                await call
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_reflection_that_stays_open_holds_up_no_drain(tiny: Path) -> None:

@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from protos import classifier_pb2 as pb
+from serving.api import classify
 from serving.server import Server
 from tests.serving.api.conftest import calling
 from tests.serving.api.messages import flat, png
@@ -52,6 +53,22 @@ async def test_requests_run_at_once_but_not_without_bound(tiny: Path) -> None:
         await until(lambda: rig.sample("inflight_images") == 32)
         rig.gate.open()
         assert len([answer async for answer in call]) == 200
+
+
+async def test_a_large_answer_waits_for_those_before_it(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classify, "MANY_CLASSES", 1)
+    rig = Rig(tiny, slots=256)
+    large = pb.ClassifyRequest(images=[flat(1)] * 8)
+    async with gated_server(rig) as server, calling(server) as stub:
+        call = stub.ClassifyStream(iter([large] * 3))
+        await until(lambda: rig.sample("inflight_images") == 8)
+        for _ in range(5):
+            await stub.GetModel(pb.GetModelRequest())
+            assert rig.sample("inflight_images") == 8
+        rig.gate.open()
+        assert len([answer async for answer in call]) == 3
 
 
 async def test_cancelling_the_stream_cancels_its_jobs(tiny: Path) -> None:
@@ -113,16 +130,21 @@ async def test_the_model_may_be_named(stub: "Stub", model: str) -> None:
     assert [answer.model async for answer in call] == ["tiny"]
 
 
-async def test_a_message_that_cannot_be_parsed_ends_the_stream_and_logs_nothing(
+async def test_what_cannot_be_parsed_is_answered_and_ends_nothing(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def messages() -> AsyncIterator[bytes]:
         yield b"\xff\xff"
+        images = [pb.Image()] * 129
+        yield pb.ClassifyRequest(images=images, id="many").SerializeToString()
+        yield pb.ClassifyRequest(images=[png(1)], id="well").SerializeToString()
 
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc.port}") as channel:
         method: Any = channel.stream_stream("/resnext.serving.v1.Classifier/ClassifyStream")
-        with pytest.raises(grpc.aio.AioRpcError, match="cannot be parsed") as refused:
-            async for _ in method(messages()):
-                pass
-    assert refused.value.code() is grpc.StatusCode.INTERNAL
+        answers = [pb.ClassifyResponse.FromString(answer) async for answer in method(messages())]
+    told = {answer.id: answer.status for answer in answers}
+    assert told["many"].message.endswith("this server takes at most 128 per request")
+    assert told[""].message == "the message cannot be read as a ClassifyRequest"
+    assert {status.code for status in told.values()} == {0, 3}
+    assert not told["well"].code
     assert "Traceback" not in caplog.text

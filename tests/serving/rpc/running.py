@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from serving.rpc.server import DirectServer
+from serving.rpc.server import BOUNDS, Bounds, DirectServer
 
 SERVICE = "test.Service"
 Handler = Any
@@ -72,13 +72,14 @@ async def running(
     options: tuple[tuple[str, int], ...] = (),
     *,
     direct: bool = False,
+    bounds: Bounds = BOUNDS,
     **methods: "grpc.RpcMethodHandler[Any, Any]",
 ) -> AsyncIterator[Running]:
     """Run a server of these methods; stop it at the end.
 
     If `direct`, they are answered on gRPC's thread.
     """
-    server = DirectServer([("grpc.so_reuseport", 0), *options])
+    server = DirectServer([("grpc.so_reuseport", 0), *options], bounds)
     server.add_registered_method_handlers(SERVICE, methods)
     if direct:
         for name, handler in methods.items():

@@ -1,6 +1,7 @@
 """Calls that end with an error; the server goes on after each."""
 
 import asyncio
+import re
 import threading
 from collections.abc import AsyncIterator
 from typing import Any, Never
@@ -10,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from serving.rpc.call import RpcCall
+from serving.rpc.server import Bounds
 from tests.serving.rpc.running import Running, running, unary
 
 Code = grpc.StatusCode
@@ -66,15 +68,16 @@ async def test_the_first_of_two_statuses_counts() -> None:
 
 
 @pytest.mark.parametrize("words", ["words", "\udc80"])
-async def test_an_exception_is_unknown_and_logged(
+async def test_an_exception_is_logged_and_told_as_an_id(
     words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(_request: bytes, _context: RpcCall) -> Never:
         raise ValueError(words)
 
     error = await failure_of(fail)
-    assert error.code() is Code.UNKNOWN
-    assert error.details() == f"ValueError: {words.encode(errors='backslashreplace').decode()}"
+    assert error.code() is Code.INTERNAL
+    assert re.fullmatch(r"internal error \(id \w+\)", error.details() or "")
+    assert str(error.details()) in caplog.text
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError]
 
 
@@ -96,7 +99,7 @@ async def test_a_response_that_is_none_of_the_method(caplog: pytest.LogCaptureFi
     async def wrong(_request: bytes, _context: RpcCall) -> str:
         return "text"
 
-    assert (await failure_of(wrong)).code() is Code.UNKNOWN
+    assert (await failure_of(wrong)).code() is Code.INTERNAL
     assert "TypeError" in caplog.text
 
 
@@ -104,7 +107,7 @@ async def test_metadata_that_is_no_text(caplog: pytest.LogCaptureFixture) -> Non
     async def abort(_request: bytes, context: RpcCall) -> None:
         await context.abort(Code.NOT_FOUND, "", (("retry", 5),))  # type: ignore[arg-type]
 
-    assert (await failure_of(abort)).code() is Code.UNKNOWN
+    assert (await failure_of(abort)).code() is Code.INTERNAL
     assert "TypeError" in caplog.text
 
 
@@ -117,14 +120,14 @@ async def test_an_unknown_method(path: str, ran: list[bytes], bounded: Running) 
 
 async def test_a_request_that_is_no_message(ran: list[bytes], bounded: Running) -> None:
     error = await failure(bounded.unary_unary()(b"\xff\xff"))
-    assert error.code() is Code.INTERNAL
-    assert "parse" in (error.details() or "")
+    assert error.code() is Code.INVALID_ARGUMENT
+    assert error.details() == "the request is not a message of this method"
     assert not ran
 
 
 async def test_a_stream_with_a_request_that_is_no_message(bounded: Running) -> None:
     error = await failure(bounded.stream_unary("Stream")(iter([b"", b"\xff\xff"])))
-    assert error.code() is Code.INTERNAL
+    assert error.code() is Code.INVALID_ARGUMENT
 
 
 async def test_a_request_that_is_too_large(ran: list[bytes], bounded: Running) -> None:
@@ -133,9 +136,20 @@ async def test_a_request_that_is_too_large(ran: list[bytes], bounded: Running) -
     assert not ran
 
 
+async def test_a_request_that_is_larger_than_its_method_needs() -> None:
+    async def echo(request: bytes, _context: RpcCall) -> bytes:
+        return request
+
+    async with running(bounds=Bounds(request_bytes=10), Method=unary(echo)) as it:
+        error = await failure(it.unary_unary()(bytes(11)))
+        assert error.code() is Code.INVALID_ARGUMENT
+        assert error.details() == "the request has 11 bytes; it may have at most 10"
+        assert await it.unary_unary()(bytes(10)) == bytes(10)
+
+
 async def test_a_call_without_its_request(ran: list[bytes], bounded: Running) -> None:
     error = await failure(bounded.stream_unary("Method")(iter([])))
-    assert error.code() is Code.INTERNAL
+    assert error.code() is Code.INVALID_ARGUMENT
     assert not ran
 
 
@@ -154,7 +168,7 @@ async def test_what_grpc_refuses_fails_the_call(caplog: pytest.LogCaptureFixture
 
     handler = grpc.stream_unary_rpc_method_handler(read_twice, bytes, bytes)
     async with running(Method=handler) as it:
-        assert (await failure(it.stream_unary()())).code() is Code.UNKNOWN
+        assert (await failure(it.stream_unary()())).code() is Code.INTERNAL
     assert "RuntimeError" in caplog.text
 
 
@@ -191,5 +205,6 @@ async def test_a_direct_method_that_fails() -> None:
 
     async with running(direct=True, Method=unary(answer)) as it:
         error = await failure(it.unary_unary()(b"broken"))
-        assert (error.code(), error.details()) == (Code.UNKNOWN, "ValueError: broken")
+        assert error.code() is Code.INTERNAL
+        assert "broken" not in (error.details() or "")
         assert b"_serve" in await it.unary_unary()(b"")

@@ -1,6 +1,8 @@
 """Calls of all four kinds, as clients of gRPC make them."""
 
 import asyncio
+import re
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +13,7 @@ from grpc_health.v1 import health_pb2
 from serving.rpc.call import RpcCall
 from serving.rpc.server import DirectServer
 from tests.serving.rpc.running import SERVICE, running, unary
+from tests.support.paths import ROOT
 
 MESSAGES = [b"", b"a", b"b" * 100_000, *(b"%d" % number for number in range(50))]
 
@@ -102,11 +105,11 @@ async def test_a_client_of_threads_that_compresses(compression: grpc.Compression
 
 
 @pytest.mark.parametrize("seconds", [20, 1e6, 1e9])
-async def test_the_time_that_remains(seconds: float) -> None:
+async def test_the_deadline(seconds: float) -> None:
     seen: list[float | None] = []
 
     async def look(_request: bytes, context: RpcCall) -> bytes:
-        seen.append(context.time_remaining())
+        seen.append(context.deadline_s and context.deadline_s - context.arrived_s)
         return b""
 
     async with running(Method=unary(look)) as it:
@@ -116,6 +119,41 @@ async def test_the_time_that_remains(seconds: float) -> None:
     assert without is None
     assert remaining is not None
     assert 0 < remaining < 1.1 * seconds  # gRPC rounds what it sends
+
+
+async def test_a_clock_that_is_set_changes_no_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float | None] = []
+
+    async def look(requests: AsyncIterator[bytes], context: RpcCall) -> AsyncIterator[bytes]:
+        async for request in requests:
+            seen.append(context.deadline_s)
+            yield request
+
+    handler = grpc.stream_stream_rpc_method_handler(look, bytes, bytes)
+    async with running(Method=handler) as it:
+        call = it.stream_stream()(timeout=60)
+        await call.write(b"")
+        await call.read()
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 3600)
+        await call.write(b"")
+        await call.read()
+        call.cancel()
+    assert seen[0] == seen[1]
+    assert seen[0] is not None
+    assert seen[0] - time.monotonic() < 61
+
+
+def test_nothing_that_serves_goes_by_a_clock_that_can_be_set() -> None:
+    readers = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for room in ("serving", "clients")
+        for path in sorted((ROOT / room).rglob("*.py"))
+        for line in path.read_text().splitlines()
+        if re.search(r"time\.time(_ns)?\(|datetime\.now|utcnow|CLOCK_REALTIME", line)
+    ]
+    # gRPC's deadlines come on that clock.
+    assert [reader.split(":")[0] for reader in readers] == ["serving/rpc/private_grpc.py"]
 
 
 async def test_a_taken_port_is_refused() -> None:

@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from serving.rpc.call import RpcCall
+from serving.rpc.server import Bounds
 from tests.serving.rpc.running import Running, code_of, running, unary
 from tests.support.objects import alive
 from tests.support.serving import until
@@ -78,6 +79,6 @@ async def test_hundreds_of_streams_of_which_half_are_left(before: int) -> None:
             assert await stream.read() is grpc.aio.EOF
 
     handler = grpc.stream_stream_rpc_method_handler(echo, bytes, bytes)
-    async with running(Method=handler) as it:
+    async with running(bounds=Bounds(streams=300), Method=handler) as it:
         await asyncio.gather(*(converse(number, it.stream_stream()) for number in range(300)))
         await nothing_is_left(it, before)
