@@ -2,7 +2,6 @@
 
 import ctypes
 import logging
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from bundle.golden import GoldenSet, prove_pixels, prove_probabilities
 from bundle.manifest import ModelFile
 from bundle.store import Bundle
+from cli.cores import usable_cores
 from images.transform import Pixels
 from serving.backends.backend import Backend, Instance, predict
 from serving.backends.devices import Device, parse_devices
@@ -128,7 +128,7 @@ def count_instances(config: ServingConfig, device: Device) -> int:
     if config.instances:
         return config.instances
     # Several one-thread batches at once answer more images per second than one batch on all cores.
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores().count
     return max(1, cores // config.threads) if device.kind == "cpu" else 1
 
 
@@ -136,7 +136,7 @@ def count_decode_threads(config: ServingConfig, device: Device) -> int:
     """Return how many threads decode for a model whose first device is `device`."""
     if config.decode_threads is not None:
         return config.decode_threads
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores().count
     # Instances that need every core decode without other threads in their caches. With a small
     # model and 128 requests in flight this is half again as fast (`python -m benchmarks.ablation`).
     take_all = device.kind == "cpu" and config.threads == 1
@@ -157,13 +157,14 @@ def release_freed_memory() -> None:
 def _log(model: Model, instances: int, threads: int, seconds: float) -> None:
     logger.info(
         "%s/%s: %s on %s in %s, %d instances x %d threads, "
-        "%d decode threads, batches of %s, ready after %.1f s",
+        "%d decode threads (%s), batches of %s, ready after %.1f s",
         model.name,
         model.version,
         *model.placement,
         instances,
         threads,
         model.decoders.threads,
+        usable_cores(),
         list(model.buckets),
         seconds,
     )

@@ -15,6 +15,7 @@ from bundle.golden import GOLDEN, GoldenSet
 from bundle.manifest import Normalization
 from bundle.stamp import stamp
 from bundle.store import Bundle, BundleError, sha256
+from cli.cores import Cores
 from images.transform import Stretch
 from serving import loading
 from serving.backends.backend import Placement, predict
@@ -107,7 +108,7 @@ def test_a_model_spans_all_devices(tiny: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_instances_decode_if_they_take_all_cores(
     device: Device, flags: dict[str, int], threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    monkeypatch.setattr(loading, "usable_cores", lambda: Cores(64, 3.5))
     config = ServingConfig.model_validate({"model": [Path("bundle")], **flags})
     assert count_decode_threads(config, device) == threads
 
