@@ -78,6 +78,7 @@ def main(
             function, so that --help need not wait for the modules that define them.
         arguments: of the command line; None for those of this process.
     """
+    _open_standard_files()
     survive_ascii()
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = commands.get(words.pop(0) if words and words[0] in commands else "")
@@ -93,6 +94,16 @@ def main(
         # The reader is gone; Python would fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def _open_standard_files() -> None:
+    """Open the null device in place of each standard file that was closed before the start.
+
+    Otherwise the next file or socket gets its number, and what is meant for standard error.
+    """
+    while (file := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest number that is free
+        pass
+    os.close(file)
 
 
 def _output_is_broken() -> bool:

@@ -21,6 +21,7 @@ from serving.grpc_server import GrpcServer
 from serving.http_server import HttpServer, create_app
 from serving.lifecycle import Readiness, State, exit_after, stop_on_signals, unless
 from serving.loading import load_model
+from serving.logs import announce
 from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -91,8 +92,7 @@ class Server:
             model.on_ready(self._models_changed)
         await self._publish_models()
         bundle = self.repository.all()[0].bundle
-        lines = banner(bundle, self._config.host, self.grpc.port, self.http.port)
-        print(lines, flush=True)
+        announce(banner(bundle, self._config.host, self.grpc.port, self.http.port))
 
     async def drain(self) -> None:
         """Report NOT_SERVING; after the delay, refuse new calls and finish those in flight."""
