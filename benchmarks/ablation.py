@@ -173,7 +173,7 @@ class Ablation(Benchmark):
 
 def _variants() -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
     """Yield each variant's name, the parts that it lacks, and its flags: one part more each."""
-    threads = ("--decode-threads", str(usable_cores().count))
+    threads = ("--decode-threads", str(usable_cores().usable))
     yield "room and expiry", PARTS, threads
     for count, part in enumerate(PARTS, start=1):
         yield f"+ {part}", PARTS[count:], threads

@@ -93,7 +93,7 @@ class LiteBench(Benchmark):
     def run(self) -> None:
         """Measure, print the table, and write the record."""
         bundle, started = Bundle.open(self.model), circumstances("benchmarks.lite")
-        instances = usable_cores().count
+        instances = usable_cores().usable
         in_flight = 2 * instances * self.batch
         with Console(stderr=True).status("Measuring"):
             record = LiteRecord(

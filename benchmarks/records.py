@@ -58,7 +58,7 @@ def circumstances(module: str, libraries: Sequence[str] = LIBRARIES) -> Record:
         revision=revision() or "unknown",
         machine=Machine(
             cpu=_cpu_model(),
-            cores=usable_cores().count,
+            cores=usable_cores().usable,
             system=f"{platform.system()} {platform.release()} {platform.machine()}",
             load=os.getloadavg()[0],
         ),

@@ -18,7 +18,7 @@ class Cores(NamedTuple):
     quota: float | None
 
     @property
-    def count(self) -> int:
+    def usable(self) -> int:
         """How many threads can compute at once; a part of a core counts as one."""
         if self.quota is None:
             return self.allowed

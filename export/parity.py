@@ -194,4 +194,4 @@ def _reduced(item: Converted, proof: Proof, answers: Probabilities, golden: Prob
 
 
 def _cores() -> int:
-    return usable_cores().count
+    return usable_cores().usable

@@ -3,8 +3,10 @@
 import ctypes
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EAGAIN, ENOMEM
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from serving.config import ServingConfig
 from serving.engine.build import build
 from serving.engine.model import Model
 from serving.engine.room import Limits
+from serving.errors import StartupError
 from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -84,12 +87,30 @@ class Loader:
         )
 
 
+@contextmanager
+def within_limits() -> Iterator[None]:
+    """Say what to lower if this machine has no more memory or threads; raise `StartupError`."""
+    try:
+        yield
+    except (MemoryError, OSError, RuntimeError) as error:
+        # mmap raises an OSError, Python's threads a bare RuntimeError.
+        if isinstance(error, OSError) and error.errno not in (ENOMEM, EAGAIN):
+            raise
+        if type(error) is RuntimeError and "new thread" not in str(error):
+            raise
+        raise StartupError(
+            f"this machine has not enough memory or threads: {error}; lower --buckets, "
+            f"--instances, --threads, --decode-threads or --max-inflight-images"
+        ) from error
+
+
+@within_limits()
 def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     """Check, load, prove and warm up the bundle at `path`; slow, so not for the event loop.
 
     Raises:
         BundleError: the bundle is damaged, or its answers differ from the recorded ones.
-        StartupError: it cannot run on these devices in this precision.
+        StartupError: it cannot run on these devices in this precision, or needs too much.
     """
     started = time.monotonic()
     bundle = Bundle.open(path)
@@ -128,7 +149,7 @@ def count_instances(config: ServingConfig, device: Device) -> int:
     if config.instances:
         return config.instances
     # Several one-thread batches at once answer more images per second than one batch on all cores.
-    cores = usable_cores().count
+    cores = usable_cores().usable
     return max(1, cores // config.threads) if device.kind == "cpu" else 1
 
 
@@ -136,7 +157,7 @@ def count_decode_threads(config: ServingConfig, device: Device) -> int:
     """Return how many threads decode for a model whose first device is `device`."""
     if config.decode_threads is not None:
         return config.decode_threads
-    cores = usable_cores().count
+    cores = usable_cores().usable
     # Instances that need every core decode without other threads in their caches. With a small
     # model and 128 requests in flight this is half again as fast (`python -m benchmarks.ablation`).
     take_all = device.kind == "cpu" and config.threads == 1

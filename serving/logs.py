@@ -83,6 +83,8 @@ class Writer:
         self._file, self._encoding = stream.fileno(), stream.encoding
         # Unlike a Queue's, its `put` may be interrupted by a finalizer that logs.
         self._queue: SimpleQueue[str | threading.Event] = SimpleQueue()
+        self._flushed = threading.Event()
+        self._flushed.set()
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
     def put(self, text: str) -> None:
@@ -94,9 +96,10 @@ class Writer:
 
     def flush(self, timeout_s: float) -> None:
         """Wait until all is written, but not longer than `timeout_s` seconds."""
-        written = threading.Event()
-        self._queue.put(written)
-        written.wait(timeout_s)
+        if self._flushed.is_set():  # else nobody reads, as the last time showed
+            self._flushed = threading.Event()
+            self._queue.put(self._flushed)
+            self._flushed.wait(timeout_s)
 
     def _run(self) -> None:
         while True:

@@ -20,7 +20,7 @@ from serving.engine.repository import ModelRepository
 from serving.grpc_server import GrpcServer
 from serving.http_server import HttpServer, create_app
 from serving.lifecycle import Readiness, State, exit_after, stop_on_signals, unless
-from serving.loading import load_model
+from serving.loading import load_model, within_limits
 from serving.logs import announce
 from serving.metrics import Metrics
 
@@ -81,7 +81,8 @@ class Server:
     async def load(self) -> bool:
         """Load, prove and warm every model; return True."""
         for model in await asyncio.wrap_future(_in_thread(self._load_models)):
-            model.start()
+            with within_limits():
+                model.start()
             self.repository.add(model)
         return True
 

@@ -35,7 +35,7 @@ def write(folder: Path, model: ModelInfo, reports: Sequence[Report], figure: Any
     names = ("name", "version", "digest", "runtime", "device", "precision")
     record = {
         "model": {name: getattr(model, name) for name in names},
-        "client": {"machine": platform.machine(), "cpus": usable_cores().count},
+        "client": {"machine": platform.machine(), "cpus": usable_cores().usable},
         "runs": [asdict(report) for report in reports],
     }
     (folder / "bench.json").write_text(json.dumps(record, indent=2) + "\n")

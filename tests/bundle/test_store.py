@@ -1,6 +1,7 @@
 """The seal: nothing in a bundle changes, vanishes or appears unnoticed."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from unittest.mock import Mock
@@ -69,6 +70,17 @@ def test_a_folder_without_manifest_or_seal_is_no_bundle(bundle: Path, name: str,
     (bundle / name).unlink()
     with pytest.raises(BundleError, match=hint):
         Bundle.open(bundle)
+
+
+def test_what_is_no_bundle_is_named_with_what_may_be_meant(bundle: Path) -> None:
+    for path, lack in {
+        bundle / "nothing": "there is no such folder",
+        bundle / "model.onnx": "it is a file, and a bundle is a folder; `python -m export from-onn",
+        bundle.parent: f"it holds bundles; name one of them, such as {bundle}",
+        bundle.parents[1]: f"it holds bundles; name one of them, such as {bundle}",
+    }.items():
+        with pytest.raises(BundleError, match=re.escape(f"{path} is not a bundle: {lack}")):
+            Bundle.open(path)
 
 
 def test_a_seal_of_another_form_is_refused(bundle: Path) -> None:

@@ -71,7 +71,7 @@ def test_the_smallest_quota_counts(
 
 
 @pytest.mark.parametrize(
-    ("cores", "count", "text"),
+    ("cores", "usable", "text"),
     [
         (Cores(8, None), 8, "8 cores"),
         (Cores(8, 20.0), 8, "8 cores"),
@@ -80,9 +80,9 @@ def test_the_smallest_quota_counts(
         (Cores(64, 2.1), 3, "a CPU quota of 2.1 on 64 cores"),
     ],
 )
-def test_a_part_of_a_core_counts_as_one(cores: Cores, count: int, text: str) -> None:
-    assert (cores.count, str(cores)) == (count, text)
+def test_a_part_of_a_core_counts_as_one(cores: Cores, usable: int, text: str) -> None:
+    assert (cores.usable, str(cores)) == (usable, text)
 
 
 def test_this_machine_has_cores() -> None:
-    assert 1 <= usable_cores().count <= (os.cpu_count() or 1)
+    assert 1 <= usable_cores().usable <= (os.cpu_count() or 1)

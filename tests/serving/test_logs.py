@@ -6,6 +6,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TextIO
 
 import pytest
@@ -18,7 +19,9 @@ COLOUR = "\x1b[31mred\u202e\x9b2J"
 
 def dropped(reason: str) -> float:
     [metric] = DROPPED.collect()
-    return next(s.value for s in metric.samples if s.labels == {"reason": reason} and "_t" in s.name)
+    return next(
+        s.value for s in metric.samples if s.labels == {"reason": reason} and "_t" in s.name
+    )
 
 
 @pytest.fixture
@@ -183,7 +186,7 @@ def test_a_banner_that_nobody_reads_stops_nobody(
 ) -> None:
     reader, stream = pipe
     os.set_blocking(stream.fileno(), False)
-    with pytest.raises(BlockingIOError):
+    with suppress(BlockingIOError):
         while True:
             os.write(stream.fileno(), b"x" * 65_536)
     os.set_blocking(stream.fileno(), True)
@@ -191,5 +194,18 @@ def test_a_banner_that_nobody_reads_stops_nobody(
     announce("ready")
     with os.fdopen(os.dup(reader)) as lines:
         assert lines.readline().endswith("xready\n")
+
+
+def test_a_banner_without_a_reader_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, said = logging.Logger("banner"), threading.Event()
+    monkeypatch.setattr(logs, "logger", log)
+    log.addHandler(handler := logging.Handler())
+    monkeypatch.setattr(handler, "emit", lambda _: said.set())
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        announce("ready")
+        assert said.wait(30)
     monkeypatch.setattr(sys, "stdout", None)
     announce("ready")

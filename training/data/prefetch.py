@@ -68,7 +68,7 @@ class Workers:
     """Threads that decode and augment images: `count`, or one per core of this process."""
 
     def __init__(self, count: int | None) -> None:
-        self._count = count or usable_cores().count
+        self._count = count or usable_cores().usable
         self._pool = ThreadPoolExecutor(self._count, "images")
 
     def map(self, function: Callable[[int], T], indices: Indices) -> list[T]:
