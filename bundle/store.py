@@ -28,6 +28,13 @@ class Bundle:
     @classmethod
     def open(cls, path: Path) -> "Bundle":
         """Read and check the bundle at `path`, each file once; raise `BundleError`."""
+        try:
+            return cls._open(path)
+        except OSError as error:
+            raise BundleError(f"{error.filename or path}: {error.strerror}") from error
+
+    @classmethod
+    def _open(cls, path: Path) -> "Bundle":
         if not (path / MANIFEST).is_file():
             raise BundleError(f"{path} is not a bundle: {_lack(path)}")
         digest, sealed = check_seal(path)

@@ -1,5 +1,6 @@
 """The seal: nothing in a bundle changes, vanishes or appears unnoticed."""
 
+import errno
 import json
 import re
 import subprocess
@@ -81,6 +82,16 @@ def test_what_is_no_bundle_is_named_with_what_may_be_meant(bundle: Path) -> None
     }.items():
         with pytest.raises(BundleError, match=re.escape(f"{path} is not a bundle: {lack}")):
             Bundle.open(path)
+
+
+def test_a_file_that_may_not_be_read_is_named(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = bundle / "model.onnx"
+    refusal = PermissionError(errno.EACCES, "Permission denied", str(model))
+    monkeypatch.setattr(store, "sha256", Mock(side_effect=refusal))
+    with pytest.raises(BundleError, match=f"{model}: Permission denied"):
+        Bundle.open(bundle)
 
 
 def test_a_seal_of_another_form_is_refused(bundle: Path) -> None:
