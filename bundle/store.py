@@ -31,7 +31,9 @@ class Bundle:
         try:
             return cls._open(path)
         except OSError as error:
-            raise BundleError(f"{error.filename or path}: {error.strerror}") from error
+            raise BundleError(
+                f"{error.filename or path} cannot be read: {error.strerror}"
+            ) from error
 
     @classmethod
     def _open(cls, path: Path) -> "Bundle":

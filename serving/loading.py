@@ -115,6 +115,9 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     started = time.monotonic()
     bundle = Bundle.open(path)
     devices = parse_devices(config.device)
+    if config.threads > (cores := usable_cores()).allowed and devices[0].kind == "cpu":
+        # They would wait for each other in loops that leave the cores to nobody else.
+        raise StartupError(f"--threads {config.threads}: this process may use only {cores}")
     file = choose_file(
         bundle.manifest, devices[0], config.precision, config.runtime, config.lite_python
     )

@@ -84,13 +84,12 @@ def test_what_is_no_bundle_is_named_with_what_may_be_meant(bundle: Path) -> None
             Bundle.open(path)
 
 
-def test_a_file_that_may_not_be_read_is_named(
+def test_a_folder_that_may_not_be_read_is_named(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = bundle / "model.onnx"
-    refusal = PermissionError(errno.EACCES, "Permission denied", str(model))
-    monkeypatch.setattr(store, "sha256", Mock(side_effect=refusal))
-    with pytest.raises(BundleError, match=f"{model}: Permission denied"):
+    refusal = PermissionError(errno.EACCES, "Permission denied", str(bundle / MANIFEST))
+    monkeypatch.setattr(Path, "is_file", Mock(side_effect=refusal))
+    with pytest.raises(BundleError, match=f"{bundle / MANIFEST} cannot be read: Perm"):
         Bundle.open(bundle)
 
 

@@ -120,6 +120,12 @@ def test_instances_decode_if_they_take_all_cores(
     assert count_decode_threads(config, device) == threads
 
 
+def test_more_threads_than_cores_are_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "usable_cores", lambda: Cores(2, None))
+    with pytest.raises(StartupError, match="--threads 1000: this process may use only 2 cores"):
+        start(copy, threads=1000)
+
+
 @pytest.mark.parametrize(
     "error",
     [
