@@ -14,6 +14,7 @@ from rich.console import Console
 from benchmarks.command import RESULTS, Benchmark, configured, start
 from benchmarks.records import Record, circumstances, markdown
 from benchmarks.server import Server, serving
+from cli.cores import usable_cores
 from cli.tables import show_rows
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class Ablation(Benchmark):
 
 def _variants() -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
     """Yield each variant's name, the parts that it lacks, and its flags: one part more each."""
-    threads = ("--decode-threads", str(len(os.sched_getaffinity(0))))
+    threads = ("--decode-threads", str(usable_cores().usable))
     yield "room and expiry", PARTS, threads
     for count, part in enumerate(PARTS, start=1):
         yield f"+ {part}", PARTS[count:], threads

@@ -1,6 +1,5 @@
 """`python -m benchmarks.lite`: a server on MindSpore Lite against the bare loop of the library."""
 
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from benchmarks.command import RESULTS, Benchmark, configured, start
 from benchmarks.records import Record, circumstances, markdown
 from benchmarks.server import Server, serving
 from bundle.store import Bundle
+from cli.cores import usable_cores
 from cli.tables import show_rows
 from serving.backends.devices import Device
 from serving.backends.lite.backend import LiteBackend
@@ -93,7 +93,7 @@ class LiteBench(Benchmark):
     def run(self) -> None:
         """Measure, print the table, and write the record."""
         bundle, started = Bundle.open(self.model), circumstances("benchmarks.lite")
-        instances = len(os.sched_getaffinity(0))
+        instances = usable_cores().usable
         in_flight = 2 * instances * self.batch
         with Console(stderr=True).status("Measuring"):
             record = LiteRecord(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from cli.cores import usable_cores
 from cli.program import revision
 
 LIBRARIES = ("grpcio", "numpy", "onnxruntime", "opencv-python-headless", "pillow")
@@ -57,7 +58,7 @@ def circumstances(module: str, libraries: Sequence[str] = LIBRARIES) -> Record:
         revision=revision() or "unknown",
         machine=Machine(
             cpu=_cpu_model(),
-            cores=len(os.sched_getaffinity(0)),
+            cores=usable_cores().usable,
             system=f"{platform.system()} {platform.release()} {platform.machine()}",
             load=os.getloadavg()[0],
         ),

@@ -28,8 +28,17 @@ class Bundle:
     @classmethod
     def open(cls, path: Path) -> "Bundle":
         """Read and check the bundle at `path`, each file once; raise `BundleError`."""
+        try:
+            return cls._open(path)
+        except OSError as error:
+            raise BundleError(
+                f"{error.filename or path} cannot be read: {error.strerror}"
+            ) from error
+
+    @classmethod
+    def _open(cls, path: Path) -> "Bundle":
         if not (path / MANIFEST).is_file():
-            raise BundleError(f"{path} is not a bundle: it holds no {MANIFEST}")
+            raise BundleError(f"{path} is not a bundle: {_lack(path)}")
         digest, sealed = check_seal(path)
         stated = files.read(path / MANIFEST, sealed[MANIFEST])
         try:
@@ -111,6 +120,17 @@ def _entry(path: Path, line: str) -> tuple[str, str]:
     if not separator:
         raise BundleError(f"{path / SEAL}: {line!r} is not a digest, two spaces and a file name")
     return name, digest
+
+
+def _lack(path: Path) -> str:
+    """Return why a path without a manifest is no bundle, and what may be meant."""
+    if not path.exists():
+        return "there is no such folder"
+    if not path.is_dir():
+        return "it is a file, and a bundle is a folder; `python -m export from-onnx` makes one"
+    if held := sorted(path.glob(f"*/{MANIFEST}")) or sorted(path.glob(f"*/*/{MANIFEST}")):
+        return f"it holds bundles; name one of them, such as {held[-1].parent}"
+    return f"it holds no {MANIFEST}"
 
 
 def _digest(text: bytes) -> str:

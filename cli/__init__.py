@@ -1,1 +1,1 @@
-"""The shell that every command line here runs in."""
+"""What every command line here needs."""

@@ -78,6 +78,7 @@ def main(
             function, so that --help need not wait for the modules that define them.
         arguments: of the command line; None for those of this process.
     """
+    _open_standard_files()
     survive_ascii()
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = commands.get(words.pop(0) if words and words[0] in commands else "")
@@ -93,6 +94,16 @@ def main(
         # The reader is gone; Python would fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def _open_standard_files() -> None:
+    """Open the null device in place of each standard file that was closed before the start.
+
+    Otherwise the next file or socket gets its number, and what is meant for standard error.
+    """
+    while (file := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest number that is free
+        pass
+    os.close(file)
 
 
 def _output_is_broken() -> bool:
@@ -123,12 +134,13 @@ def revision(folder: Path = SOURCE) -> str | None:
 def _run(
     command: Command, words: Sequence[str], errors: Callable[[], tuple[type[Exception], ...]]
 ) -> int:
+    words = _kebab(words)
     try:
         settings = CliApp.run(
-            command.settings, cli_args=_kebab(words), cli_settings_source=_source(command)
+            command.settings, cli_args=words, cli_settings_source=_source(command)
         )
     except ValidationError as error:
-        return fail("\nerror: ".join(_mistakes(error)), USAGE)
+        return fail("\nerror: ".join(_mistakes(error, command, words)), USAGE)
     except SettingsError as error:
         return fail("\nerror: ".join(_not_parsed(error, command, words)), USAGE)
     except Exception as error:
@@ -167,9 +179,9 @@ def _not_parsed(error: SettingsError, command: Command, words: Sequence[str]) ->
     if message.startswith(NOT_GIVEN):
         given = message.removeprefix(NOT_GIVEN).split(", ")
         try:
-            CliApp.run(command.settings, cli_args=[*_kebab(words), *given])
+            CliApp.run(command.settings, cli_args=[*words, *given])
         except ValidationError as others:
-            told += _mistakes(others)
+            told += _mistakes(others, command, words)
     return told
 
 
@@ -186,17 +198,27 @@ def _kebab_flag(word: str) -> str:
     return f"{flag.replace('_', '-')}{equals}{value}"
 
 
-def _mistakes(error: ValidationError) -> list[str]:
-    """Return a line for each flag that is wrong; a flag of several forms fails once for each."""
+def _where_set(settings: type[BaseSettings], words: Sequence[str], field: str) -> str:
+    """Return the environment variable that set a field, or else its flag."""
+    flag = f"--{field}".replace("_", "-")
+    variable = f"{settings.model_config.get('env_prefix', '')}{field}".upper()
+    is_flag = any(word.partition("=")[0] == flag for word in words)
+    names = () if is_flag else (name for name in os.environ if name.upper() == variable)
+    return next(iter(names), flag)
+
+
+def _mistakes(error: ValidationError, command: Command, words: Sequence[str]) -> list[str]:
+    """Return a line for each setting that is wrong; one of several forms fails once for each."""
     messages: dict[str, list[str]] = {}
     for mistake in error.errors():
         # A default that derives from another setting, which is wrong itself.
         if mistake["type"] != "default_factory_not_called":
-            flag = f"--{mistake['loc'][0]}: ".replace("_", "-") if mistake["loc"] else ""
-            reasons = messages.setdefault(flag, [])
+            loc = mistake["loc"]
+            where = f"{_where_set(command.settings, words, str(loc[0]))}: " if loc else ""
+            reasons = messages.setdefault(where, [])
             if (reason := mistake["msg"].removeprefix("Value error, ")) not in reasons:
                 reasons.append(reason)
-    return [flag + "; or: ".join(reasons) for flag, reasons in messages.items()]
+    return [where + "; or: ".join(reasons) for where, reasons in messages.items()]
 
 
 def _no_command(commands: Mapping[str, Command | Alias], words: Sequence[str]) -> int:

@@ -1,7 +1,6 @@
 """Parity: every model file, in the runtime that serves it, compared with the original."""
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +11,7 @@ import numpy as np
 
 from bundle.golden import FileAnswers, GoldenSet, Predict, own_tolerance
 from bundle.manifest import Manifest, ModelFile
+from cli.cores import usable_cores
 from export.errors import ExportError, ParityError
 from export.evaluation_set import Classes, ImageSet, Probabilities, Scores, progress
 from export.original import Converted
@@ -194,4 +194,4 @@ def _reduced(item: Converted, proof: Proof, answers: Probabilities, golden: Prob
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+    return usable_cores().usable

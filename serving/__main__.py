@@ -21,18 +21,23 @@ def main() -> int:
 
 # The imports are inside, so that --help does not wait for gRPC, runtimes and image libraries.
 def _serve(config: ServingConfig) -> None:
-    logging.basicConfig(
-        level=config.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
-    # Saves a thread switch per call; gRPC reads this when it is imported.
+    # gRPC reads these when it is imported. The first saves a thread switch per call. The second:
+    # its core writes to standard error by itself, also what strangers cause.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import uvloop
 
     from images.decoders import configure
+    from serving import logs
     from serving.server import serve
 
+    logs.start(config.log_level)
     configure()
-    if not uvloop.run(serve(config)):
+    try:
+        loaded = uvloop.run(serve(config))
+    finally:
+        logging.shutdown()  # writes what waits: an error of the start comes after it
+    if not loaded:
         # A thread is still loading, in a runtime that cannot be interrupted: do not wait for it.
         os._exit(0)
 

@@ -3,15 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PositiveInt, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliToggleFlag, NoDecode, SettingsConfigDict
 
 from bundle.kinds import Precision
@@ -19,6 +11,12 @@ from cli.program import FLAGS
 from serving.backends.settings import DEFAULTS, Runtime, RuntimeSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+# The bounds are far beyond what is useful: they keep mistakes from what fails without a reason.
+DAY_S = 86_400
+Threads = Annotated[int, Field(gt=0, le=1024)]
+Bucket = Annotated[int, Field(gt=0, le=4096)]
+Seconds = Annotated[float, Field(gt=0, le=DAY_S)]
+Milliseconds = Annotated[int, Field(gt=0, le=1000 * DAY_S)]
 LitePython = Annotated[
     Path | None,
     Field(description="Python interpreter that has mindspore_lite; unset: the server's own"),
@@ -70,54 +68,62 @@ class ServingConfig(BaseSettings):
         None,
         description="unset: fp32 on a CPU; on other devices fp16 if the bundle has it, else fp32",
     )
-    threads: PositiveInt = Field(DEFAULTS.threads, description="CPU threads per batch")
-    instances: PositiveInt | None = Field(
+    threads: Threads = Field(DEFAULTS.threads, description="CPU threads per batch")
+    instances: Threads | None = Field(
         None,
         description="batches that run concurrently per device; unset: cores / threads on a CPU, 1 "
         "on other devices",
     )
-    buckets: Annotated[tuple[PositiveInt, ...] | None, NoDecode] = Field(
+    buckets: Annotated[tuple[Bucket, ...] | None, NoDecode] = Field(
         None,
         description="batch sizes to warm up and run, ascending, separated with commas; unset: "
         "those of the bundle",
     )
-    device_memory_mib: PositiveInt | None = Field(
+    device_memory_mib: int | None = Field(
         DEFAULTS.device_memory_mib,
+        gt=0,
+        le=2**24,
         description="limit of ONNX Runtime's memory per instance on cuda or ascend, in MiB; unset: "
         "no limit",
     )
-    cache_dir: Path = Field(
+    cache_dir: Path | None = Field(
         DEFAULTS.cache_dir,
         description="folder for files that runtimes build from a model, such as TensorRT engines",
     )
     lite_python: LitePython = DEFAULTS.lite_python
-    batch_timeout_s: PositiveFloat = Field(
+    batch_timeout_s: Seconds = Field(
         DEFAULTS.batch_timeout_s,
         description="time after which a MindSpore Lite worker that has not answered a batch is "
         "killed and replaced, in seconds",
     )
-    overdue_s: PositiveFloat = Field(
+    overdue_s: Seconds = Field(
         5.0,
         description="time after which a decode, a batch or a reopening is overdue: its instance or "
         "decode thread then counts as not serving until that ends, in seconds; a batch has at "
         "least four times its predicted time",
     )
-    decode_threads: NonNegativeInt | None = Field(
+    decode_threads: int | None = Field(
         None,
+        ge=0,
+        le=1024,
         description="threads that decode images, per model; 0: instances decode their own batches; "
         "unset: 0 if instances of one CPU thread take all cores, else as many as cores",
     )
     # Not 0.0.0.0: there is neither encryption nor authentication yet.
     host: str = Field(
-        "127.0.0.1", description="address to listen on; 0.0.0.0 or :: for all interfaces"
+        "127.0.0.1",
+        min_length=1,
+        description="address to listen on; 0.0.0.0 or :: for all interfaces",
     )
     grpc_port: Port = Field(50051, description="gRPC port; 0 for any free port")
     http_port: Port = Field(
         8080, description="HTTP port of health and metrics; 0 for any free port"
     )
     max_images_per_request: PositiveInt = Field(128, description="maximum images in a request")
-    max_inflight_images: PositiveInt = Field(
+    max_inflight_images: int = Field(
         1024,
+        gt=0,
+        le=2**20,
         description="maximum images in flight per model, from admission to answer; a request that "
         "would exceed it is refused",
     )
@@ -132,8 +138,11 @@ class ServingConfig(BaseSettings):
         50_000_000,
         description="maximum width x height of an image, checked in its header before decoding",
     )
-    max_message_bytes: PositiveInt = Field(
-        32 * 2**20, description="maximum size of a gRPC message, in bytes"
+    max_message_bytes: int = Field(
+        32 * 2**20,
+        gt=0,
+        le=2**31 - 1,  # gRPC's own
+        description="maximum size of a gRPC message, in bytes",
     )
     max_transfer_bytes: PositiveInt = Field(
         2**30,
@@ -151,22 +160,24 @@ class ServingConfig(BaseSettings):
         description="maximum gRPC connections, if the limit of open files allows as many; further "
         "ones are closed at once; each takes 15 KB, and ends after a minute without a call",
     )
-    default_timeout_ms: PositiveInt = Field(
+    default_timeout_ms: Milliseconds = Field(
         30_000,
         description="deadline of requests that set none, from the arrival of the call; also the "
         "time in which a request must be complete and its answer read; in milliseconds",
     )
-    slo_ms: PositiveInt | None = Field(
+    slo_ms: Milliseconds | None = Field(
         None,
         description="target for the 99th percentile of latency, in milliseconds; limits the batch "
         "size; unset: no such limit",
     )
-    shutdown_delay_s: NonNegativeFloat = Field(
+    shutdown_delay_s: float = Field(
         0.0,
+        ge=0,
+        le=DAY_S,
         description="time after SIGTERM during which calls are still answered while health is "
         "NOT_SERVING, in seconds; set it to the time that load balancers take to notice",
     )
-    grace_period_s: PositiveFloat = Field(
+    grace_period_s: Seconds = Field(
         30.0,
         description="time to finish requests in flight after that delay, in seconds; one more "
         "second, and the process ends, whatever still runs",

@@ -9,7 +9,7 @@ ServingError
 ├── UnavailableError        loading, draining, or all devices of the model are lost
 ├── DeviceLostError         a backend's device or worker is gone; it must be reopened
 ├── OutOfDeviceMemoryError  a batch did not fit into the device's memory; a smaller one may
-├── InternalError           anything else: logged whole; callers get an id
+├── InternalError           anything else: logged whole, one a second; callers get an id
 └── StartupError            the server cannot start: a taken port, a missing device
 """
 
@@ -73,7 +73,7 @@ class OutOfDeviceMemoryError(ServingError):
 
 
 class InternalError(ServingError):
-    """A fault of the server; the log has its traceback, under the id in the message."""
+    """A fault of the server; the log has its traceback (one a second), under the id."""
 
     @classmethod
     def logged(cls, error: BaseException) -> Self:

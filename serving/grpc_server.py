@@ -15,6 +15,7 @@ from serving.api.call import Call
 from serving.api.classify import Classifier, messages_until
 from serving.errors import StartupError
 from serving.lifecycle import Readiness, unless
+from serving.listener import listen
 from serving.rpc.options import options
 from serving.rpc.server import Bounds, DirectServer
 
@@ -137,10 +138,9 @@ def _bind(server: DirectServer, host: str, port: int) -> int:
     try:
         return server.add_insecure_port(address)
     except RuntimeError as error:
-        raise StartupError(
-            f"cannot listen on {address} for gRPC: the port is taken, or the address is none of "
-            f"this machine; choose others with --grpc-port and --host"
-        ) from error
+        # gRPC does not say why: try what it did.
+        listen(host, port, "gRPC", "--grpc-port").close()
+        raise StartupError(f"cannot listen on {address} for gRPC: {error}") from error
 
 
 def _address(host: str, port: int) -> str:

@@ -1,16 +1,18 @@
 """Bundle directory -> proved and warm model."""
 
 import logging
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EAGAIN, ENOMEM
 from functools import cached_property, partial
 from pathlib import Path
 
 from bundle.golden import GoldenSet, prove_pixels, prove_probabilities
 from bundle.manifest import ModelFile
 from bundle.store import Bundle
+from cli.cores import usable_cores
 from images.transform import Pixels
 from serving.backends.backend import Backend, Instance, predict
 from serving.backends.devices import Device, parse_devices
@@ -20,6 +22,7 @@ from serving.config import ServingConfig
 from serving.engine.build import build
 from serving.engine.model import Model
 from serving.engine.room import Limits
+from serving.errors import StartupError
 from serving.memory import release_freed_memory
 from serving.metrics import Metrics
 
@@ -84,16 +87,37 @@ class Loader:
         )
 
 
+@contextmanager
+def within_limits() -> Iterator[None]:
+    """Say what to lower if this machine has no more memory or threads; raise `StartupError`."""
+    try:
+        yield
+    except (MemoryError, OSError, RuntimeError) as error:
+        # mmap raises an OSError, Python's threads a bare RuntimeError.
+        if isinstance(error, OSError) and error.errno not in (ENOMEM, EAGAIN):
+            raise
+        if type(error) is RuntimeError and "new thread" not in str(error):
+            raise
+        raise StartupError(
+            f"this machine has not enough memory or threads: {error}; lower --buckets, "
+            f"--instances, --threads, --decode-threads or --max-inflight-images"
+        ) from error
+
+
+@within_limits()
 def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     """Check, load, prove and warm up the bundle at `path`; slow, so not for the event loop.
 
     Raises:
         BundleError: the bundle is damaged, or its answers differ from the recorded ones.
-        StartupError: it cannot run on these devices in this precision.
+        StartupError: it cannot run on these devices in this precision, or needs too much.
     """
     started = time.monotonic()
     bundle = Bundle.open(path)
     devices = parse_devices(config.device)
+    if config.threads > (cores := usable_cores()).allowed and devices[0].kind == "cpu":
+        # They would wait for each other in loops that leave the cores to nobody else.
+        raise StartupError(f"--threads {config.threads}: this process may use only {cores}")
     file = choose_file(
         bundle.manifest, devices[0], config.precision, config.runtime, config.lite_python
     )
@@ -128,7 +152,7 @@ def count_instances(config: ServingConfig, device: Device) -> int:
     if config.instances:
         return config.instances
     # Several one-thread batches at once answer more images per second than one batch on all cores.
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores().usable
     return max(1, cores // config.threads) if device.kind == "cpu" else 1
 
 
@@ -136,7 +160,7 @@ def count_decode_threads(config: ServingConfig, device: Device) -> int:
     """Return how many threads decode for a model whose first device is `device`."""
     if config.decode_threads is not None:
         return config.decode_threads
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores().usable
     # Instances that need every core decode without other threads in their caches. With a small
     # model and 128 requests in flight this is half again as fast (`python -m benchmarks.ablation`).
     take_all = device.kind == "cpu" and config.threads == 1
@@ -146,13 +170,14 @@ def count_decode_threads(config: ServingConfig, device: Device) -> int:
 def _log(model: Model, instances: int, threads: int, seconds: float) -> None:
     logger.info(
         "%s/%s: %s on %s in %s, %d instances x %d threads, "
-        "%d decode threads, batches of %s, ready after %.1f s",
+        "%d decode threads (%s), batches of %s, ready after %.1f s",
         model.name,
         model.version,
         *model.placement,
         instances,
         threads,
         model.decoders.threads,
+        usable_cores(),
         list(model.buckets),
         seconds,
     )

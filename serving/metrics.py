@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from serving.logs import DROPPED
+
 Clock = Callable[[], float]
 Outcome = Literal["ok", "invalid", "expired", "cancelled", "rejected", "failed"]
 Stage = Literal["decode", "queue", "infer", "total"]
@@ -151,6 +153,7 @@ class Metrics:
         )
         self.model_info = self._gauge("model_info", "1; labels say what the model runs on", *INFO)
         self.ready = Gauge("serving_ready", "1 while the server is ready", registry=registry)
+        registry.register(DROPPED)
 
     def model(self, name: str, version: str, clock: Clock) -> ModelMetrics:
         """Return the metrics of one model; rates are taken on `clock`, in seconds."""

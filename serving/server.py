@@ -20,7 +20,8 @@ from serving.engine.repository import ModelRepository
 from serving.grpc_server import GrpcServer
 from serving.http_server import HttpServer, create_app
 from serving.lifecycle import Readiness, State, exit_after, stop_on_signals, unless
-from serving.loading import load_model
+from serving.loading import load_model, within_limits
+from serving.logs import announce
 from serving.metrics import Metrics
 from serving.rpc.server import Bounds
 
@@ -84,7 +85,8 @@ class Server:
     async def load(self) -> bool:
         """Load, prove and warm every model; return True."""
         for model in await asyncio.wrap_future(_in_thread(self._load_models)):
-            model.start()
+            with within_limits():
+                model.start()
             self.repository.add(model)
         return True
 
@@ -95,8 +97,7 @@ class Server:
             model.on_ready(self._models_changed)
         await self._publish_models()
         bundle = self.repository.all()[0].bundle
-        lines = banner(bundle, self._config.host, self.grpc.port, self.http.port)
-        print(lines, flush=True)
+        announce(banner(bundle, self._config.host, self.grpc.port, self.http.port))
 
     async def drain(self) -> None:
         """Report NOT_SERVING; after the delay, refuse new calls and finish those in flight."""

@@ -1,7 +1,6 @@
 """What a load test leaves: a table, a picture, a record."""
 
 import json
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load.report import PERCENTILES, STAGES, Percentiles, Report
+from cli.cores import usable_cores
 from cli.program import UsageError
 from cli.tables import show_rows
 from clients.types import ModelInfo
@@ -35,7 +35,7 @@ def write(folder: Path, model: ModelInfo, reports: Sequence[Report], figure: Any
     names = ("name", "version", "digest", "runtime", "device", "precision")
     record = {
         "model": {name: getattr(model, name) for name in names},
-        "client": {"machine": platform.machine(), "cpus": os.cpu_count()},
+        "client": {"machine": platform.machine(), "cpus": usable_cores().usable},
         "runs": [asdict(report) for report in reports],
     }
     (folder / "bench.json").write_text(json.dumps(record, indent=2) + "\n")

@@ -6,7 +6,14 @@ from typing import Literal, NamedTuple
 
 Runtime = Literal["onnxruntime", "mindspore-lite"]
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resnext-serving"
+
+def _cache() -> Path | None:
+    """Return the folder for what can be made again; None for a user without a home."""
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # neither HOME nor an entry in the password file
+        return None
+    return Path(base) / "resnext-serving"
 
 
 class RuntimeSettings(NamedTuple):
@@ -15,14 +22,14 @@ class RuntimeSettings(NamedTuple):
     Args:
         threads: CPU threads that a batch may use.
         device_memory_mib: limit of ONNX Runtime's memory per instance, in MiB; None for no limit.
-        cache_dir: folder for files that a runtime builds from a model.
+        cache_dir: folder for files that a runtime builds from a model; None if there is none.
         lite_python: interpreter that has mindspore_lite; None for this one.
         batch_timeout_s: seconds after which a MindSpore Lite worker with a batch counts as lost.
     """
 
     threads: int = 1
     device_memory_mib: int | None = None
-    cache_dir: Path = CACHE
+    cache_dir: Path | None = _cache()
     lite_python: Path | None = None
     batch_timeout_s: float = 60.0
 

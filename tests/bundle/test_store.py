@@ -1,6 +1,8 @@
 """The seal: nothing in a bundle changes, vanishes or appears unnoticed."""
 
+import errno
 import json
+import re
 import subprocess
 from pathlib import Path
 from unittest.mock import Mock
@@ -68,6 +70,26 @@ def test_an_added_file_is_refused(bundle: Path) -> None:
 def test_a_folder_without_manifest_or_seal_is_no_bundle(bundle: Path, name: str, hint: str) -> None:
     (bundle / name).unlink()
     with pytest.raises(BundleError, match=hint):
+        Bundle.open(bundle)
+
+
+def test_what_is_no_bundle_is_named_with_what_may_be_meant(bundle: Path) -> None:
+    for path, lack in {
+        bundle / "nothing": "there is no such folder",
+        bundle / "model.onnx": "it is a file, and a bundle is a folder; `python -m export from-onn",
+        bundle.parent: f"it holds bundles; name one of them, such as {bundle}",
+        bundle.parents[1]: f"it holds bundles; name one of them, such as {bundle}",
+    }.items():
+        with pytest.raises(BundleError, match=re.escape(f"{path} is not a bundle: {lack}")):
+            Bundle.open(path)
+
+
+def test_a_folder_that_may_not_be_read_is_named(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = PermissionError(errno.EACCES, "Permission denied", str(bundle / MANIFEST))
+    monkeypatch.setattr(Path, "is_file", Mock(side_effect=refusal))
+    with pytest.raises(BundleError, match=f"{bundle / MANIFEST} cannot be read: Perm"):
         Bundle.open(bundle)
 
 

@@ -104,6 +104,18 @@ def test_all_that_is_missing_is_told_at_once(capsys: pytest.CaptureFixture[str])
     )
 
 
+def test_a_mistake_is_told_of_where_it_was_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COOK_EGG_COUNT", "0")
+    monkeypatch.setenv("Cook_Pan", "deep")
+    monkeypatch.setenv("COOK_BOIL_S", "600")
+    assert run("--boil-s", "long") == 2
+    assert [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()] == [
+        "COOK_EGG_COUNT", "--boil-s", "Cook_Pan",
+    ]  # fmt: skip
+
+
 def test_words_after_two_dashes_stay(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--egg_count", "1", "--", "--a_b") == 2
     assert "--a_b" in capsys.readouterr().err

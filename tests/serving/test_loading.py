@@ -1,5 +1,6 @@
 """From a bundle to a model that has proved itself, and what does not pass."""
 
+import errno
 import shutil
 from pathlib import Path
 from unittest.mock import Mock
@@ -15,6 +16,7 @@ from bundle.golden import GOLDEN, GoldenSet
 from bundle.manifest import Normalization
 from bundle.stamp import stamp
 from bundle.store import Bundle, BundleError, sha256
+from cli.cores import Cores
 from images.transform import Stretch
 from serving import loading
 from serving.backends.backend import Placement, predict
@@ -24,7 +26,13 @@ from serving.backends.settings import DEFAULTS
 from serving.config import ServingConfig
 from serving.engine.model import Model
 from serving.errors import StartupError
-from serving.loading import Loader, count_decode_threads, load_model, release_freed_memory
+from serving.loading import (
+    Loader,
+    count_decode_threads,
+    load_model,
+    release_freed_memory,
+    within_limits,
+)
 from serving.metrics import Metrics
 from tests.support.bundles import BUCKETS, SIDE, probabilities, write_manifest
 
@@ -107,9 +115,35 @@ def test_a_model_spans_all_devices(tiny: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_instances_decode_if_they_take_all_cores(
     device: Device, flags: dict[str, int], threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    monkeypatch.setattr(loading, "usable_cores", lambda: Cores(64, 3.5))
     config = ServingConfig.model_validate({"model": [Path("bundle")], **flags})
     assert count_decode_threads(config, device) == threads
+
+
+def test_more_threads_than_cores_are_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "usable_cores", lambda: Cores(2, None))
+    with pytest.raises(StartupError, match="--threads 1000: this process may use only 2 cores"):
+        start(copy, threads=1000)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 71.5 GiB"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_a_machine_that_is_too_small_is_named_with_what_to_lower(error: Exception) -> None:
+    message = r"not enough memory or threads: .*; lower --buckets"
+    with pytest.raises(StartupError, match=message), within_limits():
+        raise error
+
+
+def test_other_faults_stay_what_they_are() -> None:
+    for error in (OSError(errno.EIO, "broken"), RuntimeError("broken")):
+        with pytest.raises(type(error), match="broken"), within_limits():
+            raise error
 
 
 @pytest.fixture

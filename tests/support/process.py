@@ -39,10 +39,11 @@ def start(
     model: Path,
     *flags: str,
     program: Sequence[str] = ("-m", "serving"),
+    executable: str = sys.executable,
     stderr: int | None = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     """Start a server of a bundle on free ports; `program` is what Python runs."""
-    command = [sys.executable, *program, "--model", str(model)]
+    command = [executable, *program, "--model", str(model)]
     ports = ["--grpc-port", "0", "--http-port", "0"]
     return subprocess.Popen(
         [*command, *ports, *flags], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True

@@ -1,6 +1,5 @@
 """Threads that prepare batches as the device computes; results do not depend on their number."""
 
-import os
 import queue
 import threading
 import time
@@ -11,6 +10,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cli.cores import usable_cores
 
 Indices = NDArray[np.intp]
 T = TypeVar("T")
@@ -67,7 +68,7 @@ class Workers:
     """Threads that decode and augment images: `count`, or one per core of this process."""
 
     def __init__(self, count: int | None) -> None:
-        self._count = count or len(os.sched_getaffinity(0))
+        self._count = count or usable_cores().usable
         self._pool = ThreadPoolExecutor(self._count, "images")
 
     def map(self, function: Callable[[int], T], indices: Indices) -> list[T]:

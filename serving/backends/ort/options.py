@@ -8,6 +8,7 @@ from pathlib import Path
 
 from serving.backends.backend import Target
 from serving.backends.devices import Kind
+from serving.errors import StartupError
 
 Options = dict[str, str]
 Provider = tuple[str, Options]
@@ -39,11 +40,22 @@ def engine_cache(target: Target) -> Path:
     """Return the folder of the engines that TensorRT built from exactly this file.
 
     There is one per version of ONNX Runtime, which decides which parts of a graph become engines.
+    Raises `StartupError` if there is no folder for them.
     """
     from serving.backends.ort.library import onnxruntime
 
-    cache = target.settings.cache_dir / "tensorrt" / f"onnxruntime-{onnxruntime.__version__}"
-    return cache / "-".join(target.file.digests)
+    folder = target.settings.cache_dir
+    if folder is None:
+        raise StartupError(
+            "TensorRT's engines are kept in a folder, and this user has no home for one: set "
+            "--cache-dir"
+        )
+    return (
+        folder
+        / "tensorrt"
+        / f"onnxruntime-{onnxruntime.__version__}"
+        / "-".join(target.file.digests)
+    )
 
 
 def _cuda(target: Target) -> Options:

@@ -106,7 +106,15 @@ def _prepare_tensorrt(target: Target) -> None:
         # ONNX Runtime has no option for it, but NVIDIA's libraries read this variable.
         os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     cache = engine_cache(target)
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartupError(
+            f"TensorRT's engines cannot be kept in {cache}: {error.strerror}; choose another "
+            f"folder with --cache-dir"
+        ) from error
+    if not os.access(cache, os.W_OK):
+        raise StartupError(f"{cache} cannot be written; choose another folder with --cache-dir")
     if not any(cache.glob("*.engine")):
         logger.info("%s: building an engine takes minutes; it is kept in %s", target.device, cache)
 
