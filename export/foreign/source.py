@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from bundle.manifest import IMAGENET, Frozen, Normalization
 from bundle.store import sha256
+from export.answers import require_independence
 from export.config import FromOnnxConfig, OutputKind
 from export.errors import ExportError
 from export.foreign.model import OriginalRunner, Signature, read_signature, runs_any_batch
@@ -57,6 +58,7 @@ def from_onnx(config: FromOnnxConfig) -> Original:
     runner = OriginalRunner(config.model, signature, preparation.normalization, config.output_kind)
     pixels = np.stack([image.pixels for image in synthetic(preparation.transform)])
     _check_answers(runner.answers(pixels), labels, config.output_kind)
+    _check_mates(config.model, runner, signature, pixels)
     wrapping = Wrapping(
         config.model, signature, preparation.normalization, config.output_kind, len(labels)
     )
@@ -135,3 +137,10 @@ def _check_answers(answers: NDArray[np.float64], labels: list[str], kind: Output
             f"{answers.max():.3g} and sum to {sums.min():.3g} to {sums.max():.3g}, so they are "
             f"{'probabilities' if certain else 'logits'}"
         )
+
+
+def _check_mates(path: Path, runner: OriginalRunner, signature: Signature, pixels: Pixels) -> None:
+    """Raise `ParityError` if an image's answer depends on its batch, before anything is done."""
+    batches = [signature.batch] if signature.batch else [1, 2, 3, len(pixels)]
+    allowed = TOLERANCES[signature.precision]
+    require_independence(str(path), runner, batches, pixels, runner(pixels), allowed)

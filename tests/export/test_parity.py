@@ -9,9 +9,12 @@ from onnx import numpy_helper
 
 from bundle.manifest import ModelFile
 from bundle.store import Bundle, sha256
+from export.answers import require_independence
 from export.errors import ExportError, ParityError
+from export.evaluation_set import Probabilities
 from export.parity import Runner, compare, open_runner, require
 from export.parity_record import FileParity
+from images.transform import Pixels
 from tests.export.images import varied
 from tests.support.bundles import SIDE, probabilities, write_bundle
 
@@ -66,6 +69,16 @@ def test_differences_are_counted_over_all_images(bundle: Bundle) -> None:
     assert parity.largest_difference == pytest.approx(np.abs(wrong - EXPECTED).max())
     assert parity.mean_difference == pytest.approx(np.abs(wrong - EXPECTED).mean())
     assert (parity.top1_agreement, parity.scores) == (6, None)
+
+
+def test_answers_that_depend_on_the_size_of_the_batch_are_refused() -> None:
+    def mixing(pixels: Pixels) -> Probabilities:
+        return probabilities(pixels) + np.float32(1e-3 * (len(pixels) == 8))
+
+    expected = mixing(IMAGES)
+    require_independence("a file", mixing, [1, 2, 4], IMAGES, expected, 1e-5)
+    with pytest.raises(ParityError, match=r"^a file: the model mixes .* another batch, of 8 \("):
+        require_independence("a file", mixing, [1, 2, 4, 8], IMAGES, expected, 1e-5)
 
 
 def test_answers_that_are_no_numbers_are_refused(bundle: Bundle) -> None:

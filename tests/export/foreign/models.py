@@ -122,6 +122,18 @@ def mixed_batch() -> ModelProto:
     return model(nodes, (TensorProto.FLOAT, shape), ("mean", TensorProto.FLOAT, [1, CLASSES]))
 
 
+def batch_statistics(batch: int | str) -> ModelProto:
+    """NCHW float32 with logits relative to the mean of their batch, as of one in training mode."""
+    nodes = [
+        *network("images", batch)[:-1],
+        helper.make_node("MatMul", ["vector", "dense"], ["plain"]),
+        helper.make_node("ReduceMean", ["plain"], ["mean"], axes=[0]),
+        helper.make_node("Sub", ["plain", "mean"], ["logits"]),
+    ]
+    given = ("logits", TensorProto.FLOAT, [batch, CLASSES])
+    return model(nodes, (TensorProto.FLOAT, [batch, 3, SIDE, SIDE]), given)
+
+
 def old_opset() -> ModelProto:
     """NCHW float32, opset 6."""
     built = fixed_batch()

@@ -175,6 +175,17 @@ def test_a_model_that_cannot_run_is_told_what_would(
     assert re.search(hint, " ".join(capsys.readouterr().err.split()))
 
 
+@pytest.mark.parametrize("batch", [4, "n"])
+def test_a_model_that_mixes_the_images_of_a_batch_is_refused(
+    batch: int | str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Wrapping(tmp_path, models.batch_statistics(batch), COLOURED).run("logits") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "foreign.onnx: the model mixes the images of a batch: the probabilities of" in said
+    assert "export it in evaluation mode" in said
+    assert not (tmp_path / "foreign").exists()
+
+
 def test_another_image_size_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Wrapping(tmp_path, models.fixed_batch(), COLOURED).run("logits", "imagenet") == 1
     assert (
