@@ -1,8 +1,15 @@
 """The manifest: everything that a server must know about a model besides its weights."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from bundle.kinds import LARGEST_TOLERANCE as LARGEST_TOLERANCE
 from bundle.kinds import Buckets, Tolerance
@@ -17,14 +24,15 @@ from images.transform import Transform
 
 MANIFEST = "manifest.json"
 
-Triple = tuple[float, float, float]
+Spread = Annotated[PositiveFloat, Field(allow_inf_nan=False)]
+Triple = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 
 
 class Normalization(Frozen):
     """(pixel - mean) / std per RGB channel, in pixel units (0 to 255); it runs inside the graph."""
 
     mean: Triple
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    std: tuple[Spread, Spread, Spread]
 
 
 # Of ImageNet's training images, as torchvision states them.

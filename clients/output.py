@@ -30,7 +30,7 @@ def print_json(outcomes: Iterable[FileOutcome]) -> int:
     """Print a JSON object per file as it comes; return how many failed."""
     failures = 0
     for path, outcome in outcomes:
-        print(json.dumps({"path": str(path)} | _members(outcome)), flush=True)
+        print(json.dumps({"path": str(path)} | _members(outcome), allow_nan=False), flush=True)
         failures += isinstance(outcome, ImageFailure)
     return failures
 

@@ -1,14 +1,32 @@
 """What a model must answer before a bundle is made of it: probabilities, whatever the batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.golden import Predict
+from bundle.golden import LARGEST_PROBABILITY, Predict
 from bundle.mates import find_departure
-from export.errors import ParityError
+from export.errors import ExportError, ParityError
 from images.transform import Pixels
+
+
+def require_probabilities(answers: NDArray[np.floating], name: Callable[[int], str]) -> None:
+    """Raise `ExportError` if an answer is no probability: not finite, or not between 0 and 1.
+
+    Args:
+        answers: of the original, float (n, classes).
+        name: what to call the image of a row.
+    """
+    # Not ~(answers < 0): NaN compares false, whatever the question.
+    sound = (answers >= 0) & (answers <= LARGEST_PROBABILITY)
+    if not sound.all():
+        row, column = np.argwhere(~sound)[0]
+        raise ExportError(
+            f"{name(row)}: the model gives class {column} a probability of "
+            f"{answers[row, column]:.3g}, which is none; a bundle is made only of a model that "
+            f"answers every image with numbers from 0 to 1"
+        )
 
 
 def require_independence(

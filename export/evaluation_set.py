@@ -39,6 +39,9 @@ class ImageSet(Protocol):
 
     def __len__(self) -> int: ...
 
+    def title(self, index: int) -> str:
+        """Return what to call an image in a message."""
+
     def batches(self, size: int) -> Iterator[Pixels]:
         """Yield uint8 (at most size, height, width, 3) until the set ends."""
 
@@ -53,6 +56,10 @@ class EvaluationSet:
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def title(self, index: int) -> str:
+        """Return the path of an image, or its position in a file."""
+        return self.dataset.name(index)
 
     @cached_property
     def labels(self) -> Classes:
@@ -99,6 +106,10 @@ class HeldImages:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def title(self, index: int) -> str:
+        """Return the name of the set and the position in it, from 0."""
+        return f"{self.name} image {index}"
 
     def batches(self, size: int) -> Iterator[Pixels]:
         """Yield uint8 (at most size, height, width, 3)."""

@@ -14,6 +14,7 @@ from bundle.golden import GOLDEN, GoldenSet
 from bundle.manifest import MANIFEST, Accuracy, Manifest, ModelFile, Tensor
 from bundle.store import Bundle, contents, model_paths, seal
 from cli.program import revision
+from export.answers import require_probabilities
 from export.config import BundleConfig
 from export.conversion import convert, precisions
 from export.evaluation_set import (
@@ -110,6 +111,7 @@ def _evaluate(original: Original, images: ImageSet) -> tuple[Probabilities, str]
     fingerprint = Fingerprint()
     batches = progress(fingerprint.of(images.batches(IMAGES_AT_ONCE)), len(images), "checkpoint")
     answers = np.concatenate([original.predict(pixels) for pixels in batches])
+    require_probabilities(answers, images.title)
     return answers, fingerprint.hexdigest(images.labels)
 
 
