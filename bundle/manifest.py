@@ -19,6 +19,7 @@ from bundle.kinds import Name as Name
 from bundle.kinds import Precision as Precision
 from bundle.kinds import PrecisionMode as PrecisionMode
 from bundle.kinds import Sha256 as Sha256
+from bundle.kinds import Task as Task
 from images.transform import Frozen as Frozen
 from images.transform import Transform
 
@@ -137,6 +138,13 @@ class Manifest(Frozen):
     architecture: str = Field(description="member of the network family")
     checkpoint_sha256: Sha256 = Field(description="digest of the weights that were converted")
     labels: list[str] = Field(min_length=1, description="class labels in index order")
+    # Left out if it is the usual one: readers that know no other still read the manifest.
+    task: Task = Field(
+        "multiclass",
+        exclude_if=lambda task: task == "multiclass",
+        description="multiclass: one class is right, the probabilities sum to 1; multilabel: each "
+        "class is right or wrong by itself",
+    )
     transform: Transform
     normalization: Normalization
     input: Tensor

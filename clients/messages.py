@@ -83,6 +83,7 @@ def model_info(model: pb.Model) -> ModelInfo:
         top1=model.top1,
         max_images_per_request=model.max_images_per_request,
         ready=model.ready,
+        task=model.task or "multiclass",  # a server that is older than the field
     )
 
 

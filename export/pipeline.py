@@ -101,7 +101,7 @@ def _open_images(original: Original, config: BundleConfig) -> tuple[ImageSet, li
     if config.images is None:
         golden = synthetic(original.transform)
         return HeldImages("synthetic", np.stack([image.pixels for image in golden])), golden
-    images = open_images(config.images, original.labels, original.transform)
+    images = open_images(config.images, original.labels, original.transform, original.task)
     return images, choose(images.dataset, original)
 
 
@@ -130,6 +130,7 @@ def _manifest(
         architecture=original.architecture,
         checkpoint_sha256=original.sha256,
         labels=original.labels,
+        task=original.task,
         transform=original.transform,
         normalization=original.normalization,
         input=Tensor(name=INPUT, dtype="uint8", shape=["batch", size.height, size.width, 3]),

@@ -76,7 +76,7 @@ class Remeasurement:
                 f"{measured.path}: a probability differs by {measured.largest_difference:.3g} from "
                 f"that of the fp32 file; the bundle allows {allowed:.3g}"
             )
-        if self.is_recorded_set and recorded is not None:
+        if self.is_recorded_set and recorded is not None and recorded.scores is not None:
             yield from _other_counts(measured, recorded, self._record.images)
 
     def _allowed(self, measured: FileParity, recorded: FileParity | None) -> float:
@@ -168,7 +168,7 @@ def _verify_file(
 
 
 def _open_images(manifest: Manifest, folder: Path) -> EvaluationSet:
-    return open_images(folder, manifest.labels, manifest.transform)
+    return open_images(folder, manifest.labels, manifest.transform, manifest.task)
 
 
 def _cannot_run(file: ModelFile, place: Place) -> str:

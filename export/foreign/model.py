@@ -14,6 +14,7 @@ from bundle.manifest import Normalization, Precision
 from export.config import OutputKind
 from export.errors import ExportError
 from export.evaluation_set import padded
+from export.foreign import outputs
 from export.original import INPUT
 from images.transform import Pixels, Size
 
@@ -115,11 +116,7 @@ class OriginalRunner:
 
     def __call__(self, pixels: Pixels) -> NDArray[np.float32]:
         """Return float32 probabilities (n, classes)."""
-        answers = self.answers(pixels)
-        if self._kind == "logits":
-            powers = np.exp(answers - answers.max(axis=1, keepdims=True))
-            answers = powers / powers.sum(axis=1, keepdims=True)
-        return answers.astype(np.float32)
+        return outputs.probabilities(self.answers(pixels), self._kind).astype(np.float32)
 
     def _run(self, pixels: Pixels, batch: int) -> NDArray[Any]:
         feed = {self._signature.input: self._prepared(padded(pixels, batch))}

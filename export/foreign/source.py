@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from bundle.manifest import IMAGENET, Frozen, Normalization
 from bundle.store import sha256
 from export.answers import require_independence
-from export.config import FromOnnxConfig, OutputKind
+from export.config import FromOnnxConfig
 from export.errors import ExportError
+from export.foreign import outputs
 from export.foreign.model import OriginalRunner, Signature, read_signature, runs_any_batch
 from export.foreign.wrap import Wrapping
 from export.formats.onnx_model import opset
@@ -25,7 +26,6 @@ from export.original import TOLERANCES, Original, read_labels
 from images.transform import Pixels, ShorterSide, Size, Transform
 
 IDENTITY = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-SUM_TOLERANCE = 1e-2
 # Before that Sub and Div do not broadcast, and ONNX Runtime has no kernels for them.
 LEAST_OPSET = 7
 
@@ -57,7 +57,7 @@ def from_onnx(config: FromOnnxConfig) -> Original:
     _check_normalization(signature, preparation.normalization)
     runner = OriginalRunner(config.model, signature, preparation.normalization, config.output_kind)
     pixels = np.stack([image.pixels for image in synthetic(preparation.transform)])
-    _check_answers(runner.answers(pixels), labels, config.output_kind)
+    outputs.check(runner.answers(pixels), labels, config.output_kind)
     _check_mates(config.model, runner, signature, pixels)
     wrapping = Wrapping(
         config.model, signature, preparation.normalization, config.output_kind, len(labels)
@@ -72,6 +72,7 @@ def from_onnx(config: FromOnnxConfig) -> Original:
         normalization=preparation.normalization,
         predict=runner,
         write=wrapping.write,
+        task=outputs.task(config.output_kind),
         precision=signature.precision,
         fixed_batch=wrapping.batch,
     )
@@ -122,20 +123,6 @@ def _check_normalization(signature: Signature, normalization: Normalization) -> 
         raise ExportError(
             f"input {signature.input} takes bytes, so the model normalises them itself: "
             f"--transform must state mean 0, 0, 0 and std 1, 1, 1"
-        )
-
-
-def _check_answers(answers: NDArray[np.float64], labels: list[str], kind: OutputKind) -> None:
-    """Compare what the file gives with what the flags say about it."""
-    if answers.shape[1] != len(labels):
-        raise ExportError(f"the model has {answers.shape[1]} classes, --labels names {len(labels)}")
-    sums = answers.sum(axis=1)
-    certain = answers.min() >= 0 and np.abs(sums - 1).max() <= SUM_TOLERANCE
-    if certain != (kind == "probabilities"):
-        raise ExportError(
-            f"--output-kind {kind}: the model's answers lie between {answers.min():.3g} and "
-            f"{answers.max():.3g} and sum to {sums.min():.3g} to {sums.max():.3g}, so they are "
-            f"{'probabilities' if certain else 'logits'}"
         )
 
 

@@ -20,6 +20,7 @@ from bundle.manifest import Normalization
 from bundle.stamp import NAMESPACE
 from export.config import OutputKind
 from export.errors import ExportError
+from export.foreign import outputs
 from export.foreign.model import Signature
 from export.formats.onnx_model import save
 from export.original import INPUT, OUTPUT, FileFormat
@@ -75,11 +76,12 @@ def wrap(
     wrapped.ir_version = max(wrapped.ir_version, LEAST_IR_VERSION)
     graph, size = wrapped.graph, signature.size
     before, constants = _before(signature, normalization)
-    nodes = [*before, *graph.node, *_after(signature, output_kind)]
+    after, factors = _after(signature, output_kind)
+    nodes = [*before, *graph.node, *after]
     for field in (graph.node, graph.input, graph.output, graph.value_info):
         del field[:]
     graph.node.extend(nodes)
-    graph.initializer.extend(constants)
+    graph.initializer.extend([*constants, *factors])
     batch = signature.batch or "batch"
     shape = [batch, size.height, size.width, 3]
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
@@ -123,14 +125,15 @@ def _before(
     return nodes, constants
 
 
-def _after(signature: Signature, output_kind: OutputKind) -> list[NodeProto]:
-    nodes = [
+def _after(
+    signature: Signature, output_kind: OutputKind
+) -> tuple[list[NodeProto], list[TensorProto]]:
+    flat = [
         helper.make_node("Flatten", [PREFIX + signature.output], ["flat"], axis=1),
         helper.make_node("Cast", ["flat"], ["answers"], to=TensorProto.FLOAT),
     ]
-    if output_kind == "logits":
-        return [*nodes, helper.make_node("Softmax", ["answers"], [OUTPUT], axis=1)]
-    return [*nodes, helper.make_node("Identity", ["answers"], [OUTPUT])]
+    last, constants = outputs.nodes("answers", output_kind)
+    return [*flat, *last], constants
 
 
 def _drop_stamp(model: ModelProto) -> None:

@@ -81,7 +81,8 @@ def _on_images(
     Raises:
         ExportError: the images are others.
     """
-    images = open_images(folder, bundle.manifest.labels, bundle.manifest.transform)
+    manifest = bundle.manifest
+    images = open_images(folder, manifest.labels, manifest.transform, manifest.task)
     reference = open_runner(bundle.path, bundle.manifest, source, "cpu")
     fingerprint, expected, actual = Fingerprint(), [], []
     batches = fingerprint.of(images.batches(max(file.buckets)))

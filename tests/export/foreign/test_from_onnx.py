@@ -48,13 +48,13 @@ class Wrapping:
         content = {"transform": transform, "normalization": normalization}
         (folder / "transform.json").write_text(json.dumps(content))
 
-    def run(self, kind: str, transform: str | Path | None = None) -> int:
+    def run(self, kind: str, transform: str | Path | None = None, *flags: str) -> int:
         return main(
             [
                 *("from-onnx", str(self.model), "--name", "foreign", "--version", "7"),
                 *("--labels", str(self.folder / "labels.txt"), "--output", str(self.folder)),
                 *("--transform", str(transform or self.folder / "transform.json")),
-                *("--output-kind", kind),
+                *("--output-kind", kind, *flags),
             ]
         )
 
@@ -233,4 +233,7 @@ def test_files_that_cannot_be_used_are_named(
 
 def test_a_wrong_flag_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Wrapping(tmp_path, models.fixed_batch(), COLOURED).run("logit") == 2
-    assert "--output-kind: Input should be 'logits' or 'probabilities'" in capsys.readouterr().err
+    assert (
+        "--output-kind: Input should be 'logits', 'probabilities', 'binary', "
+        in capsys.readouterr().err
+    )
