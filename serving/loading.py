@@ -5,7 +5,6 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from serving.engine.build import build
 from serving.engine.model import Model
 from serving.engine.room import Limits
 from serving.metrics import Metrics
+from serving.threads import at_once
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +81,13 @@ class Loader:
         runs = [partial(predict, backend, buckets) for backend in backends]
         shares = [buckets[index :: len(runs)] for index in range(len(runs))]
         # At once, as they will serve: with many instances of a large model this takes long.
-        with ThreadPoolExecutor(len(runs), thread_name_prefix="proof") as pool:
-            differences = [*pool.map(partial(prove_probabilities, *proved), runs)]
-            [*pool.map(partial(prove_mates, *proved), runs, shares)]
+        alone = [partial(prove_probabilities, *proved, run) for run in runs]
+        full = [
+            partial(prove_mates, *proved, run, share)
+            for run, share in zip(runs, shares, strict=True)
+        ]
+        differences = at_once(alone, "proof")
+        at_once(full, "proof")
         logger.info(
             "%s: %d golden images: pixels equal, probabilities within %.2g (allowed %.2g)",
             self.bundle.path,
