@@ -79,7 +79,9 @@ class Loader:
         golden, pixels = self._golden
         proved = self.bundle, self.file, golden, pixels
         runs = [partial(predict, backend, buckets) for backend in backends]
-        shares = [buckets[index :: len(runs)] for index in range(len(runs))]
+        shares: list[list[int]] = [[] for _ in runs]
+        for bucket in reversed(buckets):
+            min(shares, key=sum).append(bucket)
         # At once, as they will serve: with many instances of a large model this takes long.
         alone = [partial(prove_probabilities, *proved, run) for run in runs]
         full = [

@@ -18,6 +18,7 @@ from bundle.store import Bundle
 from export.__main__ import main
 from export.parity import open_runner
 from serving.config import ServingConfig
+from serving.errors import StartupError
 from serving.loading import load_model
 from serving.metrics import Metrics
 from tests.export.foreign import models
@@ -118,6 +119,9 @@ def test_a_bundle_of_a_fixed_batch_can_be_served(tmp_path: Path) -> None:
     model = load_model(path, ServingConfig(model=[path]), Metrics(CollectorRegistry()))
     assert model.ready
     model.close()
+    other = ServingConfig(model=[path], buckets=(1, 2))
+    with pytest.raises(StartupError, match=r"batches of 2 and no others, .*: leave --buckets out"):
+        load_model(path, other, Metrics(CollectorRegistry()))
 
 
 def test_golden_probabilities_are_those_of_the_file_as_it_came(tmp_path: Path) -> None:
