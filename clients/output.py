@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from rich.text import Text
 from cli.tables import new_table, show
 from clients.classify import FileOutcome, Outcome
 from clients.types import ClassScore, ImageFailure
+
+# Each class of such a model is right or wrong by itself.
+MULTILABEL, LIKELY = "multilabel", 0.5
 
 
 def progress(outcomes: Iterable[FileOutcome], total: int, *, shown: bool) -> Iterator[FileOutcome]:
@@ -30,21 +33,26 @@ def print_json(outcomes: Iterable[FileOutcome]) -> int:
     """Print a JSON object per file as it comes; return how many failed."""
     failures = 0
     for path, outcome in outcomes:
-        print(json.dumps({"path": str(path)} | _members(outcome)), flush=True)
+        print(json.dumps({"path": str(path)} | _members(outcome), allow_nan=False), flush=True)
         failures += isinstance(outcome, ImageFailure)
     return failures
 
 
-def print_table(outcomes: Iterable[FileOutcome]) -> int:
-    """Print a row per file: name, first class, probability, next classes; return failures."""
+def print_table(outcomes: Iterable[FileOutcome], task: str) -> int:
+    """Print a row per file: name, first class, probability, next classes; return failures.
+
+    Of a multilabel model a row has the classes that are more likely right than wrong, and others:
+    none of them is the answer before the rest.
+    """
     table = new_table()
     table.add_column("Image", overflow="fold")
-    table.add_column("Class", overflow="fold", style="bold")
-    table.add_column("Probability", justify="right", no_wrap=True)
-    table.add_column("Next", overflow="fold")
+    table.add_column("Classes" if task == MULTILABEL else "Class", overflow="fold", style="bold")
+    if task != MULTILABEL:
+        table.add_column("Probability", justify="right", no_wrap=True)
+    table.add_column("Others" if task == MULTILABEL else "Next", overflow="fold")
     failures = 0
     for path, outcome in outcomes:
-        table.add_row(*_row(path, outcome))
+        table.add_row(*_row(path, outcome, task))
         failures += isinstance(outcome, ImageFailure)
     show(table)
     return failures
@@ -56,13 +64,20 @@ def _members(outcome: Outcome) -> dict[str, object]:
     return {"classes": [asdict(score) for score in outcome.classes]}
 
 
-def _row(path: Path, outcome: Outcome) -> tuple[Text, ...]:
+def _row(path: Path, outcome: Outcome, task: str) -> tuple[Text, ...]:
     name = Text(os.fsencode(path).decode(errors="replace"))
     if isinstance(outcome, ImageFailure):
-        return name, Text("failed", "red"), Text(""), Text(str(outcome), "red")
+        spare = () if task == MULTILABEL else (Text(""),)
+        return name, Text("failed", "red"), *spare, Text(str(outcome), "red")
+    if task == MULTILABEL:
+        likely = [score for score in outcome.classes if score.probability >= LIKELY]
+        return name, _listed(likely), _listed(outcome.classes[len(likely) :])
     first, *following = outcome.classes
-    nearby = ", ".join(f"{c.label} {_percent(c)}" for c in following)
-    return name, Text(first.label), Text(_percent(first)), Text(nearby)
+    return name, Text(first.label), Text(_percent(first)), _listed(following)
+
+
+def _listed(scores: Sequence[ClassScore]) -> Text:
+    return Text(", ".join(f"{score.label} {_percent(score)}" for score in scores))
 
 
 def _percent(score: ClassScore) -> str:

@@ -3,9 +3,7 @@
 import asyncio
 import gc
 import logging
-import threading
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
@@ -22,6 +20,7 @@ from serving.http_server import HttpServer, create_app
 from serving.lifecycle import Readiness, State, stop_on_signals, unless
 from serving.loading import load_model
 from serving.metrics import Metrics
+from serving.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class Server:
 
     async def load(self) -> bool:
         """Load, prove and warm every model; return True."""
-        for model in await asyncio.wrap_future(_in_thread(self._load_models)):
+        for model in await asyncio.wrap_future(in_thread(self._load_models, "load")):
             model.start()
             self.repository.add(model)
         return True
@@ -134,18 +133,3 @@ class Server:
     def _close_models(self) -> None:
         for model in self.repository.all():
             model.close()
-
-
-def _in_thread(load: Callable[[], list[Model]]) -> Future[list[Model]]:
-    """Run `load` in a daemon thread: unlike an executor's, it never keeps the process alive."""
-    future: Future[list[Model]] = Future()
-    future.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            future.set_result(load())
-        except Exception as error:  # noqa: BLE001 - raised again when it is awaited
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="load", daemon=True).start()
-    return future

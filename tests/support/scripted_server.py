@@ -16,7 +16,10 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 class ScriptedServer(ClassifierServicer):
-    """Records requests; fails as `failures` says, then calls every image but b"bad..." a Coat."""
+    """Records requests; fails as `failures` says, then calls every image but b"bad..." a Coat.
+
+    `first` is the probability of a Coat.
+    """
 
     def __init__(self) -> None:
         self.requests: list[pb.ClassifyRequest] = []
@@ -24,6 +27,8 @@ class ScriptedServer(ClassifierServicer):
         self.failures: deque[tuple[grpc.StatusCode, str, Metadata]] = deque()
         self.max_images_per_request = 4
         self.drop_results = False
+        self.task = ""
+        self.first = 0.75
         self.arrived = threading.Event()
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -43,7 +48,7 @@ class ScriptedServer(ClassifierServicer):
             context.abort(code, details)
         if len(request.images) == 1 and request.images[0].encoded.startswith(b"bad"):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not an image")
-        results = [] if self.drop_results else [_result(request, i) for i in request.images]
+        results = [] if self.drop_results else [self._result(request, i) for i in request.images]
         return pb.ClassifyResponse(results=results, model="m", version="2", digest="sha256:0")
 
     def ClassifyStream(self, request_iterator, context):  # noqa: N802
@@ -62,23 +67,23 @@ class ScriptedServer(ClassifierServicer):
             top1=0.925,
             max_images_per_request=self.max_images_per_request,
             ready=True,
+            task=self.task,
         )
 
     def ListModels(self, request, context):  # noqa: N802
         return pb.ListModelsResponse(models=[self.GetModel(pb.GetModelRequest(), context)])
 
-
-def _result(request: pb.ClassifyRequest, image: pb.Image) -> pb.Result:
-    if image.encoded.startswith(b"bad"):
-        code: int = grpc.StatusCode.INVALID_ARGUMENT.value[0]
-        return pb.Result(status={"code": code, "message": "not an image"})
-    probabilities = (0.125, 0.75, 0.125)
-    ranked = [(1, 0.75), (0, 0.125), (2, 0.125)][: request.top_k or None]
-    return pb.Result(
-        classes=[pb.Class(index=i, label=LABELS[i], probability=p) for i, p in ranked],
-        probabilities=probabilities if request.full_probabilities else (),
-        timing=pb.Timing(decode_ms=1.5, total_ms=4, batch_images=3),
-    )
+    def _result(self, request: pb.ClassifyRequest, image: pb.Image) -> pb.Result:
+        if image.encoded.startswith(b"bad"):
+            code: int = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+            return pb.Result(status={"code": code, "message": "not an image"})
+        probabilities = (0.125, self.first, 0.125)
+        ranked = [(1, self.first), (0, 0.125), (2, 0.125)][: request.top_k or None]
+        return pb.Result(
+            classes=[pb.Class(index=i, label=LABELS[i], probability=p) for i, p in ranked],
+            probabilities=probabilities if request.full_probabilities else (),
+            timing=pb.Timing(decode_ms=1.5, total_ms=4, batch_images=3),
+        )
 
 
 @contextmanager
