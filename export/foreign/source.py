@@ -62,7 +62,7 @@ def _from_onnx(config: FromOnnxConfig) -> Original:
     runner = OriginalRunner(config.model, signature, normalization, config.output_kind)
     pixels = np.stack([image.pixels for image in synthetic(preparation.transform)])
     answers = runner.answers(pixels)
-    _check_finite(answers, config.model)
+    _check_weights(answers, config.model)
     outputs.check(answers, labels, config.output_kind)
     _check_mates(config.model, runner, signature, pixels)
     signature = replace(signature, has_batch_axis=runner.gives_a_batch(pixels))
@@ -113,12 +113,11 @@ def _freed(wrapping: Wrapping, pixels: Pixels, expected: NDArray[np.float32]) ->
     return wrapping
 
 
-def _check_finite(answers: NDArray[np.float64], path: Path) -> None:
-    if broken := int((~np.isfinite(answers)).any(axis=1).sum()):
-        weight = nonfinite_weight(path)
+def _check_weights(answers: NDArray[np.float64], path: Path) -> None:
+    """Name the weight to blame, if there is one, for answers that are no numbers."""
+    if not np.isfinite(answers).all() and (weight := nonfinite_weight(path)):
         raise ExportError(
-            f"the model answers {broken} of {len(answers)} images with values that are not finite "
-            f"(NaN or infinity)" + (f"; its weight {weight} holds some" if weight else "")
+            f"the model answers with NaN or infinity, because its weight {weight} holds some"
         )
 
 
