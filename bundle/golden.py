@@ -23,7 +23,8 @@ LARGEST_UNRECORDED = 0.02
 FLOAT32_NOISE = 1e-5
 
 # A softmax of reduced precision may round beyond 1.
-Probability = Annotated[float, Field(ge=0, le=1.01, allow_inf_nan=False)]
+LARGEST_PROBABILITY = 1.01
+Probability = Annotated[float, Field(ge=0, le=LARGEST_PROBABILITY, allow_inf_nan=False)]
 Predict = Callable[[Pixels], NDArray[np.float32]]
 
 

@@ -7,6 +7,9 @@ from pydantic import AfterValidator, Field, PositiveInt
 
 Format = Literal["onnx", "mindir", "mindir-lite", "air"]
 Precision = Literal["fp32", "fp16", "int8"]
+# multiclass: one class is right, and the probabilities sum to 1; multilabel: each class is right
+# or wrong by itself. The words of scikit-learn.
+Task = Literal["multiclass", "multilabel"]
 # Of MindSpore Lite: what the operators compute in. Their names in ACL, in this order:
 # force_fp32, allow_fp32_to_fp16, force_fp16, must_keep_origin_dtype, allow_mix_precision.
 PrecisionMode = Literal[

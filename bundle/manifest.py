@@ -1,8 +1,15 @@
 """The manifest: everything that a server must know about a model besides its weights."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from bundle.kinds import LARGEST_TOLERANCE as LARGEST_TOLERANCE
 from bundle.kinds import Buckets, Tolerance
@@ -12,19 +19,21 @@ from bundle.kinds import Name as Name
 from bundle.kinds import Precision as Precision
 from bundle.kinds import PrecisionMode as PrecisionMode
 from bundle.kinds import Sha256 as Sha256
+from bundle.kinds import Task as Task
 from images.transform import Frozen as Frozen
 from images.transform import Transform
 
 MANIFEST = "manifest.json"
 
-Triple = tuple[float, float, float]
+Spread = Annotated[PositiveFloat, Field(allow_inf_nan=False)]
+Triple = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 
 
 class Normalization(Frozen):
     """(pixel - mean) / std per RGB channel, in pixel units (0 to 255); it runs inside the graph."""
 
     mean: Triple
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    std: tuple[Spread, Spread, Spread]
 
 
 # Of ImageNet's training images, as torchvision states them.
@@ -129,6 +138,13 @@ class Manifest(Frozen):
     architecture: str = Field(description="member of the network family")
     checkpoint_sha256: Sha256 = Field(description="digest of the weights that were converted")
     labels: list[str] = Field(min_length=1, description="class labels in index order")
+    # Left out if it is the usual one: readers that know no other still read the manifest.
+    task: Task = Field(
+        "multiclass",
+        exclude_if=lambda task: task == "multiclass",
+        description="multiclass: one class is right, the probabilities sum to 1; multilabel: each "
+        "class is right or wrong by itself",
+    )
     transform: Transform
     normalization: Normalization
     input: Tensor

@@ -8,12 +8,13 @@ from typing import Protocol
 
 from pydantic import BaseModel
 
-from bundle.manifest import Manifest, ModelFile, Normalization, Precision
+from bundle.manifest import Manifest, ModelFile, Normalization, Precision, Task
 from bundle.store import BundleError
 from images.transform import Transform
 
 NAMESPACE = "bundle."
-PRECISION = f"{NAMESPACE}precision"
+PRECISION, TASK = f"{NAMESPACE}precision", f"{NAMESPACE}task"
+USUAL_TASK: Task = "multiclass"
 
 
 class Described(Protocol):
@@ -31,10 +32,16 @@ class Described(Protocol):
     def normalization(self) -> Normalization:
         """Pixels -> what the network takes."""
 
+    @property
+    def task(self) -> Task:
+        """Whether one class is right, or each by itself."""
+
 
 def stamp(model: Described, precision: Precision) -> dict[str, str]:
     """Return the metadata of a model file: its precision, and digests of what belongs to it."""
-    return {
+    # Of the usual task files say nothing, as did those that were written before there was another.
+    unusual = {} if model.task == USUAL_TASK else {TASK: model.task}
+    return unusual | {
         PRECISION: precision,
         f"{NAMESPACE}labels": _digest(model.labels),
         f"{NAMESPACE}transform": _digest(model.transform),
@@ -48,7 +55,8 @@ def check_stamp(path: Path, manifest: Manifest, file: ModelFile, found: Mapping[
     Raises:
         BundleError: the file was written in another precision, or under another manifest.
     """
-    stated = stamp(manifest, file.precision)
+    unsaid = {TASK: USUAL_TASK}
+    stated, found = unsaid | stamp(manifest, file.precision), unsaid | dict(found)
     if missing := stated.keys() - found.keys():
         raise BundleError(
             f"{path}: its metadata lacks {', '.join(sorted(missing))}: "

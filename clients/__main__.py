@@ -56,8 +56,10 @@ def _classify(settings: Classify) -> int:
     # On one terminal, a bar would be drawn over the lines.
     shown = not (settings.as_json and sys.stdout.isatty())
     with ClassifierClient(settings.address) as client:
-        outcomes = progress(classify_files(client, paths, question), len(paths), shown=shown)
-        failures = print_json(outcomes) if settings.as_json else print_table(outcomes)
+        info = client.get_model(settings.model, settings.version, timeout_s=settings.timeout_s)
+        answers = classify_files(client, paths, question, info.max_images_per_request)
+        outcomes = progress(answers, len(paths), shown=shown)
+        failures = print_json(outcomes) if settings.as_json else print_table(outcomes, info.task)
     return FAILED if failures else 0
 
 

@@ -35,16 +35,12 @@ class Question:
 
 
 def classify_files(
-    client: ClassifierClient, paths: Sequence[Path], question: Question
+    client: ClassifierClient, paths: Sequence[Path], question: Question, limit: int
 ) -> Iterator[FileOutcome]:
     """Yield every file with its outcome, in order; the failure of one does not affect the others.
 
-    Raises:
-        ClassifierError: the server does not describe the model.
+    `limit` is the most images that the server takes in one request.
     """
-    limit = client.get_model(
-        question.model, question.version, timeout_s=question.timeout_s
-    ).max_images_per_request
     groups = split(paths, max_images=min(limit, IMAGES_PER_REQUEST), max_bytes=BYTES_PER_REQUEST)
     with ThreadPoolExecutor(REQUESTS_IN_FLIGHT) as pool:
         for outcomes in pool.map(lambda group: _ask(client, group, question), groups):

@@ -1,5 +1,6 @@
 """Between the client's types and the wire: requests are built and responses read only here."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,7 +60,10 @@ def results(response: pb.ClassifyResponse, images: int) -> list[Prediction | Ima
             grpc.StatusCode.INTERNAL,
             f"the server gave {len(response.results)} results for {images} images",
         )
-    return [_result(response, result) for result in response.results]
+    found = [_result(response, result) for result in response.results]
+    if images == 1 and isinstance(found[0], ImageFailure):
+        raise ClassifierError(found[0].code, found[0].message)
+    return found
 
 
 def model_info(model: pb.Model) -> ModelInfo:
@@ -80,6 +84,7 @@ def model_info(model: pb.Model) -> ModelInfo:
         top1=model.top1,
         max_images_per_request=model.max_images_per_request,
         ready=model.ready,
+        task=model.task or "multiclass",  # a server that is older than the field
     )
 
 
@@ -108,6 +113,9 @@ def _result(response: pb.ClassifyResponse, result: pb.Result) -> Prediction | Im
     if result.HasField("status"):
         code = _CODES.get(result.status.code, grpc.StatusCode.UNKNOWN)
         return ImageFailure(code, result.status.message)
+    given = [*(c.probability for c in result.classes), *result.probabilities]
+    if not all(map(math.isfinite, given)):  # NaN is no class, and JSON has no word for it
+        return ImageFailure(grpc.StatusCode.INTERNAL, "the server's probabilities are no numbers")
     timing = result.timing
     return Prediction(
         classes=tuple(ClassScore(c.index, c.label, c.probability) for c in result.classes),

@@ -62,7 +62,11 @@ class ImageFailure:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A loaded model: height and width in pixels, top1 from 0 to 1, the transform as JSON."""
+    """A loaded model: height and width in pixels, top1 from 0 to 1, the transform as JSON.
+
+    `task` is "multiclass": one class is right, the probabilities sum to 1; or "multilabel": each
+    class is right or wrong by itself.
+    """
 
     name: str
     version: str
@@ -79,3 +83,4 @@ class ModelInfo:
     top1: float
     max_images_per_request: int
     ready: bool
+    task: str

@@ -18,7 +18,9 @@ from bundle.manifest import Name, Precision, PrecisionMode
 from cli.program import FLAGS
 from export.original import FileFormat
 
-OutputKind = Literal["logits", "probabilities"]
+OutputKind = Literal[
+    "logits", "probabilities", "binary", "binary-logits", "multilabel", "multilabel-logits"
+]
 ChannelOrder = Literal["rgb", "bgr"]
 # Limit of CANN's offline model converter.
 MOST_GEARS = 100
@@ -194,7 +196,11 @@ class FromOnnxConfig(BundleConfig):
         description="imagenet (shorter side 256, centre crop 224, ImageNet mean and std), or a "
         "JSON file with the fields transform and normalization of a manifest"
     )
-    output_kind: OutputKind = Field(description="what the file gives; logits go through a softmax")
+    output_kind: OutputKind = Field(
+        description="what the file gives: logits (they go through a softmax) or probabilities; "
+        "binary, the probability of the second of two labels; multilabel, a probability of each "
+        "class by itself; of these two also -logits (they go through a sigmoid)"
+    )
     output_name: str | None = Field(
         None, description="name of the output to serve, of a file that has several"
     )

@@ -33,6 +33,11 @@ def precisions(original: Original, config: BundleConfig) -> tuple[Precision, ...
             f"--precision {','.join(asked)}: the original is {original.precision} already, and "
             f"can be exported only as that; reduced precisions are made from fp32"
         )
+    if "int8" in asked and original.precision != "int8" and original.task == "multilabel":
+        raise PrecisionError(
+            "--precision int8: what it costs is judged by top-1 accuracy, which a multilabel model "
+            "does not have; leave int8 out of --precision"
+        )
     return asked
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 from rich.console import Console
 from rich.progress import Progress
 
-from bundle.manifest import Accuracy, Frozen
+from bundle.manifest import Accuracy, Frozen, Task
 from export.errors import ExportError
 from images.decoders import ImageError, Pixels
 from images.transform import Transform
@@ -39,6 +39,9 @@ class ImageSet(Protocol):
 
     def __len__(self) -> int: ...
 
+    def title(self, index: int) -> str:
+        """Return what to call an image in a message."""
+
     def batches(self, size: int) -> Iterator[Pixels]:
         """Yield uint8 (at most size, height, width, 3) until the set ends."""
 
@@ -50,13 +53,20 @@ class EvaluationSet:
     name: str
     dataset: Dataset
     transform: Transform
+    task: Task = "multiclass"
 
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def title(self, index: int) -> str:
+        """Return the path of an image, or its position in a file."""
+        return self.dataset.name(index)
+
     @cached_property
-    def labels(self) -> Classes:
-        """The true class of each image."""
+    def labels(self) -> Classes | None:
+        """The true class of each image; None for a multilabel model, which may have several."""
+        if self.task == "multilabel":
+            return None
         return np.array([self.dataset.label(index) for index in range(len(self))])
 
     def batches(self, size: int) -> Iterator[Pixels]:
@@ -73,7 +83,9 @@ class EvaluationSet:
             raise ExportError(f"image {index} of {self.name}: {error}") from error
 
 
-def open_images(folder: Path, labels: list[str], transform: Transform) -> EvaluationSet:
+def open_images(
+    folder: Path, labels: list[str], transform: Transform, task: Task = "multiclass"
+) -> EvaluationSet:
     """Open the test split in a folder (IDX files, or a folder per class) as a model sees it.
 
     Raises:
@@ -86,7 +98,7 @@ def open_images(folder: Path, labels: list[str], transform: Transform) -> Evalua
             raise ExportError(
                 f"--images: class {index} is {here!r} in this data, but {there!r} in the model"
             )
-    return EvaluationSet(f"{folder.resolve().name}/test", dataset, transform)
+    return EvaluationSet(f"{folder.resolve().name}/test", dataset, transform, task)
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,10 @@ class HeldImages:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def title(self, index: int) -> str:
+        """Return the name of the set and the position in it, from 0."""
+        return f"{self.name} image {index}"
 
     def batches(self, size: int) -> Iterator[Pixels]:
         """Yield uint8 (at most size, height, width, 3)."""

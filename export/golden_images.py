@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from bundle.golden import GOLDEN, GoldenImage, GoldenSet, pixels_digest
+from export.answers import require_probabilities
 from export.errors import ExportError
 from export.original import Original
 from images.decoders import ORIENTATION_TAG
@@ -105,6 +106,7 @@ def record(root: Path, images: list[EncodedImage], original: Original) -> Golden
     for image in images:
         (folder / image.name).write_bytes(image.data)
     answers = original.predict(np.stack([image.pixels for image in images]))
+    require_probabilities(answers, lambda row: f"golden image {images[row].name}")
     return GoldenSet(
         labels=original.labels,
         transform=original.transform,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from bundle.golden import Predict
-from bundle.manifest import Format, ModelFile, Normalization, Precision
+from bundle.manifest import Format, ModelFile, Normalization, Precision, Task
 from export.precision.cost import Quantization
 from images.transform import Transform
 
@@ -39,6 +39,7 @@ class Original:
     normalization: Normalization
     predict: Predict
     write: Callable[[FileFormat, Path], None]
+    task: Task = "multiclass"
     precision: Precision = "fp32"
     fixed_batch: int | None = None
 

@@ -12,9 +12,10 @@ import numpy as np
 from bundle.golden import FileAnswers, GoldenSet, Predict, own_tolerance
 from bundle.manifest import Manifest, ModelFile
 from cli.cores import usable_cores
+from export.answers import require_independence
 from export.errors import ExportError, ParityError
 from export.evaluation_set import Classes, ImageSet, Probabilities, Scores, progress
-from export.original import Converted
+from export.original import TOLERANCES, Converted
 from export.parity_record import FileParity
 from export.precision.cost import tolerance
 from images.transform import Pixels
@@ -168,10 +169,15 @@ def _prove(
     batches = progress(images.batches(max(file.buckets)), len(images), file.path)
     actual = runner.answers(batches)
     proof = Proof(file, compare(file, runner, actual, reference.expected, images.labels))
+    answers = runner.predict(reference.golden_pixels)
     if item.reduced:
-        answers = runner.predict(reference.golden_pixels)
         proof = _reduced(item, proof, answers, reference.golden.probabilities())
     require(proof.parity)
+    # The file's own answers are the measure, so that what a reduced precision costs is none here.
+    allowed = min(proof.file.tolerance, TOLERANCES[file.precision])
+    require_independence(
+        file.path, runner.predict, file.buckets, reference.golden_pixels, answers, allowed
+    )
     return proof
 
 

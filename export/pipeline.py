@@ -14,6 +14,7 @@ from bundle.golden import GOLDEN, GoldenSet
 from bundle.manifest import MANIFEST, Accuracy, Manifest, ModelFile, Tensor
 from bundle.store import Bundle, contents, model_paths, seal
 from cli.program import revision
+from export.answers import require_probabilities
 from export.config import BundleConfig
 from export.conversion import convert, precisions
 from export.evaluation_set import (
@@ -102,7 +103,7 @@ def _open_images(original: Original, config: BundleConfig) -> tuple[ImageSet, li
     if config.images is None:
         golden = synthetic(original.transform)
         return HeldImages("synthetic", np.stack([image.pixels for image in golden])), golden
-    images = open_images(config.images, original.labels, original.transform)
+    images = open_images(config.images, original.labels, original.transform, original.task)
     return images, choose(images.dataset, original)
 
 
@@ -112,6 +113,7 @@ def _evaluate(original: Original, images: ImageSet) -> tuple[Probabilities, str]
     fingerprint = Fingerprint()
     batches = progress(fingerprint.of(images.batches(IMAGES_AT_ONCE)), len(images), "checkpoint")
     answers = np.concatenate([original.predict(pixels) for pixels in batches])
+    require_probabilities(answers, images.title)
     return answers, fingerprint.hexdigest(images.labels)
 
 
@@ -130,6 +132,7 @@ def _manifest(
         architecture=original.architecture,
         checkpoint_sha256=original.sha256,
         labels=original.labels,
+        task=original.task,
         transform=original.transform,
         normalization=original.normalization,
         input=Tensor(name=INPUT, dtype="uint8", shape=["batch", size.height, size.width, 3]),

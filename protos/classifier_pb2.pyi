@@ -116,7 +116,7 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "digest", "architecture", "labels", "height", "width", "transform_json", "runtime", "device", "precision", "buckets", "top1", "max_images_per_request", "ready")
+    __slots__ = ("name", "version", "digest", "architecture", "labels", "height", "width", "transform_json", "runtime", "device", "precision", "buckets", "top1", "max_images_per_request", "ready", "task")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -132,6 +132,7 @@ class Model(_message.Message):
     TOP1_FIELD_NUMBER: _ClassVar[int]
     MAX_IMAGES_PER_REQUEST_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     digest: str
@@ -147,4 +148,5 @@ class Model(_message.Message):
     top1: float
     max_images_per_request: int
     ready: bool
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., architecture: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., transform_json: _Optional[str] = ..., runtime: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., buckets: _Optional[_Iterable[int]] = ..., top1: _Optional[float] = ..., max_images_per_request: _Optional[int] = ..., ready: bool = ...) -> None: ...
+    task: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., architecture: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., transform_json: _Optional[str] = ..., runtime: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., buckets: _Optional[_Iterable[int]] = ..., top1: _Optional[float] = ..., max_images_per_request: _Optional[int] = ..., ready: bool = ..., task: _Optional[str] = ...) -> None: ...

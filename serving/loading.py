@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bundle.golden import GoldenSet, prove_pixels, prove_probabilities
 from bundle.manifest import ModelFile
+from bundle.mates import prove_mates
 from bundle.store import Bundle
 from cli.cores import usable_cores
 from images.transform import Pixels
@@ -25,6 +26,7 @@ from serving.engine.room import Limits
 from serving.errors import StartupError
 from serving.memory import release_freed_memory
 from serving.metrics import Metrics
+from serving.threads import at_once
 
 logger = logging.getLogger(__name__)
 
@@ -72,17 +74,30 @@ class Loader:
         return prove_pixels(self.bundle)
 
     def _prove(self, backends: Sequence[Backend], buckets: Sequence[int]) -> None:
-        """Compare pixels and probabilities of the golden images with the recorded ones."""
+        """Compare pixels and probabilities of the golden images with the recorded ones.
+
+        Every backend answers them once. Then each bucket runs once, filled with them: a file mixes
+        images or does not, so one backend may speak for all, and the buckets are shared out.
+        """
         golden, pixels = self._golden
-        for backend in backends:
-            difference = prove_probabilities(
-                self.bundle, self.file, golden, pixels, partial(predict, backend, buckets)
-            )
+        proved = self.bundle, self.file, golden, pixels
+        runs = [partial(predict, backend, buckets) for backend in backends]
+        shares: list[list[int]] = [[] for _ in runs]
+        for bucket in reversed(buckets):
+            min(shares, key=sum).append(bucket)
+        # At once, as they will serve: with many instances of a large model this takes long.
+        alone = [partial(prove_probabilities, *proved, run) for run in runs]
+        full = [
+            partial(prove_mates, *proved, run, share)
+            for run, share in zip(runs, shares, strict=True)
+        ]
+        differences = at_once(alone, "proof")
+        at_once(full, "proof")
         logger.info(
             "%s: %d golden images: pixels equal, probabilities within %.2g (allowed %.2g)",
             self.bundle.path,
             len(golden.images),
-            difference,
+            max(differences),
             self.file.tolerance,
         )
 

@@ -3,9 +3,7 @@
 import asyncio
 import gc
 import logging
-import threading
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
@@ -24,6 +22,7 @@ from serving.loading import load_model, within_limits
 from serving.logs import announce
 from serving.metrics import Metrics
 from serving.rpc.server import Bounds
+from serving.threads import in_thread
 
 # Requests of all methods but those that take images hold a few names.
 OTHER_REQUEST_BYTES = 4096
@@ -84,7 +83,7 @@ class Server:
 
     async def load(self) -> bool:
         """Load, prove and warm every model; return True."""
-        for model in await asyncio.wrap_future(_in_thread(self._load_models)):
+        for model in await asyncio.wrap_future(in_thread(self._load_models, "load")):
             with within_limits():
                 model.start()
             self.repository.add(model)
@@ -158,18 +157,3 @@ class Server:
     def _close_models(self) -> None:
         for model in self.repository.all():
             model.close()
-
-
-def _in_thread(load: Callable[[], list[Model]]) -> Future[list[Model]]:
-    """Run `load` in a daemon thread: unlike an executor's, it never keeps the process alive."""
-    future: Future[list[Model]] = Future()
-    future.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            future.set_result(load())
-        except Exception as error:  # noqa: BLE001 - raised again when it is awaited
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="load", daemon=True).start()
-    return future

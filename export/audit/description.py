@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 from bundle.golden import read_golden
-from bundle.manifest import Accuracy, ModelFile
+from bundle.manifest import Accuracy, ModelFile, Task
 from bundle.store import Bundle
 from cli.tables import show_rows
 from cli.text import printable
@@ -46,12 +46,13 @@ def _lines(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "architecture", manifest.architecture
     yield "original", f"sha256:{manifest.checkpoint_sha256}"
     yield "classes", _classes(manifest.labels)
+    yield "task", manifest.task
     yield "transform", _transform(manifest.transform)
     yield "normalization", f"mean {manifest.normalization.mean}, std {manifest.normalization.std}"
     for tensor in (manifest.input, manifest.output):
         yield "tensor", f"{tensor.name} {tensor.dtype} {tensor.shape}"
     yield "golden", f"{len(read_golden(bundle.path).images)} images"
-    yield "accuracy", _accuracy(manifest.accuracy)
+    yield "accuracy", _accuracy(manifest.task, manifest.accuracy)
     for file in read_parity(bundle.path).files:
         if file.quantization:
             yield file.precision, _quantization(file.quantization)
@@ -77,7 +78,9 @@ def _transform(transform: Transform) -> str:
     )
 
 
-def _accuracy(accuracy: Accuracy | None) -> str:
+def _accuracy(task: Task, accuracy: Accuracy | None) -> str:
+    if task == "multilabel":
+        return "not measured: an evaluation set has one class per image, a multilabel model several"
     if accuracy is None:
         return "not measured: no evaluation data at the export"
     return (

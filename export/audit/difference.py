@@ -43,7 +43,7 @@ def _labels(a: list[str], b: list[str]) -> Iterator[Difference]:
 
 
 def _described(manifest: Manifest) -> dict[str, str]:
-    names = ("architecture", "transform", "normalization", "accuracy")
+    names = ("architecture", "task", "transform", "normalization", "accuracy")
     return dict(_leaves({name: getattr(manifest, name) for name in names}))
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundle.golden import GoldenSet, prove_pixels, prove_probabilities
-from bundle.manifest import ModelFile
+from bundle.manifest import Manifest, ModelFile
+from bundle.mates import prove_mates
 from bundle.store import Bundle, BundleError
 from export.errors import ExportError, VerificationError
 from export.evaluation_set import (
@@ -70,12 +71,12 @@ class Remeasurement:
         """Yield what does not hold."""
         recorded = self._recorded.get(measured.path)
         allowed = self._allowed(measured, recorded)
-        if measured.largest_difference > allowed:
+        if not measured.largest_difference <= allowed:
             yield (
                 f"{measured.path}: a probability differs by {measured.largest_difference:.3g} from "
                 f"that of the fp32 file; the bundle allows {allowed:.3g}"
             )
-        if self.is_recorded_set and recorded is not None:
+        if self.is_recorded_set and recorded is not None and recorded.scores is not None:
             yield from _other_counts(measured, recorded, self._record.images)
 
     def _allowed(self, measured: FileParity, recorded: FileParity | None) -> float:
@@ -125,8 +126,7 @@ def verify(
     record = read_parity(path)
     check_record(bundle, record)
     golden, pixels = prove_pixels(bundle)
-    labels, transform = bundle.manifest.labels, bundle.manifest.transform
-    accuracy = Remeasurement(open_images(images, labels, transform), record) if images else None
+    accuracy = Remeasurement(_open_images(bundle.manifest, images), record) if images else None
     ordered = sorted(bundle.manifest.files, key=lambda file: file.precision != "fp32")
     place = Place(device, lite_python)
     results = [_verify_file(bundle, file, place, (golden, pixels), accuracy) for file in ordered]
@@ -157,6 +157,7 @@ def _verify_file(
         with closing(runner):
             result = replace(result, runtime=f"{runner.runtime} {runner.device}")
             difference = prove_probabilities(bundle, file, *golden, runner.predict)
+            prove_mates(bundle, file, *golden, runner.predict, file.buckets)
             result = replace(result, golden_difference=difference)
             if accuracy is None:
                 return result
@@ -164,6 +165,10 @@ def _verify_file(
     except (BundleError, ExportError) as error:
         return replace(result, problems=[str(error)])
     return replace(result, measured=measured, problems=list(accuracy.problems(measured)))
+
+
+def _open_images(manifest: Manifest, folder: Path) -> EvaluationSet:
+    return open_images(folder, manifest.labels, manifest.transform, manifest.task)
 
 
 def _cannot_run(file: ModelFile, place: Place) -> str:

@@ -11,6 +11,7 @@ from export.config import OutputKind
 from export.errors import ExportError
 from export.evaluation_set import padded
 from export.failures import reason
+from export.foreign import outputs
 from export.foreign.inputs import prepared
 from export.foreign.signature import Signature
 from export.original import INPUT
@@ -43,11 +44,7 @@ class OriginalRunner:
 
     def __call__(self, pixels: Pixels) -> NDArray[np.float32]:
         """Return float32 probabilities (n, classes)."""
-        answers = self.answers(pixels)
-        if self._kind == "logits":
-            powers = np.exp(answers - answers.max(axis=1, keepdims=True))
-            answers = powers / powers.sum(axis=1, keepdims=True)
-        return answers.astype(np.float32)
+        return outputs.probabilities(self.answers(pixels), self._kind).astype(np.float32)
 
     def gives_a_batch(self, pixels: Pixels) -> bool:
         """Return whether the output has an axis for the batch; without, only one image can run."""

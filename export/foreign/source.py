@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from bundle.files import parse
 from bundle.manifest import IMAGENET, Frozen, Normalization
 from bundle.store import first_mistake, sha256
-from export.config import FromOnnxConfig, OutputKind
+from export.answers import require_independence
+from export.config import FromOnnxConfig
 from export.errors import ExportError
 from export.failures import told
+from export.foreign import outputs
 from export.foreign.file import nonfinite_weight, read_graph
 from export.foreign.inputs import check_normalization
 from export.foreign.model import OriginalRunner, runs_any_batch
-from export.foreign.signature import read_signature
+from export.foreign.signature import Signature, read_signature
 from export.foreign.wrap import Wrapping
 from export.golden_images import synthetic
 from export.labels import read_labels
 from export.original import TOLERANCES, Original
 from images.transform import Pixels, ShorterSide, Size, Transform
-
-SUM_TOLERANCE = 1e-2
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +62,9 @@ def _from_onnx(config: FromOnnxConfig) -> Original:
     runner = OriginalRunner(config.model, signature, normalization, config.output_kind)
     pixels = np.stack([image.pixels for image in synthetic(preparation.transform)])
     answers = runner.answers(pixels)
-    _check_finite(answers, config.model)
-    _check_answers(answers, labels, config.output_kind)
+    _check_weights(answers, config.model)
+    outputs.check(answers, labels, config.output_kind)
+    _check_mates(config.model, runner, signature, pixels)
     signature = replace(signature, has_batch_axis=runner.gives_a_batch(pixels))
     wrapping = Wrapping(config.model, signature, normalization, config.output_kind, len(labels))
     if signature.batch and signature.has_batch_axis:
@@ -76,6 +77,7 @@ def _from_onnx(config: FromOnnxConfig) -> Original:
         normalization=normalization,
         predict=runner,
         write=wrapping.write,
+        task=outputs.task(config.output_kind),
         precision=signature.precision,
         fixed_batch=wrapping.batch,
     )
@@ -111,24 +113,16 @@ def _freed(wrapping: Wrapping, pixels: Pixels, expected: NDArray[np.float32]) ->
     return wrapping
 
 
-def _check_finite(answers: NDArray[np.float64], path: Path) -> None:
-    if broken := int((~np.isfinite(answers)).any(axis=1).sum()):
-        weight = nonfinite_weight(path)
+def _check_weights(answers: NDArray[np.float64], path: Path) -> None:
+    """Name the weight to blame, if there is one, for answers that are no numbers."""
+    if not np.isfinite(answers).all() and (weight := nonfinite_weight(path)):
         raise ExportError(
-            f"the model answers {broken} of {len(answers)} images with values that are not finite "
-            f"(NaN or infinity)" + (f"; its weight {weight} holds some" if weight else "")
+            f"the model answers with NaN or infinity, because its weight {weight} holds some"
         )
 
 
-def _check_answers(answers: NDArray[np.float64], labels: list[str], kind: OutputKind) -> None:
-    """Compare what the file gives with what the flags say about it."""
-    if answers.shape[1] != len(labels):
-        raise ExportError(f"the model has {answers.shape[1]} classes, --labels names {len(labels)}")
-    sums = answers.sum(axis=1)
-    certain = answers.min() >= 0 and np.abs(sums - 1).max() <= SUM_TOLERANCE
-    if certain != (kind == "probabilities"):
-        raise ExportError(
-            f"--output-kind {kind}: the model's answers lie between {answers.min():.3g} and "
-            f"{answers.max():.3g} and sum to {sums.min():.3g} to {sums.max():.3g}, so they are "
-            f"{'probabilities' if certain else 'logits'}"
-        )
+def _check_mates(path: Path, runner: OriginalRunner, signature: Signature, pixels: Pixels) -> None:
+    """Raise `ParityError` if an image's answer depends on its batch, before anything is done."""
+    batches = [signature.batch] if signature.batch else [1, 2, 3, len(pixels)]
+    allowed = TOLERANCES[signature.precision]
+    require_independence(str(path), runner, batches, pixels, runner(pixels), allowed)

@@ -20,6 +20,7 @@ from bundle.stamp import NAMESPACE
 from export.config import OutputKind
 from export.errors import ExportError
 from export.failures import told
+from export.foreign import outputs
 from export.foreign.file import bodies, graphs
 from export.foreign.inputs import Prelude
 from export.foreign.names import PREFIX, prefix
@@ -80,11 +81,12 @@ def wrap(
     wrapped.ir_version = max(wrapped.ir_version, LEAST_IR_VERSION)
     graph, size = wrapped.graph, signature.size
     prelude = Prelude(signature, normalization, opset(model))
-    nodes = [*prelude.nodes, *graph.node, *_after(signature, output_kind)]
+    after, factors = _after(signature, output_kind)
+    nodes = [*prelude.nodes, *graph.node, *after]
     for field in (graph.node, graph.input, graph.output, graph.value_info):
         del field[:]
     graph.node.extend(nodes)
-    graph.initializer.extend(prelude.constants)
+    graph.initializer.extend([*prelude.constants, *factors])
     batch = signature.batch or "batch"
     shape = [batch, size.height, size.width, 3]
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
@@ -129,15 +131,16 @@ def _drop_other(values: Any, names: set[str]) -> None:
             del values[index]
 
 
-def _after(signature: Signature, output_kind: OutputKind) -> list[NodeProto]:
+def _after(
+    signature: Signature, output_kind: OutputKind
+) -> tuple[list[NodeProto], list[TensorProto]]:
     axis = int(signature.has_batch_axis)
-    nodes = [
+    flat = [
         helper.make_node("Flatten", [PREFIX + signature.output], ["flat"], axis=axis),
         helper.make_node("Cast", ["flat"], ["answers"], to=TensorProto.FLOAT),
     ]
-    if output_kind == "logits":
-        return [*nodes, helper.make_node("Softmax", ["answers"], [OUTPUT], axis=1)]
-    return [*nodes, helper.make_node("Identity", ["answers"], [OUTPUT])]
+    last, constants = outputs.nodes("answers", output_kind)
+    return [*flat, *last], constants
 
 
 def _drop_stamp(model: ModelProto) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bundle.golden import prove_pixels, prove_probabilities
 from bundle.manifest import MANIFEST, ModelFile
+from bundle.mates import prove_mates
 from bundle.store import SEAL, Bundle, seal
 from export.config import ConvertConfig
 from export.errors import ExportError
@@ -66,6 +67,7 @@ def _prove(
             proof = proof.allowing(tolerance(file.path, file.precision, largest))
         require(proof.parity)
         prove_probabilities(bundle, proof.file, golden, pixels, runner.predict)
+        prove_mates(bundle, proof.file, golden, pixels, runner.predict, file.buckets)
     finally:
         runner.close()
     return proof
@@ -79,7 +81,8 @@ def _on_images(
     Raises:
         ExportError: the images are others.
     """
-    images = open_images(folder, bundle.manifest.labels, bundle.manifest.transform)
+    manifest = bundle.manifest
+    images = open_images(folder, manifest.labels, manifest.transform, manifest.task)
     reference = open_runner(bundle.path, bundle.manifest, source, "cpu")
     fingerprint, expected, actual = Fingerprint(), [], []
     batches = fingerprint.of(images.batches(max(file.buckets)))

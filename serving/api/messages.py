@@ -75,6 +75,7 @@ def to_model(model: Model, max_images_per_request: int, *, ready: bool) -> pb.Mo
         top1=manifest.accuracy.top1 if manifest.accuracy else 0.0,
         max_images_per_request=max_images_per_request,
         ready=ready,
+        task=manifest.task,
     )
 
 

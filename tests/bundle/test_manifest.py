@@ -23,6 +23,13 @@ def test_json_loses_nothing(bundle: Path) -> None:
     assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
 
 
+def test_only_an_unusual_task_is_stated(stated: dict[str, Any]) -> None:
+    assert "task" not in stated
+    assert Manifest.model_validate(stated).task == "multiclass"
+    multilabel = Manifest.model_validate(stated | {"task": "multilabel"})
+    assert json.loads(multilabel.model_dump_json()) == stated | {"task": "multilabel"}
+
+
 @pytest.mark.parametrize(
     "path", ["/etc/passwd", "../model.onnx", "a/../../b", "./model.onnx", "a//b", "a\\b", "", "."]
 )
@@ -45,6 +52,9 @@ def test_a_path_may_not_leave_the_bundle(stated: dict[str, Any], path: str) -> N
         ("files", [], "at least 1"),
         ("normalization", {"mean": [1, 2, 3], "std": [1, 0, 1]}, "greater than 0"),
         ("normalization", {"mean": [1, 2], "std": [1, 1, 1]}, "mean"),
+        ("normalization", {"mean": [1, 2, float("nan")], "std": [1, 1, 1]}, "finite"),
+        ("normalization", {"mean": [1, 2, 3], "std": [1, 1, float("inf")]}, "finite"),
+        ("task", "regression", "multilabel"),
         ("input", {"name": "x", "dtype": "uint8", "shape": ["batch", 9, 9, 3]}, "input shape is"),
         ("input", {"name": "x", "dtype": "int4", "shape": ["batch", 16, 16, 3]}, "uint8"),
         ("colour", "red", "Extra inputs are not permitted"),

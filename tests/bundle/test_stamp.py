@@ -36,6 +36,7 @@ def test_another_precision_is_named(manifest: Manifest, file: ModelFile) -> None
     [
         ("labels", ["bee", "ant", "cat", "dog", "elk", "fox"]),
         ("normalization", Normalization(mean=(120.0, 110.0, 100.5), std=(60.0, 50.0, 40.0))),
+        ("task", "multilabel"),
     ],
 )
 def test_what_disagrees_is_named(
@@ -44,6 +45,20 @@ def test_what_disagrees_is_named(
     edited = manifest.model_copy(update={field: value})
     with pytest.raises(BundleError, match=f"the manifest's {field} is not the one that the file"):
         check_stamp(PATH, edited, file, stamp(manifest, "fp32"))
+
+
+def test_a_multilabel_file_passes_only_as_such(manifest: Manifest, file: ModelFile) -> None:
+    multilabel = manifest.model_copy(update={"task": "multilabel"})
+    found = stamp(multilabel, "fp32")
+    check_stamp(PATH, multilabel, file, found)
+    with pytest.raises(BundleError, match="the manifest's task is not the one that the file"):
+        check_stamp(PATH, manifest, file, found)
+
+
+def test_of_the_usual_task_a_file_says_nothing(manifest: Manifest) -> None:
+    """So that it has the bytes that it had before there was another."""
+    names = ("precision", "labels", "transform", "normalization")
+    assert list(stamp(manifest, "fp32")) == [f"bundle.{name}" for name in names]
 
 
 def test_a_file_without_a_stamp_is_refused(manifest: Manifest, file: ModelFile) -> None:

@@ -39,6 +39,27 @@ def test_a_table_shows_label_and_probabilities(run, folder):
     assert row.split() == [str(folder / "3.png"), "Coat", "75.0%", "Bag", "12.5%"]
 
 
+def test_a_multilabel_model_has_a_table_of_its_own(server, run, folder):
+    server.task = "multilabel"
+    (folder / "4.png").write_bytes(b"bad")
+    done = run(folder / "3.png", folder / "4.png")
+    three, four = [line.split() for line in done.stdout.splitlines() if ".png" in line]
+    assert three[1:] == ["Coat", "75.0%", "Bag", "12.5%,", "Dress", "12.5%"]
+    assert four[1:] == ["failed", "INVALID_ARGUMENT:", "not", "an", "image"]
+    server.first = 0.25
+    [row] = [line for line in run(folder / "3.png").stdout.splitlines() if ".png" in line]
+    assert row.split()[1:3] == ["Coat", "25.0%,"]
+
+
+def test_json_never_holds_what_is_no_number(server, run, folder):
+    server.first = float("nan")
+    done = run(folder / "3.png", "--json")
+    assert json.loads(done.stdout, parse_constant=pytest.fail)["error"] == (
+        "INTERNAL: the server's probabilities are no numbers"
+    )
+    assert done.returncode == 1
+
+
 def test_json_has_an_object_per_line(run, folder):
     done = run(folder, "--json", "--top-k", 2)
     lines = [json.loads(line) for line in done.stdout.splitlines()]

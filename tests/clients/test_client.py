@@ -91,6 +91,25 @@ async def test_models_are_described(server, ask):
         await ask(server.address, "get_model", "other")
 
 
+@pytest.mark.parametrize(
+    ("stated", "task"), [("multilabel", "multilabel"), ("multiclass",) * 2, ("", "multiclass")]
+)
+async def test_a_model_says_whether_several_classes_may_be_right(server, ask, stated, task):
+    """A server that is older than the field leaves it empty."""
+    server.task = stated
+    assert (await ask(server.address, "get_model")).task == task
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+async def test_what_is_no_number_is_no_class(server, ask, value):
+    server.first = value
+    results = await ask(server.address, "classify", [b"x", b"bad"])
+    message = "the server's probabilities are no numbers"
+    assert results[0] == ImageFailure(grpc.StatusCode.INTERNAL, message)
+    with pytest.raises(ClassifierError, match=f"INTERNAL: {message}"):
+        await ask(server.address, "classify", [b"x"])
+
+
 @pytest.mark.parametrize(("options", "timeout_s"), [({}, 10.0), ({"timeout_s": 3.0}, 3.0)])
 async def test_a_deadline_is_always_set(server, ask, options, timeout_s):
     await ask(server.address, "classify", [b"x"], **options)

@@ -7,11 +7,15 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from bundle.golden import prove_pixels
 from bundle.manifest import ModelFile
 from bundle.store import Bundle, sha256
 from export.errors import ExportError, ParityError
-from export.parity import Runner, compare, open_runner, require
+from export.evaluation_set import HeldImages, Probabilities
+from export.original import Converted
+from export.parity import Reference, Runner, compare, open_runner, prove, require
 from export.parity_record import FileParity
+from images.transform import Pixels
 from tests.export.images import varied
 from tests.support.bundles import SIDE, probabilities, reseal, write_bundle
 
@@ -67,6 +71,24 @@ def test_differences_are_counted_over_all_images(bundle: Bundle) -> None:
     assert parity.largest_difference == pytest.approx(np.abs(wrong - EXPECTED).max())
     assert parity.mean_difference == pytest.approx(np.abs(wrong - EXPECTED).mean())
     assert (parity.top1_agreement, parity.scores) == (6, None)
+
+
+def test_a_file_is_proved_in_a_full_batch_of_every_bucket(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = bundle.manifest.files[0]
+    reference = Reference(HeldImages("seven", IMAGES), EXPECTED, *prove_pixels(bundle))
+    written = [Converted(file, reduced=False)]
+    asked: list[int] = []
+
+    def mixing(pixels: Pixels) -> Probabilities:
+        asked.append(len(pixels))
+        return probabilities(pixels) + np.float32(1e-3 * (len(pixels) == 8))
+
+    monkeypatch.setattr("export.parity.open_runner", lambda *_: Runner(mixing, "x", "cpu"))
+    with pytest.raises(ParityError, match=r"^model\.onnx: the model mixes .* batch, of 8 \("):
+        prove(bundle.path, bundle.manifest, written, "cpu", reference)
+    assert asked == [7, 3, 1, 2, 4, 8]
 
 
 def test_answers_that_are_no_numbers_are_refused(bundle: Bundle) -> None:

@@ -7,6 +7,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 from prometheus_client import CollectorRegistry
@@ -19,7 +20,7 @@ from bundle.store import Bundle, BundleError, sha256
 from cli.cores import Cores
 from images.transform import Stretch
 from serving import loading
-from serving.backends.backend import Placement, predict
+from serving.backends.backend import Backend, Placement, predict
 from serving.backends.devices import Device
 from serving.backends.runtimes import load
 from serving.backends.settings import DEFAULTS
@@ -34,7 +35,7 @@ from serving.loading import (
     within_limits,
 )
 from serving.metrics import Metrics
-from tests.support.bundles import BUCKETS, SIDE, probabilities, write_manifest
+from tests.support.bundles import BUCKETS, SIDE, probabilities, reseal, write_manifest
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
 
@@ -76,6 +77,25 @@ def test_what_does_not_prove_itself_is_closed(
     with pytest.raises(BundleError, match="probabilities of golden image"):
         instance.reopen(BUCKETS)
     wrong.close.assert_called_once_with()
+
+
+def test_each_bucket_is_proved_full_by_one_of_the_instances(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[tuple[int, int]] = []
+
+    def watched(backend: Backend) -> Mock:
+        mock = Mock(wraps=backend)
+        mock.run.side_effect = lambda buffer, images: (
+            ran.append((len(buffer), images)) or backend.run(buffer, images)  # type: ignore[func-returns-value]
+        )
+        return mock
+
+    monkeypatch.setattr(loading, "load", lambda *a, **k: [watched(b) for b in load(*a, **k)])
+    instances = loader.open(Device("cpu"), 3)
+    assert sorted(ran) == [(1, 1), (2, 2), (4, 3), (4, 3), (4, 3), (4, 4), (8, 8)]
+    for instance in instances:
+        instance.backend.close()
 
 
 def test_a_model_spans_all_devices(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,6 +239,33 @@ def test_other_weights_are_refused_though_they_are_sealed(copy: Path) -> None:
         start(copy)
 
 
+def test_a_model_that_mixes_the_images_of_a_batch_is_refused(copy: Path) -> None:
+    """Its golden answers are those of a batch of four: the same that the first proof runs."""
+    graph = onnx.load(copy / "model.onnx")
+    [softmax] = [node for node in graph.graph.node if node.op_type == "Softmax"]
+    mean = helper.make_node("ReduceMean", ["logits"], ["common"], axes=[0])
+    rest = helper.make_node("Sub", ["logits", "common"], ["centred_logits"])
+    softmax.input[0] = "centred_logits"
+    graph.graph.node.extend([mean, rest, graph.graph.node.pop()])
+    onnx.save(graph, copy / "model.onnx")
+    session = onnxruntime.InferenceSession(copy / "model.onnx")
+    reseal(copy)
+    manifest = Bundle.open(copy).manifest
+    read = GoldenSet.model_validate_json((copy / GOLDEN).read_bytes())
+    files = [(copy / image.path).read_bytes() for image in read.images]
+    batch = np.zeros((4, SIDE, SIDE, 3), np.uint8)
+    batch[:3] = np.stack([manifest.transform.decode(data) for data in files])
+    [answers] = session.run(None, {"images": batch})
+    images = [
+        image.model_copy(update={"probabilities": row.tolist()})
+        for image, row in zip(read.images, answers[:3], strict=True)
+    ]
+    (copy / GOLDEN).write_text(read.model_copy(update={"images": images}).model_dump_json())
+    reseal(copy)
+    with pytest.raises(BundleError, match="the model mixes the images of a batch: the"):
+        start(copy)
+
+
 def test_buckets_may_be_overridden(copy: Path) -> None:
     model = start(copy, buckets=(1, 3))
     assert model.buckets == (1, 3)
@@ -251,6 +298,7 @@ def test_memory_of_large_batches_is_released(tiny: Path) -> None:
     bundle = Bundle.open(tiny)
     loader = Loader(bundle, bundle.manifest.files[0], [1, 1 << 15], DEFAULTS)
     [instance] = loader.open(Device("cpu"), 1)
+    instance.backend.trim()  # the proof has run that bucket
     before = resident_mib()
     instance.backend.run(instance.backend.allocate(1 << 15), 1)
     grown = resident_mib()

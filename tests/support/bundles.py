@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from bundle.golden import GOLDEN, GoldenImage, GoldenSet, pixels_digest
-from bundle.manifest import MANIFEST, Manifest, ModelFile, Normalization, Tensor
+from bundle.manifest import MANIFEST, Manifest, ModelFile, Normalization, Task, Tensor
 from bundle.stamp import stamp
 from bundle.store import contents, seal, sha256
 from images.transform import Pixels, Size, Stretch, Transform
@@ -141,6 +141,7 @@ def _graph() -> onnx.ModelProto:
 
 class _Described:
     labels, transform, normalization = LABELS, TRANSFORM, NORMALIZATION
+    task: Task = "multiclass"
 
 
 def _probabilities_info() -> onnx.ValueInfoProto:

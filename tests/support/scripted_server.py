@@ -16,7 +16,10 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 class ScriptedServer(ClassifierServicer):
-    """Records requests; fails as `failures` says, then calls every image but b"bad..." a Coat."""
+    """Records requests; fails as `failures` says, then calls every image but b"bad..." a Coat.
+
+    `first` is the probability of a Coat.
+    """
 
     def __init__(self) -> None:
         self.requests: list[pb.ClassifyRequest] = []
@@ -25,6 +28,8 @@ class ScriptedServer(ClassifierServicer):
         self.max_images_per_request = 4
         self.drop_results = False
         self.complaint = "not an image"
+        self.task = ""
+        self.first = 0.75
         self.arrived = threading.Event()
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -44,7 +49,7 @@ class ScriptedServer(ClassifierServicer):
             context.abort(code, details)
         if len(request.images) == 1 and request.images[0].encoded.startswith(b"bad"):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, self.complaint)
-        results = [_result(request, image, self.complaint) for image in request.images]
+        results = [self._result(request, image) for image in request.images]
         if self.drop_results:
             results = []
         return pb.ClassifyResponse(results=results, model="m", version="2", digest="sha256:0")
@@ -65,23 +70,23 @@ class ScriptedServer(ClassifierServicer):
             top1=0.925,
             max_images_per_request=self.max_images_per_request,
             ready=True,
+            task=self.task,
         )
 
     def ListModels(self, request, context):  # noqa: N802
         return pb.ListModelsResponse(models=[self.GetModel(pb.GetModelRequest(), context)])
 
-
-def _result(request: pb.ClassifyRequest, image: pb.Image, complaint: str) -> pb.Result:
-    if image.encoded.startswith(b"bad"):
-        code: int = grpc.StatusCode.INVALID_ARGUMENT.value[0]
-        return pb.Result(status={"code": code, "message": complaint})
-    probabilities = (0.125, 0.75, 0.125)
-    ranked = [(1, 0.75), (0, 0.125), (2, 0.125)][: request.top_k or None]
-    return pb.Result(
-        classes=[pb.Class(index=i, label=LABELS[i], probability=p) for i, p in ranked],
-        probabilities=probabilities if request.full_probabilities else (),
-        timing=pb.Timing(decode_ms=1.5, total_ms=4, batch_images=3),
-    )
+    def _result(self, request: pb.ClassifyRequest, image: pb.Image) -> pb.Result:
+        if image.encoded.startswith(b"bad"):
+            code: int = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+            return pb.Result(status={"code": code, "message": self.complaint})
+        probabilities = (0.125, self.first, 0.125)
+        ranked = [(1, self.first), (0, 0.125), (2, 0.125)][: request.top_k or None]
+        return pb.Result(
+            classes=[pb.Class(index=i, label=LABELS[i], probability=p) for i, p in ranked],
+            probabilities=probabilities if request.full_probabilities else (),
+            timing=pb.Timing(decode_ms=1.5, total_ms=4, batch_images=3),
+        )
 
 
 @contextmanager

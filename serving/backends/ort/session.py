@@ -51,6 +51,7 @@ def open_session(target: Target) -> onnxruntime.InferenceSession:
         session = _open(target, wanted, _openable(target, descriptors[target.file.path]))
     check_placement(session, device, wanted[0])
     _check_tensor(path, session.get_inputs(), target.manifest.input)
+    _check_batch(target, session.get_inputs()[0])
     _check_tensor(path, session.get_outputs(), target.manifest.output)
     check_stamp(path, target.manifest, target.file, session.get_modelmeta().custom_metadata_map)
     return session
@@ -165,3 +166,13 @@ def _check_tensor(path: Path, found: list[onnxruntime.NodeArg], stated: Tensor) 
             f"{path}: the manifest states {stated.name}: {TYPES[stated.dtype]}, "
             f"but the graph has {held}"
         )
+
+
+def _check_batch(target: Target, images: onnxruntime.NodeArg) -> None:
+    """Raise `StartupError` if the graph runs one size of batch only, and another is asked for."""
+    for batch in images.shape[:1]:
+        if isinstance(batch, int) and [*target.buckets] != [batch]:
+            raise StartupError(
+                f"{target.path} runs batches of {batch} and no others, so buckets must be {batch} "
+                f"and not {', '.join(map(str, target.buckets))}: leave --buckets out"
+            )

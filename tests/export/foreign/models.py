@@ -122,6 +122,50 @@ def mixed_batch() -> ModelProto:
     return model(nodes, (TensorProto.FLOAT, shape), ("mean", TensorProto.FLOAT, [1, CLASSES]))
 
 
+def batch_statistics(batch: int | str) -> ModelProto:
+    """NCHW float32 with logits relative to the mean of their batch, as of one in training mode."""
+    nodes = [
+        *network("images", batch)[:-1],
+        helper.make_node("MatMul", ["vector", "dense"], ["plain"]),
+        helper.make_node("ReduceMean", ["plain"], ["mean"], axes=[0]),
+        helper.make_node("Sub", ["plain", "mean"], ["logits"]),
+    ]
+    given = ("logits", TensorProto.FLOAT, [batch, CLASSES])
+    return model(nodes, (TensorProto.FLOAT, [batch, 3, SIDE, SIDE]), given)
+
+
+def no_number_when_dark(threshold: float = -1.8) -> ModelProto:
+    """NCHW float32, any batch; NaN where the mean of an image is below the threshold."""
+    limit = numpy_helper.from_array(np.array([[threshold]], np.float32))
+    nodes = [
+        *network("images", "n")[:-1],
+        helper.make_node("MatMul", ["vector", "dense"], ["plain"]),
+        helper.make_node("ReduceMean", ["images"], ["brightness"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Constant", [], ["limit"], value=limit),
+        helper.make_node("Constant", [], ["axis"], value=numpy_helper.from_array(np.array([1]))),
+        helper.make_node("Unsqueeze", ["brightness", "axis"], ["column"]),
+        helper.make_node("Sub", ["column", "limit"], ["above"]),
+        helper.make_node("Sqrt", ["above"], ["root"]),
+        helper.make_node("Add", ["plain", "root"], ["logits"]),
+    ]
+    shape: Shape = ["n", 3, SIDE, SIDE]
+    return model(nodes, (TensorProto.FLOAT, shape), ("logits", TensorProto.FLOAT, ["n", CLASSES]))
+
+
+def activated(activation: str | None, columns: int) -> ModelProto:
+    """NCHW float32, any batch; the first columns of the logits, or an activation of them."""
+    ends = [numpy_helper.from_array(np.array([value])) for value in (0, columns, 1)]
+    names = ["from", "to", "axis"]
+    nodes = [
+        *network("images", "n"),
+        *(helper.make_node("Constant", [], [n], value=v) for n, v in zip(names, ends, strict=True)),
+        helper.make_node("Slice", ["logits", *names], ["columns"]),
+        helper.make_node(activation or "Identity", ["columns"], ["answers"]),
+    ]
+    shape: Shape = ["n", 3, SIDE, SIDE]
+    return model(nodes, (TensorProto.FLOAT, shape), ("answers", TensorProto.FLOAT, ["n", columns]))
+
+
 def old_opset() -> ModelProto:
     """NCHW float32, opset 6."""
     built = fixed_batch()

@@ -18,6 +18,7 @@ from export.__main__ import main
 from export.parity import open_runner
 from serving.backends.ort.library import onnxruntime
 from serving.config import ServingConfig
+from serving.errors import StartupError
 from serving.loading import load_model
 from serving.metrics import Metrics
 from tests.export.foreign import models
@@ -49,7 +50,7 @@ class Wrapping:
         (folder / "transform.json").write_text(json.dumps(content))
 
     def run(
-        self, kind: str, transform: str | Path | None = None, *more: str, named: bool = True
+        self, kind: str, transform: str | Path | None = None, *flags: str, named: bool = True
     ) -> int:
         return main(
             [
@@ -57,8 +58,7 @@ class Wrapping:
                 *(("--name", "foreign") if named else ()),
                 *("--labels", str(self.folder / "labels.txt"), "--output", str(self.folder)),
                 *("--transform", str(transform or self.folder / "transform.json")),
-                *("--output-kind", kind),
-                *more,
+                *("--output-kind", kind, *flags),
             ]
         )
 
@@ -122,6 +122,9 @@ def test_a_bundle_of_a_fixed_batch_can_be_served(tmp_path: Path) -> None:
     model = load_model(path, ServingConfig(model=[path]), Metrics(CollectorRegistry()))
     assert model.ready
     model.close()
+    other = ServingConfig(model=[path], buckets=(1, 2))
+    with pytest.raises(StartupError, match=r"batches of 2 and no others, .*: leave --buckets out"):
+        load_model(path, other, Metrics(CollectorRegistry()))
 
 
 def test_golden_probabilities_are_those_of_the_file_as_it_came(tmp_path: Path) -> None:
@@ -179,6 +182,17 @@ def test_a_model_that_cannot_run_is_told_what_would(
     assert re.search(hint, " ".join(capsys.readouterr().err.split()))
 
 
+@pytest.mark.parametrize("batch", [4, "n"])
+def test_a_model_that_mixes_the_images_of_a_batch_is_refused(
+    batch: int | str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Wrapping(tmp_path, models.batch_statistics(batch), COLOURED).run("logits") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "foreign.onnx: the model mixes the images of a batch: the probabilities of" in said
+    assert "export it in evaluation mode" in said
+    assert not (tmp_path / "foreign").exists()
+
+
 def test_another_image_size_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Wrapping(tmp_path, models.fixed_batch(), COLOURED).run("logits", "imagenet") == 1
     assert (
@@ -226,4 +240,7 @@ def test_files_that_cannot_be_used_are_named(
 
 def test_a_wrong_flag_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Wrapping(tmp_path, models.fixed_batch(), COLOURED).run("logit") == 2
-    assert "--output-kind: Input should be 'logits' or 'probabilities'" in capsys.readouterr().err
+    assert (
+        "--output-kind: Input should be 'logits', 'probabilities', 'binary', "
+        in capsys.readouterr().err
+    )
