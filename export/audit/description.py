@@ -113,9 +113,9 @@ def _stated(file: ModelFile, size: int) -> tuple[str, ...]:
 
 def _measured(parity: FileParity | None) -> tuple[str, ...]:
     if parity is None:
-        return ("not proved",)
+        return "not proved", *["-"] * 4
     differs, agree = f"{parity.largest_difference:.2g}", str(parity.top1_agreement)
     if (scores := parity.scores) is None:
-        return differs, agree
+        return differs, agree, *["-"] * 3
     counts = str(scores.top1_correct), str(scores.top5_correct)
     return differs, agree, *counts, f"{scores.calibration_error:.4f}"

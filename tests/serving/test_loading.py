@@ -7,7 +7,6 @@ from unittest.mock import Mock
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 from prometheus_client import CollectorRegistry
@@ -22,6 +21,7 @@ from images.transform import Stretch
 from serving import loading
 from serving.backends.backend import Backend, Placement, predict
 from serving.backends.devices import Device
+from serving.backends.ort.library import onnxruntime
 from serving.backends.runtimes import load
 from serving.backends.settings import DEFAULTS
 from serving.config import ServingConfig

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
@@ -17,6 +16,7 @@ from export.foreign import outputs
 from export.parity import open_runner
 from export.parity_record import read_parity
 from images.transform import Pixels
+from serving.backends.ort.library import onnxruntime
 from tests.export.foreign import models
 from tests.export.foreign.models import CLASSES
 from tests.export.foreign.test_from_onnx import COLOURED, Wrapping
