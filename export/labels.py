@@ -1,37 +1,40 @@
 """Files of labels, one on each line, as editors on any system write them."""
 
 import codecs
+import logging
 from pathlib import Path
 
 from export.errors import ExportError
+
+logger = logging.getLogger(__name__)
 
 
 def read_labels(path: Path) -> list[str]:
     """Return the lines of a text file in UTF-8, with or without a byte order mark, blanks trimmed.
 
     A line ends with LF or CRLF, and with nothing else: a label may hold what Unicode calls a line
-    separator.
+    separator. A label that is there twice is only warned of: lists of ImageNet's classes have two
+    cranes, a bird and a machine.
 
     Raises:
-        ExportError: the file cannot be read, has no line, or one that is empty or there twice.
+        ExportError: the file cannot be read, has no line, or an empty one.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ExportError(f"--labels {path} cannot be read: {error.strerror}") from error
     lines = data.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n")
-    labels: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        label = _decoded(path, number, line).strip()
-        if not label:
-            raise ExportError(f"--labels {path}: line {number} is empty; each line is one label")
-        if label in labels:
-            raise ExportError(
-                f"--labels {path}: line {number} is {label!r}, as line {labels[label]}; nobody "
-                f"could tell the two classes apart, so give one of them another name"
-            )
-        labels[label] = number
-    return list(labels)
+    labels = [_decoded(path, number, line).strip() for number, line in enumerate(lines, 1)]
+    if "" in labels:
+        number = labels.index("") + 1
+        raise ExportError(f"--labels {path}: line {number} is empty; each line is one label")
+    for number, label in enumerate(labels, 1):
+        if (first := labels.index(label) + 1) < number:
+            logger.warning(
+                "--labels %s: line %d is %r, as line %d: only their index tells the two apart",
+                path, number, label, first,
+            )  # fmt: skip
+    return labels
 
 
 def _decoded(path: Path, number: int, line: bytes) -> str:
