@@ -19,9 +19,10 @@ from serving.engine.admission import Admission
 from serving.engine.answers import Answers
 from serving.engine.batcher import Batcher, Buckets
 from serving.engine.decode import DecodePool, Decoder
+from serving.engine.decode_latency import DecodeLatency
 from serving.engine.device import Device
 from serving.engine.forecast import Forecast
-from serving.engine.latency import BatchLatency, Clock, DecodeLatency, WaitCorrection
+from serving.engine.latency import BatchLatency, Clock, WaitCorrection
 from serving.engine.model import Loop, Model
 from serving.engine.room import Limits, Room
 from serving.engine.runner import Runner
@@ -34,6 +35,7 @@ def build(
     *,
     buckets: Sequence[int],
     decode_threads: int,
+    background_threads: int,
     limits: Limits,
     max_image_pixels: int,
     metrics: Metrics,
@@ -47,6 +49,7 @@ def build(
         instances: its backends, each on a device (or a share of one) of its own.
         buckets: batch sizes to warm up and run, ascending.
         decode_threads: threads that decode; 0: the devices decode their own batches.
+        background_threads: threads that decode the images that are slow to decode.
         limits: what may be in flight.
         max_image_pixels: largest image before the transform, in pixels.
         metrics: gets the model's metrics.
@@ -62,8 +65,10 @@ def build(
     sizes = Buckets(buckets, latency, slo_s)
     answers = Answers(counted, correction, clock)
     batcher = Batcher(buckets=sizes, latency=latency, answers=answers, clock=clock)
-    decode = Decoder(manifest.transform, max_image_pixels, answers, decode_latency, clock)
+    shared = manifest.transform, max_image_pixels, answers, decode_latency, clock
+    decode, slowly = Decoder(*shared), Decoder(*shared, in_background=True)
     decoders = DecodePool(decode_threads, decode, batcher, answers)
+    background = DecodePool(background_threads, slowly, batcher, answers, in_background=True)
     devices = [
         Device(
             instance.backend,
@@ -79,6 +84,7 @@ def build(
         for index, instance in enumerate(instances)
     ]
     counted.queue_images.set_function(lambda: len(batcher.queue))
+    counted.background_images.set_function(lambda: len(background.queue))
     counted.inflight_images.set_function(lambda: room.taken.images)
     counted.inflight_bytes.set_function(lambda: room.taken.nbytes)
     placed = placement([instance.backend for instance in instances])
@@ -90,14 +96,15 @@ def build(
         admission=Admission(
             room,
             max_image_pixels,
-            Forecast(decoders, batcher, sizes, latency, decode_latency, correction),
+            Forecast(decoders, background, batcher, sizes, latency, decode_latency, correction),
             batcher,
-            (decoders.queue, batcher.queue),
+            (decoders.queue, background.queue, batcher.queue),
             answers,
             counted,
         ),
         answers=answers,
         decoders=decoders,
+        background=background,
         batcher=batcher,
         devices=devices,
         loop=loop,

@@ -1,11 +1,20 @@
-"""Bytes -> pixels, on threads of its own or on those of the devices."""
+"""Bytes -> pixels, on threads of its own or on those of the devices.
+
+Nothing interrupts an image that is being decoded, and the earliest deadline comes first only among
+those that wait. So images that are slow to decode have threads of their own, however many of them
+there are, and the others find a thread that is soon free. Those threads run in the background: the
+kernel lets them compute on every core that nothing else needs, and takes it from them at once.
+"""
+
+import time
 
 from images.transform import Pixels, Transform
 from serving.engine.answers import Answers
 from serving.engine.batcher import Batcher, closing
+from serving.engine.decode_latency import DecodeLatency
 from serving.engine.job import ImageJob
-from serving.engine.latency import Clock, DecodeLatency
-from serving.engine.queue import DeadlineQueue, compute_thread
+from serving.engine.latency import Clock
+from serving.engine.queue import BACKGROUND_NICENESS, NICENESS, DeadlineQueue, compute_thread
 from serving.errors import InternalError, ServingError
 
 
@@ -18,6 +27,8 @@ class Decoder:
         answers: gets the jobs that cannot be decoded.
         latency: learns how long it takes.
         clock: monotonic time, in seconds.
+        in_background: whether its thread often waits for a core: then only the time in which it has
+            one says how long an image takes.
     """
 
     def __init__(
@@ -27,7 +38,10 @@ class Decoder:
         answers: Answers,
         latency: DecodeLatency,
         clock: Clock,
+        *,
+        in_background: bool = False,
     ) -> None:
+        self._in_background = in_background
         self._transform, self._max_image_pixels = transform, max_image_pixels
         self._answers, self._latency, self._clock = answers, latency, clock
 
@@ -40,6 +54,7 @@ class Decoder:
         if job.is_dead(job.decode_started):
             self._answers.drop([job])
             return False
+        worked = time.thread_time()
         try:
             out[:] = job.source.pixels(self._transform, self._max_image_pixels)
         except ServingError as error:
@@ -48,9 +63,14 @@ class Decoder:
             self._answers.fail([job], InternalError.logged(error))
         else:
             job.pixels, job.decoded, job.decode_s = out, self._clock(), 0.0
-            self._latency.observe(job.lease.size, job.decoded - job.decode_started, job.decoded)
+            self._learn(job, time.thread_time() - worked)
             return True
+        self._latency.observe_failure(job.lease.size, time.thread_time() - worked)
         return False
+
+    def _learn(self, job: ImageJob, worked_s: float) -> None:
+        seconds = worked_s if self._in_background else job.decoded - job.decode_started
+        self._latency.observe(job.lease.size, seconds, worked_s, job.decoded)
 
 
 class DecodePool:
@@ -63,13 +83,24 @@ class DecodePool:
         decode: decodes one job.
         batcher: gets the jobs that are decoded.
         answers: gets the jobs that come when the pool is closed.
+        in_background: whether all other threads come first.
     """
 
-    def __init__(self, threads: int, decode: Decoder, batcher: Batcher, answers: Answers) -> None:
+    def __init__(
+        self,
+        threads: int,
+        decode: Decoder,
+        batcher: Batcher,
+        answers: Answers,
+        *,
+        in_background: bool = False,
+    ) -> None:
         self.threads, self._decode = threads, decode
         self._batcher, self._answers = batcher, answers
         self.queue = DeadlineQueue()
-        self._workers = [compute_thread("decode", self._run) for _ in range(threads)]
+        name = "background" if in_background else "decode"
+        niceness = BACKGROUND_NICENESS if in_background else NICENESS
+        self._workers = [compute_thread(name, self._run, niceness) for _ in range(threads)]
 
     def start(self) -> None:
         """Begin to decode."""
