@@ -124,13 +124,11 @@ class DecodePool:
             self._batcher.put([job])
         return True
 
-    def close(self) -> list[ImageJob]:
-        """Finish the images that are being decoded; return the jobs that waited."""
-        waiting = self.queue.close()
+    def close(self) -> None:
+        """Wait for the images that are being decoded. Close the queue first."""
         for worker in self._workers:
             if worker.is_alive():
                 worker.join()
-        return waiting
 
     def _run(self) -> None:
         while self.step():

@@ -2,7 +2,6 @@
 
 import threading
 from collections import deque
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from serving.engine.latency import FRESH_S
@@ -127,7 +126,7 @@ class _Alike:
         self._times.append((now, ratio))
         while now - self._times[0][0] > FRESH_S:
             self._times.popleft()
-        self.usual = _median([ratio for _, ratio in self._times])
+        self.usual = sorted([ratio for _, ratio in self._times])[(len(self._times) - 1) // 2]
         if len(self._times) >= FEWEST_TO_KNOW:
             self.known_since = self._times[-FEWEST_TO_KNOW][0]
 
@@ -139,10 +138,6 @@ class _Alike:
         """
         self._work.append(ratio)
         self.longest = max(self._work)
-
-
-def _median(values: Sequence[float]) -> float:
-    return sorted(values)[(len(values) - 1) // 2]
 
 
 def _octave(size: Size) -> int:

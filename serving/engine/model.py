@@ -112,9 +112,10 @@ class Model:
 
     def close(self) -> None:
         """Fail what still waits, finish what runs, stop all threads."""
-        pools = (self.decoders, self.background)
-        for waiting in (*(pool.close() for pool in pools), self.batcher.queue.close()):
-            self._answers.fail(waiting, closing())
+        for stage in (self.decoders, self.background, self.batcher):
+            self._answers.fail(stage.queue.close(), closing())
+        self.decoders.close()
+        self.background.close()
         for device in self.devices:
             device.stop()
         for device in self.devices:

@@ -81,7 +81,8 @@ class Room:
             sizes: what they claim to be.
             slow: which of them are slow to decode.
         """
-        request, slowly = total(sizes), total([*compress(sizes, slow)])
+        request = total(sizes)
+        slowly = total([*compress(sizes, slow)]) if True in slow else NOTHING
         with self._lock:
             if self.lacking(request, slowly):
                 return None
@@ -134,7 +135,7 @@ def total(sizes: Sequence[Size]) -> Limits:
 
 
 def _lack(taken: Limits, needed: Limits, limits: Limits, *, is_slow: bool) -> Lack | None:
-    for name, *numbers in zip(Limits._fields, taken, needed, limits, strict=True):
-        if numbers[0] + numbers[1] > numbers[2]:
-            return Lack(name, is_slow, *numbers)
+    for index, limit in enumerate(limits):
+        if taken[index] + needed[index] > limit:
+            return Lack(Limits._fields[index], is_slow, taken[index], needed[index], limit)
     return None
