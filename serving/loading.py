@@ -148,6 +148,7 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
         instances,
         buckets=buckets,
         decode_threads=count_decode_threads(config, devices[0]),
+        background_threads=count_background_threads(config),
         limits=Limits(
             config.max_inflight_images, config.max_inflight_bytes, config.max_inflight_pixels
         ),
@@ -180,6 +181,11 @@ def count_decode_threads(config: ServingConfig, device: Device) -> int:
     # model and 128 requests in flight this is half again as fast (`python -m benchmarks.ablation`).
     take_all = device.kind == "cpu" and config.threads == 1
     return 0 if take_all and count_instances(config, device) >= cores else cores
+
+
+def count_background_threads(config: ServingConfig) -> int:
+    """Return how many threads decode slow images of a model: enough for all cores."""
+    return config.background_threads or usable_cores().allowed
 
 
 def _log(model: Model, instances: int, threads: int, seconds: float) -> None:

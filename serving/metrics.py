@@ -14,7 +14,7 @@ Clock = Callable[[], float]
 Outcome = Literal["ok", "invalid", "expired", "cancelled", "rejected", "failed"]
 Stage = Literal["decode", "queue", "infer", "total"]
 Refusal = Literal["queue_full", "bytes", "pixels", "deadline", "not_ready"]
-BatchReason = Literal["full", "device_free", "deadline"]
+BatchReason = Literal["full", "device_free", "deadline", "decoding"]
 Work = Literal["decode", "run", "reopen"]
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -76,6 +76,7 @@ class ModelMetrics:
         self.device_ready = partial(metrics.device_ready.labels, name, version)
         self.answered = RateWindow(clock)
         self.queue_images = metrics.queue_images.labels(**bound)
+        self.background_images = metrics.background_images.labels(**bound)
         self.inflight_images = metrics.inflight_images.labels(**bound)
         self.inflight_bytes = metrics.inflight_bytes.labels(**bound)
         metrics.images_per_second.labels(**bound).set_function(self.answered.rate)
@@ -112,7 +113,8 @@ class Metrics:
         )
         self.batches = self._counter(
             "batches",
-            "Batches by what limited their size: a full bucket, a free device, a deadline",
+            "Batches by what limited their size: a full bucket, a free device, a deadline, or "
+            "images that the device would decode for too long",
             "reason",
         )
         self.cold_batches = self._counter(
@@ -139,6 +141,9 @@ class Metrics:
             "images_per_second", "Images answered per second, over the last 10 s"
         )
         self.queue_images = self._gauge("queue_images", "Images waiting for a device")
+        self.background_images = self._gauge(
+            "background_images", "Images that are slow to decode, waiting for a background thread"
+        )
         self.inflight_images = self._gauge(
             "inflight_images", "Images in flight: admitted, not yet answered or dropped"
         )

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from typing import Protocol
 
 from serving.engine.answers import Answers
 from serving.engine.batcher import LOST
+from serving.engine.decode_latency import DecodeTime
 from serving.engine.forecast import Backlog, Estimate, Forecast
 from serving.engine.job import ImageJob, Waiter
 from serving.engine.queue import DeadlineQueue
-from serving.engine.room import Lease, Limits, Room, total
+from serving.engine.room import NOTHING, Lack, Lease, Limits, Room, total
 from serving.engine.sources import Size, Source
 from serving.errors import (
     DeadlineExceededError,
@@ -39,9 +41,7 @@ class Sources(Protocol):
 
 
 class Stage(Protocol):
-    """Where jobs wait for a thread."""
-
-    queue: DeadlineQueue
+    """What every image must pass, or all that are not slow to decode."""
 
     @property
     def is_lost(self) -> bool:
@@ -55,7 +55,8 @@ class Admission:
         room: what may be in flight.
         max_image_pixels: largest image before the transform, in pixels.
         forecast: when an image would be answered.
-        stages: where jobs wait; dead ones are removed to make room.
+        stages: what images must pass.
+        queues: where jobs wait; dead ones are removed to make room.
         answers: gets the dead jobs.
         metrics: counts refusals.
     """
@@ -66,11 +67,12 @@ class Admission:
         max_image_pixels: int,
         forecast: Forecast,
         stages: Sequence[Stage],
+        queues: Sequence[DeadlineQueue],
         answers: Answers,
         metrics: ModelMetrics,
     ) -> None:
         self._room, self._max_image_pixels = room, max_image_pixels
-        self._forecast, self._stages = forecast, stages
+        self._forecast, self._stages, self._queues = forecast, stages, queues
         self._answers, self._metrics = answers, metrics
 
     def admit(self, sources: Sources, nbytes: int, waiter: Waiter) -> list[ImageJob]:
@@ -95,62 +97,73 @@ class Admission:
             self._metrics.reject("deadline", images)
             raise DeadlineExceededError(why)
         read = list(sources)
-        leases = self._take(now, [source.size(self._max_image_pixels) for source in read])
-        return self._jobs(now, read, leases, waiter, backlog)
+        sizes = [source.size(self._max_image_pixels) for source in read]
+        times = [self._forecast.decode_time(now, size) for size in sizes]
+        leases = self._take(now, sizes, [self._forecast.is_slow(time) for time in times])
+        return self._jobs(now, read, leases, times, waiter, backlog)
 
     def _jobs(
         self,
         now: float,
         sources: Sequence[Source],
         leases: Sequence[Lease],
+        times: Sequence[DecodeTime],
         waiter: Waiter,
         backlog: Backlog | None,
     ) -> list[ImageJob]:
         jobs: list[ImageJob] = []
-        before_s = 0.0
-        for index, (source, lease) in enumerate(zip(sources, leases, strict=True)):
-            decode_s = self._forecast.decode_s(now, lease.size)
-            estimate = backlog.estimate(len(jobs), before_s, decode_s) if backlog else None
+        # Of the images before, those that are slow to decode and those that are not.
+        before = {False: (0, 0.0), True: (0, 0.0)}
+        for index, (source, lease, time) in enumerate(zip(sources, leases, times, strict=True)):
+            images, before_s = before[lease.is_slow]
+            decode_s, estimate = time.known_s, None
+            if backlog and lease.is_slow:
+                estimate = backlog.estimate_slow(before_s, decode_s)
+            elif backlog:
+                estimate = backlog.estimate(images, before_s, decode_s)
             if why := _lateness(now, waiter.due, estimate):
                 lease.close()
                 self._metrics.reject("deadline", 1)
                 waiter.put(index, DeadlineExceededError(why))
             else:
-                wait_s = self._long_wait_s(estimate)
-                jobs.append(ImageJob(source, lease, waiter, index, decode_s, wait_s))
-                before_s += decode_s
+                job = ImageJob(source, lease, waiter, index, time.usual_s, not time.is_known)
+                if backlog and not lease.is_slow and not backlog.ahead.guesses:
+                    job.wait_s = self._long_wait_s(estimate)
+                jobs.append(job)
+                before[lease.is_slow] = images + 1, before_s + decode_s
         return jobs
 
     def _long_wait_s(self, estimate: Estimate | None) -> float:
         wait_s = estimate.wait_s if estimate else 0.0
         return wait_s if wait_s > self._forecast.long_wait_s() else 0.0
 
-    def _take(self, now: float, sizes: Sequence[Size]) -> list[Lease]:
+    def _take(self, now: float, sizes: Sequence[Size], slow: Sequence[bool]) -> list[Lease]:
         """Return a lease per image; raise if there is no room for all."""
-        while (leases := self._room.take(sizes)) is None:
-            self._make_room(now, total(sizes))
+        while (leases := self._room.take(sizes, slow)) is None:
+            self._make_room(now, total(sizes), total([*compress(sizes, slow)]))
         return leases
 
-    def _make_room(self, now: float, request: Limits) -> None:
+    def _make_room(self, now: float, request: Limits, slow: Limits = NOTHING) -> None:
         """Remove dead jobs if there is no room for a request; raise if that is not enough."""
-        if self._room.lacking(request):
-            for stage in self._stages:
-                if dead := stage.queue.sweep(now):
+        if self._room.lacking(request, slow):
+            for queue in self._queues:
+                if dead := queue.sweep(now):
                     self._answers.drop(dead)
-            if lacking := self._room.lacking(request):
-                self._refuse(lacking, request)
+            if lack := self._room.lacking(request, slow):
+                self._refuse(lack, request.images)
 
-    def _refuse(self, name: str, request: Limits) -> None:
-        reason, unit = LACKING[name]
-        limit, needed = getattr(self._room.limits, name), getattr(request, name)
-        self._metrics.reject(reason, request.images)
-        if needed > limit:
+    def _refuse(self, lack: Lack, images: int) -> None:
+        reason, unit = LACKING[lack.name]
+        if lack.is_slow:
+            unit += " for images that are slow to decode"
+        self._metrics.reject(reason, images)
+        if lack.needed > lack.limit and not (lack.is_slow and images == 1):
             raise InvalidRequestError(
-                f"the request needs {needed} {unit}, this server has {limit}; send less at once"
+                f"the request needs {lack.needed} {unit}, this server has {lack.limit}; "
+                "send less at once"
             )
         raise OverloadedError(
-            f"{getattr(self._room.taken, name)} of {limit} {unit} are taken, "
-            f"the request needs {needed}",
+            f"{lack.taken} of {lack.limit} {unit} are taken, the request needs {lack.needed}",
             self._retry_after_ms(),
         )
 

@@ -23,6 +23,9 @@ HAND_OVER_S = 0.003
 # A bucket with this share of the best images per second counts as equally fast: on a busy machine
 # the warm-up is off by a few percent.
 AS_FAST = 0.98
+# Decoding that takes this long in all makes no image slow and no batch smaller, in seconds: callers
+# with short deadlines bear it, and a photo of several megapixels needs no more.
+SHORT_DECODE_S = 0.05
 
 
 def fit(buckets: Sequence[int], images: int) -> int:
@@ -69,6 +72,13 @@ class Buckets:
         keeping = [size for size in sizes if 2 * self._bound_s(size, decode_s) <= self._slo_s]
         return keeping or sizes[:1]
 
+    def decodable(self, decode_s: float) -> Sequence[int]:
+        """Return those sizes `within_slo` whose images a device may decode before it runs them."""
+        sizes, limit_s = self.within_slo(decode_s), self.decode_limit_s()
+        if sizes[-1] * decode_s <= limit_s:
+            return sizes
+        return [size for size in sizes if size * decode_s <= limit_s] or sizes[:1]
+
     def choose(self, images: int, left_s: float, decode_s: float) -> int:
         """Return the size of the next batch.
 
@@ -83,6 +93,13 @@ class Buckets:
             (s for s in sizes if s <= wanted and self._bound_s(s, decode_s) <= left_s),
             default=sizes[0],
         )
+
+    def decode_limit_s(self) -> float:
+        """Return how long a device may decode before a batch, in seconds: about as long as it runs.
+
+        An image that takes longer is slow: it is decoded in the background.
+        """
+        return max(self._latency.usual(self.efficient()[-1]), SHORT_DECODE_S)
 
     def retire(self, size: int) -> bool:
         """Never run this size or a larger one again, unless none would be left: return False."""
@@ -124,8 +141,9 @@ class Batcher:
 
     Nothing here waits for a batch to fill: batches grow while all devices are busy. A device takes
     its share of what waits, so that a burst does not end up as one batch on one of several devices.
-    Jobs may arrive undecoded: then the device decodes them first, and a batch takes no image whose
-    decoding would make the first one late.
+    Jobs may arrive undecoded: then the device decodes them first. A batch takes no image whose
+    decoding would make the first one late, nor more of them than are decoded in about the time of a
+    batch: meanwhile the device sees nobody whose deadline is earlier.
 
     Devices register here. Jobs wait while every device is being reopened; once reopening the last
     one has failed, or what it does is overdue, the waiting jobs fail.
@@ -231,16 +249,19 @@ class Batcher:
         left_s = first.due - now
         share = math.ceil(waiting / max(1, len(self.serving)))
         size = self._buckets.choose(share, left_s, first.decode_s)
-        jobs, spare_s = [first], left_s - self._latency.bound(size) - first.decode_s
+        limit_s, in_time_s = self._buckets.decode_limit_s(), left_s - self._latency.bound(size)
+        jobs, spare_s = [first], min(limit_s, in_time_s) - first.decode_s
         while len(jobs) < size and (job := self._next(now, spare_s, dead)):
             jobs.append(job)
             spare_s -= job.decode_s
+        if len(jobs) < size and len(self.queue):  # those that are left take too long to decode
+            return Batch(jobs, "decoding" if limit_s < in_time_s else "deadline")
         return Batch(jobs, self._reason(len(jobs), size, share))
 
     def _reason(self, images: int, size: int, share: int) -> BatchReason:
         largest = self._buckets.efficient()[-1]
-        if images < size:  # the jobs that are left, if any, take too long to decode
-            return "deadline" if len(self.queue) else "device_free"
+        if images < size:
+            return "device_free"
         if share <= size < largest:
             return "device_free"
         return "full" if size == largest else "deadline"
@@ -251,7 +272,7 @@ class Batcher:
         smallest_s = self._latency.usual(self._buckets.usable[0]) if is_known else 0.0
         while len(self.queue):
             job = self.queue.first()
-            if job.is_dead(now + smallest_s + (job.decode_s if is_known else 0.0)):
+            if job.is_dead(now + smallest_s + (job.known_decode_s if is_known else 0.0)):
                 dead.append(self.queue.pop())
             elif job.decode_s and job.decode_s > spare_s:
                 return None

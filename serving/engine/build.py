@@ -22,9 +22,10 @@ from serving.engine.admission import Admission
 from serving.engine.answers import Answers
 from serving.engine.batcher import Batcher, Buckets
 from serving.engine.decode import DecodePool, Decoder
+from serving.engine.decode_latency import DecodeLatency
 from serving.engine.device import Device
 from serving.engine.forecast import Forecast
-from serving.engine.latency import BatchLatency, Clock, DecodeLatency, WaitCorrection
+from serving.engine.latency import BatchLatency, Clock, WaitCorrection
 from serving.engine.model import Loop, Model
 from serving.engine.room import Limits, Room
 from serving.engine.runner import Runner
@@ -38,6 +39,7 @@ def build(
     *,
     buckets: Sequence[int],
     decode_threads: int,
+    background_threads: int,
     limits: Limits,
     max_image_pixels: int,
     metrics: Metrics,
@@ -52,6 +54,7 @@ def build(
         instances: its backends, each on a device (or a share of one) of its own.
         buckets: batch sizes to warm up and run, ascending.
         decode_threads: threads that decode; 0: the devices decode their own batches.
+        background_threads: threads that decode the images that are slow to decode.
         limits: what may be in flight.
         max_image_pixels: largest image before the transform, in pixels.
         metrics: gets the model's metrics.
@@ -68,8 +71,10 @@ def build(
     sizes = Buckets(buckets, latency, slo_s)
     answers = Answers(counted, correction, clock)
     batcher = Batcher(buckets=sizes, latency=latency, answers=answers, clock=clock)
-    decode = Decoder(manifest.transform, max_image_pixels, answers, decode_latency, clock)
+    shared = manifest.transform, max_image_pixels, answers, decode_latency, clock
+    decode, slowly = Decoder(*shared), Decoder(*shared, in_background=True)
     decoders = DecodePool(decode_threads, decode, batcher, answers)
+    background = DecodePool(background_threads, slowly, batcher, answers, in_background=True)
     names = [f"{one.backend.describe().device}#{index}" for index, one in enumerate(instances)]
     devices = [
         Device(
@@ -85,8 +90,9 @@ def build(
         )
         for name, instance in zip(names, instances, strict=True)
     ]
-    watched = _watched(decoders, dict(zip(names, devices, strict=True)), batcher)
+    watched = _watched((decoders, background), dict(zip(names, devices, strict=True)), batcher)
     counted.queue_images.set_function(lambda: len(batcher.queue))
+    counted.background_images.set_function(lambda: len(background.queue))
     counted.inflight_images.set_function(lambda: room.taken.images)
     counted.inflight_bytes.set_function(lambda: room.taken.nbytes)
     placed = placement([instance.backend for instance in instances])
@@ -98,13 +104,15 @@ def build(
         admission=Admission(
             room,
             max_image_pixels,
-            Forecast(decoders, batcher, sizes, latency, decode_latency, correction),
+            Forecast(decoders, background, batcher, sizes, latency, decode_latency, correction),
             (decoders, batcher),
+            (decoders.queue, background.queue, batcher.queue),
             answers,
             counted,
         ),
         answers=answers,
         decoders=decoders,
+        background=background,
         batcher=batcher,
         devices=devices,
         watch=Watch(manifest.name, watched, overdue_s, loop.notify, counted, clock),
@@ -114,13 +122,14 @@ def build(
 
 
 def _watched(
-    decoders: DecodePool, devices: Mapping[str, Device], batcher: Batcher
+    pools: Sequence[DecodePool], devices: Mapping[str, Device], batcher: Batcher
 ) -> list[Watched]:
     """Return what the watch looks at, and whom it tells."""
     return [
         *(
-            Watched(f"decode thread {number}", worker, decoders.fail_if_lost, lambda: None)
-            for number, worker in enumerate(decoders.workers)
+            Watched(f"{pool.name} thread {number}", worker, pool.fail_if_lost, lambda: None)
+            for pool in pools
+            for number, worker in enumerate(pool.workers)
         ),
         *(
             Watched(

@@ -1,13 +1,21 @@
-"""Bytes -> pixels, on threads of its own or on those of the devices."""
+"""Bytes -> pixels, on threads of its own or on those of the devices.
 
+Nothing interrupts an image that is being decoded, and the earliest deadline comes first only among
+those that wait. So images that are slow to decode have threads of their own, however many of them
+there are, and the others find a thread that is soon free. Those threads run in the background: the
+kernel lets them compute on every core that nothing else needs, and takes it from them at once.
+"""
+
+import time
 from functools import partial
 
 from images.transform import Pixels, Transform
 from serving.engine.answers import Answers
 from serving.engine.batcher import LOST, Batcher, closing
+from serving.engine.decode_latency import DecodeLatency
 from serving.engine.job import ImageJob
-from serving.engine.latency import Clock, DecodeLatency
-from serving.engine.queue import DeadlineQueue, compute_thread
+from serving.engine.latency import Clock
+from serving.engine.queue import BACKGROUND_NICENESS, NICENESS, DeadlineQueue, compute_thread
 from serving.engine.watch import Task, Worker
 from serving.errors import InternalError, ServingError, UnavailableError
 
@@ -21,6 +29,8 @@ class Decoder:
         answers: gets the jobs that cannot be decoded.
         latency: learns how long it takes.
         clock: monotonic time, in seconds.
+        in_background: whether its thread often waits for a core: then only the time in which it has
+            one says how long an image takes.
     """
 
     def __init__(
@@ -30,7 +40,10 @@ class Decoder:
         answers: Answers,
         latency: DecodeLatency,
         clock: Clock,
+        *,
+        in_background: bool = False,
     ) -> None:
+        self._in_background = in_background
         self._transform, self._max_image_pixels = transform, max_image_pixels
         self._answers, self._latency, self._clock = answers, latency, clock
 
@@ -44,6 +57,7 @@ class Decoder:
             self._answers.drop([job])
             return False
         worker.task = Task("decode", job.decode_started, subject=job.lease.size)
+        worked = time.thread_time()
         try:
             out[:] = job.source.pixels(self._transform, self._max_image_pixels)
         except ServingError as error:
@@ -52,11 +66,16 @@ class Decoder:
             self._answers.fail([job], InternalError.logged(error))
         else:
             job.pixels, job.decoded, job.decode_s = out, self._clock(), 0.0
-            self._latency.observe(job.lease.size, job.decoded - job.decode_started, job.decoded)
+            self._learn(job, time.thread_time() - worked)
             return True
         finally:
             worker.task = None
+        self._latency.observe_failure(job.lease.size, time.thread_time() - worked)
         return False
+
+    def _learn(self, job: ImageJob, worked_s: float) -> None:
+        seconds = worked_s if self._in_background else job.decoded - job.decode_started
+        self._latency.observe(job.lease.size, seconds, worked_s, job.decoded)
 
 
 class DecodePool:
@@ -69,17 +88,32 @@ class DecodePool:
         decode: decodes one job.
         batcher: gets the jobs that are decoded.
         answers: gets the jobs that come when the pool is closed or lost.
+        in_background: whether all other threads come first.
 
     Attributes:
-        workers: what each thread works on.
+        name: of its threads.
+        workers: what each of them works on.
     """
 
-    def __init__(self, threads: int, decode: Decoder, batcher: Batcher, answers: Answers) -> None:
+    def __init__(
+        self,
+        threads: int,
+        decode: Decoder,
+        batcher: Batcher,
+        answers: Answers,
+        *,
+        in_background: bool = False,
+    ) -> None:
         self.threads, self._decode = threads, decode
         self._batcher, self._answers = batcher, answers
         self.queue = DeadlineQueue()
+        self.name = "background" if in_background else "decode"
+        niceness = BACKGROUND_NICENESS if in_background else NICENESS
         self.workers = [Worker() for _ in range(threads)]
-        self._threads = [compute_thread("decode", partial(self._run, w)) for w in self.workers]
+        self._threads = [
+            compute_thread(self.name, partial(self._run, worker), niceness)
+            for worker in self.workers
+        ]
 
     @property
     def is_lost(self) -> bool:
@@ -115,13 +149,11 @@ class DecodePool:
             self._batcher.put([job])
         return True
 
-    def close(self) -> list[ImageJob]:
-        """Finish the images that are being decoded; return the jobs that waited."""
-        waiting = self.queue.close()
+    def close(self) -> None:
+        """Wait for the images that are being decoded, however long. Close the queue first."""
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
-        return waiting
 
     def _run(self, worker: Worker) -> None:
         while self.step(worker):

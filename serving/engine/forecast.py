@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from serving.engine.batcher import Batcher, Buckets, fit
 from serving.engine.decode import DecodePool
-from serving.engine.latency import BatchLatency, DecodeLatency, WaitCorrection
+from serving.engine.decode_latency import DecodeLatency, DecodeTime
+from serving.engine.latency import BatchLatency, WaitCorrection
 from serving.engine.queue import Ahead
 from serving.engine.sources import Size
 
@@ -22,8 +23,10 @@ class Backlog(NamedTuple):
 
     Args:
         now: the present time on the engine's clock, in seconds, as all times here.
-        ahead: the images that come first.
+        ahead: the images that come first and are not slow to decode, or no longer.
+        background: the slow ones that come first.
         threads: how many threads decode; 0 if devices decode their own batches.
+        background_threads: how many decode slow images.
         free: when each device will be free, ascending.
         sizes: the batch sizes that run, ascending.
         latency: how long they take.
@@ -32,7 +35,9 @@ class Backlog(NamedTuple):
 
     now: float
     ahead: Ahead
+    background: Ahead
     threads: int
+    background_threads: int
     free: Sequence[float]
     sizes: Sequence[int]
     latency: BatchLatency
@@ -50,14 +55,31 @@ class Backlog(NamedTuple):
         start, size, later = self._place(before)
         queue_s, bound_s = start - self.now, self.latency.bound(size)
         if self.threads:
-            decoded_s = ahead_s / self.threads + decode_s
-            longest_s = max(self.correction * queue_s, decoded_s)
-            return Estimate(max(queue_s, decoded_s), self.now + longest_s + bound_s)
+            return self._decoded_apart(queue_s, ahead_s / self.threads + decode_s, bound_s)
         queue_s += ahead_s / len(self.free)
         # All images of its batch are decoded before it runs, also those that come after it.
         decode_s += later * (ahead_s / before if before else decode_s)
         finish = self.now + self.correction * queue_s + decode_s + bound_s
         return Estimate(queue_s + decode_s, finish)
+
+    def estimate_slow(self, before_s: float = 0.0, decode_s: float = 0.0) -> Estimate:
+        """Predict when an image that is slow to decode is answered.
+
+        Args:
+            before_s: time to decode the slow images of the same request that come before it.
+            decode_s: time to decode the image itself.
+        """
+        start, size, _ = self._place(self.ahead.images)
+        queue_s = start - self.now
+        if not self.threads:
+            queue_s += self.ahead.decode_s / len(self.free)
+        decoded_s = (self.background.decode_s + before_s) / self.background_threads + decode_s
+        return self._decoded_apart(queue_s, decoded_s, self.latency.bound(size))
+
+    def _decoded_apart(self, queue_s: float, decoded_s: float, bound_s: float) -> Estimate:
+        """Predict for an image that is decoded while those ahead of it run."""
+        longest_s = max(self.correction * queue_s, decoded_s)
+        return Estimate(max(queue_s, decoded_s), self.now + longest_s + bound_s)
 
     def _place(self, before: int) -> tuple[float, int, int]:
         """Return when the image's batch starts, its size, and how many images come after it in it.
@@ -81,19 +103,22 @@ class Forecast:
 
     Ahead are the jobs that are due earlier, decoded or not: they run in full batches, round by
     round on all devices, in the usual time each. Its own batch takes the time that nine of ten
-    batches keep. Decoding is done by threads of its own, or by the devices before each batch.
+    batches keep. Decoding is done by threads of its own, or by the devices before each batch, but
+    that of slow images always in the background: it delays no other image.
     """
 
     def __init__(
         self,
         decoders: DecodePool,
+        background: DecodePool,
         batcher: Batcher,
         buckets: Buckets,
         latency: BatchLatency,
         decode_latency: DecodeLatency,
         correction: WaitCorrection,
     ) -> None:
-        self._decoders, self._batcher, self._buckets = decoders, batcher, buckets
+        self._decoders, self._background = decoders, background
+        self._batcher, self._buckets = batcher, buckets
         self._latency, self._decode_latency = latency, decode_latency
         self._correction = correction
 
@@ -107,10 +132,16 @@ class Forecast:
         device_s = waiting.decode_s / waiting.images if waiting.images else 0.0
         return Backlog(
             now,
-            Ahead(undecoded.images + waiting.images, undecoded.decode_s + waiting.decode_s),
+            Ahead(
+                undecoded.images + waiting.images,
+                undecoded.decode_s + waiting.decode_s,
+                undecoded.guesses + waiting.guesses,
+            ),
+            self._background.queue.ahead(due),
             self._decoders.threads,
+            self._background.threads,
             sorted([max(device.free_at, now) for device in devices]),
-            self._buckets.within_slo(device_s),
+            self._buckets.decodable(device_s),
             self._latency,
             self._correction.factor(),
         )
@@ -119,6 +150,10 @@ class Forecast:
         """Return the shortest predicted wait that `WaitCorrection` can learn from, in seconds."""
         return 2 * self._latency.usual(self._buckets.within_slo()[-1])
 
-    def decode_s(self, now: float, size: Size) -> float:
-        """Return the predicted time to decode an image, in seconds."""
+    def decode_time(self, now: float, size: Size) -> DecodeTime:
+        """Return the predicted time to decode an image."""
         return self._decode_latency.estimate(size, now)
+
+    def is_slow(self, time: DecodeTime) -> bool:
+        """Whether an image with this time is decoded in the background."""
+        return time.longest_s > self._buckets.decode_limit_s()

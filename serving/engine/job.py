@@ -159,6 +159,7 @@ class ImageJob:
     Attributes:
         lease: its slot and its share of what may be in flight; given back by `lease.close()`.
         decode_s: predicted time to decode it; 0 once it is decoded.
+        is_guess: whether that is a guess, because of which no image may be refused.
         wait_s: predicted wait until its batch runs; 0 if too short to learn from.
         queued: when it arrived at the batcher.
         pixels: uint8 (height, width, 3), once it is decoded.
@@ -169,6 +170,7 @@ class ImageJob:
     waiter: Waiter
     index: int
     decode_s: float = 0.0
+    is_guess: bool = False
     wait_s: float = 0.0
     queued: float = 0.0
     decode_started: float = 0.0
@@ -184,6 +186,11 @@ class ImageJob:
     def due(self) -> float:
         """When it must be answered."""
         return self.waiter.due
+
+    @property
+    def known_decode_s(self) -> float:
+        """The part of `decode_s` because of which an image, this or another, may be refused."""
+        return 0.0 if self.is_guess else self.decode_s
 
     def is_dead(self, now: float) -> bool:
         """Whether its answer would come too late, or its request is over."""

@@ -1,11 +1,9 @@
-"""Predicts how long a batch, a wait and a decode will take, from the latest ones."""
+"""Predicts how long a batch and a wait will take, from the latest ones."""
 
 import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-
-from serving.engine.sources import Size
 
 Clock = Callable[[], float]
 
@@ -15,12 +13,6 @@ FRESH_S = 10.0
 QUANTILE = 0.9
 # With fewer batches than this, a single slow one would be the quantile.
 FEWEST_FOR_QUANTILE = 10
-# Images smaller than this say little about the time per megapixel.
-SMALL_MEGAPIXELS = 0.1
-# A decode that takes longer than this many times the prediction counts as that long.
-OUTLIER = 10.0
-# Factor on the weight of all earlier decodes with each new one.
-MEMORY = 0.95
 
 
 class BatchLatency:
@@ -107,40 +99,3 @@ class WaitCorrection:
     def factor(self) -> float:
         """Return the factor on a predicted wait; 1 if there was none to learn from lately."""
         return self._factor if self._clock() - self._latest <= FRESH_S else 1.0
-
-
-class DecodeLatency:
-    """Predicts the time to decode an image: per kind a line over its pixels, by least squares.
-
-    Older decodes weigh less. A kind that was not decoded lately is predicted to take no time: a
-    prediction that refuses all its images would never be corrected. Any thread may call.
-    """
-
-    def __init__(self) -> None:
-        self._sums: dict[str, tuple[float, float, float, float, float]] = {}
-        self._latest: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    def observe(self, size: Size, seconds: float, now: float) -> None:
-        """Learn from an image that was decoded at `now` in `seconds`."""
-        with self._lock:
-            expected = self.estimate(size, now)
-            x, y = size.pixels / 1e6, min(seconds, OUTLIER * expected) if expected else seconds
-            old = self._sums.get(size.kind, (0.0,) * 5)
-            new = (1.0, x, y, x * x, x * y)
-            n, sx, sy, sxx, sxy = (MEMORY * a + b for a, b in zip(old, new, strict=True))
-            self._latest[size.kind] = now
-            self._sums[size.kind] = n, sx, sy, sxx, sxy
-
-    def estimate(self, size: Size, now: float) -> float:
-        """Return the time in seconds; 0 for a kind that was not seen lately."""
-        if size.kind not in self._sums or now - self._latest[size.kind] > FRESH_S:
-            return 0.0
-        n, sx, sy, sxx, sxy = self._sums[size.kind]
-        x, mean_x, mean_y = size.pixels / 1e6, sx / n, sy / n
-        variance = sxx / n - mean_x * mean_x
-        if variance > 1e-3 * mean_x * mean_x:
-            slope = max((sxy / n - mean_x * mean_y) / variance, 0.0)
-        else:  # all had the same size: a line through the origin, unless they are too small
-            slope = mean_y / max(mean_x, SMALL_MEGAPIXELS)
-        return max(mean_y + slope * (x - mean_x), 0.0)

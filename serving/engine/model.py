@@ -63,6 +63,7 @@ class Model:
         admission: Admission,
         answers: Answers,
         decoders: DecodePool,
+        background: DecodePool,
         batcher: Batcher,
         devices: Sequence[Device],
         watch: Watch,
@@ -71,7 +72,8 @@ class Model:
     ) -> None:
         self.bundle, self.placement, self.buckets = bundle, placement, tuple(buckets)
         self._admission, self._answers, self._loop = admission, answers, loop
-        self.decoders, self.batcher, self.devices = decoders, batcher, devices
+        self.decoders, self.background = decoders, background
+        self.batcher, self.devices = batcher, devices
         self.watch, self.clock = watch, clock
 
     @property
@@ -106,14 +108,17 @@ class Model:
         """Begin to answer; keep time on the event loop that runs now."""
         self.attach()
         self.decoders.start()
+        self.background.start()
         for device in self.devices:
             device.start()
         self.watch.start()
 
     def close(self) -> None:
         """Fail what still waits, finish what runs, however long it takes, stop all threads."""
-        for waiting in (self.decoders.close(), self.batcher.queue.close()):
-            self._answers.fail(waiting, closing())
+        for stage in (self.decoders, self.background, self.batcher):
+            self._answers.fail(stage.queue.close(), closing())
+        self.decoders.close()
+        self.background.close()
         for device in self.devices:
             device.stop()
         for device in self.devices:
@@ -138,6 +143,9 @@ class Model:
         caller.on_leave(partial(self._answers.leave, waiter))
         if not caller.keeps_time:
             self._expire_in_time(waiter)
+        if slow := [job for job in jobs if job.lease.is_slow]:
+            self.background.put(slow)
+            jobs = [job for job in jobs if not job.lease.is_slow]
         self.decoders.put(jobs)
         waiter.settle()  # every image may have been refused on its own
         return waiter

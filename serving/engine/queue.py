@@ -14,13 +14,21 @@ from serving.engine.job import ImageJob
 # Niceness that is added for threads that compute. Under overload gRPC's thread must run at once:
 # requests that wait for it are neither refused nor predicted. A higher value starves the devices.
 NICENESS = 4
+# The same for threads that compute in the background, whenever no other thread needs a core.
+BACKGROUND_NICENESS = 19
 
 
 class Ahead(NamedTuple):
-    """How many jobs come first, and the time to decode those not decoded yet, in seconds."""
+    """How many jobs come first, and the time to decode those not decoded yet.
+
+    Attributes:
+        decode_s: in seconds, of those of which it is known.
+        guesses: of how many jobs in the queue it is not.
+    """
 
     images: int
     decode_s: float
+    guesses: int = 0
 
 
 NOTHING_AHEAD = Ahead(0, 0.0)
@@ -39,7 +47,7 @@ class DeadlineQueue:
         self.is_closed = False
         self._entries: list[tuple[float, int, ImageJob]] = []
         self._order = itertools.count()
-        self._decode_s = 0.0
+        self._decode_s, self._guesses = 0.0, 0
 
     def __len__(self) -> int:
         """Number of jobs, including dead ones."""
@@ -55,7 +63,7 @@ class DeadlineQueue:
         if not waiting:
             return NOTHING_AHEAD
         images = min(bisect.bisect(self._entries, (due, math.inf)), waiting)
-        return Ahead(images, self._decode_s * images / waiting)
+        return Ahead(images, self._decode_s * images / waiting, self._guesses)
 
     def put(self, jobs: Sequence[ImageJob]) -> bool:
         """Add jobs; return False if the queue is closed."""
@@ -63,7 +71,8 @@ class DeadlineQueue:
             if not self.is_closed:
                 for job in jobs:
                     bisect.insort(self._entries, (job.due, next(self._order), job))
-                    self._decode_s += job.decode_s
+                    self._decode_s += job.known_decode_s
+                    self._guesses += job.is_guess
                 self.lock.notify(len(jobs))
             return not self.is_closed
 
@@ -108,17 +117,20 @@ class DeadlineQueue:
         return self.clear()
 
     def _forget(self, jobs: list[ImageJob]) -> None:
-        left_s = self._decode_s - sum(job.decode_s for job in jobs)
+        left_s = self._decode_s - sum(job.known_decode_s for job in jobs)
+        self._guesses -= sum(job.is_guess for job in jobs)
         self._decode_s = left_s if self._entries else 0.0  # else rounding errors would add up
 
 
-def compute_thread(name: str, run: Callable[[], None]) -> threading.Thread:
+def compute_thread(
+    name: str, run: Callable[[], None], niceness: int = NICENESS
+) -> threading.Thread:
     """Return a daemon thread, not started, that gives way to the threads that answer."""
 
     def give_way_and_run() -> None:
         if sys.platform == "linux":  # there each thread has a priority of its own
             own = os.getpriority(os.PRIO_PROCESS, 0)
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own + NICENESS)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own + niceness)
         run()
 
     return threading.Thread(target=give_way_and_run, name=name, daemon=True)

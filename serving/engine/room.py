@@ -4,6 +4,8 @@ import mmap
 import threading
 from collections import deque
 from collections.abc import Sequence
+from itertools import compress
+from operator import add, sub
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +22,22 @@ class Limits(NamedTuple):
     pixels: int
 
 
+NOTHING = Limits(0, 0, 0)
+# Share of each limit that slow images may take together: the others find room however many slow
+# ones wait.
+SLOW_SHARE = 0.75
+
+
+class Lack(NamedTuple):
+    """A limit that a request would exceed: its name in `Limits`, and whether slow images would."""
+
+    name: str
+    is_slow: bool
+    taken: int
+    needed: int
+    limit: int
+
+
 class Room:
     """Bounds what is in flight; any thread may call.
 
@@ -29,11 +47,13 @@ class Room:
 
     def __init__(self, limits: Limits, height: int, width: int) -> None:
         self.limits = limits
+        self._slow_limits = Limits(*(int(SLOW_SHARE * limit) for limit in limits))
         shape = (limits.images, height, width, 3)
         memory = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8)
         self.slots: Pixels = memory.reshape(shape)
         self._free = deque(range(limits.images))
         self._nbytes = self._pixels = 0
+        self._slow = NOTHING
         self._lock = threading.Lock()
 
     @property
@@ -41,24 +61,39 @@ class Room:
         """What is in flight now."""
         return Limits(len(self.slots) - len(self._free), self._nbytes, self._pixels)
 
-    def lacking(self, request: Limits) -> str | None:
-        """Return the name of the first limit that a request would exceed now, if any."""
-        for name, taken, needed, limit in zip(
-            Limits._fields, self.taken, request, self.limits, strict=True
-        ):
-            if taken + needed > limit:
-                return name
-        return None
+    def lacking(self, request: Limits, slow: Limits = NOTHING) -> Lack | None:
+        """Return the first limit that a request would exceed now, if any.
 
-    def take(self, sizes: Sequence[Size]) -> "list[Lease] | None":
-        """Return a lease for each image, or None if there is no room for all of them."""
+        Args:
+            request: what it needs.
+            slow: the part of that for images that are slow to decode. One of them may enter
+                whatever its size if no other is in flight.
+        """
+        lack = _lack(self.taken, request, self.limits, is_slow=False)
+        if not lack and slow.images and (slow.images > 1 or self._slow.images):
+            lack = _lack(self._slow, slow, self._slow_limits, is_slow=True)
+        return lack
+
+    def take(self, sizes: Sequence[Size], slow: Sequence[bool]) -> "list[Lease] | None":
+        """Return a lease for each image, or None if there is no room for all of them.
+
+        Args:
+            sizes: what they claim to be.
+            slow: which of them are slow to decode.
+        """
         request = total(sizes)
+        slowly = total([*compress(sizes, slow)]) if True in slow else NOTHING
         with self._lock:
-            if self.lacking(request):
+            if self.lacking(request, slowly):
                 return None
             self._nbytes += request.nbytes
             self._pixels += request.pixels
-            return [Lease(self, self._free.pop(), size) for size in sizes]
+            if slowly.images:
+                self._slow = Limits(*map(add, self._slow, slowly))
+            return [
+                Lease(self, self._free.pop(), size, is_slow=is_slow)
+                for size, is_slow in zip(sizes, slow, strict=True)
+            ]
 
     def give_back(self, lease: "Lease") -> None:
         """Take back what a lease holds, unless that has been done."""
@@ -69,15 +104,18 @@ class Room:
                 self._free.append(lease.number)
                 self._nbytes -= lease.size.nbytes
                 self._pixels -= lease.size.pixels
+                if lease.is_slow:
+                    self._slow = Limits(*map(sub, self._slow, total([lease.size])))
 
 
 class Lease:
     """What one image holds: a slot, and its share of the bytes and pixels in flight."""
 
-    __slots__ = ("_room", "is_open", "number", "size")
+    __slots__ = ("_room", "is_open", "is_slow", "number", "size")
 
-    def __init__(self, room: Room, number: int, size: Size) -> None:
-        self._room, self.number, self.size = room, number, size
+    def __init__(self, room: Room, number: int, size: Size, *, is_slow: bool) -> None:
+        self._room, self.number = room, number
+        self.size, self.is_slow = size, is_slow
         self.is_open = True
 
     @property
@@ -94,3 +132,10 @@ class Lease:
 def total(sizes: Sequence[Size]) -> Limits:
     """Return what images need together."""
     return Limits(len(sizes), sum([s.nbytes for s in sizes]), sum([s.pixels for s in sizes]))
+
+
+def _lack(taken: Limits, needed: Limits, limits: Limits, *, is_slow: bool) -> Lack | None:
+    for index, limit in enumerate(limits):
+        if taken[index] + needed[index] > limit:
+            return Lack(Limits._fields[index], is_slow, taken[index], needed[index], limit)
+    return None

@@ -79,7 +79,7 @@ class Runner:
 
     def _decoded(self, jobs: list[ImageJob]) -> list[ImageJob]:
         """Decode what is not decoded yet, straight into the batch; return the jobs that can run."""
-        decode_s, started = sum(job.decode_s for job in jobs), self._clock()
+        decode_s, started = sum(job.known_decode_s for job in jobs), self._clock()
         usable = self._buckets.usable  # another device may have retired the batch's size
         bucket = fit(usable, min(len(jobs), usable[-1]))
         self.free_at = started + decode_s + self._latency.bound(bucket)

@@ -13,6 +13,7 @@ NAMES = (
     "batch_images_bucket",
     "padded_slots_total",
     "queue_images",
+    "background_images",
     "inflight_images",
     "inflight_bytes",
     "rejections_total",

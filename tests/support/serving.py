@@ -139,6 +139,7 @@ class Rig:
             [Instance(backend, self.reopen) for backend in self.backends],
             buckets=BUCKETS,
             decode_threads=self.decode_threads,
+            background_threads=1,
             limits=self.limits or Limits(self.slots, 10**9, 10**9),
             max_image_pixels=10_000,
             metrics=self.metrics,
@@ -182,7 +183,8 @@ class Rig:
 
     def waiting(self) -> int:
         """Return how many images wait, for a decoder or a device."""
-        return len(self.model.decoders.queue) + len(self.model.batcher.queue)
+        stages = self.model.decoders, self.model.background, self.model.batcher
+        return sum(len(stage.queue) for stage in stages)
 
     def sample(self, name: str, **labels: str) -> float | None:
         """Return the value of a metric of the tiny model."""

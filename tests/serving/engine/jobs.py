@@ -18,7 +18,7 @@ def new_job(due: float, arrived: float = 0.0, pixels: int = 64) -> ImageJob:
     waiter.due = due
     source = grey(1)
     size = source.size(10_000)._replace(pixels=pixels)
-    leases = Room(Limits(1, 10**9, 10**9), SIDE, SIDE).take([size])
+    leases = Room(Limits(1, 10**9, 10**9), SIDE, SIDE).take([size], [False])
     assert leases
     return ImageJob(source, leases[0], waiter, 0)
 

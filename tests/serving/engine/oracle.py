@@ -25,7 +25,8 @@ class World:
     Images wait for a decoder, are decoded, and wait for a device; earliest deadline first. A device
     takes its share of those that wait, filled up to a bucket, and needs `times[bucket]` seconds.
     Who would be late in the smallest bucket is left out, except for the image in question. Without
-    threads that decode, devices decode their batches, and take none that would make the first late.
+    threads that decode, devices decode their batches, and take none that would make the first late,
+    nor more than they can decode while the largest batch runs.
     """
 
     now: float
@@ -75,7 +76,7 @@ class World:
         sizes = [size for size in self.times if size <= self._fit(min(share, max(self.times)))]
         fitting = [size for size in sizes if self.times[size] + size * decode_s <= spare_s]
         size, batch = max(fitting, default=min(self.times)), [first]
-        spare_s -= self.times[size] + decode_s
+        spare_s = min(spare_s - self.times[size], max(self.times.values())) - decode_s
         while self.ready and len(batch) < size:
             decode_s = self._decode_s(self.ready[0])
             if decode_s and decode_s > spare_s:

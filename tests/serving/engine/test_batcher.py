@@ -195,7 +195,27 @@ async def test_a_large_image_makes_no_earlier_one_late() -> None:
     bench = seeded(Bench())
     small, large, other = bench.put(0.5, 0.01), bench.put(decode_s=2.0), bench.put(decode_s=0.01)
     assert bench.batcher.poll() == Batch([small], "deadline")
-    assert bench.poll() == [large, other]
+    assert bench.poll() == [large]
+    assert bench.poll() == [other]
+
+
+async def test_a_batch_decodes_no_longer_than_it_runs() -> None:
+    bench = seeded(Bench())  # 0.65 s for the largest batch
+    jobs = [bench.put(100.0, decode_s=0.3) for _ in range(5)]
+    assert bench.batcher.poll() == Batch(jobs[:2], "decoding")
+    urgent = bench.put(10.0)
+    assert bench.poll() == [urgent, *jobs[2:4]]
+
+
+async def test_what_is_only_guessed_turns_nobody_away() -> None:
+    bench = seeded(Bench())
+    job = bench.put(0.3, decode_s=0.25)
+    bench.batcher.queue.clear()
+    job.is_guess = True
+    bench.batcher.put([job])
+    assert bench.batcher.queue.ahead(bench.clock.now + 1) == (1, 0.0, 1)
+    assert bench.poll() == [job]
+    assert bench.dead == []
 
 
 async def test_who_cannot_be_decoded_and_answered_in_time_leaves() -> None:
@@ -215,10 +235,10 @@ async def test_the_objective_counts_what_the_device_decodes() -> None:
 async def test_it_knows_how_much_is_ahead() -> None:
     bench = Bench()
     for deadline in (1, 2, 3, 4):
-        bench.put(deadline, decode_s=0.1)
-    assert bench.batcher.queue.ahead(bench.clock.now + 2.5) == (2, pytest.approx(0.2))
+        bench.put(deadline, decode_s=0.01)
+    assert bench.batcher.queue.ahead(bench.clock.now + 2.5) == (2, pytest.approx(0.02), 0)
     bench.poll()
-    assert bench.batcher.queue.ahead(bench.clock.now + 2.5) == (0, 0.0)
+    assert bench.batcher.queue.ahead(bench.clock.now + 2.5) == (0, 0.0, 0)
 
 
 async def test_who_cannot_be_answered_in_time_leaves_before_the_device() -> None:

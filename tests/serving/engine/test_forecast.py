@@ -11,7 +11,8 @@ from tests.support.serving import VirtualClock
 def backlog(ahead: Ahead, threads: int, correction: float) -> Backlog:
     latency = BatchLatency(clock := VirtualClock())
     latency.seed(1, 1.0)
-    return Backlog(clock.now, ahead, threads, [clock.now], [1], latency, correction)
+    free = [clock.now]
+    return Backlog(clock.now, ahead, NOTHING_AHEAD, threads, 1, free, [1], latency, correction)
 
 
 @pytest.mark.parametrize("threads", [0, 2])

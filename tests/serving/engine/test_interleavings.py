@@ -51,6 +51,7 @@ class Machine(RuleBasedStateMachine):
             [Instance(self.backend(), self.reopen) for _ in range(2)],
             buckets=BUCKETS,
             decode_threads=self.decode_threads,
+            background_threads=1,
             limits=Limits(SLOTS, 10_000, 10_000),
             max_image_pixels=1_000,
             metrics=Metrics(self.registry),

@@ -1,7 +1,6 @@
 import pytest
 
-from serving.engine.latency import FRESH_S, BatchLatency, DecodeLatency, WaitCorrection
-from serving.engine.sources import Size
+from serving.engine.latency import FRESH_S, BatchLatency, WaitCorrection
 from tests.support.serving import VirtualClock
 
 
@@ -77,50 +76,6 @@ def test_two_slow_batches_are() -> None:
     for _ in range(2):
         latency.observe(1, 0.03)
     assert latency.bound(1) == pytest.approx(0.03)
-
-
-def test_decoding_is_a_line_over_pixels() -> None:
-    latency = DecodeLatency()
-    assert latency.estimate(Size("JPEG", 1_000_000, 0), 0.0) == 0
-    for megapixels in (0.2, 1.0, 4.0, 0.5) * 5:
-        latency.observe(Size("JPEG", int(megapixels * 1e6), 0), 0.002 + 0.005 * megapixels, 0.0)
-    assert latency.estimate(Size("JPEG", 2_000_000, 0), 0.0) == pytest.approx(0.012)
-    assert latency.estimate(Size("PNG", 2_000_000, 0), 0.0) == 0
-
-
-def test_images_of_one_size_say_what_another_would_take() -> None:
-    latency = DecodeLatency()
-    for _ in range(20):
-        latency.observe(Size("JPEG", 200_000, 0), 0.002, 0.0)
-    assert latency.estimate(Size("JPEG", 200_000, 0), 0.0) == pytest.approx(0.002)
-    assert latency.estimate(Size("JPEG", 2_000_000, 0), 0.0) == pytest.approx(0.02)
-
-
-def test_decoding_that_slows_down_is_noticed() -> None:
-    latency = DecodeLatency()
-    for seconds in [0.002] * 50 + [0.006] * 60:
-        latency.observe(Size("raw", 200_000, 0), seconds, 0.0)
-    assert latency.estimate(Size("raw", 200_000, 0), 0.0) == pytest.approx(0.006, rel=0.1)
-
-
-def test_a_tiny_image_says_little_of_large_ones() -> None:
-    latency = DecodeLatency()
-    latency.observe(Size("PNG", 1, 0), 0.001, 0.0)
-    assert latency.estimate(Size("PNG", 1_000_000, 0), 0.0) < 0.02
-
-
-def test_one_stall_is_not_what_the_next_image_takes() -> None:
-    latency = DecodeLatency()
-    for seconds in [0.002] * 20 + [30.0]:
-        latency.observe(Size("JPEG", 200_000, 0), seconds, 0.0)
-    assert latency.estimate(Size("JPEG", 200_000, 0), 0.0) < 0.01
-
-
-def test_what_was_not_decoded_for_long_is_tried_again() -> None:
-    latency = DecodeLatency()
-    latency.observe(Size("WEBP", 200_000, 0), 30.0, 0.0)
-    assert latency.estimate(Size("WEBP", 200_000, 0), FRESH_S) == pytest.approx(30)
-    assert latency.estimate(Size("WEBP", 200_000, 0), FRESH_S + 1) == 0
 
 
 def test_waits_are_corrected_by_what_nine_of_ten_took() -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from serving.engine.batcher import Batch, Batcher, Buckets, fit
 from serving.engine.decode import DecodePool, Decoder
+from serving.engine.decode_latency import DecodeLatency, DecodeTime
 from serving.engine.forecast import Forecast
 from serving.engine.job import ImageJob
-from serving.engine.latency import BatchLatency, DecodeLatency, WaitCorrection
+from serving.engine.latency import BatchLatency, WaitCorrection
 from serving.engine.sources import Size
 from serving.engine.watch import Worker
 from tests.serving.engine.jobs import Noted, new_job
@@ -37,8 +38,9 @@ class SimulatedDevice:
 class KnownDecodeLatency(DecodeLatency):
     """Decoding takes as long as the world lets it take."""
 
-    def estimate(self, size: Size, now: float) -> float:
-        return DECODE_S_PER_MEGAPIXEL * size.pixels / 1e6
+    def estimate(self, size: Size, now: float) -> DecodeTime:
+        seconds = DECODE_S_PER_MEGAPIXEL * size.pixels / 1e6
+        return DecodeTime(seconds, seconds, is_known=True)
 
 
 class SimulatedDecoders(DecodePool):
@@ -74,6 +76,7 @@ class Simulation:
         self.decoders = SimulatedDecoders(threads, self)
         self.forecast = Forecast(
             self.decoders,
+            SimulatedDecoders(1, self),
             self.batcher,
             buckets,
             self.latency,
@@ -118,7 +121,7 @@ class Simulation:
     def accepts(self, image: Image, size: Size) -> bool:
         now = self.clock.now
         backlog = self.forecast.backlog(now, image.deadline)
-        decode_s = self.forecast.decode_s(now, size)
+        decode_s = self.forecast.decode_time(now, size).usual_s
         return not backlog or backlog.estimate(decode_s=decode_s).finish <= image.deadline
 
     def admit(self, image: Image, size: Size) -> None:

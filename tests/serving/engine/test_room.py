@@ -6,12 +6,17 @@ from serving.engine.sources import Size
 SIZE = Size("raw", pixels=10, nbytes=100)
 
 
+def lacking(room: Room, request: Limits) -> str | None:
+    lack = room.lacking(request)
+    return lack and lack.name
+
+
 def test_each_image_gets_a_slot_of_its_own_until_none_is_left() -> None:
     room = Room(Limits(3, 1000, 1000), 4, 5)
-    leases = [*(room.take([SIZE] * 2) or []), *(room.take([SIZE]) or [])]
+    leases = [*(room.take([SIZE] * 2, [False] * 2) or []), *(room.take([SIZE], [False]) or [])]
     assert {lease.number for lease in leases} == {0, 1, 2}
     assert room.taken == Limits(3, 300, 30)
-    assert room.lacking(Limits(1, 0, 0)) == "images"
+    assert lacking(room, Limits(1, 0, 0)) == "images"
     for lease in leases:
         lease.slot[:] = lease.number + 1
     assert [lease.slot.min() for lease in leases] == [lease.number + 1 for lease in leases]
@@ -20,18 +25,40 @@ def test_each_image_gets_a_slot_of_its_own_until_none_is_left() -> None:
 
 def test_a_request_that_does_not_fit_takes_nothing() -> None:
     room = Room(Limits(3, 1000, 25), 4, 5)
-    assert room.take([SIZE] * 4) is None
-    assert room.take([SIZE] * 3) is None  # its pixels
-    assert room.lacking(Limits(3, 300, 30)) == "pixels"
-    assert room.lacking(Limits(2, 1001, 20)) == "nbytes"
+    assert room.take([SIZE] * 4, [False] * 4) is None
+    assert room.take([SIZE] * 3, [False] * 3) is None  # its pixels
+    assert lacking(room, Limits(3, 300, 30)) == "pixels"
+    assert lacking(room, Limits(2, 1001, 20)) == "nbytes"
     assert room.taken == Limits(0, 0, 0)
 
 
 def test_a_lease_is_given_back_once_and_its_slot_is_handed_out_again() -> None:
     room = Room(Limits(1, 1000, 1000), 4, 5)
     for _ in range(2):
-        [lease] = room.take([SIZE]) or []
+        [lease] = room.take([SIZE], [False]) or []
         assert room.taken == Limits(1, 100, 10)
         lease.close()
         lease.close()
         assert room.taken == Limits(0, 0, 0)
+
+
+def test_slow_images_leave_room_for_the_others() -> None:
+    room = Room(Limits(8, 10_000, 100), 4, 5)
+    assert room.take([SIZE] * 8, [True] * 8) is None
+    slow = room.take([SIZE] * 6, [True] * 5 + [False]) or []
+    slow += room.take([SIZE], [True]) or []
+    assert len(slow) == 7
+    lack = room.lacking(Limits(1, 100, 10), Limits(1, 100, 10))
+    assert lack == ("images", True, 6, 1, 6)
+    [other] = room.take([SIZE], [False]) or []
+    for lease in (*slow, other):
+        lease.close()
+    assert len(room.take([SIZE] * 6, [True] * 6) or []) == 6
+
+
+def test_one_slow_image_of_any_size_may_enter() -> None:
+    room, large = Room(Limits(8, 1000, 10), 4, 5), Size("PNG", 10, 100)
+    [lease] = room.take([large], [True]) or []
+    assert room.take([SIZE._replace(pixels=0)], [True]) is None
+    lease.close()
+    assert room.take([large], [True]) is not None
