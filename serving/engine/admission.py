@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from images.limits import ImageLimits
 from serving.engine.answers import Answers
 from serving.engine.batcher import LOST, Batcher
 from serving.engine.forecast import Backlog, Estimate, Forecast
@@ -43,7 +44,7 @@ class Admission:
 
     Args:
         room: what may be in flight.
-        max_image_pixels: largest image before the transform, in pixels.
+        image_limits: what an image may cost.
         forecast: when an image would be answered.
         batcher: knows which devices take batches.
         queues: where jobs wait; dead ones are removed to make room.
@@ -54,14 +55,14 @@ class Admission:
     def __init__(
         self,
         room: Room,
-        max_image_pixels: int,
+        image_limits: ImageLimits,
         forecast: Forecast,
         batcher: Batcher,
         queues: Sequence[DeadlineQueue],
         answers: Answers,
         metrics: ModelMetrics,
     ) -> None:
-        self._room, self._max_image_pixels = room, max_image_pixels
+        self._room, self._image_limits = room, image_limits
         self._forecast, self._batcher = forecast, batcher
         self._queues, self._answers = queues, answers
         self._metrics = metrics
@@ -88,7 +89,7 @@ class Admission:
             self._metrics.reject("deadline", images)
             raise DeadlineExceededError(why)
         read = list(sources)
-        leases = self._take(now, [source.size(self._max_image_pixels) for source in read])
+        leases = self._take(now, [source.size(self._image_limits) for source in read])
         return self._jobs(now, read, leases, waiter, backlog)
 
     def _jobs(

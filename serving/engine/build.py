@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 
 from bundle.store import Bundle
+from images.limits import ImageLimits
 from serving.backends.backend import Instance, placement
 from serving.engine.admission import Admission
 from serving.engine.answers import Answers
@@ -35,7 +36,7 @@ def build(
     buckets: Sequence[int],
     decode_threads: int,
     limits: Limits,
-    max_image_pixels: int,
+    image_limits: ImageLimits,
     metrics: Metrics,
     slo_s: float | None = None,
     clock: Clock = time.monotonic,
@@ -48,7 +49,7 @@ def build(
         buckets: batch sizes to warm up and run, ascending.
         decode_threads: threads that decode; 0: the devices decode their own batches.
         limits: what may be in flight.
-        max_image_pixels: largest image before the transform, in pixels.
+        image_limits: what an image may cost.
         metrics: gets the model's metrics.
         slo_s: time within which 99 of 100 images should be answered, in seconds; None for no limit.
         clock: monotonic time, in seconds.
@@ -62,7 +63,7 @@ def build(
     sizes = Buckets(buckets, latency, slo_s)
     answers = Answers(counted, correction, clock)
     batcher = Batcher(buckets=sizes, latency=latency, answers=answers, clock=clock)
-    decode = Decoder(manifest.transform, max_image_pixels, answers, decode_latency, clock)
+    decode = Decoder(manifest.transform, image_limits, answers, decode_latency, clock)
     decoders = DecodePool(decode_threads, decode, batcher, answers)
     devices = [
         Device(
@@ -89,7 +90,7 @@ def build(
         buckets,
         admission=Admission(
             room,
-            max_image_pixels,
+            image_limits,
             Forecast(decoders, batcher, sizes, latency, decode_latency, correction),
             batcher,
             (decoders.queue, batcher.queue),

@@ -1,5 +1,6 @@
 """Bytes -> pixels, on threads of its own or on those of the devices."""
 
+from images.limits import ImageLimits
 from images.transform import Pixels, Transform
 from serving.engine.answers import Answers
 from serving.engine.batcher import Batcher, closing
@@ -14,7 +15,7 @@ class Decoder:
 
     Args:
         transform: the bundle's.
-        max_image_pixels: largest image before the transform, in pixels.
+        image_limits: what an image may cost.
         answers: gets the jobs that cannot be decoded.
         latency: learns how long it takes.
         clock: monotonic time, in seconds.
@@ -23,12 +24,12 @@ class Decoder:
     def __init__(
         self,
         transform: Transform,
-        max_image_pixels: int,
+        image_limits: ImageLimits,
         answers: Answers,
         latency: DecodeLatency,
         clock: Clock,
     ) -> None:
-        self._transform, self._max_image_pixels = transform, max_image_pixels
+        self._transform, self._image_limits = transform, image_limits
         self._answers, self._latency, self._clock = answers, latency, clock
 
     def __call__(self, job: ImageJob, out: Pixels) -> bool:
@@ -41,7 +42,7 @@ class Decoder:
             self._answers.drop([job])
             return False
         try:
-            out[:] = job.source.pixels(self._transform, self._max_image_pixels)
+            out[:] = job.source.pixels(self._transform, self._image_limits)
         except ServingError as error:
             self._answers.fail([job], error)
         except Exception as error:  # noqa: BLE001 - a bug must cost one image, not its batch

@@ -13,6 +13,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from bundle.store import Bundle
+from images.limits import ImageLimits
 from images.transform import Pixels
 from serving.backends.backend import Instance
 from serving.config import ServingConfig
@@ -138,7 +139,7 @@ class Rig:
             buckets=BUCKETS,
             decode_threads=self.decode_threads,
             limits=self.limits or Limits(self.slots, 10**9, 10**9),
-            max_image_pixels=10_000,
+            image_limits=ImageLimits(max_image_pixels=10_000),
             metrics=self.metrics,
             clock=self.clock,
         )

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from prometheus_client import CollectorRegistry
 
 from bundle.store import Bundle
+from images.limits import ImageLimits
 from images.transform import Pixels
 from serving.backends.backend import Backend, Instance
 from serving.engine import device as device_module
@@ -52,7 +53,7 @@ class Machine(RuleBasedStateMachine):
             buckets=BUCKETS,
             decode_threads=self.decode_threads,
             limits=Limits(SLOTS, 10_000, 10_000),
-            max_image_pixels=1_000,
+            image_limits=ImageLimits(max_image_pixels=1_000),
             metrics=Metrics(self.registry),
             clock=self.clock,
         )
