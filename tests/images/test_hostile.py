@@ -117,7 +117,7 @@ def frame(kind: int, bits: int = 8, height: int = 8) -> bytes:
         (frame(0xC1, bits=12), "12 bits per sample; only 8"),
         (frame(0xC0, height=0), "states its height behind the pixels"),
         (frame(0xC0)[:40], "truncated, it ends before its pixels"),
-        (hostile.png(8, 8)[:40], "truncated: its chunk IDAT"),
+        (hostile.png(8, 8)[:50], "truncated: its chunk IDAT"),
         (hostile.png(8, 8)[:33], "truncated, it ends before its pixels"),
         (hostile.bmp(8, 8, 8, 0, b"")[:20], "it ends in its header"),
     ],
