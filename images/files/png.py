@@ -120,7 +120,7 @@ def _cost(size: int, width: int, height: int, bits: int, colour: int, interlaced
     """
     pixels, channels = width * height, CHANNELS[colour]
     inflated = height * -(-width * channels * bits // 8)
-    nbytes, ns = (3 if bits == 16 else 2, 1) if colour == GREY else (7, 6)
-    ns = pixels * ns + inflated * (4 if interlaced else 3) + 10 * size
+    nbytes, ns = (3 if bits == 16 else 2, 2) if colour == GREY else (7, 6)
+    ns = pixels * ns + inflated * 7 // 2 * (1 + interlaced) + 12 * size
     what = f"PNG of {pixels / 1e6:.1f} megapixels, {inflated / 1e6:.1f} MB inflated"
     return Cost(what, pixels * nbytes + 2 * size, ns)
