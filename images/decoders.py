@@ -68,11 +68,19 @@ def decode(data: bytes, limits: ImageLimits = UNLIMITED) -> Pixels:
     return decode_picture(data, limits).rgb()
 
 
-def decode_picture(data: bytes, limits: ImageLimits = UNLIMITED) -> Picture:
-    """Return the pixels of an encoded image as it is stored; raise `ImageError`."""
+def decode_picture(
+    data: bytes, limits: ImageLimits = UNLIMITED, *, padded: bool = False
+) -> Picture:
+    """Return the pixels of an encoded image as it is stored; raise `ImageError`.
+
+    Args:
+        data: the file.
+        limits: what it may cost.
+        padded: whether a fourth byte per pixel, which Pillow's resize takes, is welcome.
+    """
     found = walk(data, limits)
     try:
-        samples = _decoded(found)
+        samples = _decoded(found, padded=padded)
     except _DECODER_ERRORS as error:
         raise damaged(str(error) or type(error).__name__) from error
     if samples.shape[:2] != (found.height, found.width):
@@ -81,18 +89,19 @@ def decode_picture(data: bytes, limits: ImageLimits = UNLIMITED) -> Picture:
     return Picture(samples, found.orientation)
 
 
-def _decoded(found: Found) -> Pixels:
+def _decoded(found: Found, *, padded: bool) -> Pixels:
     if found.is_plain:
-        return _plain_jpeg(found)
+        colours = "RGBX" if padded and found.orientation == UPRIGHT else "RGB"
+        return _plain_jpeg(found, colours)
     return _webp(found) if found.format == "WEBP" else _with_pillow(found)
 
 
-def _plain_jpeg(found: Found) -> Pixels:
+def _plain_jpeg(found: Found, colours: str) -> Pixels:
     """Decode as Pillow does, with the same library, but straight into an array.
 
     Not strict: like Pillow, it goes on after a defect from which the library recovers.
     """
-    colours = "GRAY" if found.is_grey else "RGBX" if found.orientation == UPRIGHT else "RGB"
+    colours = "GRAY" if found.is_grey else colours
     samples = np.asarray(
         simplejpeg.decode_jpeg(found.data, colours, fastdct=False, fastupsample=False, strict=False)
     )

@@ -88,7 +88,7 @@ class Transform(Frozen):
             data: the file.
             limits: what it may cost.
         """
-        return self.sample(decode_picture(data, limits))
+        return self.sample(decode_picture(data, limits, padded=self.antialias))
 
     def from_rgb(self, rgb: Pixels) -> Pixels:
         """Return the pixels of a decoded uint8 image (height, width, 3), perhaps as a view of it.
