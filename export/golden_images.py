@@ -14,7 +14,7 @@ from bundle.golden import GOLDEN, GoldenImage, GoldenSet, pixels_digest
 from export.answers import require_probabilities
 from export.errors import ExportError
 from export.original import Original
-from images.decoders import ORIENTATION_TAG
+from images.files.orientation import ORIENTATION_TAG
 from images.transform import Pixels, Transform
 from training.data.datasets import Dataset
 

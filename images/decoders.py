@@ -11,7 +11,8 @@ CMYK                      (255 - ink) * (255 - black) / 255, as Pillow converts 
 16 bit per RGB channel    the high byte
 ========================  ==========================================================
 
-The EXIF orientation is applied before anything is measured.
+The EXIF orientation is applied before anything is measured. No decoder sees metadata: `walk` leaves
+it out, finds the orientation in it, and refuses what would cost too much.
 """
 
 import io
@@ -21,25 +22,26 @@ import zlib
 import cv2
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from images.header import Header, sniff
+from images.errors import ImageError as ImageError
+from images.errors import damaged
+from images.files.found import Found
+from images.files.orientation import SWAPS_AXES, UPRIGHT
+from images.files.walk import walk
+from images.header import Header
+from images.limits import UNLIMITED, ImageLimits
+from images.picture import Picture
+from images.picture import Pixels as Pixels
 
-Pixels = NDArray[np.uint8]
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-SWAPS_AXES = frozenset({5, 6, 7, 8})
-ORIENTATION_TAG = 0x0112
+# What Pillow reads of a file or converts at once, in bytes and in pixels: it holds Python's lock
+# where it copies, for less than a millisecond then.
+BLOCK_BYTES, STRIP_PIXELS = 2**20, 2**18
 
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError,
-    MemoryError, struct.error, zlib.error,
+    MemoryError, struct.error, zlib.error, cv2.error,
 )  # fmt: skip
-
-
-class ImageError(ValueError):
-    """The bytes are not an image that can be classified; the message says why."""
 
 
 def configure() -> None:
@@ -48,86 +50,105 @@ def configure() -> None:
     Without it the pixels are the same, but Pillow warns of images above `Image.MAX_IMAGE_PIXELS`
     and refuses those of twice as many, and OpenCV starts threads that compete with the caller's.
     """
-    # Code that must bound the pixels asks `read_header` for them, and does not rely on a global.
+    # Code that must bound the pixels says so with `ImageLimits`, and does not rely on a global.
     Image.MAX_IMAGE_PIXELS = None
     # Images are transformed in parallel; one of them is too small to be worth a thread pool inside.
     cv2.setNumThreads(1)
 
 
-def read_header(data: bytes, sniffed: Header | None = None) -> Header:
-    """Return format and size (after EXIF orientation) without decoding; raise `ImageError`.
+def read_header(data: bytes, limits: ImageLimits = UNLIMITED) -> Header:
+    """Return format and size (after EXIF orientation) without decoding; raise `ImageError`."""
+    found = walk(data, limits)
+    size = found.width, found.height
+    return Header(found.format, *(reversed(size) if found.orientation in SWAPS_AXES else size))
+
+
+def decode(data: bytes, limits: ImageLimits = UNLIMITED) -> Pixels:
+    """Return uint8 RGB (height, width, 3) of an encoded image; raise `ImageError`."""
+    return decode_picture(data, limits).rgb()
+
+
+def decode_picture(
+    data: bytes, limits: ImageLimits = UNLIMITED, *, padded: bool = False
+) -> Picture:
+    """Return the pixels of an encoded image as it is stored; raise `ImageError`.
 
     Args:
         data: the file.
-        sniffed: what `sniff` found in it, if that was asked already.
+        limits: what it may cost.
+        padded: whether a fourth byte per pixel, which Pillow's resize takes, is welcome.
     """
-    header = sniffed or sniff(data)
-    if header and header.is_plain_jpeg:
-        return header
-    with _open(data) as image:
-        try:
-            turned = _orientation(image) in SWAPS_AXES
-        except _DECODER_ERRORS as error:
-            raise ImageError(f"the image's EXIF data is broken: {error}") from error
-        width, height = reversed(image.size) if turned else image.size
-        return Header(image.format or "", width, height)
-
-
-def decode(data: bytes, header: Header | None = None) -> Pixels:
-    """Return uint8 RGB (height, width, 3) of an encoded image; raise `ImageError`.
-
-    Args:
-        data: the file.
-        header: what `sniff` or `read_header` found in it, if one was asked already.
-    """
-    header = header or sniff(data)
-    if header and header.is_plain_jpeg and (pixels := _plain_jpeg(data)) is not None:
-        return pixels
-    with _open(data) as image:
-        try:
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
-        except _DECODER_ERRORS as error:
-            raise ImageError(f"the image cannot be decoded: {error}") from error
-
-
-def _plain_jpeg(data: bytes) -> Pixels | None:
-    """Return the pixels of a plain JPEG, None if it is damaged.
-
-    simplejpeg and Pillow run the same decoder; simplejpeg lets it write straight into an array.
-    """
+    found = walk(data, limits)
     try:
-        return np.asarray(simplejpeg.decode_jpeg(data, fastdct=False, fastupsample=False))
-    except ValueError:
-        # It refuses every defect; Pillow says what is wrong, or reads the image in spite of it.
-        return None
+        samples = _decoded(found, padded=padded)
+    except _DECODER_ERRORS as error:
+        raise damaged(str(error) or type(error).__name__) from error
+    if samples.shape[:2] != (found.height, found.width):
+        height, width = samples.shape[:2]
+        raise damaged(f"{found.width} x {found.height} pixels were stated, {width} x {height} came")
+    return Picture(samples, found.orientation)
 
 
-def _orientation(image: Image.Image) -> int | None:
-    # Without EXIF data before the pixels of a PNG, Pillow decodes them all to look behind them.
-    if image.format == "PNG" and "exif" not in image.info:
-        return None
-    return image.getexif().get(ORIENTATION_TAG)
+def _decoded(found: Found, *, padded: bool) -> Pixels:
+    if found.is_plain:
+        colours = "RGBX" if padded and found.orientation == UPRIGHT else "RGB"
+        return _plain_jpeg(found, colours)
+    return _webp(found) if found.format == "WEBP" else _with_pillow(found)
 
 
-def _open(data: bytes) -> Image.Image:
-    if not data:
-        raise ImageError("the image is empty (0 bytes)")
+def _plain_jpeg(found: Found, colours: str) -> Pixels:
+    """Decode as Pillow does, with the same library, but straight into an array.
+
+    Not strict: like Pillow, it goes on after a defect from which the library recovers.
+    """
+    colours = "GRAY" if found.is_grey else colours
+    samples = np.asarray(
+        simplejpeg.decode_jpeg(found.data, colours, fastdct=False, fastupsample=False, strict=False)
+    )
+    return samples[:, :, 0] if found.is_grey else samples
+
+
+def _webp(found: Found) -> Pixels:
+    """Decode as Pillow does, with the same library, but without a canvas for an animation.
+
+    That takes 16 bytes per pixel, and Python's lock all the while.
+    """
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    samples = cv2.imdecode(np.frombuffer(found.data, np.uint8), flags)
+    if samples is None:
+        raise ValueError("the WebP's picture is damaged or truncated")
+    picture, shape = np.asarray(samples, np.uint8), (found.height, found.width, 3)
+    if picture.shape == shape:
+        return picture
+    canvas = np.zeros(shape, np.uint8)
+    height, width = picture.shape[:2]
+    canvas[found.top : found.top + height, found.left : found.left + width] = picture
+    return canvas
+
+
+def _with_pillow(found: Found) -> Pixels:
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(found.data), formats=(found.format,))
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"the image is too large for Pillow as it is configured: {error}"
         ) from error
-    except _DECODER_ERRORS as error:
-        raise ImageError(
-            f"{len(data)} bytes are not an image in one of the formats {', '.join(FORMATS)}"
-        ) from error
+    with image:
+        image.decodermaxblock = BLOCK_BYTES
+        image.load()
+        return _samples(image)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        high_byte = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255)
-        image = Image.fromarray(high_byte.astype(np.uint8))
-    # Pillow warns of transparency in a palette; it is dropped here by rule.
-    image.info.pop("transparency", None)
-    return image.convert("RGB")
+def _samples(image: Image.Image) -> Pixels:
+    """Return uint8 (height, width), or (height, width, 3) for RGB, strip by strip."""
+    is_grey = image.mode in ("1", "L", "I;16")
+    shape = (image.height, image.width) if is_grey else (image.height, image.width, 3)
+    samples = np.empty(shape, np.uint8)
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        if image.mode == "I;16":
+            samples[top : top + rows] = np.asarray(strip) >> 8
+        else:
+            samples[top : top + rows] = np.asarray(strip.convert("L" if is_grey else "RGB"))
+    return samples

@@ -1,8 +1,7 @@
 """What an image file says of itself in its first bytes: microseconds, however the file is made.
 
 Only fixed places are looked at, and a bounded number of JPEG segments, so that `sniff` may run on
-a thread that must not be held up. It finds what Pillow would find in a sound file and judges none:
-except for a plain JPEG, `read_header` of `images.decoders` has the last word.
+a thread that must not be held up. It judges no file: `walk` has the last word.
 """
 
 import struct
@@ -10,26 +9,16 @@ from typing import NamedTuple
 
 # An ICC profile alone may take 255.
 MOST_SEGMENTS = 320
-START_OF_SCAN, APP2, PICTURES = 0xDA, 0xE2, b"MPF\0"
+START_OF_SCAN = 0xDA
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-PLAIN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # Huffman-coded: baseline, extended, progressive
-# Tables, comments, and what applications add but for APP1, which may hold an orientation, and APP2,
-# which may announce further pictures.
-HARMLESS = frozenset({0xC4, 0xDB, 0xDD, 0xFE, 0xE0, *range(0xE3, 0xF0)})
-GREY, RGB = 1, 3
 
 
 class Header(NamedTuple):
-    """Format and size of an image file, before its pixels are decoded.
-
-    A plain JPEG is upright, of 8 bits, grey or RGB: the size is final, and the fast decoder reads
-    it. Nothing is said of its soundness.
-    """
+    """Format and size of an image file, before its pixels are decoded."""
 
     format: str
     width: int
     height: int
-    is_plain_jpeg: bool = False
 
     @property
     def pixels(self) -> int:
@@ -52,23 +41,16 @@ def sniff(data: bytes) -> Header | None:
 
 
 def _jpeg(data: bytes) -> Header | None:
-    """Walk the segments up to the first scan (ITU-T T.81, annex B)."""
-    frame, is_plain, at, end = None, True, 2, len(data)
+    """Walk the segments up to the frame (ITU-T T.81, annex B)."""
+    at, end = 2, len(data)
     for _ in range(MOST_SEGMENTS):
-        if at + 4 > end or data[at] != 0xFF:
-            return frame
-        marker, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
-        if marker == START_OF_SCAN:
-            return frame._replace(is_plain_jpeg=is_plain) if frame else None
-        if marker in FRAMES and frame is None:
-            bits, height, width, channels = struct.unpack_from(">BHHB", data, at + 4)
-            frame = Header("JPEG", width, height)
-            is_plain &= marker in PLAIN_FRAMES and bits == 8 and channels in (GREY, RGB)
-            is_plain &= length >= 8 and frame.pixels > 0
-        elif marker not in HARMLESS and (marker != APP2 or data.startswith(PICTURES, at + 4)):
-            is_plain = False
-        at += 2 + length
-    return frame
+        if at + 4 > end or data[at] != 0xFF or data[at + 1] == START_OF_SCAN:
+            return None
+        if data[at + 1] in FRAMES:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return Header("JPEG", width, height)
+        at += 2 + (data[at + 2] << 8 | data[at + 3])
+    return None
 
 
 def _webp(data: bytes) -> Header | None:

@@ -7,9 +7,11 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from images.decoders import ImageError, decode
-from images.decoders import Pixels as Pixels
-from images.header import Header
+from images.decoders import decode_picture
+from images.errors import ImageError
+from images.limits import UNLIMITED, ImageLimits
+from images.picture import Picture, joined
+from images.picture import Pixels as Pixels
 
 WIDENED = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -79,14 +81,14 @@ class Transform(Frozen):
             )
         return self
 
-    def decode(self, data: bytes, header: Header | None = None) -> Pixels:
-        """Return the pixels of an encoded image; raise `ImageError` if it is broken.
+    def decode(self, data: bytes, limits: ImageLimits = UNLIMITED) -> Pixels:
+        """Return the pixels of an encoded image; raise `ImageError` if it is broken or too large.
 
         Args:
             data: the file.
-            header: what `sniff` or `read_header` found in it, if one was asked already.
+            limits: what it may cost.
         """
-        return self._sample(decode(data, header))
+        return self.sample(decode_picture(data, limits, padded=self.antialias))
 
     def from_rgb(self, rgb: Pixels) -> Pixels:
         """Return the pixels of a decoded uint8 image (height, width, 3), perhaps as a view of it.
@@ -97,29 +99,47 @@ class Transform(Frozen):
             raise ImageError(
                 f"pixels must be uint8 (height, width, 3), got {rgb.dtype} {rgb.shape}"
             )
-        return self._sample(rgb)
+        return self.sample(Picture(rgb))
 
-    def _sample(self, rgb: Pixels) -> Pixels:
-        height, width, _ = rgb.shape
-        resized = self.resize.resized(width, height)
-        if resized == (width, height):
-            return self._centre(rgb)
-        return self._widened(rgb, *resized) if self.antialias else self._fixed(rgb, *resized)
+    def sample(self, picture: Picture) -> Pixels:
+        """Return the pixels of a decoded image, perhaps as a view of it."""
+        resized = self.resize.resized(*picture.size)
+        if resized == picture.size:
+            return self._centre(picture.rgb())
+        way = self._widened if self.antialias else self._fixed
+        return way(picture, *resized)
 
-    def _widened(self, rgb: Pixels, width: int, height: int) -> Pixels:
-        left, right = _span(rgb.shape[1], width, self.crop.width)
-        top, bottom = _span(rgb.shape[0], height, self.crop.height)
-        image, size = Image.fromarray(rgb), (self.crop.width, self.crop.height)
-        return np.asarray(image.resize(size, WIDENED[self.kernel], (left, top, right, bottom)))
+    def _widened(self, picture: Picture, width: int, height: int) -> Pixels:
+        left, right = _span(picture.size[0], width, self.crop.width)
+        top, bottom = _span(picture.size[1], height, self.crop.height)
+        size, box = (self.crop.width, self.crop.height), (left, top, right, bottom)
 
-    def _fixed(self, rgb: Pixels, width: int, height: int) -> Pixels:
-        resized = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
-        return self._centre(np.asarray(resized, np.uint8))
+        def resize(samples: Pixels) -> Pixels:
+            return np.asarray(_image(samples).resize(size, WIDENED[self.kernel], box))
+
+        # `map` lets go of each channel before the next one is made.
+        return joined(list(map(resize, picture.upright())))
+
+    def _fixed(self, picture: Picture, width: int, height: int) -> Pixels:
+        def resize(samples: Pixels) -> Pixels:
+            resized = cv2.resize(samples, (width, height), interpolation=cv2.INTER_LINEAR)
+            return np.asarray(resized, np.uint8)
+
+        return self._centre(joined(list(map(resize, picture.upright()))))
 
     def _centre(self, rgb: Pixels) -> Pixels:
         top = (rgb.shape[0] - self.crop.height) // 2
         left = (rgb.shape[1] - self.crop.width) // 2
         return rgb[top : top + self.crop.height, left : left + self.crop.width]
+
+
+def _image(samples: Pixels) -> Image.Image:
+    """Return uint8 samples of 1, 3 or 4 channels as an image, without a copy if it can be."""
+    if samples.ndim == 3 and samples.shape[2] == 3:
+        # OpenCV adds the fourth byte without Python's lock, and faster.
+        samples = np.asarray(cv2.cvtColor(samples, cv2.COLOR_RGB2RGBA), np.uint8)
+    mode, size = "L" if samples.ndim == 2 else "RGBX", (samples.shape[1], samples.shape[0])
+    return Image.frombuffer(mode, size, np.ascontiguousarray(samples), "raw", mode, 0, 1)
 
 
 def _span(source: int, resized: int, crop: int) -> tuple[float, float]:

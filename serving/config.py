@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, CliToggleFlag, NoDecode, SettingsCon
 
 from bundle.kinds import Precision
 from cli.program import FLAGS
+from images.limits import ImageLimits
 from serving.backends.settings import DEFAULTS, Runtime, RuntimeSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -21,6 +22,8 @@ LitePython = Annotated[
     Path | None,
     Field(description="Python interpreter that has mindspore_lite; unset: the server's own"),
 ]
+
+IMAGE_LIMITS = ImageLimits()
 
 
 class DevicesConfig(BaseSettings):
@@ -140,9 +143,30 @@ class ServingConfig(BaseSettings):
         2_000_000_000,
         description="maximum pixels of images in flight per model, counted before the transform",
     )
+    max_image_bytes: PositiveInt = Field(
+        IMAGE_LIMITS.max_image_bytes, description="maximum size of an encoded image, in bytes"
+    )
     max_image_pixels: PositiveInt = Field(
-        50_000_000,
-        description="maximum width x height of an image, checked in its header before decoding",
+        IMAGE_LIMITS.max_image_pixels,
+        description="maximum width x height of an image; this and the following are checked by one "
+        "walk over the file, before decoding",
+    )
+    max_image_side: PositiveInt = Field(
+        IMAGE_LIMITS.max_image_side, description="maximum width or height of an image, in pixels"
+    )
+    max_image_parts: PositiveInt = Field(
+        IMAGE_LIMITS.max_image_parts,
+        description="maximum segments and scans, or chunks, of an image file",
+    )
+    max_image_mib: PositiveInt = Field(
+        IMAGE_LIMITS.max_image_mib,
+        description="maximum memory to decode an image, in MiB: 1 to 10 bytes per pixel, by what "
+        "the file says of itself",
+    )
+    max_image_ms: PositiveInt = Field(
+        IMAGE_LIMITS.max_image_ms,
+        description="maximum CPU time to decode an image, in milliseconds, as estimated from "
+        "pixels, scans, inflated and encoded bytes",
     )
     max_message_bytes: int = Field(
         32 * 2**20,
@@ -191,6 +215,11 @@ class ServingConfig(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="lowest severity of messages that are logged, to stderr"
     )
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """The settings that bound an image."""
+        return ImageLimits(**{name: getattr(self, name) for name in ImageLimits._fields})
 
     @property
     def runtime_settings(self) -> RuntimeSettings:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import compress
 from typing import Protocol
 
+from images.limits import ImageLimits
 from serving.engine.answers import Answers
 from serving.engine.batcher import LOST
 from serving.engine.decode_latency import DecodeTime
@@ -53,7 +54,7 @@ class Admission:
 
     Args:
         room: what may be in flight.
-        max_image_pixels: largest image before the transform, in pixels.
+        image_limits: what an image may cost.
         forecast: when an image would be answered.
         stages: what images must pass.
         queues: where jobs wait; dead ones are removed to make room.
@@ -64,14 +65,14 @@ class Admission:
     def __init__(
         self,
         room: Room,
-        max_image_pixels: int,
+        image_limits: ImageLimits,
         forecast: Forecast,
         stages: Sequence[Stage],
         queues: Sequence[DeadlineQueue],
         answers: Answers,
         metrics: ModelMetrics,
     ) -> None:
-        self._room, self._max_image_pixels = room, max_image_pixels
+        self._room, self._image_limits = room, image_limits
         self._forecast, self._stages, self._queues = forecast, stages, queues
         self._answers, self._metrics = answers, metrics
 
@@ -97,7 +98,7 @@ class Admission:
             self._metrics.reject("deadline", images)
             raise DeadlineExceededError(why)
         read = list(sources)
-        sizes = [source.size(self._max_image_pixels) for source in read]
+        sizes = [source.size(self._image_limits) for source in read]
         times = [self._forecast.decode_time(now, size) for size in sizes]
         leases = self._take(now, sizes, [self._forecast.is_slow(time) for time in times])
         return self._jobs(now, read, leases, times, waiter, backlog)

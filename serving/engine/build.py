@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from bundle.store import Bundle
+from images.limits import ImageLimits
 from serving.backends.backend import Instance, placement
 from serving.engine.admission import Admission
 from serving.engine.answers import Answers
@@ -41,7 +42,7 @@ def build(
     decode_threads: int,
     background_threads: int,
     limits: Limits,
-    max_image_pixels: int,
+    image_limits: ImageLimits,
     metrics: Metrics,
     slo_s: float | None = None,
     overdue_s: float = math.inf,
@@ -56,7 +57,7 @@ def build(
         decode_threads: threads that decode; 0: the devices decode their own batches.
         background_threads: threads that decode the images that are slow to decode.
         limits: what may be in flight.
-        max_image_pixels: largest image before the transform, in pixels.
+        image_limits: what an image may cost.
         metrics: gets the model's metrics.
         slo_s: time within which 99 of 100 images should be answered, in seconds; None for no limit.
         overdue_s: time after which a decode, a run or a reopening is overdue, in seconds.
@@ -71,7 +72,7 @@ def build(
     sizes = Buckets(buckets, latency, slo_s)
     answers = Answers(counted, correction, clock)
     batcher = Batcher(buckets=sizes, latency=latency, answers=answers, clock=clock)
-    shared = manifest.transform, max_image_pixels, answers, decode_latency, clock
+    shared = manifest.transform, image_limits, answers, decode_latency, clock
     decode, slowly = Decoder(*shared), Decoder(*shared, in_background=True)
     decoders = DecodePool(decode_threads, decode, batcher, answers)
     background = DecodePool(background_threads, slowly, batcher, answers, in_background=True)
@@ -103,7 +104,7 @@ def build(
         buckets,
         admission=Admission(
             room,
-            max_image_pixels,
+            image_limits,
             Forecast(decoders, background, batcher, sizes, latency, decode_latency, correction),
             (decoders, batcher),
             (decoders.queue, background.queue, batcher.queue),

@@ -9,6 +9,7 @@ kernel lets them compute on every core that nothing else needs, and takes it fro
 import time
 from functools import partial
 
+from images.limits import ImageLimits
 from images.transform import Pixels, Transform
 from serving.engine.answers import Answers
 from serving.engine.batcher import LOST, Batcher, closing
@@ -25,7 +26,7 @@ class Decoder:
 
     Args:
         transform: the bundle's.
-        max_image_pixels: largest image before the transform, in pixels.
+        image_limits: what an image may cost.
         answers: gets the jobs that cannot be decoded.
         latency: learns how long it takes.
         clock: monotonic time, in seconds.
@@ -36,7 +37,7 @@ class Decoder:
     def __init__(
         self,
         transform: Transform,
-        max_image_pixels: int,
+        image_limits: ImageLimits,
         answers: Answers,
         latency: DecodeLatency,
         clock: Clock,
@@ -44,7 +45,7 @@ class Decoder:
         in_background: bool = False,
     ) -> None:
         self._in_background = in_background
-        self._transform, self._max_image_pixels = transform, max_image_pixels
+        self._transform, self._image_limits = transform, image_limits
         self._answers, self._latency, self._clock = answers, latency, clock
 
     def __call__(self, job: ImageJob, out: Pixels, worker: Worker) -> bool:
@@ -59,7 +60,7 @@ class Decoder:
         worker.task = Task("decode", job.decode_started, subject=job.lease.size)
         worked = time.thread_time()
         try:
-            out[:] = job.source.pixels(self._transform, self._max_image_pixels)
+            out[:] = job.source.pixels(self._transform, self._image_limits)
         except ServingError as error:
             self._answers.fail([job], error)
         except Exception as error:  # noqa: BLE001 - a bug must cost one image, not its batch

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from bundle.golden import pixels_digest
 from images.decoders import ImageError, Pixels, read_header
-from images.header import sniff
 from images.transform import ShorterSide, Size, Stretch, Transform
 
 IMAGES = Path(__file__).parent / "images"
@@ -178,13 +177,6 @@ def test_encoded_and_raw_pixels_go_the_same_way() -> None:
         np.testing.assert_array_equal(transform.decode(data), raw)
 
 
-@pytest.mark.parametrize("transform", [*TRANSFORMS, WHOLE])
-@pytest.mark.parametrize("name", ["baseline.jpg", "turned.jpg", "rgb.png"])
-def test_a_header_that_is_known_changes_no_pixel(name: str, transform: Transform) -> None:
-    expected = transform.decode(read(name))
-    np.testing.assert_array_equal(transform.decode(read(name), sniff(read(name))), expected)
-
-
 @pytest.mark.parametrize(
     "rgb",
     [
@@ -204,7 +196,7 @@ def test_the_header_tells_the_size_without_decoding() -> None:
     small = encode(Image.new("1", (8, 8)), "PNG")
     header = b"IHDR" + struct.pack(">II", 30_000, 20_000) + small[24:29]
     huge = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
-    assert read_header(huge) == ("PNG", 30_000, 20_000, False)
+    assert read_header(huge) == ("PNG", 30_000, 20_000)
     assert read_header(huge).pixels == 600_000_000
 
 
@@ -216,7 +208,7 @@ def test_the_header_tells_the_size_without_decoding() -> None:
         (encode(Image.new("RGB", (8, 8)), "GIF"), "not an image in one of the formats"),
         (read("rgb.png")[:3000], "cannot be decoded"),
         (read("baseline.jpg")[:1500], "cannot be decoded"),
-        (read("lossy.webp")[:700], "not an image|cannot be decoded"),
+        (read("lossy.webp")[:700], "truncated"),
         (read("rgb.bmp")[:3000], "cannot be decoded"),
     ],
     ids=["empty", "text", "gif", "png", "jpeg", "webp", "bmp"],
@@ -226,7 +218,6 @@ def test_what_is_no_whole_image_is_refused(data: bytes, hint: str) -> None:
         WHOLE.decode(data)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_files_raise_nothing_else() -> None:
     chance, messages = random.Random(0), list[str]()
     for name in sorted(DIGESTS) * 40:

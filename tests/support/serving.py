@@ -14,6 +14,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from bundle.store import Bundle
+from images.limits import ImageLimits
 from images.transform import Pixels
 from serving.backends.backend import Instance
 from serving.config import ServingConfig
@@ -141,7 +142,7 @@ class Rig:
             decode_threads=self.decode_threads,
             background_threads=1,
             limits=self.limits or Limits(self.slots, 10**9, 10**9),
-            max_image_pixels=10_000,
+            image_limits=ImageLimits(max_image_pixels=10_000),
             metrics=self.metrics,
             overdue_s=self.overdue_s,
             clock=self.clock,

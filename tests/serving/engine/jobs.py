@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
+from images.limits import ImageLimits
 from serving.engine.answers import Answers
 from serving.engine.job import ImageJob, Waiter
 from serving.engine.latency import Clock, WaitCorrection
@@ -17,7 +18,7 @@ def new_job(due: float, arrived: float = 0.0, pixels: int = 64) -> ImageJob:
     waiter = Waiter(1, arrived, Asking(due))
     waiter.due = due
     source = grey(1)
-    size = source.size(10_000)._replace(pixels=pixels)
+    size = source.size(ImageLimits())._replace(pixels=pixels)
     leases = Room(Limits(1, 10**9, 10**9), SIDE, SIDE).take([size], [False])
     assert leases
     return ImageJob(source, leases[0], waiter, 0)

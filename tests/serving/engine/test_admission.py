@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from images.limits import ImageLimits
 from images.transform import Pixels, Transform
 from serving.engine.room import Limits
 from serving.engine.sources import Size
@@ -51,10 +52,10 @@ async def test_what_never_fits_is_no_overload(tiny: Path) -> None:
 class Unseen:
     """A source at which nobody may look."""
 
-    def size(self, max_image_pixels: int) -> Size:
+    def size(self, limits: ImageLimits) -> Size:
         raise AssertionError
 
-    def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
+    def pixels(self, transform: Transform, limits: ImageLimits) -> Pixels:
         raise AssertionError
 
 
@@ -94,10 +95,10 @@ class Noted:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def size(self, max_image_pixels: int) -> Size:
+    def size(self, limits: ImageLimits) -> Size:
         return Size("noted", 0, 0)
 
-    def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
+    def pixels(self, transform: Transform, limits: ImageLimits) -> Pixels:
         self.order.append(self.name)
         assert self.may_go_on.wait(30)
         return np.zeros((SIDE, SIDE, 3), np.uint8)
@@ -140,4 +141,4 @@ async def test_images_that_ran_for_nobody_are_counted(tiny: Path) -> None:
 
 
 def test_grey_is_as_large_as_it_says() -> None:
-    assert grey(1).size(10_000) == Size("raw", PIXELS, BYTES)
+    assert grey(1).size(ImageLimits()) == Size("raw", PIXELS, BYTES)

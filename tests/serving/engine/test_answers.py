@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from images.limits import ImageLimits
 from serving.engine.answers import Answers
 from serving.engine.job import BatchRun, ImageJob, Prediction, Waiter
 from serving.engine.latency import WaitCorrection
@@ -20,7 +21,7 @@ def test_the_callers_deadline_counts_and_not_the_one_that_was_planned(
     clock, registry, room = VirtualClock(), CollectorRegistry(), Room(Limits(1, 64, 64), SIDE, SIDE)
     waiter = Waiter(1, 100.0, caller := Asking(200.0))
     source = grey(1)
-    [lease] = room.take([source.size(100)], [False]) or []
+    [lease] = room.take([source.size(ImageLimits())], [False]) or []
     job = ImageJob(source, lease, waiter, 0)
     assert job.due == 198.0
     answers = Answers(Metrics(registry).model("tiny", "1", clock), WaitCorrection(clock), clock)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from images.limits import ImageLimits
 from images.transform import Pixels, Transform
 from serving.engine.room import Limits
 from serving.engine.sources import Size
@@ -25,10 +26,10 @@ class Slow:
     def __init__(self) -> None:
         self.started, self.may_end = threading.Event(), threading.Event()
 
-    def size(self, max_image_pixels: int) -> Size:
+    def size(self, limits: ImageLimits) -> Size:
         return SLOW
 
-    def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
+    def pixels(self, transform: Transform, limits: ImageLimits) -> Pixels:
         self.started.set()
         assert self.may_end.wait(30)
         return np.full((SIDE, SIDE, 3), 5, np.uint8)

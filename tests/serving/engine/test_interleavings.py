@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from prometheus_client import CollectorRegistry
 
 from bundle.store import Bundle
+from images.limits import ImageLimits
 from images.transform import Pixels
 from serving.backends.backend import Backend, Instance
 from serving.engine import device as device_module
@@ -53,7 +54,7 @@ class Machine(RuleBasedStateMachine):
             decode_threads=self.decode_threads,
             background_threads=1,
             limits=Limits(SLOTS, 10_000, 10_000),
-            max_image_pixels=1_000,
+            image_limits=ImageLimits(max_image_pixels=1_000),
             metrics=Metrics(self.registry),
             overdue_s=1.0,
             clock=self.clock,

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from images.limits import ImageLimits
 from images.transform import Pixels, Transform
 from serving.engine.answers import EARLY_S
 from serving.engine.job import Prediction
@@ -131,10 +132,10 @@ class Slow:
     def __init__(self) -> None:
         self.started, self.finish = threading.Event(), threading.Event()
 
-    def size(self, max_image_pixels: int) -> Size:
+    def size(self, limits: ImageLimits) -> Size:
         return Size("slow", 0, 0)
 
-    def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
+    def pixels(self, transform: Transform, limits: ImageLimits) -> Pixels:
         self.started.set()
         assert self.finish.wait(30)
         return np.zeros((SIDE, SIDE, 3), np.uint8)
@@ -143,10 +144,10 @@ class Slow:
 class Broken:
     """A source with a bug."""
 
-    def size(self, max_image_pixels: int) -> Size:
+    def size(self, limits: ImageLimits) -> Size:
         return Size("broken", 0, 0)
 
-    def pixels(self, transform: Transform, max_image_pixels: int) -> Pixels:
+    def pixels(self, transform: Transform, limits: ImageLimits) -> Pixels:
         raise ZeroDivisionError
 
 

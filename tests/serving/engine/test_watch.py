@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from images.limits import ImageLimits
 from images.transform import Pixels
 from serving.engine import device as device_module
 from serving.engine.sources import Size
@@ -51,7 +52,7 @@ class Holding(Gate):
 
 
 class Sized(Slow):
-    def size(self, max_image_pixels: int) -> Size:
+    def size(self, limits: ImageLimits) -> Size:
         return Size("slow", 12, 34)
 
 

@@ -1,0 +1,1 @@
+"""One walk over a whole file per format, before anything is decoded."""
