@@ -3,8 +3,8 @@
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -113,15 +113,13 @@ class Hostile(Benchmark):
         ):
             _good_caller(server, self.images, seconds=1.0)  # warms up both sides
             cpu_s, memory = server.cpu_s(), MemoryWatch(server)
-            outcome: Counter[str] = Counter()
             end = time.monotonic() + self.duration_s
-            attacker = threading.Thread(target=lambda: outcome.update(attack(server, end)))
-            attacker.start()
-            samples = _good_caller(server, self.images, self.duration_s)
-            cpu_s = server.cpu_s() - cpu_s
-            growth_mib = memory.stop()
-            end_s = server.stop(PATIENCE_S)
-            attacker.join()
+            with ThreadPoolExecutor(1) as attacker:
+                ended = attacker.submit(attack, server, end)
+                samples = _good_caller(server, self.images, self.duration_s)
+                cpu_s = server.cpu_s() - cpu_s
+                growth_mib = memory.stop()
+                end_s = server.stop(PATIENCE_S)
             log_bytes = os.fstat(log.fileno()).st_size
         answered = [s for s in samples if s.code is grpc.StatusCode.OK]
         latencies = [(s.done - s.due) * 1e3 for s in answered]
@@ -132,7 +130,7 @@ class Hostile(Benchmark):
             sent=len(samples),
             p50_ms=p50_ms,
             p99_ms=p99_ms,
-            outcome=outcome,
+            outcome=ended.result(),
             cpu_s=cpu_s,
             growth_mib=growth_mib,
             log_bytes=log_bytes,

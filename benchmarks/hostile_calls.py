@@ -35,21 +35,23 @@ Attack = Callable[[Server, float], Counter[str]]
 class Connection:
     """One HTTP/2 connection, below gRPC's own client, which would keep the rules.
 
-    Args:
-        address: host and port.
-        window: bytes of answers that the server may send before they are read.
+    It never says that it has taken what the server sent, so that it gets 64 KB of answers at most.
     """
 
-    def __init__(self, address: str, window: int = 65_535) -> None:
+    def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
         self._socket = socket.create_connection((host.strip("[]"), int(port)), timeout=10)
         self._http = h2.connection.H2Connection(
             h2.config.H2Configuration(header_encoding="utf-8", validate_inbound_headers=False)
         )
-        self._http.local_settings.initial_window_size = window
         self._http.initiate_connection()
         self.ended: Counter[str] = Counter()
         self._flush()
+
+    @property
+    def has_parted(self) -> bool:
+        """Whether the server wants no more of it."""
+        return bool(self.ended["GOAWAY"] or self.ended["parted"])
 
     def close(self) -> None:
         """Close the socket."""
@@ -74,7 +76,8 @@ class Connection:
                 sent += len(part)
                 self._http.send_data(stream, part, end_stream=end and sent == len(data))
                 self._flush()
-            self.read(0.0 if part else NAP_S)
+            if not part:
+                self.read(NAP_S)
         return sent
 
     def ping(self) -> None:
@@ -93,8 +96,9 @@ class Connection:
             raise ConnectionResetError("the server has closed the connection")
         for event in self._http.receive_data(data):
             if isinstance(event, h2.events.TrailersReceived | h2.events.ResponseReceived):
-                code = {str(name): str(value) for name, value in event.headers or ()}.get(STATUS)
-                self.ended[f"gRPC {code}"] += code is not None
+                fields = {str(name): str(value) for name, value in event.headers or ()}
+                if STATUS in fields:
+                    self.ended[f"gRPC {fields[STATUS]}"] += 1
             elif isinstance(event, h2.events.StreamReset):
                 self.ended[f"reset {event.error_code!s}"] += 1
             elif isinstance(event, h2.events.ConnectionTerminated):
@@ -155,7 +159,7 @@ def unread_streams(server: Server, end: float, streams: int = 20) -> Counter[str
     image = pb.Image(raw=pb.RawImage(pixels=bytes(MIB), height=1024, width=1024, channels=1))
     request = frame(pb.ClassifyRequest(images=[image]).SerializeToString())
     with ExitStack() as stack:
-        connections = [_open(stack, server, window=0) for _ in range(streams)]
+        connections = [_open(stack, server) for _ in range(streams)]
         share_s = max(0.0, end - time.monotonic()) / streams
         for connection in connections:
             with _parted(connection):
@@ -197,24 +201,19 @@ def http_garbage(server: Server, end: float) -> Counter[str]:
 
 
 def scrapes(server: Server, end: float) -> Counter[str]:
-    """Scrape the metrics 500 times a second, on one connection."""
-    request = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n"
+    """Scrape the metrics 500 times a second."""
     outcome: Counter[str] = Counter()
-    with socket.create_connection(_parts(server.metrics), timeout=5) as connection:
-        page = connection.makefile("rb")
-        for _ in _beats(end, 500):
+    request = b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    for _ in _beats(end, 500):
+        with socket.create_connection(_parts(server.metrics), timeout=5) as connection:
             connection.sendall(request)
-            outcome[page.readline().split()[1].decode()] += 1
-            length = 0
-            while line := page.readline().strip():
-                name, _, value = line.partition(b":")
-                length = int(value) if name.lower() == b"content-length" else length
-            page.read(length)
+            page = connection.makefile("rb").read()
+            outcome[page.split(maxsplit=2)[1].decode()] += 1
     return outcome
 
 
-def _open(stack: ExitStack, server: Server, window: int = 65_535) -> Connection:
-    connection = Connection(server.address, window)
+def _open(stack: ExitStack, server: Server) -> Connection:
+    connection = Connection(server.address)
     stack.callback(connection.close)
     return connection
 
@@ -233,23 +232,24 @@ def _paced(
 ) -> Counter[str]:
     """Call `send` at a rate, on a new connection each time that the server ends the last one."""
     outcome: Counter[str] = Counter()
+    connection: Connection | None = None
     with ExitStack() as stack:
-        connection = _open(stack, server)
         for _ in _beats(end, rate):
-            if connection.ended["GOAWAY"] or connection.ended["parted"]:
-                outcome += connection.ended
+            if connection is None or connection.has_parted:
+                outcome += connection.ended if connection else Counter()
                 connection = _open(stack, server)
             with _parted(connection):
                 send(connection)
                 connection.read(1e-4)
-        return outcome + _watch([connection], time.monotonic() + NAP_S)
+        last = [connection] if connection else []
+        return outcome + _watch(last, time.monotonic() + NAP_S)
 
 
 def _watch(connections: Sequence[Connection], end: float) -> Counter[str]:
     """Read what comes until the end, answering pings; return how calls ended."""
     while time.monotonic() < end:
         for connection in connections:
-            if not connection.ended["parted"]:
+            if not connection.has_parted:
                 with _parted(connection):
                     connection.read(1e-3)
         time.sleep(NAP_S)

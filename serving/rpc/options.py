@@ -14,7 +14,9 @@ KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 60_000, 20_000
 # From the connection to the first frames of HTTP/2.
 HANDSHAKE_MS = 10_000
 STREAMS_PER_CONNECTION = 256
-LOOKAHEAD_BYTES = 2**16
+# What gRPC reads of a call before anybody asks. It also is what a client sends without waiting for
+# an answer: with 64 KB an image of 2.6 MB takes 200 ms instead of 75 when packets take 20 ms.
+LOOKAHEAD_BYTES = 2**22
 # Of a call's headers, counted as HTTP/2 does: names, values, and 32 bytes for each pair. gRPC's own
 # rule is 8 KB, above which it refuses some calls by chance, and holds back the refusal for up to
 # a second: 300 headers look as if they took 0.4 s.
@@ -34,7 +36,7 @@ def options(max_message_bytes: int, max_connections: int) -> list[tuple[str, int
         ("grpc.max_allowed_incoming_connections", _possible(max_connections)),
         ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
         # Else gRPC reads ahead as much as the network can carry, 60 MB of a stream that nobody
-        # takes requests from. A message that is being received may always come at full speed.
+        # takes requests from.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
         ("grpc.max_connection_idle_ms", IDLE_MS),

@@ -130,7 +130,8 @@ async def test_a_stream_too_many_is_refused_while_the_others_are_busy() -> None:
         assert await again(it) == b"again"
 
 
-async def test_a_stream_that_is_quiet_gives_way() -> None:
+async def test_a_stream_that_is_quiet_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfers, "SOON_S", 60.0)  # else an answer's transfer may end it first
     async with running(bounds=Bounds(streams=1, patience_s=0.0), Method=STREAM) as it:
         quiet = it.stream_stream()()
         await quiet.write(b"")
