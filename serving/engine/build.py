@@ -21,7 +21,8 @@ from images.limits import ImageLimits
 from serving.backends.backend import Instance, placement
 from serving.engine.admission import Admission
 from serving.engine.answers import Answers
-from serving.engine.batcher import Batcher, Buckets
+from serving.engine.batcher import Batcher
+from serving.engine.buckets import Buckets
 from serving.engine.decode import DecodePool, Decoder
 from serving.engine.decode_latency import DecodeLatency
 from serving.engine.device import Device

@@ -9,7 +9,8 @@ from statistics import median
 from prometheus_client import Gauge
 
 from serving.backends.backend import Backend
-from serving.engine.batcher import Batch, Batcher, Buckets
+from serving.engine.batcher import Batch, Batcher
+from serving.engine.buckets import Buckets
 from serving.engine.latency import BatchLatency, Clock
 from serving.engine.queue import compute_thread
 from serving.engine.runner import Runner

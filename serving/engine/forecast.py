@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from serving.engine.batcher import Batcher, Buckets, fit
+from serving.engine.batcher import Batcher
+from serving.engine.buckets import Buckets, fit
 from serving.engine.decode import DecodePool
 from serving.engine.decode_latency import DecodeLatency, DecodeTime
 from serving.engine.latency import BatchLatency, WaitCorrection

@@ -5,7 +5,8 @@ import logging
 from images.transform import Pixels
 from serving.backends.backend import Backend
 from serving.engine.answers import Answers
-from serving.engine.batcher import Batch, Buckets, fit
+from serving.engine.batcher import Batch
+from serving.engine.buckets import Buckets, fit
 from serving.engine.decode import Decoder
 from serving.engine.job import BatchRun, ImageJob
 from serving.engine.latency import BatchLatency, Clock

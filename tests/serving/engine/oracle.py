@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from serving.engine.batcher import fit
+from serving.engine.buckets import fit
 
 
 class Image(NamedTuple):

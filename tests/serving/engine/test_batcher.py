@@ -3,7 +3,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from serving.engine.batcher import Batch, Batcher, Buckets, fit
+from serving.engine.batcher import Batch, Batcher
+from serving.engine.buckets import Buckets, fit
 from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency
 from tests.serving.engine.jobs import Noted, new_job

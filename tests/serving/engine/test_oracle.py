@@ -10,7 +10,8 @@ from typing import NamedTuple, cast
 
 import pytest
 
-from serving.engine.batcher import Batch, Batcher, Buckets, fit
+from serving.engine.batcher import Batch, Batcher
+from serving.engine.buckets import Buckets, fit
 from serving.engine.decode import DecodePool, Decoder
 from serving.engine.decode_latency import DecodeLatency, DecodeTime
 from serving.engine.forecast import Forecast

@@ -5,7 +5,8 @@ from typing import cast
 import pytest
 
 from images.transform import Pixels
-from serving.engine.batcher import Batch, Buckets
+from serving.engine.batcher import Batch
+from serving.engine.buckets import Buckets
 from serving.engine.decode import Decoder
 from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency

@@ -6,7 +6,8 @@ from typing import cast
 import pytest
 
 from images.transform import Pixels
-from serving.engine.batcher import Batcher, Buckets
+from serving.engine.batcher import Batcher
+from serving.engine.buckets import Buckets
 from serving.engine.decode import Decoder
 from serving.engine.device import MOST_ROUNDS, Device
 from serving.engine.latency import BatchLatency
