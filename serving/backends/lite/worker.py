@@ -13,9 +13,11 @@ import json
 import mmap
 import os
 import platform
+import select
 import socket
 import struct
 import sys
+import threading
 import time
 from typing import Any, Callable  # noqa: UP035 - of 3.7
 
@@ -32,6 +34,7 @@ def main() -> None:
     """Run batches until the other side of the pipe closes."""
     del sys.path[0]  # this folder: its modules must not be taken for installed ones
     pipe = socket.socket(fileno=int(sys.argv[1]))
+    threading.Thread(target=_end_with_server, args=(pipe.fileno(),), daemon=True).start()
     try:
         run = _start(pipe, json.loads(_receive(pipe).decode()), int(sys.argv[2]))
         while True:
@@ -134,6 +137,18 @@ class Model:
             raise RuntimeError(f"the model gave {answers.dtype} {answers.shape}")
         self._answers[bucket][:] = answers
         return time.perf_counter() - started
+
+
+def _end_with_server(pipe: int) -> None:
+    """End this process when the other side of the pipe is gone, even in the middle of a batch.
+
+    The system's own way (PR_SET_PDEATHSIG) looks at the thread that has started this process, which
+    ends before the server does, and at the parent, which may be a script.
+    """
+    hung_up = select.poll()
+    hung_up.register(pipe, 0)  # no event but those that are always reported: hang-up and error
+    hung_up.poll()
+    os._exit(0)
 
 
 def _receive(pipe: socket.socket) -> bytes:
