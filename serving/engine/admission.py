@@ -151,14 +151,15 @@ class Admission:
                 if dead := queue.sweep(now):
                     self._answers.drop(dead)
             if lack := self._room.lacking(request, slow):
-                self._refuse(lack, request.images)
+                self._refuse(lack, request.images, slow.images)
 
-    def _refuse(self, lack: Lack, images: int) -> None:
+    def _refuse(self, lack: Lack, images: int, slow_images: int) -> None:
         reason, unit = LACKING[lack.name]
         if lack.is_slow:
             unit += " for images that are slow to decode"
         self._metrics.reject(reason, images)
-        if lack.needed > lack.limit and not (lack.is_slow and images == 1):
+        # A single slow image may enter whatever its size, once no other is in flight.
+        if lack.needed > lack.limit and not (lack.is_slow and slow_images == 1):
             raise InvalidRequestError(
                 f"the request needs {lack.needed} {unit}, this server has {lack.limit}; "
                 "send less at once"

@@ -1,7 +1,6 @@
 """How images end: each once, counted, and its caller answered."""
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -20,8 +19,6 @@ logger = logging.getLogger(__name__)
 EARLY_S = 0.01
 EARLY_SHARE = 0.01
 NONFINITE = "the model's probabilities for the image are not finite numbers"
-# What a caller can make happen with every image is logged once in this time, in seconds.
-LOG_EVERY_S = 1.0
 
 
 class Answers:
@@ -40,13 +37,14 @@ class Answers:
         self._metrics, self._correction, self._clock = metrics, correction, clock
         # Each stage's field of `Timing`, and its histogram.
         self._stages = [(f"{stage}_s", metrics.stages[stage]) for stage in metrics.stages]
-        self._logged = -math.inf
 
     def deliver(self, jobs: list[ImageJob], run: BatchRun) -> None:
         """Answer the jobs of a batch; those whose probabilities are not all finite fail."""
         finite: list[bool] = np.logical_and.reduce(np.isfinite(run.probabilities), 1).tolist()
         if not all(finite):
-            self._note_nonfinite(finite.count(False), len(jobs))
+            nonfinite = finite.count(False)
+            self._metrics.nonfinite_images.inc(nonfinite)
+            logger.error("%d images of a batch of %d fail: %s", nonfinite, len(jobs), NONFINITE)
         self._end(jobs, partial(self._answer, jobs, run, finite))
 
     def fail(self, jobs: list[ImageJob], error: ServingError) -> None:
@@ -107,12 +105,6 @@ class Answers:
         self._count_batch(run, len(jobs))
         for job in jobs:  # only now: metrics that are read after an answer include it
             job.waiter.settle()
-
-    def _note_nonfinite(self, images: int, batch: int) -> None:
-        self._metrics.nonfinite_images.inc(images)
-        if (now := self._clock()) - self._logged >= LOG_EVERY_S:
-            self._logged = now
-            logger.error("%d images of a batch of %d fail: %s", images, batch, NONFINITE)
 
     def _count_batch(self, run: BatchRun, images: int) -> None:
         self._metrics.batches[run.reason].inc()

@@ -75,8 +75,9 @@ def build(
     batcher = Batcher(buckets=sizes, latency=latency, answers=answers, clock=clock)
     shared = manifest.transform, image_limits, answers, decode_latency, clock
     decode, slowly = Decoder(*shared), Decoder(*shared, in_background=True)
-    decoders = DecodePool(decode_threads, decode, batcher, answers)
-    background = DecodePool(background_threads, slowly, batcher, answers, in_background=True)
+    pooled = batcher, answers, clock
+    decoders = DecodePool(decode_threads, decode, *pooled)
+    background = DecodePool(background_threads, slowly, *pooled, in_background=True)
     names = [f"{one.backend.describe().device}#{index}" for index, one in enumerate(instances)]
     devices = [
         Device(
@@ -117,7 +118,7 @@ def build(
         background=background,
         batcher=batcher,
         devices=devices,
-        watch=Watch(manifest.name, watched, overdue_s, loop.notify, counted, clock),
+        watch=Watch(manifest.name, watched, overdue_s, loop.notify, counted),
         loop=loop,
         clock=clock,
     )

@@ -16,7 +16,13 @@ from serving.engine.batcher import LOST, Batcher, closing
 from serving.engine.decode_latency import DecodeLatency
 from serving.engine.job import ImageJob
 from serving.engine.latency import Clock
-from serving.engine.queue import BACKGROUND_NICENESS, NICENESS, DeadlineQueue, compute_thread
+from serving.engine.queue import (
+    BACKGROUND_NICENESS,
+    NICENESS,
+    DeadlineQueue,
+    compute_thread,
+    thread_clock,
+)
 from serving.engine.watch import Task, Worker
 from serving.errors import InternalError, ServingError, UnavailableError
 
@@ -57,7 +63,7 @@ class Decoder:
         if job.is_dead(job.decode_started):
             self._answers.drop([job])
             return False
-        worker.task = Task("decode", job.decode_started, subject=job.lease.size)
+        worker.task = Task("decode", worker.clock(), subject=job.lease.size)
         worked = time.thread_time()
         try:
             out[:] = job.source.pixels(self._transform, self._image_limits)
@@ -89,7 +95,9 @@ class DecodePool:
         decode: decodes one job.
         batcher: gets the jobs that are decoded.
         answers: gets the jobs that come when the pool is closed or lost.
-        in_background: whether all other threads come first.
+        clock: monotonic time, in seconds.
+        in_background: whether all other threads come first. A thread that waits for a core is not
+            overdue: only the time in which it has one counts.
 
     Attributes:
         name: of its threads.
@@ -102,15 +110,16 @@ class DecodePool:
         decode: Decoder,
         batcher: Batcher,
         answers: Answers,
+        clock: Clock,
         *,
         in_background: bool = False,
     ) -> None:
-        self.threads, self._decode = threads, decode
+        self.threads, self._decode, self._in_background = threads, decode, in_background
         self._batcher, self._answers = batcher, answers
         self.queue = DeadlineQueue()
         self.name = "background" if in_background else "decode"
         niceness = BACKGROUND_NICENESS if in_background else NICENESS
-        self.workers = [Worker() for _ in range(threads)]
+        self.workers = [Worker(clock) for _ in range(threads)]
         self._threads = [
             compute_thread(self.name, partial(self._run, worker), niceness)
             for worker in self.workers
@@ -157,5 +166,7 @@ class DecodePool:
                 thread.join()
 
     def _run(self, worker: Worker) -> None:
+        if self._in_background:
+            worker.clock = thread_clock()
         while self.step(worker):
             pass

@@ -6,10 +6,12 @@ import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from serving.engine.job import ImageJob
+from serving.engine.latency import Clock
 
 # Niceness that is added for threads that compute. Under overload gRPC's thread must run at once:
 # requests that wait for it are neither refused nor predicted. A higher value starves the devices.
@@ -134,3 +136,21 @@ def compute_thread(
         run()
 
     return threading.Thread(target=give_way_and_run, name=name, daemon=True)
+
+
+def thread_clock() -> Clock:
+    """Return a clock of the time in which the present thread has a core; any thread may read it.
+
+    Only Linux makes threads of low priority wait for a core: elsewhere it is monotonic time.
+    """
+    if sys.platform != "linux":
+        return time.monotonic
+    number = time.pthread_getcpuclockid(threading.get_ident())
+
+    def read() -> float:
+        try:
+            return time.clock_gettime(number)
+        except OSError:  # the thread has ended, and its work with it
+            return 0.0
+
+    return read

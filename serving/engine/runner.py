@@ -48,7 +48,7 @@ class Runner:
     ) -> None:
         self._buckets, self._latency = buckets, latency
         self._answers, self._decode, self._clock = answers, decode, clock
-        self.worker = Worker()
+        self.worker = Worker(clock)
         self.use(backend)
 
     def use(self, backend: Backend) -> None:

@@ -27,7 +27,7 @@ class Task(NamedTuple):
 
     Args:
         work: of which kind it is.
-        since: when it began, on the engine's clock, in seconds.
+        since: when it began, on the worker's clock, in seconds.
         predicted_s: how long it should take, in seconds; 0 if that is not known.
         subject: what the image claims to be, or how many images the batch has.
     """
@@ -49,15 +49,22 @@ class Worker:
     """What a thread works on, for other threads to see.
 
     Attributes:
+        clock: tells how long its work takes, in seconds: the engine's clock, or one of the time in
+            which the thread has a core, if it often waits for one.
         task: set by the thread itself; None while it waits for work.
         overdue: set by the watch: the task, once it takes too long, until it has ended.
     """
 
-    __slots__ = ("overdue", "task")
+    __slots__ = ("clock", "overdue", "task")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
         self.task: Task | None = None
         self.overdue: Task | None = None
+
+    def age_s(self, task: Task) -> float:
+        """Return how long it works on a task already, in seconds."""
+        return self.clock() - task.since
 
 
 class Watched(NamedTuple):
@@ -79,7 +86,6 @@ class Watch:
             its predicted time.
         changed: called after a worker's work has become overdue, or has ended.
         metrics: counts what is overdue.
-        clock: monotonic time, in seconds.
     """
 
     def __init__(
@@ -89,10 +95,9 @@ class Watch:
         limit_s: float,
         changed: Callable[[], None],
         metrics: ModelMetrics,
-        clock: Clock,
     ) -> None:
         self._model, self._watched, self._limit_s = model, watched, limit_s
-        self._changed, self._metrics, self._clock = changed, metrics, clock
+        self._changed, self._metrics = changed, metrics
         self._loop: asyncio.AbstractEventLoop | None = None
         metrics.overdue_workers.set_function(
             lambda: sum(one.worker.overdue is not None for one in watched)
@@ -110,37 +115,35 @@ class Watch:
 
     def look(self) -> None:
         """Find what has become overdue, and what is so no longer."""
-        now = self._clock()
-        changed = [self._look_at(one, now) for one in self._watched]
+        said: list[str] = []
+        changed = [self._look_at(one, said) for one in self._watched]
+        if said:  # one line for all: of several with one cause, the log takes the first
+            logger.warning("%s, %s", self._model, "; ".join(said))
         if any(changed):
             self._changed()
 
     def unfinished(self) -> list[str]:
         """Return what is being worked on, and for how long."""
-        now = self._clock()
-        tasks = [(one.name, one.worker.task) for one in self._watched]
-        return [
-            f"{self._model}, {name}: {task}, for {now - task.since:.1f} s"
-            for name, task in tasks
-            if task
-        ]
+        tasks = [(one, one.worker.task) for one in self._watched]
+        return [f"{self._model}, {_aged(one, task)}" for one, task in tasks if task]
 
     def _go_on(self) -> None:
         self.start()
         self.look()
 
-    def _look_at(self, one: Watched, now: float) -> bool:
-        """Tell what has changed; return whether the worker is in another state now."""
+    def _look_at(self, one: Watched, said: list[str]) -> bool:
+        """Say what has changed; return whether the worker is in another state now."""
         task, before = one.worker.task, one.worker.overdue
-        overdue = task if task and now - task.since > self._allowed_s(task) else None
+        overdue = task if task and one.worker.age_s(task) > self._allowed_s(task) else None
         if overdue is before:
             return False
         one.worker.overdue = overdue
         if before:
-            self._log(one, before, now, "has ended")
+            said.append(f"{_aged(one, before)}: has ended")
         if overdue:
             self._metrics.overdue[overdue.work].inc()
-            self._log(one, overdue, now, "is overdue: it counts as not serving until that ends")
+            what = "is overdue: it counts as not serving until that ends"
+            said.append(f"{_aged(one, overdue)}: {what}")
         if before and overdue:  # another task, which is so, too
             return False
         (one.suspend if overdue else one.resume)()
@@ -149,7 +152,6 @@ class Watch:
     def _allowed_s(self, task: Task) -> float:
         return max(self._limit_s, PATIENCE * task.predicted_s)
 
-    def _log(self, one: Watched, task: Task, now: float, what: str) -> None:
-        logger.warning(
-            "%s, %s: %s, for %.1f s: %s", self._model, one.name, task, now - task.since, what
-        )
+
+def _aged(one: Watched, task: Task) -> str:
+    return f"{one.name}: {task}, for {one.worker.age_s(task):.1f} s"

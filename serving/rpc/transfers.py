@@ -69,5 +69,5 @@ class Transfers:
             else:
                 continue
             held -= transfer.nbytes
-            self.over(call)
-            self._end(call, code, reason)
+            if self._transfers.pop(call, None):  # else it has come, or gone, meanwhile
+                self._end(call, code, reason)

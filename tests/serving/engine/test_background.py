@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,12 @@ import pytest
 
 from images.limits import ImageLimits
 from images.transform import Pixels, Transform
+from serving.engine.queue import thread_clock
 from serving.engine.room import Limits
 from serving.engine.sources import Size
 from serving.errors import InvalidRequestError, OverloadedError, UnavailableError
 from tests.support.bundles import SIDE
-from tests.support.serving import Gate, Rig, classes, until
+from tests.support.serving import Gate, Rig, classes, grey, until
 
 pytestmark = pytest.mark.usefixtures("decoding")
 
@@ -94,6 +97,8 @@ async def test_a_single_image_of_the_largest_size_is_told_to_wait(tiny: Path) ->
         assert classes(await rig.classify(3)) == [3]
         with pytest.raises(OverloadedError):
             await ask(rig, images[1])
+        with pytest.raises(OverloadedError):  # likewise beside one that is not slow
+            await rig.model.classify([images[1], grey(3)], rig.model.clock() + 30)
         images[0].may_end.set()
         await request
 
@@ -134,3 +139,13 @@ async def test_a_guess_refuses_nobody(tiny: Path) -> None:
         image.may_end.set()
         assert rig.model._admission._forecast.decode_time(0.0, SLOW).usual_s > 0.15
         assert classes(await ask(rig, image, timeout_s=0.15)) == [5]
+
+
+async def test_a_threads_clock_tells_its_own_time_to_others() -> None:
+    clock = thread_clock()
+    with ThreadPoolExecutor(1) as other:
+        before = time.thread_time()
+        seen = other.submit(clock).result()
+        assert before <= seen <= time.thread_time()
+        theirs = other.submit(thread_clock).result()
+    await until(lambda: theirs() == 0.0)  # the thread has ended

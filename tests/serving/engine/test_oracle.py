@@ -48,7 +48,8 @@ class SimulatedDecoders(DecodePool):
     """Decoders whose work takes virtual time."""
 
     def __init__(self, threads: int, simulation: "Simulation") -> None:
-        super().__init__(threads, cast("Decoder", None), simulation.batcher, simulation.answers)
+        decode, shared = cast("Decoder", None), (simulation.batcher, simulation.answers)
+        super().__init__(threads, decode, *shared, simulation.clock)
         self._simulation = simulation
 
     def step(self, worker: Worker | None = None) -> bool:

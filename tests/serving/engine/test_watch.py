@@ -11,10 +11,13 @@ import pytest
 
 from images.limits import ImageLimits
 from images.transform import Pixels
+from serving.engine import decode as decode_module
 from serving.engine import device as device_module
 from serving.engine.sources import Size
 from serving.engine.watch import PATIENCE
 from serving.errors import DeviceLostError, UnavailableError
+from tests.serving.engine.test_background import Slow as SlowImage
+from tests.serving.engine.test_background import ask
 from tests.serving.engine.test_failures import Failing
 from tests.serving.engine.test_model import Slow
 from tests.support.serving import Gate, Rig, VirtualClock, classes, until
@@ -161,6 +164,56 @@ async def test_of_two_threads_that_decode_one_goes_on(
                 assert not rig.model.ready
             rig.look(0)
             assert rig.model.ready
+
+
+async def test_a_background_thread_that_hangs_stops_only_slow_images(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Watched(tiny, gate=Gate(is_open=True))
+    monkeypatch.setattr(decode_module, "thread_clock", lambda: rig.time)
+    hung, waiting, later = SlowImage(), SlowImage(), SlowImage()
+    async with rig.running():
+        hanging = ask(rig, hung, timeout_s=3600)
+        assert await asyncio.to_thread(hung.started.wait, 30)
+        request = ask(rig, waiting, timeout_s=3600)
+        await until(lambda: rig.sample("background_images") == 1)
+        rig.look()
+        for failed in (request, ask(rig, waiting, timeout_s=3600)):
+            [answer] = await failed
+            assert isinstance(answer, UnavailableError)
+        assert rig.model.ready
+        assert classes(await rig.classify(1)) == [1]
+        hung.may_end.set()
+        assert classes(await hanging) == [5]
+        await until(lambda: rig.model.background.workers[0].task is None)
+        rig.look(0)
+        later.may_end.set()
+        assert classes(await ask(rig, later)) == [5]
+    assert rig.sample("overdue_total", work="decode") == 1
+
+
+async def test_a_background_thread_that_waits_for_a_core_is_not_overdue(tiny: Path) -> None:
+    rig, image = Watched(tiny, gate=Gate(is_open=True)), SlowImage()
+    async with rig.running():
+        request = ask(rig, image, timeout_s=3600)
+        assert await asyncio.to_thread(image.started.wait, 30)
+        rig.look()
+        assert rig.sample("overdue_workers") == 0
+        image.may_end.set()
+        assert classes(await request) == [5]
+
+
+async def test_the_log_names_all_that_is_overdue(
+    tiny: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Watched(tiny, devices=2).running() as rig:
+        assert isinstance(rig, Watched)
+        await rig.busy()
+        await rig.busy()
+        rig.look()
+    [entry] = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert "cpu#0: running" in entry.getMessage()
+    assert "cpu#1: running" in entry.getMessage()
 
 
 async def test_reopening_that_hangs_is_waited_for_only_so_long(

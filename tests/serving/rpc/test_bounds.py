@@ -14,6 +14,7 @@ from serving.rpc import options, transfers
 from serving.rpc import server as rpc_server
 from serving.rpc.call import RpcCall
 from serving.rpc.server import Bounds
+from serving.rpc.transfers import Transfers
 from tests.serving.rpc.running import SERVICE, Running, code_of, running, unary
 from tests.support.http2 import (
     ACK,
@@ -177,6 +178,21 @@ async def test_300_headers_are_taken() -> None:
             assert await it.unary_unary()(b"well", metadata=headers) == b"well"
         too_many = [*headers, *((f"{name}-more", value) for name, value in headers)]
         assert await code_of(it.unary_unary()(b"", metadata=too_many)) is Code.RESOURCE_EXHAUSTED
+
+
+def test_a_message_that_comes_while_others_are_ended_loses_nothing() -> None:
+    ended: list[RpcCall] = []
+    calls: list[Any] = [object(), object()]
+
+    def end(call: RpcCall, _code: Code, _reason: str) -> None:
+        ended.append(call)
+        late.over(calls[1])
+
+    late = Transfers(0.0, 10, end)
+    for call in calls:
+        late.begin(call, 1)
+    late.sweep()
+    assert ended == calls[:1]
 
 
 async def test_a_client_that_pings_all_the_time_is_sent_away() -> None:
