@@ -130,9 +130,15 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     started = time.monotonic()
     bundle = Bundle.open(path)
     devices = parse_devices(config.device)
-    if config.threads > (cores := usable_cores()).allowed and devices[0].kind == "cpu":
-        # They would wait for each other in loops that leave the cores to nobody else.
-        raise StartupError(f"--threads {config.threads}: this process may use only {cores}")
+    if config.threads > (cores := usable_cores()).usable and devices[0].kind == "cpu":
+        # They wait for each other in loops that leave the cores to nobody else.
+        logger.warning(
+            "--threads %d, but this process may use only %s: batches may take several times as "
+            "long as with --threads %d",
+            config.threads,
+            cores,
+            cores.usable,
+        )
     file = choose_file(
         bundle.manifest, devices[0], config.precision, config.runtime, config.lite_python
     )

@@ -1,6 +1,7 @@
 """From a bundle to a model that has proved itself, and what does not pass."""
 
 import errno
+import logging
 import shutil
 from pathlib import Path
 from unittest.mock import Mock
@@ -140,10 +141,13 @@ def test_instances_decode_if_they_take_all_cores(
     assert count_decode_threads(config, device) == threads
 
 
-def test_more_threads_than_cores_are_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "usable_cores", lambda: Cores(2, None))
-    with pytest.raises(StartupError, match="--threads 1000: this process may use only 2 cores"):
-        start(copy, threads=1000)
+def test_more_threads_than_cores_are_warned_of(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loading, "usable_cores", lambda: Cores(64, 0.5))
+    start(copy, threads=2).close()
+    [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "--threads 2, but this process may use only a CPU quota of 0.5" in warning.getMessage()
 
 
 @pytest.mark.parametrize(
