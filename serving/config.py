@@ -112,7 +112,7 @@ class ServingConfig(BaseSettings):
         description="threads that decode images, per model; 0: instances decode their own batches; "
         "unset: 0 if instances of one CPU thread take all cores, else as many as cores",
     )
-    background_threads: PositiveInt | None = Field(
+    background_threads: Threads | None = Field(
         None,
         description="threads per model that decode the images that are slow to decode, on cores "
         "that nothing else needs; each may take the memory of the largest image; unset: as many "

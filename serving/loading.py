@@ -115,7 +115,8 @@ def within_limits() -> Iterator[None]:
             raise
         raise StartupError(
             f"this machine has not enough memory or threads: {error}; lower --buckets, "
-            f"--instances, --threads, --decode-threads or --max-inflight-images"
+            f"--instances, --threads, --decode-threads, --background-threads or "
+            f"--max-inflight-images"
         ) from error
 
 
@@ -190,8 +191,11 @@ def count_decode_threads(config: ServingConfig, device: Device) -> int:
 
 
 def count_background_threads(config: ServingConfig) -> int:
-    """Return how many threads decode slow images of a model: enough for all cores."""
-    return config.background_threads or usable_cores().allowed
+    """Return how many threads decode slow images of a model: enough for all cores.
+
+    Not those beyond a CPU quota: its use stops all threads, whatever their priority.
+    """
+    return config.background_threads or usable_cores().usable
 
 
 def _log(model: Model, instances: int, threads: int, seconds: float) -> None:

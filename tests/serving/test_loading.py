@@ -30,6 +30,7 @@ from serving.engine.model import Model
 from serving.errors import StartupError
 from serving.loading import (
     Loader,
+    count_background_threads,
     count_decode_threads,
     load_model,
     release_freed_memory,
@@ -139,6 +140,15 @@ def test_instances_decode_if_they_take_all_cores(
     monkeypatch.setattr(loading, "usable_cores", lambda: Cores(64, 3.5))
     config = ServingConfig.model_validate({"model": [Path("bundle")], **flags})
     assert count_decode_threads(config, device) == threads
+
+
+def test_a_cpu_quota_bounds_what_is_decoded_in_the_background(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loading, "usable_cores", lambda: Cores(64, 3.5))
+    for flags, threads in (({}, 4), ({"background_threads": 2}, 2)):
+        config = ServingConfig.model_validate({"model": [Path("bundle")], **flags})
+        assert count_background_threads(config) == threads
 
 
 def test_more_threads_than_cores_are_warned_of(
