@@ -176,7 +176,7 @@ class ServingConfig(BaseSettings):
     )
     max_transfer_bytes: PositiveInt = Field(
         2**30,
-        description="maximum bytes of requests that have been arriving for more than a second, and "
+        description="maximum bytes of requests that have been arriving for more than 5 s, and "
         "of answers that have been waiting to be read for as long; an incomplete request counts as "
         "--max-message-bytes; beyond it the oldest calls are ended",
     )

@@ -140,6 +140,11 @@ class _Alike:
         self.longest = max(self._work)
 
 
+def longest_s(size: Size) -> float:
+    """Return the most that is ever predicted for an image, in seconds."""
+    return OUTLIER * _prior_s(size)
+
+
 def _octave(size: Size) -> int:
     return size.pixels.bit_length()
 

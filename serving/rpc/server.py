@@ -38,7 +38,7 @@ class Bounds:
         request_bytes: size of the largest request of a method that is not given bytes.
         patience_s: time that a request may take from the arrival of its call, and an answer until
             its caller has taken it, in seconds.
-        transfer_bytes: what requests, or answers, that take longer than a second may hold.
+        transfer_bytes: what requests, or answers, that take longer than `SOON_S` may hold.
         streams: how many calls with a stream of requests are open.
         watches: how many calls with a stream of responses only.
     """

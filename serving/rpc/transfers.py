@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # Messages that take no longer cost no more than the network can carry in that time. They are never
 # ended, however many: gRPC's thread may have much to do.
-SOON_S = 1.0
+SOON_S = 5.0
 
 
 End = Callable[["RpcCall", grpc.StatusCode, str], None]
@@ -26,7 +26,7 @@ class Transfers:
     """Messages in one direction, whose other end may stall for ever.
 
     A message ends its call if it takes longer than `patience_s`, or if it is the oldest when those
-    that take longer than a second hold more than `most_bytes`. So fast callers lose nothing,
+    that take longer than `SOON_S` hold more than `most_bytes`. So fast callers lose nothing,
     however many slow ones there are.
 
     Methods may be called on any thread. There is no lock: each is one step of a dict.
