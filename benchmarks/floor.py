@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
 from benchmarks.command import Benchmark, configured, start
 from bundle.store import Bundle
-from clients.files import find_images
+from clients.files import find_images, read_image
 from images.transform import Transform
 from serving.backends.backend import Backend
 from serving.backends.devices import Device
@@ -65,7 +65,7 @@ class BareLoopProcess(Benchmark):
         """Load the model, then run every turn."""
         bundle = Bundle.open(self.model)
         backends = _load(bundle)
-        files = [path.read_bytes() for path in find_images([self.images])]
+        files = [read_image(path) for path in find_images([self.images])]
         for line in sys.stdin:
             turn = Turn.model_validate_json(line)
             running = backends[: turn.instances]

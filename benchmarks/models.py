@@ -1,39 +1,18 @@
 """`python -m benchmarks.models`: untrained networks as bundles, and photos for them."""
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
-import training  # noqa: F401  # isort: skip  # sets what mindspore must find in the environment
-import mindspore
-from mindspore import Tensor
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from benchmarks.command import Benchmark, configured, start
 from benchmarks.photos import write_photos
 from bundle.kinds import Precision
-from bundle.manifest import IMAGENET
-from export.checkpoint import WRITERS
-from export.config import ExportConfig
-from export.graph import Deployment, predictor
-from export.original import IMAGES_AT_ONCE, Original
-from export.pipeline import export_bundle
-from export.report import show_export
-from images.transform import Size, Stretch, Transform
-from training.resnext import ARCHITECTURES, Architecture, ResNeXt, Stem
 
 Network = Literal["resnext14_8x4d_224", "resnext152_64x4d"]
 NAME: Network = "resnext14_8x4d_224"
 FULL: Network = "resnext152_64x4d"
-ARCHITECTURE = Architecture(
-    (1, 1, 1, 1), cardinality=8, base_width=4, outputs=64, stem=Stem(channels=32, kernel=3)
-)
-CLASSES = 1000
-LAST_GAMMA, HEAD_SCALE = 0.2, 128
-TRANSFORM = Transform(
-    resize=Stretch(height=256, width=256), crop=Size(height=224, width=224), antialias=False
-)
 
 
 class Models(Benchmark):
@@ -52,6 +31,12 @@ class Models(Benchmark):
 
     def run(self) -> None:
         """Write both."""
+        # Here, so that --help need not wait for MindSpore.
+        from benchmarks.untrained import original
+        from export.config import ExportConfig
+        from export.pipeline import export_bundle
+        from export.report import show_export
+
         write_photos(self.output / "photos")
         config = ExportConfig.model_validate(
             {
@@ -69,38 +54,6 @@ class Models(Benchmark):
     @classmethod
     def _split(cls, value: object) -> object:
         return value.split(",") if isinstance(value, str) else value
-
-
-def original(name: Network = NAME) -> Original:
-    """Return a network with random weights, the same ones at every call."""
-    mindspore.set_seed(0)
-    architecture = ARCHITECTURE if name == NAME else ARCHITECTURES[name]
-    network = ResNeXt(architecture, CLASSES).set_train(False)
-    if name == FULL:
-        _sharpen(network)
-    deployment = Deployment(network, IMAGENET, TRANSFORM.crop)
-    weights = b"".join(parameter.asnumpy().tobytes() for parameter in network.get_parameters())
-    return Original(
-        architecture=name,
-        sha256=hashlib.sha256(weights).hexdigest(),
-        labels=[str(index) for index in range(CLASSES)],
-        transform=TRANSFORM,
-        normalization=IMAGENET,
-        predict=predictor(deployment.graph(), IMAGES_AT_ONCE),
-        write=lambda file_format, path: WRITERS[file_format](deployment, path),
-    )
-
-
-def _sharpen(network: ResNeXt) -> None:
-    """Let every branch and the head change the output, so that parity means something.
-
-    A fresh network's last gammas are 0, and its probabilities hardly differ from 1 / classes.
-    """
-    for parameter in network.get_parameters():
-        if parameter.name.endswith(".bn3.gamma"):
-            parameter.set_data(Tensor(parameter.asnumpy() + LAST_GAMMA))
-    weight = network.head.fc.weight
-    weight.set_data(Tensor(weight.asnumpy() * HEAD_SCALE))
 
 
 if __name__ == "__main__":

@@ -6,16 +6,17 @@ line on standard error, without a traceback.
 
 import json
 import os
-import select
 import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping, Sequence
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -24,6 +25,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from cli import streams
 from cli.text import printable, survive_ascii
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -78,41 +80,31 @@ def main(
             function, so that --help need not wait for the modules that define them.
         arguments: of the command line; None for those of this process.
     """
-    _open_standard_files()
+    streams.open_closed()
     survive_ascii()
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = commands.get(words.pop(0) if words and words[0] in commands else "")
     try:
-        if command is None:
-            return _no_command(commands, words)
-        return command.run(words) if isinstance(command, Alias) else _run(command, words, errors)
+        try:
+            if command is None:
+                return _no_command(commands, words)
+            if isinstance(command, Alias):
+                return command.run(words)
+            return _run(command, words, errors)
+        finally:
+            sys.stdout.flush()  # at exit it would be too late to say what fails
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        if not _output_is_broken():
+        if not streams.has_no_reader():
             raise
-        # The reader is gone; Python would fail again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.drop_output()
         return FAILED
-
-
-def _open_standard_files() -> None:
-    """Open the null device in place of each standard file that was closed before the start.
-
-    Otherwise the next file or socket gets its number, and what is meant for standard error.
-    """
-    while (file := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest number that is free
-        pass
-    os.close(file)
-
-
-def _output_is_broken() -> bool:
-    """Whether the reader of standard output has left, and not that of another pipe."""
-    if sys.stdout is None:  # it was closed before the start
-        return False
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)  # errors are reported without being asked for
-    return bool(poll.poll(0))
+    except OSError as error:
+        if error.errno != ENOSPC:
+            raise
+        streams.drop_output()
+        return fail(f"the output cannot be written: {error.strerror}", FAILED)
 
 
 def fail(message: str, code: int) -> int:
@@ -216,9 +208,17 @@ def _mistakes(error: ValidationError, command: Command, words: Sequence[str]) ->
             loc = mistake["loc"]
             where = f"{_where_set(command.settings, words, str(loc[0]))}: " if loc else ""
             reasons = messages.setdefault(where, [])
-            if (reason := mistake["msg"].removeprefix("Value error, ")) not in reasons:
+            if (reason := _reason(mistake, command.settings)) not in reasons:
                 reasons.append(reason)
     return [where + "; or: ".join(reasons) for where, reasons in messages.items()]
+
+
+def _reason(mistake: ErrorDetails, settings: type[BaseSettings]) -> str:
+    """Return what is wrong with a setting; of one that is missing, what it takes."""
+    if mistake["type"] == "missing" and len(mistake["loc"]) == 1:
+        field = settings.model_fields.get(str(mistake["loc"][0]))
+        return f"required: {field.description}" if field and field.description else "required"
+    return mistake["msg"].removeprefix("Value error, ")
 
 
 def _no_command(commands: Mapping[str, Command | Alias], words: Sequence[str]) -> int:

@@ -35,8 +35,7 @@ def cell(text: str, style: str = "") -> Text:
 
 def show(table: Table) -> None:
     """Print a table."""
-    if sys.stdout is not None:  # else it was closed before the start
-        _console().print(table)
+    _console().print(table)
 
 
 def show_rows(
@@ -51,8 +50,6 @@ def show_rows(
     On a terminal that would break words, a row becomes a column, and as many stand side by side
     as it has room for.
     """
-    if sys.stdout is None:
-        return
     held = list(rows)
     table = new_table(title)
     for index, (heading, *cells) in enumerate(zip(headings, *held, strict=True)):

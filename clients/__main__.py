@@ -35,7 +35,9 @@ class Classify(BaseSettings):
     )
     model: str = Field("", description="name of the model, if the server has several")
     version: str = Field("", description="version of the model; the newest if empty")
-    timeout_s: PositiveFloat = Field(60.0, description="deadline of each request, in seconds")
+    timeout_s: PositiveFloat = Field(
+        60.0, le=86_400, description="deadline of each request, in seconds"
+    )
 
 
 # The imports are inside, so that --help need not wait for gRPC.

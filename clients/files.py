@@ -7,6 +7,8 @@ from itertools import takewhile
 from pathlib import Path
 
 from cli.program import UsageError
+from clients.messages import MAX_MESSAGE_BYTES
+from clients.reading import read_file, reason
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
@@ -26,6 +28,14 @@ def find_images(patterns: Iterable[str]) -> list[Path]:
         for path in _expand(pattern):
             found.setdefault(os.path.realpath(path), path)
     return list(found.values())
+
+
+def read_image(path: Path) -> bytes:
+    """Return what a file holds; raise `UsageError` if it cannot be read, or sent."""
+    try:
+        return read_file(path, MAX_MESSAGE_BYTES)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def split(paths: Sequence[Path], *, max_images: int, max_bytes: int) -> Iterator[tuple[Path, ...]]:

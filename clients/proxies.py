@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 # Those that gRPC reads; the first one that is set counts.
 VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
-SCHEMES = ("dns", "ipv4", "ipv6")
+SCHEMES, SOCKETS = ("dns", "ipv4", "ipv6"), ("unix", "unix-abstract")
 
 
 def options(address: str) -> list[tuple[str, int]]:
@@ -25,7 +25,7 @@ def hint(address: str) -> str:
 def is_local(address: str) -> bool:
     """Whether a gRPC address is one of this machine: loopback, unspecified, or a Unix socket."""
     scheme, _, rest = address.partition(":")
-    if scheme.startswith("unix"):
+    if scheme in SOCKETS:
         return True
     if scheme in SCHEMES:
         address = rest.rpartition("/")[2]  # dns://server/host:port

@@ -67,7 +67,8 @@ class BundleConfig(Settings):
 
     output: Path = Field(Path("bundles"), description="directory of the bundles")
     name: Name | None = Field(
-        None, description="name of the bundle; by default that of the architecture"
+        None,
+        description="name of the bundle; by default that of the architecture or of the ONNX file",
     )
     version: Name | None = Field(
         None, description="version of the bundle; by default the next free number"
@@ -194,7 +195,7 @@ class FromOnnxConfig(BundleConfig):
     labels: Path = Field(description="text file with one class label per line, in index order")
     transform: str = Field(
         description="imagenet (shorter side 256, centre crop 224, ImageNet mean and std), or a "
-        "JSON file with the fields transform and normalization of a manifest"
+        "JSON file with the fields transform and normalization, such as the manifest of a bundle"
     )
     output_kind: OutputKind = Field(
         description="what the file gives: logits (they go through a softmax) or probabilities; "

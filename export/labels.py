@@ -28,8 +28,9 @@ def read_labels(path: Path) -> list[str]:
     if "" in labels:
         number = labels.index("") + 1
         raise ExportError(f"--labels {path}: line {number} is empty; each line is one label")
+    lines_of: dict[str, int] = {}
     for number, label in enumerate(labels, 1):
-        if (first := labels.index(label) + 1) < number:
+        if (first := lines_of.setdefault(label, number)) < number:
             logger.warning(
                 "--labels %s: line %d is %r, as line %d: only their index tells the two apart",
                 path, number, label, first,

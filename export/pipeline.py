@@ -109,7 +109,7 @@ def _open_images(original: Original, config: BundleConfig) -> tuple[ImageSet, li
 
 def _evaluate(original: Original, images: ImageSet) -> tuple[Probabilities, str]:
     """Return what the original answers, and the fingerprint of what it was asked."""
-    logger.info("evaluating the checkpoint on %d images (%s)", len(images), images.name)
+    logger.info("evaluating the original on %d images (%s)", len(images), images.name)
     fingerprint = Fingerprint()
     batches = progress(fingerprint.of(images.batches(IMAGES_AT_ONCE)), len(images), "checkpoint")
     answers = np.concatenate([original.predict(pixels) for pixels in batches])

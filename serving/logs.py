@@ -52,18 +52,13 @@ def start(level: str) -> None:
     """
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    handlers: list[logging.Handler] = [logging.NullHandler()]
-    if sys.stderr is not None:  # it was closed before the start
-        handlers = [LogHandler(Writer(sys.stderr))]
-    logging.basicConfig(level=level, handlers=handlers, force=True)
+    logging.basicConfig(level=level, handlers=[LogHandler(Writer(sys.stderr))], force=True)
     threading.excepthook = _log_thread
     sys.unraisablehook = _log_unraisable
 
 
 def announce(text: str) -> None:
     """Print a line on standard output, from a thread of its own: perhaps nobody reads it."""
-    if sys.stdout is None:  # it was closed before the start
-        return
     file, data = sys.stdout.fileno(), f"{text}\n".encode(sys.stdout.encoding, "backslashreplace")
 
     def write() -> None:

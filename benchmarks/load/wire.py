@@ -17,9 +17,8 @@ from grpc._cython import cygrpc
 from cli.program import UsageError
 from clients import proxies
 from clients.client import CLASSIFY
-from clients.files import find_images
+from clients.files import find_images, read_image
 from clients.messages import MAX_MESSAGE_BYTES, classify_request
-from clients.reading import reason
 
 KNOWN_GRPCIO = "1.85"
 METHOD = CLASSIFY.path.encode()
@@ -45,12 +44,11 @@ def read_requests(images: str, *, model: str = "", version: str = "") -> list[by
 
 
 def _request(path: Path, model: str, version: str) -> bytes:
+    data = read_image(path)
     try:
         request = classify_request(
-            [path], top_k=1, model=model, version=version, full_probabilities=False
+            [data], top_k=1, model=model, version=version, full_probabilities=False
         )
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {reason(error)}") from error
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
     return request.SerializeToString()

@@ -7,9 +7,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from bundle.files import parse
-from bundle.manifest import IMAGENET, Frozen, Normalization
+from bundle.manifest import IMAGENET, Normalization
 from bundle.store import first_mistake, sha256
 from export.answers import require_independence
 from export.config import FromOnnxConfig
@@ -29,8 +30,10 @@ from images.transform import Pixels, ShorterSide, Size, Transform
 logger = logging.getLogger(__name__)
 
 
-class Preparation(Frozen):
+class Preparation(BaseModel):
     """What is done to a model's images: encoded image -> pixels -> what the network takes."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a manifest states more
 
     transform: Transform
     normalization: Normalization

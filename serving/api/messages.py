@@ -48,7 +48,7 @@ def to_response(
 ) -> pb.ClassifyResponse:
     """Return the answers to a request, in its order."""
     return pb.ClassifyResponse(
-        results=[_to_result(request, model, index, a) for index, a in enumerate(answers)],
+        results=[_to_result(request, model, answer) for answer in answers],
         model=model.name,
         version=model.version,
         digest=model.bundle.digest,
@@ -86,9 +86,9 @@ def _to_source(image: pb.Image) -> Source:
     return Encoded(image.encoded)
 
 
-def _to_result(request: pb.ClassifyRequest, model: Model, index: int, answer: Answer) -> pb.Result:
+def _to_result(request: pb.ClassifyRequest, model: Model, answer: Answer) -> pb.Result:
     if not isinstance(answer, Prediction):
-        return pb.Result(status=to_status(answer, f"image {index}: "))
+        return pb.Result(status=to_status(answer))
     result = pb.Result(
         classes=top_classes(answer.probabilities, request.top_k, model.bundle.manifest.labels),
         timing=_to_timing(answer.timing),

@@ -41,10 +41,10 @@ CODES: dict[type[ServingError], Code] = {
 }
 
 
-def to_status(error: ServingError, prefix: str = "") -> Status:
-    """Return an error as google.rpc.Status; `prefix` says which image it is about."""
+def to_status(error: ServingError) -> Status:
+    """Return an error as google.rpc.Status."""
     code: int = CODES[type(error)].grpc.value[0]
-    return Status(code=code, message=f"{prefix}{error}")
+    return Status(code=code, message=str(error))
 
 
 def retry_metadata(error: ServingError) -> tuple[tuple[str, str], ...]:

@@ -1,6 +1,7 @@
 """The benchmarks, run for a fraction of a second: what they record, not how fast it was."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import TRIALS, fastest
-from benchmarks.floor import Floor
+from benchmarks.floor import BareLoopProcess, Floor
 from benchmarks.models import NAME, Models
 from benchmarks.photos import photo
 from bundle.store import Bundle
+from cli.program import UsageError
 from tests.support.bundles import BUCKETS, write_bundle
 from tests.support.paths import ROOT, SAMPLES
 
@@ -24,6 +26,25 @@ def run(module: str, *flags: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_help_needs_no_framework() -> None:
+    code = (
+        "import runpy, sys; sys.argv = ['models', '--help']\n"
+        "try: runpy.run_module('benchmarks.models', run_name='__main__')\n"
+        "except SystemExit: print({'mindspore', 'onnx', 'onnxruntime'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--network" in done.stdout
+    assert done.stdout.endswith("set()\n")
+
+
+def test_a_pipe_does_not_stop_the_bare_loop(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    loop = BareLoopProcess(model=write_bundle(tmp_path), images=str(tmp_path / "a.png"))
+    with pytest.raises(UsageError, match=r"a\.png cannot be read: it is a named pipe, not a file"):
+        loop.run()
 
 
 @pytest.mark.slow

@@ -1,9 +1,10 @@
 """The shell: commands, flags, exit codes, and how mistakes are told."""
 
+import os
 import socket
 import subprocess
 import sys
-from typing import Literal, Self
+from typing import IO, Literal, Self
 
 import pytest
 from pydantic import Field, PositiveInt, model_validator
@@ -63,7 +64,7 @@ def test_underscores_of_a_value_stay(capsys: pytest.CaptureFixture[str]) -> None
     ("words", "code", "message"),
     [
         (["--egg-count", "0"], 2, "error: --egg-count: Input should be greater than 0\n"),
-        ([], 2, "error: --egg-count: Field required\n"),
+        ([], 2, "error: --egg-count: required: how many\n"),
         (["--egg-count", "13"], 2, "error: a pot holds 12 eggs\n"),
         (["--eggs", "1"], 2, "error: unrecognized arguments: --eggs 1; --help lists every flag\n"),
         (["--egg-count", "1", "--boil-s", "2000"], 1, "error: 2000 s were too long\n"),
@@ -100,7 +101,7 @@ def test_all_that_is_missing_is_told_at_once(capsys: pytest.CaptureFixture[str])
     assert main({"": Command(Serve, lambda _: 0)}, tuple, ["--spoon", "big"]) == 2
     assert capsys.readouterr().err == (
         "error: the following arguments are required: GUEST; --help lists every flag\n"
-        "error: --plate: Field required\n"
+        "error: --plate: required\n"
     )
 
 
@@ -191,3 +192,46 @@ def test_a_reader_that_leaves_ends_a_program_quietly() -> None:
         assert process.stderr
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("words", ["--help", "--egg-count 1", "--eggs"])
+@pytest.mark.parametrize("output", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_closed_files_take_nothing_and_hurt_nobody(words: str, output: str) -> None:
+    done = start(words, output)
+    assert done.returncode == (2 if words == "--eggs" else 0)
+    assert (b"error" in done.stdout, b"error" in done.stderr) == (
+        False, words == "--eggs" and output == ">&-",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "unbuffered"), [("--help", ""), ("--egg-count 1", ""), ("--egg-count 1", "1")]
+)
+def test_a_full_disk_is_told_in_a_sentence(words: str, unbuffered: str) -> None:
+    done = start(words, ">/dev/full", unbuffered)
+    assert (done.returncode, done.stderr) == (
+        1, b"error: the output cannot be written: No space left on device\n",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("words", ["--help", "--egg-count 1"])
+def test_a_reader_that_left_before_the_first_line_is_no_fault(words: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        done = start(words, stdout=pipe)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def start(
+    words: str, output: str = "", unbuffered: str = "", stdout: int | IO[str] = subprocess.PIPE
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `cook` in a process, with its standard files as a shell's `output` sets them."""
+    program = (
+        "import sys; from cli.program import Command, main\n"
+        "from tests.cli.test_program import Cook, cook\n"
+        "sys.exit(main({'': Command(Cook, cook)}, tuple, sys.argv[1:]))"
+    )
+    command = ["sh", "-c", f'exec "$0" -c "$1" {words} {output}', sys.executable, program]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    return subprocess.run(command, check=False, stdout=stdout, stderr=-1, env=environment)

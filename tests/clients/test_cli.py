@@ -140,6 +140,10 @@ def test_a_long_name_is_not_cut_in_a_pipe(run, folder):
         (["nothing.png"], "error: no such file, folder or glob: nothing.png"),
         ([], "the following arguments are required: PATHS"),
         (["x.png", "--top-k", "-1"], "error: --top-k: Input should be greater than or equal to 0"),
+        (
+            ["x.png", "--timeout-s", "inf"],
+            "--timeout-s: Input should be less than or equal to 86400",
+        ),
         (["x.png", "--bogus"], "unrecognized arguments: --bogus"),
     ],
 )

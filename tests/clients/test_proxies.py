@@ -24,9 +24,15 @@ def test_this_machine_is_known_by_all_its_names(address: str) -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        *("example.org:50051", "10.0.0.1:1", "localhost.example.org:1", "127.0.0.1.example.org:1"),
+        *(
+            "example.org:50051",
+            "10.0.0.1:1",
+            "localhost.example.org:1",
+            "unixbox:1",
+            "127.0.0.1.example.org:1",
+        ),
         *("dns://127.0.0.1/example.org:1", "[fe80::1%eth0]:1", "[::ffff:10.0.0.1]:1"),
-        *("", "[::1", "no such thing:x"),
+        *("", "[::1", "no such thing:x", "unixbox:1"),
     ],
 )
 def test_another_machine_is_not_taken_for_this_one(address: str) -> None:

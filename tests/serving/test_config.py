@@ -80,7 +80,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_wrong_usage_names_the_flags_without_a_traceback() -> None:
     done = run("--grpc-port", "many")
     assert done.returncode == 2
-    assert "--model: Field required" in done.stderr
+    assert "--model: required: " in done.stderr
     assert "--grpc-port: Input should be a valid integer" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from onnx import ModelProto
 from prometheus_client import CollectorRegistry
 
 from bundle.golden import prove_pixels, prove_probabilities
+from bundle.manifest import MANIFEST, Normalization
 from bundle.stamp import stamp
 from bundle.store import Bundle
 from export.__main__ import main
@@ -65,6 +67,16 @@ class Wrapping:
     @property
     def bundle(self) -> Bundle:
         return Bundle.open(self.folder / "foreign/7")
+
+
+def test_a_manifest_states_a_transform(tmp_path: Path) -> None:
+    wrapping = Wrapping(tmp_path, models.fixed_batch(), COLOURED)
+    assert wrapping.run("logits") == 0
+    stated = wrapping.bundle
+    manifest = shutil.copy(stated.path / MANIFEST, tmp_path / "manifest.json")
+    assert wrapping.run("logits", manifest, "--overwrite") == 0
+    assert wrapping.bundle.manifest.transform == stated.manifest.transform
+    assert wrapping.bundle.manifest.normalization == Normalization.model_validate(COLOURED)
 
 
 @pytest.mark.parametrize("name", KINDS)

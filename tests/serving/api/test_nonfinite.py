@@ -67,7 +67,7 @@ async def test_its_mates_are_answered_and_it_fails(stub: "Stub", server: Server)
     assert same(first, 1)
     assert same(last, 2)
     assert failed.status.code == grpc.StatusCode.INTERNAL.value[0]
-    assert "image 1: the model's probabilities for the image are not" in failed.status.message
+    assert "the model's probabilities for the image are not" in failed.status.message
     assert not failed.classes
     code, message = await refusal(stub, pb.ClassifyRequest(images=[black]))
     assert (code, message) == (grpc.StatusCode.INTERNAL, answers.NONFINITE)

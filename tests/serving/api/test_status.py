@@ -32,8 +32,8 @@ def test_codes_are_those_of_the_table(
 
 
 def test_a_status_holds_code_and_message() -> None:
-    status = to_status(errors.InvalidImageError("broken"), "image 3: ")
-    assert (status.code, status.message) == (3, "image 3: broken")
+    status = to_status(errors.InvalidImageError("broken"))
+    assert (status.code, status.message) == (3, "broken")
 
 
 def test_only_an_overload_says_when_to_try_again() -> None:
