@@ -44,7 +44,7 @@ class Answers:
         finite = [True] * len(jobs)
         # The sum of numbers up to 1 is finite if they all are, and much quicker to look at.
         if not math.isfinite(run.probabilities.sum()):
-            finite = [*map(bool, np.isfinite(run.probabilities).all(axis=1))]
+            finite = [bool(np.isfinite(row).all()) for row in run.probabilities]
             nonfinite = finite.count(False)
             self._metrics.nonfinite_images.inc(nonfinite)
             logger.error("%d images of a batch of %d fail: %s", nonfinite, len(jobs), NONFINITE)
