@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from benchmarks import hostile_files as hostile
 from benchmarks.photos import jpeg, photo
 from images.decoders import ImageError, Pixels, decode
+from images.errors import SlowImageError
 from images.files.walk import walk
 from images.limits import ImageLimits
 from images.transform import Size, Stretch, Transform
@@ -232,3 +233,22 @@ def test_mutated_files_raise_nothing_else() -> None:
             except ImageError:
                 refused += 1
     assert 100 < refused < 800
+
+
+def test_a_lossless_picture_may_have_slow_tables() -> None:
+    """Its file is large for what is to be seen, as that of 65,536 sets of codes is."""
+    chunk = hostile.webp_frame(1024, 1024)
+    large = hostile.webp(hostile.webp_chunk(b"VP8L", chunk[8:] + bytes(2**18)))
+    assert walk(large, LIMITS).width == 1024
+    with pytest.raises(SlowImageError, match="max_image_ms allows at most 400"):
+        walk(large, LIMITS._replace(max_image_ms=400))
+    walk(hostile.webp(chunk), LIMITS._replace(max_image_ms=14))
+
+
+def test_a_thin_picture_has_more_blocks_than_pixels() -> None:
+    walk(hostile.progressive_scans(1, 65_500, 200, valid=False), LIMITS._replace(max_image_ms=110))
+    with pytest.raises(SlowImageError, match="200 scans"):
+        walk(
+            hostile.progressive_scans(1, 65_500, 200, valid=False),
+            LIMITS._replace(max_image_ms=90),
+        )
