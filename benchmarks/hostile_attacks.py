@@ -24,6 +24,9 @@ SIDE = 7071  # a square of 50 megapixels
 FILES: dict[str, Callable[[], bytes]] = {
     "progressive JPEG: 200 scans": lambda: files.progressive_scans(SIDE, SIDE, 200, valid=False),
     "progressive JPEG: 880 valid scans": lambda: files.progressive_scans(SIDE, SIDE, 880),
+    "progressive JPEG: 1900 scans of a strip": lambda: files.progressive_scans(
+        1, 65_500, 1900, valid=False
+    ),
     "JPEG: Exif in 60k pieces": lambda: files.jpeg_exif_joins(5, 60_000),
     "JPEG: 200k segments": lambda: files.jpeg_segments(200_000),
     "JPEG: 900k fill bytes": lambda: files.jpeg_fill_bytes(900_000),

@@ -3,7 +3,7 @@
 import sys
 from typing import NamedTuple
 
-from images.errors import ImageError
+from images.errors import ImageError, SlowImageError
 
 
 class ImageLimits(NamedTuple):
@@ -51,18 +51,22 @@ class ImageLimits(NamedTuple):
             raise self._exceeded(f"the image has more than {self.max_image_parts} {what}", "parts")
 
     def check_cost(self, cost: "Cost") -> None:
-        """Raise `ImageError` if decoding would need too much memory or time."""
+        """Raise `ImageError` if decoding would need too much memory, `SlowImageError` if time."""
         mib, ms = -(-cost.nbytes // 2**20), -(-cost.ns // 1_000_000)
-        if ms > self.max_image_ms:
-            need = f"about {ms} ms of CPU time"
-            raise self._exceeded(f"to decode the image ({cost.what}) would take {need}", "ms")
         if mib > self.max_image_mib:
             need = f"about {mib} MiB of memory"
             raise self._exceeded(f"to decode the image ({cost.what}) would take {need}", "mib")
+        if ms > self.max_image_ms:
+            need = f"about {ms} ms of CPU time"
+            what = f"to decode the image ({cost.what}) would take {need}"
+            raise SlowImageError(self._said(what, "ms"))
 
     def _exceeded(self, found: str, name: str) -> ImageError:
+        return ImageError(self._said(found, name))
+
+    def _said(self, found: str, name: str) -> str:
         setting = f"max_image_{name}"
-        return ImageError(f"{found}; {setting} allows at most {getattr(self, setting)}")
+        return f"{found}; {setting} allows at most {getattr(self, setting)}"
 
 
 # For one's own images, as in training: the walk is the same, and nothing is too large.

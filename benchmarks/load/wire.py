@@ -27,6 +27,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.enable_retries", 0),
+    # Else all callers of this process share a connection, and the streams that one may have open.
+    ("grpc.use_local_subchannel_pool", 1),
 )
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 

@@ -27,6 +27,7 @@ READABLE, PROGRESSIVE = frozenset({0xC0, 0xC1, 0xC2}), 0xC2
 COLOURS = {APP0: b"JFIF", APP14: b"Adobe"}
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 GREY, CMYK = 1, 4
+BLOCK_NS = 64  # for a scan to pass one
 # Sampling factors of brightness, beside colours of 1 x 1, that the fast decoder knows by a name.
 SAMPLINGS = frozenset({0x11, 0x12, 0x21, 0x22, 0x41})
 
@@ -172,20 +173,25 @@ class Walk:
         decodes it. An image of several scans is also held as coefficients of 2 bytes. Time: each
         scan passes every block.
         """
-        pixels, channels = frame.width * frame.height, len(frame.samplings)
+        pixels, channels, passed = frame.width * frame.height, len(frame.samplings), 0
         nbytes = 1 if channels == GREY else (4 if turned == UPRIGHT else 3)
         ns, kind = (3, 6, 10)[(GREY, 3, CMYK).index(channels)], f"{pixels / 1e6:.1f} megapixels"
         if frame.marker == PROGRESSIVE or self._is_partial:
             factors = [(byte >> 4 or 1) * (byte & 15 or 1) for byte in frame.samplings]
             nbytes += -(-2 * sum(factors) // max(factors))
-            ns += self._scans
+            passed = self._scans * _blocks(frame) * BLOCK_NS
             kind = f"{kind}, {self._scans} scans"
         if turned != UPRIGHT:
             nbytes, ns = max(nbytes, 3 if channels == GREY else 5), ns + 2
         if not frame.is_common:
             nbytes = max(nbytes + 1, 7)
         size = len(self._data)
-        return Cost(f"JPEG of {kind}", pixels * nbytes + 2 * size, pixels * ns + 6 * size)
+        return Cost(f"JPEG of {kind}", pixels * nbytes + 2 * size, pixels * ns + passed + 6 * size)
+
+
+def _blocks(frame: Frame) -> int:
+    """Return how many blocks of 8 x 8 a channel has: many more than pixels / 64 in a thin image."""
+    return -(-frame.width // 8) * -(-frame.height // 8)
 
 
 def walk(data: bytes, limits: ImageLimits) -> Found:

@@ -74,10 +74,10 @@ def build(
     answers = Answers(counted, correction, clock)
     batcher = Batcher(buckets=sizes, latency=latency, answers=answers, clock=clock)
     shared = manifest.transform, image_limits, answers, decode_latency, clock
-    decode, slowly = Decoder(*shared), Decoder(*shared, in_background=True)
     pooled = batcher, answers, clock
+    background = DecodePool(background_threads, Decoder(*shared), *pooled, in_background=True)
+    decode = Decoder(*shared, longest_s=sizes.decode_limit_s, pass_on=background.take_over)
     decoders = DecodePool(decode_threads, decode, *pooled)
-    background = DecodePool(background_threads, slowly, *pooled, in_background=True)
     names = [f"{one.backend.describe().device}#{index}" for index, one in enumerate(instances)]
     devices = [
         Device(

@@ -7,8 +7,10 @@ kernel lets them compute on every core that nothing else needs, and takes it fro
 """
 
 import time
+from collections.abc import Callable
 from functools import partial
 
+from images.errors import SlowImageError
 from images.limits import ImageLimits
 from images.transform import Pixels, Transform
 from serving.engine.answers import Answers
@@ -25,7 +27,11 @@ from serving.engine.queue import (
     thread_clock,
 )
 from serving.engine.watch import Task, Worker
-from serving.errors import InternalError, ServingError, UnavailableError
+from serving.errors import InternalError, InvalidImageError, ServingError, UnavailableError
+
+# An image may be estimated to take this many times as long as one that is slow to decode: the
+# estimates are upper bounds, and most images take half as long.
+ESTIMATE = 2.0
 
 
 class Decoder:
@@ -37,8 +43,11 @@ class Decoder:
         answers: gets the jobs that cannot be decoded.
         latency: learns how long it takes.
         clock: monotonic time, in seconds.
-        in_background: whether its thread often waits for a core: then only the time in which it has
+        longest_s: returns the time above which an image is slow to decode, in seconds; None in the
+            background, where threads often wait for a core: there only the time in which they have
             one says how long an image takes.
+        pass_on: takes the jobs that turn out to be slow; nothing but a walk over the whole file
+            shows it, which is too long for admission.
     """
 
     def __init__(
@@ -49,16 +58,17 @@ class Decoder:
         latency: DecodeLatency,
         clock: Clock,
         *,
-        in_background: bool = False,
+        longest_s: Callable[[], float] | None = None,
+        pass_on: Callable[[ImageJob], None] | None = None,
     ) -> None:
-        self._in_background = in_background
+        self._longest_s, self._pass_on = longest_s, pass_on
         self._transform, self._image_limits = transform, image_limits
         self._answers, self._latency, self._clock = answers, latency, clock
 
     def __call__(self, job: ImageJob, out: Pixels, worker: Worker) -> bool:
         """Decode a job into `out`, uint8 (height, width, 3), noted in `worker`; raise nothing.
 
-        Returns False if it ended here: it was dead, or its image is broken.
+        Returns False if it ended here: it was dead, its image is broken, or it was passed on.
         """
         job.decode_started = self._clock()
         if job.is_dead(job.decode_started):
@@ -66,11 +76,16 @@ class Decoder:
             return False
         worker.task = Task("decode", worker.clock(), subject=job.lease.size)
         # A thread's own time is dear to ask for: 10 us in a virtual machine that is busy.
-        is_quick = longest_s(job.lease.size) < SHORT_DECODE_S
+        is_quick = self._longest_s and longest_s(job.lease.size) < SHORT_DECODE_S
         work_clock = self._clock if is_quick else time.thread_time
         worked = work_clock()
         try:
-            out[:] = job.source.pixels(self._transform, self._image_limits)
+            out[:] = job.source.pixels(self._transform, self._limits())
+        except SlowImageError as error:
+            if self._pass_on:
+                self._pass_on(job)
+                return False
+            self._answers.fail([job], InvalidImageError(str(error)))
         except ServingError as error:
             self._answers.fail([job], error)
         except Exception as error:  # noqa: BLE001 - a bug must cost one image, not its batch
@@ -84,8 +99,14 @@ class Decoder:
         self._latency.observe_failure(job.lease.size, work_clock() - worked)
         return False
 
+    def _limits(self) -> ImageLimits:
+        if not self._longest_s:
+            return self._image_limits
+        longest_ms = max(1, int(1000 * ESTIMATE * self._longest_s()))
+        return self._image_limits._replace(max_image_ms=longest_ms)
+
     def _learn(self, job: ImageJob, worked_s: float) -> None:
-        seconds = worked_s if self._in_background else job.decoded - job.decode_started
+        seconds = job.decoded - job.decode_started if self._longest_s else worked_s
         self._latency.observe(job.lease.size, seconds, worked_s, job.decoded)
 
 
@@ -147,6 +168,12 @@ class DecodePool:
             self._answers.fail(jobs, closing())
         else:  # the pool may be lost since they were admitted
             self.fail_if_lost()
+
+    def take_over(self, job: ImageJob) -> None:
+        """Decode a job that another thread has found to be slow."""
+        job.lease.slow_down()
+        job.wait_s = 0.0  # predicted for another way
+        self.put([job])
 
     def fail_if_lost(self) -> None:
         """Fail the jobs that wait if the work of all threads is overdue."""

@@ -95,6 +95,13 @@ class Room:
                 for size, is_slow in zip(sizes, slow, strict=True)
             ]
 
+    def slow_down(self, lease: "Lease") -> None:
+        """Count a lease as slow from now on, even if those then hold more than their share."""
+        with self._lock:
+            if lease.is_open and not lease.is_slow:
+                lease.is_slow = True
+                self._slow = Limits(*map(add, self._slow, total([lease.size])))
+
     def give_back(self, lease: "Lease") -> None:
         """Take back what a lease holds, unless that has been done."""
         with self._lock:
@@ -123,6 +130,10 @@ class Lease:
         """Its slot, uint8 (height, width, 3), writable until it is closed."""
         view: Pixels = self._room.slots[self.number]
         return view
+
+    def slow_down(self) -> None:
+        """Note that its image is slow to decode, which was not to be seen at admission."""
+        self._room.slow_down(self)
 
     def close(self) -> None:
         """Give it back; does nothing the second time."""

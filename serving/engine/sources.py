@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from images.errors import ImageError
+from images.errors import ImageError, SlowImageError
 from images.header import sniff
 from images.limits import ImageLimits
 from images.picture import Picture, Pixels
@@ -31,6 +31,7 @@ class Source(Protocol):
 
         Raises:
             InvalidImageError: broken, or more than `limits` allow.
+            SlowImageError: it would take longer than they allow.
         """
 
 
@@ -58,6 +59,8 @@ class Encoded:
         """Walk over the file, decode and transform."""
         try:
             return transform.decode(self.data, limits)
+        except SlowImageError:
+            raise
         except ImageError as error:
             raise InvalidImageError(str(error)) from error
 

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from benchmarks import hostile_files as hostile
 from benchmarks.photos import jpeg, photo
 from images.decoders import ImageError, Pixels, decode
+from images.errors import SlowImageError
 from images.files.walk import walk
 from images.limits import ImageLimits
 from images.transform import Size, Stretch, Transform
@@ -38,6 +39,7 @@ def as_pillow(data: bytes) -> Pixels:
             hostile.progressive_scans(8, 8, 10_001, valid=False),
             "10000 segments and scans; max_imag",
         ),
+        (hostile.progressive_scans(1, 65_500, 9_900, valid=False), "9900 scans.* max_image_ms"),
         (hostile.progressive_scans(6000, 6000, 2, components=3), "2 scans.* MiB .*max_image_mib"),
         (hostile.jpeg_segments(10_001), "more than 10000 segments"),
         (hostile.jpeg_exif_joins(1, 10_001), "more than 10000 segments"),
@@ -50,7 +52,7 @@ def as_pillow(data: bytes) -> Pixels:
         (hostile.png(1, 70_000), "1 x 70000 pixels; max_image_side allows at most 65535"),
         (hostile.png(70_000, 1), "max_image_side"),
         (hostile.png(1000, 50_001), "1000 x 50001 = 50001000 pixels; max_image_pixels"),
-        (hostile.png(6500, 6500, bits=16, colour=6), "338.0 MB inflated.* max_image_ms"),
+        (hostile.png(6000, 6000, bits=16, colour=6), "288.0 MB inflated.* max_image_ms"),
         (hostile.png(BIG, BIG, colour=2), "MiB of memory; max_image_mib allows at most 280"),
         (hostile.webp_animation(BIG, BIG, 2), "WebP of 50.0 megapixels"),
         (hostile.bmp_line_ends(200, 200), "run-length compression, .* save it .* as PNG"),
@@ -231,3 +233,22 @@ def test_mutated_files_raise_nothing_else() -> None:
             except ImageError:
                 refused += 1
     assert 100 < refused < 800
+
+
+def test_a_lossless_picture_may_have_slow_tables() -> None:
+    """Its file is large for what is to be seen, as that of 65,536 sets of codes is."""
+    chunk = hostile.webp_frame(1024, 1024)
+    large = hostile.webp(hostile.webp_chunk(b"VP8L", chunk[8:] + bytes(2**18)))
+    assert walk(large, LIMITS).width == 1024
+    with pytest.raises(SlowImageError, match="max_image_ms allows at most 400"):
+        walk(large, LIMITS._replace(max_image_ms=400))
+    walk(hostile.webp(chunk), LIMITS._replace(max_image_ms=14))
+
+
+def test_a_thin_picture_has_more_blocks_than_pixels() -> None:
+    walk(hostile.progressive_scans(1, 65_500, 200, valid=False), LIMITS._replace(max_image_ms=110))
+    with pytest.raises(SlowImageError, match="200 scans"):
+        walk(
+            hostile.progressive_scans(1, 65_500, 200, valid=False),
+            LIMITS._replace(max_image_ms=90),
+        )

@@ -9,12 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from images.limits import ImageLimits
+from images.limits import Cost, ImageLimits
 from images.transform import Pixels, Transform
 from serving.engine.queue import thread_clock
 from serving.engine.room import Limits
 from serving.engine.sources import Size
-from serving.errors import InvalidRequestError, OverloadedError, UnavailableError
+from serving.errors import (
+    InvalidImageError,
+    InvalidRequestError,
+    OverloadedError,
+    UnavailableError,
+)
 from tests.support.bundles import SIDE
 from tests.support.serving import Gate, Rig, classes, grey, until
 
@@ -56,6 +61,40 @@ async def test_no_other_image_waits_for_slow_ones(tiny: Path) -> None:
         assert classes(await slow) == [5] * 6
     assert rig.sample("background_images") == 0
     assert rig.images("ok") == 26
+
+
+class Disguised(Slow):
+    """A slow image that looks like a quick one until its whole file is walked over."""
+
+    def size(self, limits: ImageLimits) -> Size:
+        return Size("PNG", 64, 100)
+
+    def pixels(self, transform: Transform, limits: ImageLimits) -> Pixels:
+        limits.check_cost(Cost("disguised", nbytes=0, ns=800_000_000))
+        return super().pixels(transform, limits)
+
+
+async def test_what_turns_out_to_be_slow_is_passed_on(tiny: Path) -> None:
+    images = [Disguised() for _ in range(6)]
+    async with Rig(tiny, gate=Gate(is_open=True), slots=8).running() as rig:
+        slow = ask(rig, *images)
+        await until(lambda: rig.sample("background_images") == 5)
+        assert classes(await rig.classify(1)) == [1]
+        with pytest.raises(OverloadedError, match="6 of 6 slots for images that are slow"):
+            await ask(rig, Slow())
+        for image in images:
+            image.may_end.set()
+        assert classes(await slow) == [5] * 6
+    assert rig.images("ok") == 7
+
+
+async def test_what_turns_out_to_be_too_slow_is_refused(tiny: Path) -> None:
+    async with Rig(tiny, gate=Gate(is_open=True)).running() as rig:
+        background = rig.model.background._decode
+        background._image_limits = ImageLimits(max_image_ms=700)
+        [answer] = await ask(rig, Disguised())
+        assert isinstance(answer, InvalidImageError)
+        assert "about 800 ms of CPU time; max_image_ms allows at most 700" in str(answer)
 
 
 async def test_the_earliest_deadline_comes_first_among_slow_ones(tiny: Path) -> None:
