@@ -23,7 +23,7 @@ class ImageLimits(NamedTuple):
 
     max_image_bytes: int = 32 * 2**20
     max_image_pixels: int = 50_000_000
-    max_image_side: int = 65_535
+    max_image_side: int = 65_500  # libjpeg reads no larger one
     max_image_parts: int = 10_000
     max_image_mib: int = 280
     max_image_ms: int = 1_000

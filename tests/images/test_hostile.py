@@ -49,7 +49,7 @@ def as_pillow(data: bytes) -> Pixels:
         ),
         (hostile.png_split(hostile.png(8, 8), 10_001), "more than 10000 chunks"),
         (hostile.webp_chunks(10_001), "more than 10000 chunks"),
-        (hostile.png(1, 70_000), "1 x 70000 pixels; max_image_side allows at most 65535"),
+        (hostile.png(1, 70_000), "1 x 70000 pixels; max_image_side allows at most 65500"),
         (hostile.png(70_000, 1), "max_image_side"),
         (hostile.png(1000, 50_001), "1000 x 50001 = 50001000 pixels; max_image_pixels"),
         (hostile.png(6000, 6000, bits=16, colour=6), "288.0 MB inflated.* max_image_ms"),
@@ -186,7 +186,7 @@ def test_honest_sizes_pass(width: int, height: int, exif: bytes) -> None:
 def test_a_long_thin_image_needs_little_memory_to_resize() -> None:
     square = Size(height=32, width=32)
     transform = Transform(resize=Stretch(height=32, width=32), crop=square)
-    assert transform.decode(hostile.png(1, 65_535), LIMITS).shape == (32, 32, 3)
+    assert transform.decode(hostile.png(1, 65_500), LIMITS).shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize(
