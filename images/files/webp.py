@@ -121,5 +121,5 @@ def _u24(data: bytes, at: int) -> int:
 def _cost(size: int, width: int, height: int, *, is_lossy: bool) -> Cost:
     """Return an upper bound of what decoding takes: memory of 7 bytes per pixel."""
     pixels = width * height
-    ns = 20 * pixels + 15 * size if is_lossy else 12 * pixels + 6 * size
+    ns = 31 * pixels + 18 * size if is_lossy else 16 * pixels + 10 * size
     return Cost(f"WebP of {pixels / 1e6:.1f} megapixels", 7 * pixels + 2 * size, ns)

@@ -1,6 +1,7 @@
 """Files made to be expensive: refused by what the walk finds, or read without what is no pixel."""
 
 import io
+import itertools
 import struct
 import warnings
 
@@ -51,7 +52,12 @@ def as_pillow(data: bytes) -> Pixels:
         (hostile.png(70_000, 1), "max_image_side"),
         (hostile.png(1000, 50_001), "1000 x 50001 = 50001000 pixels; max_image_pixels"),
         (hostile.png(6500, 6500, bits=16, colour=6), "338.0 MB inflated.* max_image_ms"),
-        (hostile.png(BIG, BIG, colour=2), "MiB of memory; max_image_mib allows at most 280"),
+        (
+            hostile.png(BIG, BIG, bits=1, colour=3),
+            "MiB of memory; max_image_mib allows at most 280",
+        ),
+        (hostile.png(BIG, BIG, colour=2), "150.0 MB inflated.* max_image_ms"),
+        (hostile.progressive_scans(1, 65_500, 9_000, valid=False), "9000 scans.* max_image_ms"),
         (hostile.webp_animation(BIG, BIG, 2), "WebP of 50.0 megapixels"),
         (hostile.bmp_line_ends(200, 200), "run-length compression, .* save it .* as PNG"),
         (hostile.bmp_runs(300, 3), "run-length compression"),
@@ -94,6 +100,16 @@ def test_what_would_cost_too_much_is_refused_by_its_reason(data: bytes, reason: 
 def test_what_is_no_pixel_is_skipped(data: bytes, pixels: Pixels) -> None:
     with warnings.catch_warnings(action="error"):
         np.testing.assert_array_equal(decode(data, LIMITS), pixels)
+
+
+def test_a_decode_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = hostile.png_empty_blocks(100_000)
+    np.testing.assert_array_equal(decode(data, LIMITS), BLACK_8)
+    seconds = itertools.count(0, 1_000_000_000)
+    monkeypatch.setattr("time.thread_time_ns", lambda: next(seconds))
+    reason = "^to decode the image has taken 2000 ms .* given up; max_image_ms allows at most 1000"
+    with pytest.raises(ImageError, match=reason):
+        decode(data, LIMITS)
 
 
 @pytest.mark.parametrize("kind", ["IHDR", "IDAT"])
