@@ -328,6 +328,27 @@ def webp_chunks(count: int) -> bytes:
     return webp(extended, webp_frame(8, 8), webp_chunk(b"none", b"") * count)
 
 
+def webp_groups(side: int = 1_024) -> bytes:
+    """Return a black WebP of side x side with a Huffman group for each tile of 4 x 4 pixels.
+
+    At most 65,536 are told apart. 300 KB with so many took 370 MB to read.
+    """
+
+    def field(value: int, bits: int) -> str:
+        return f"{value:0{bits}b}"[::-1]
+
+    alone = "1000"  # a code of one symbol, 0
+    order = (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8)
+    eights = "0" + field(8, 4) + "".join(field(n in (0, 8), 3) for n in order) + "0" + "1" * 256
+    codes = eights + "0" * 24 + eights + alone * 3  # green's, red's, and the others'
+    tiles = range((-(-side // 4)) ** 2)
+    numbers = "".join(f"{n & 255:08b}{n >> 8 & 255:08b}" for n in tiles)
+    head = field(0x2F, 8) + field(side - 1, 14) * 2 + "0" * 4 + "0" + "0" + "1" + "000" + "0"
+    bits = head + codes + numbers + alone * 5 * min(len(tiles), 65_536)
+    bits += "0" * (-len(bits) % 8)
+    return webp(webp_chunk(b"VP8L", int(bits[::-1], 2).to_bytes(len(bits) // 8, "little")))
+
+
 def webp_animation(width: int, height: int, frames: int, side: int = 8) -> bytes:
     """Return an animated WebP: on a canvas of this size, so many small frames."""
     extended = webp_chunk(b"VP8X", b"\x02\0\0\0" + _u24(width - 1, height - 1))
@@ -364,5 +385,6 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "BMP runs": lambda: bmp_runs(MEGAPIXELS_50, MEGAPIXELS_50),
     "WebP canvas": lambda: webp_animation(MEGAPIXELS_50, MEGAPIXELS_50, 1_000),
     "WebP of 50 megapixels": lambda: webp(webp_frame(MEGAPIXELS_50, MEGAPIXELS_50)),
+    "WebP of many Huffman groups": webp_groups,
     "WebP chunks": lambda: webp_chunks(100_000),
 }

@@ -51,7 +51,7 @@ class Frame(NamedTuple):
     @property
     def pixels(self) -> int:
         """Number of pixels with those that fill the last blocks: eight rows if there is one."""
-        across, down = (8 * max(factors) for factors in zip(*self.factors, strict=True))
+        across, down = (8 * max(pair[axis] for pair in self.factors) for axis in range(2))
         return -(-self.width // across) * across * (-(-self.height // down) * down)
 
     @property
@@ -197,7 +197,7 @@ class Walk:
             samples = [across * down for across, down in frame.factors]
             nbytes += -(-2 * sum(samples) // max(samples))
             tenths += 6 * self._passes + 30 * sum(samples) // max(samples)
-            per_byte, kind = 34, f"{kind}, {self._scans} scans"
+            per_byte, kind = 30, f"{kind}, {self._scans} scans"
         if turned != UPRIGHT:
             nbytes, tenths = max(nbytes, 3 if channels == GREY else 5), tenths + 20
         if is_pillows:

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from benchmarks import hostile_files as hostile
 from benchmarks.photos import jpeg, photo
 from images.decoders import ImageError, Pixels, decode
+from images.files import vp8l
 from images.files.walk import walk
 from images.limits import ImageLimits
 from images.transform import Size, Stretch, Transform
@@ -59,6 +60,7 @@ def as_pillow(data: bytes) -> Pixels:
         (hostile.png(BIG, BIG, colour=2), "150.0 MB inflated.* max_image_ms"),
         (hostile.progressive_scans(1, 65_500, 9_000, valid=False), "9000 scans.* max_image_ms"),
         (hostile.webp_animation(BIG, BIG, 2), "WebP of 50.0 megapixels"),
+        (hostile.webp_groups(800), "40000 Huffman groups.* max_image_m"),
         (hostile.bmp_line_ends(200, 200), "run-length compression, .* save it .* as PNG"),
         (hostile.bmp_runs(300, 3), "run-length compression"),
         (hostile.bmp(9000, 9000, 1, 0, b""), "81000000 pixels; max_image_pixels"),
@@ -134,6 +136,7 @@ def frame(kind: int, bits: int = 8, height: int = 8) -> bytes:
         (frame(0xC0, height=0), "states its height behind the pixels"),
         (frame(0xC0)[:40], "truncated, it ends before its pixels"),
         (hostile.png(8, 8)[:50], "truncated: its chunk IDAT"),
+        (hostile.webp(hostile.webp_chunk(b"VP8L", b"/" + bytes(3) + b"\1")), "truncated|symbols"),
         (hostile.png(8, 8)[:33], "truncated, it ends before its pixels"),
         (hostile.bmp(8, 8, 8, 0, b"")[:20], "it ends in its header"),
     ],
@@ -181,6 +184,24 @@ def test_a_file_without_metadata_is_not_copied() -> None:
     bare = jpeg(photo(3, 97, 61))
     for data in (bare, hostile.png(8, 8), hostile.webp(hostile.webp_frame(8, 8))):
         assert walk(data, LIMITS).data is data
+
+
+@pytest.mark.parametrize(("method", "quality"), [(0, 0), (4, 75), (6, 100)])
+@pytest.mark.parametrize("colours", [None, 2, 13, 200])
+def test_lossless_webp_is_walked_as_it_is_encoded(
+    method: int, quality: int, colours: int | None
+) -> None:
+    image = Image.fromarray(photo(4, 203, 151))
+    image = image.quantize(colours).convert("RGB") if colours else image
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", lossless=True, method=method, quality=quality)
+    np.testing.assert_array_equal(decode(buffer.getvalue(), LIMITS), np.asarray(image))
+
+
+def test_the_huffman_groups_of_a_webp_are_counted() -> None:
+    body = memoryview(hostile.webp_groups(100))[20:]
+    assert vp8l.Walk(body).groups(100, 100) == 625
+    np.testing.assert_array_equal(decode(hostile.webp_groups(20)), np.zeros((20, 20, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
