@@ -78,7 +78,8 @@ class Walk:
         if self._frame is None or not self._scans:
             raise damaged("the JPEG is truncated, it ends before its pixels")
         frame, turned = self._frame, orientation(self._exif, self._xmp)
-        self._limits.check_cost(self._cost(frame, turned))
+        is_plain = is_whole and len(frame.samplings) != CMYK and frame.is_common
+        self._limits.check_cost(self._cost(frame, turned, is_plain=is_plain))
         return Found(
             "JPEG",
             frame.width,
@@ -86,7 +87,7 @@ class Walk:
             self._reduced(),
             turned,
             is_grey=len(frame.samplings) == GREY,
-            is_plain=is_whole and len(frame.samplings) != CMYK and frame.is_common,
+            is_plain=is_plain,
         )
 
     def _segments(self) -> bool:
@@ -180,7 +181,7 @@ class Walk:
         view = memoryview(self._data)
         return b"".join(view[start:stop] for start, stop in self._kept)
 
-    def _cost(self, frame: Frame, turned: int) -> Cost:
+    def _cost(self, frame: Frame, turned: int, *, is_plain: bool) -> Cost:
         """Return an upper bound of what decoding takes.
 
         Memory per pixel: 4 bytes of an array; if it is turned, 3 and two of channels; 7 if Pillow
@@ -190,18 +191,18 @@ class Walk:
         """
         pixels, channels, size = frame.pixels, len(frame.samplings), len(self._data)
         kind = f"{frame.width * frame.height / 1e6:.1f} megapixels"
-        is_pillows = channels == CMYK or not frame.is_common
         nbytes = 1 if channels == GREY else (4 if turned == UPRIGHT else 3)
-        tenths, per_byte = 145 if is_pillows else (40 if channels == GREY else 85), 9
+        tenths = (40 if channels == GREY else 85) if is_plain else 145
+        per_byte = 9
         if frame.marker == PROGRESSIVE or self._is_partial:
             samples = [across * down for across, down in frame.factors]
             nbytes += -(-2 * sum(samples) // max(samples))
             tenths += 6 * self._passes + 30 * sum(samples) // max(samples)
-            per_byte, kind = 30, f"{kind}, {self._scans} scans"
+            per_byte, kind = 28, f"{kind}, {self._scans} scans"
         if turned != UPRIGHT:
             nbytes, tenths = max(nbytes, 3 if channels == GREY else 5), tenths + 20
-        if is_pillows:
-            nbytes = max(nbytes + 1, 7)
+        if not is_plain:
+            nbytes = max(nbytes + 1, 2 if channels == GREY else 7)
         ns = pixels * tenths // 10 + size * per_byte + self._parts * NS_PER_PART
         return Cost(f"JPEG of {kind}", pixels * nbytes + 2 * size, ns)
 

@@ -153,6 +153,15 @@ def test_a_turned_photo_is_turned_whatever_else_its_exif_says() -> None:
     np.testing.assert_array_equal(decode(data, LIMITS), np.asarray(upright))
 
 
+def test_a_jpeg_without_an_end_is_charged_as_the_decoder_that_reads_it() -> None:
+    bare = jpeg(np.zeros((16, 16, 3), np.uint8))
+    at = bare.index(b"\xff\xc0") + 5
+    large = bare[:at] + struct.pack(">HH", 7_000, 7_000) + bare[at + 4 :]
+    assert walk(large, LIMITS).is_plain
+    with pytest.raises(ImageError, match="MiB of memory; max_image_mib"):
+        walk(large.removesuffix(hostile.EOI), LIMITS)
+
+
 @pytest.mark.parametrize("valid", [True, False])
 @pytest.mark.parametrize("components", [1, 3])
 def test_a_small_image_may_have_many_scans(components: int, valid: bool) -> None:
