@@ -90,6 +90,25 @@ def png_text(kind: Literal["zTXt", "iTXt", "iCCP"], inflated: int) -> bytes:
     return png(8, 8, before=png_chunk(kind.encode(), head + zeros(inflated)))
 
 
+def png_empty_blocks(nbytes: int) -> bytes:
+    """Return a PNG of 8 x 8 behind so many bytes of deflate blocks that hold nothing but a code.
+
+    A decoder builds its tables for each: 45 ns per byte of the file, where pixels take 8.
+    """
+    lengths = {18: 2, 0: 2, 1: 1}  # of the codes of the code lengths: long runs of 0, 0 and 1
+    order = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1)
+    fields = [(0, 1), (2, 2), (0, 5), (0, 5), (14, 4), *((lengths.get(n, 0), 3) for n in order)]
+    # 138 and 118 unused codes, one of one bit for the end, an unused distance; then the end.
+    fields += [(3, 2), (127, 7), (3, 2), (107, 7), (0, 1), (1, 2), (0, 1)]
+    block = "".join(f"{value:0{bits}b}"[::-1] for value, bits in fields) * 8
+    blocks = int(block[::-1], 2).to_bytes(len(block) // 8, "little")
+    sound = png(8, 8)
+    at = sound.index(b"IDAT")
+    pixels = sound[at + 4 : at + 4 + int.from_bytes(sound[at - 4 : at])]
+    stream = pixels[:2] + blocks * (nbytes // len(blocks)) + pixels[2:]
+    return sound[: at - 4] + png_chunk(b"IDAT", stream) + png_chunk(b"IEND", b"")
+
+
 def png_with_wrong_checksum(kind: Literal["IHDR", "IDAT", "IEND", "tEXt"]) -> bytes:
     """Return a PNG of 8 x 8 of which one chunk has a wrong check sum."""
     data = png(8, 8, before=png_chunk(b"tEXt", b"key\0value"))
@@ -309,6 +328,27 @@ def webp_chunks(count: int) -> bytes:
     return webp(extended, webp_frame(8, 8), webp_chunk(b"none", b"") * count)
 
 
+def webp_groups(side: int = 1_024) -> bytes:
+    """Return a black WebP of side x side with a Huffman group for each tile of 4 x 4 pixels.
+
+    At most 65,536 are told apart. 300 KB with so many took 370 MB to read.
+    """
+
+    def field(value: int, bits: int) -> str:
+        return f"{value:0{bits}b}"[::-1]
+
+    alone = "1000"  # a code of one symbol, 0
+    order = (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8)
+    eights = "0" + field(8, 4) + "".join(field(n in (0, 8), 3) for n in order) + "0" + "1" * 256
+    codes = eights + "0" * 24 + eights + alone * 3  # green's, red's, and the others'
+    tiles = range((-(-side // 4)) ** 2)
+    numbers = "".join(f"{n & 255:08b}{n >> 8 & 255:08b}" for n in tiles)
+    head = field(0x2F, 8) + field(side - 1, 14) * 2 + "0" * 4 + "0" + "0" + "1" + "000" + "0"
+    bits = head + codes + numbers + alone * 5 * min(len(tiles), 65_536)
+    bits += "0" * (-len(bits) % 8)
+    return webp(webp_chunk(b"VP8L", int(bits[::-1], 2).to_bytes(len(bits) // 8, "little")))
+
+
 def webp_animation(width: int, height: int, frames: int, side: int = 8) -> bytes:
     """Return an animated WebP: on a canvas of this size, so many small frames."""
     extended = webp_chunk(b"VP8X", b"\x02\0\0\0" + _u24(width - 1, height - 1))
@@ -332,6 +372,7 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "PNG text": lambda: png_text("zTXt", 500_000_000),
     "PNG colour profile": lambda: png_text("iCCP", 500_000_000),
     "PNG surplus": lambda: png(8, 8, surplus=500_000_000),
+    "PNG of empty blocks": lambda: png_empty_blocks(30_000_000),
     "PNG 1 x 50,000,000": lambda: png(1, 50_000_000),
     "PNG 50,000,000 x 1": lambda: png(50_000_000, 1),
     "PNG of 50 megapixels": lambda: png(MEGAPIXELS_50, MEGAPIXELS_50),
@@ -344,5 +385,6 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "BMP runs": lambda: bmp_runs(MEGAPIXELS_50, MEGAPIXELS_50),
     "WebP canvas": lambda: webp_animation(MEGAPIXELS_50, MEGAPIXELS_50, 1_000),
     "WebP of 50 megapixels": lambda: webp(webp_frame(MEGAPIXELS_50, MEGAPIXELS_50)),
+    "WebP of many Huffman groups": webp_groups,
     "WebP chunks": lambda: webp_chunks(100_000),
 }

@@ -17,6 +17,7 @@ it out, finds the orientation in it, and refuses what would cost too much.
 
 import io
 import struct
+import time
 import zlib
 
 import cv2
@@ -80,7 +81,9 @@ def decode_picture(
     """
     found = walk(data, limits)
     try:
-        samples = _decoded(found, padded=padded)
+        samples = _decoded(found, limits, padded=padded)
+    except ImageError:
+        raise
     except _DECODER_ERRORS as error:
         raise damaged(str(error) or type(error).__name__) from error
     if samples.shape[:2] != (found.height, found.width):
@@ -89,11 +92,11 @@ def decode_picture(
     return Picture(samples, found.orientation)
 
 
-def _decoded(found: Found, *, padded: bool) -> Pixels:
+def _decoded(found: Found, limits: ImageLimits, *, padded: bool) -> Pixels:
     if found.is_plain:
         colours = "RGBX" if padded and found.orientation == UPRIGHT else "RGB"
         return _plain_jpeg(found, colours)
-    return _webp(found) if found.format == "WEBP" else _with_pillow(found)
+    return _webp(found) if found.format == "WEBP" else _with_pillow(found, limits)
 
 
 def _plain_jpeg(found: Found, colours: str) -> Pixels:
@@ -126,9 +129,25 @@ def _webp(found: Found) -> Pixels:
     return canvas
 
 
-def _with_pillow(found: Found) -> Pixels:
+class _Metered(io.BytesIO):
+    """A file that gives up a decode which takes too long; Pillow reads it block by block.
+
+    Deflate's tables are built for each block of a PNG, and a block may hold no pixel: a byte of
+    such blocks takes five times as long as one of pixels, and only who inflates them sees them.
+    """
+
+    def __init__(self, data: bytes, limits: ImageLimits) -> None:
+        super().__init__(data)
+        self._limits, self._started_ns = limits, time.thread_time_ns()
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._limits.check_taken(time.thread_time_ns() - self._started_ns)
+        return super().read(size)
+
+
+def _with_pillow(found: Found, limits: ImageLimits) -> Pixels:
     try:
-        image = Image.open(io.BytesIO(found.data), formats=(found.format,))
+        image = Image.open(_Metered(found.data, limits), formats=(found.format,))
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"the image is too large for Pillow as it is configured: {error}"

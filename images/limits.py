@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 from images.errors import ImageError, SlowImageError
 
+# What every decoder and resize needs beside the pixels: tables, rows, blocks of the allocator.
+BESIDE_BYTES = 8 * 2**20
+
 
 class ImageLimits(NamedTuple):
     """The most that an image may be and need; each names the server's setting.
@@ -18,7 +21,8 @@ class ImageLimits(NamedTuple):
         max_image_side: width or height, in pixels. The tables of the resize grow with it.
         max_image_parts: segments, scans or chunks of the file, which are read one by one.
         max_image_mib: memory to decode it, in MiB.
-        max_image_ms: CPU time to decode it, in milliseconds, as estimated for one common core.
+        max_image_ms: CPU time to decode it, in milliseconds: as estimated for one common core, and
+            as taken where a file does not say (the blocks of a PNG).
     """
 
     max_image_bytes: int = 32 * 2**20
@@ -52,7 +56,7 @@ class ImageLimits(NamedTuple):
 
     def check_cost(self, cost: "Cost") -> None:
         """Raise `ImageError` if decoding would need too much memory, `SlowImageError` if time."""
-        mib, ms = -(-cost.nbytes // 2**20), -(-cost.ns // 1_000_000)
+        mib, ms = -(-(cost.nbytes + BESIDE_BYTES) // 2**20), -(-cost.ns // 1_000_000)
         if mib > self.max_image_mib:
             need = f"about {mib} MiB of memory"
             raise self._exceeded(f"to decode the image ({cost.what}) would take {need}", "mib")
@@ -60,6 +64,14 @@ class ImageLimits(NamedTuple):
             need = f"about {ms} ms of CPU time"
             what = f"to decode the image ({cost.what}) would take {need}"
             raise SlowImageError(self._said(what, "ms"))
+
+    def check_taken(self, ns: int) -> None:
+        """Raise `SlowImageError` if a decode has taken too much CPU time, in nanoseconds."""
+        if ns > self.max_image_ms * 1_000_000:
+            taken = f"{ns // 1_000_000} ms of CPU time"
+            raise SlowImageError(
+                self._said(f"to decode the image has taken {taken} and is given up", "ms")
+            )
 
     def _exceeded(self, found: str, name: str) -> ImageError:
         return ImageError(self._said(found, name))

@@ -30,7 +30,7 @@ def walk(data: bytes, limits: ImageLimits) -> Found:
         raise damaged(f"the BMP is truncated: {needed} bytes of pixels in a file of {len(data)}")
     pixels = width * height
     what = f"BMP of {pixels / 1e6:.1f} megapixels"
-    limits.check_cost(Cost(what, pixels * 7 + 2 * len(data), pixels * 10))
+    limits.check_cost(Cost(what, pixels * 7 + 2 * len(data), pixels * 15))
     return Found("BMP", width, height, data)
 
 

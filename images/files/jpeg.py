@@ -27,9 +27,9 @@ READABLE, PROGRESSIVE = frozenset({0xC0, 0xC1, 0xC2}), 0xC2
 COLOURS = {APP0: b"JFIF", APP14: b"Adobe"}
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 GREY, CMYK = 1, 4
-BLOCK_NS = 64  # for a scan to pass one
 # Sampling factors of brightness, beside colours of 1 x 1, that the fast decoder knows by a name.
 SAMPLINGS = frozenset({0x11, 0x12, 0x21, 0x22, 0x41})
+NS_PER_PART = 5_000  # CPU time of a segment or scan, however small
 
 
 class Frame(NamedTuple):
@@ -48,6 +48,17 @@ class Frame(NamedTuple):
         brightness, *colours = self.samplings
         return brightness in SAMPLINGS and colours == [0x11, 0x11]
 
+    @property
+    def pixels(self) -> int:
+        """Number of pixels with those that fill the last blocks: eight rows if there is one."""
+        across, down = (8 * max(pair[axis] for pair in self.factors) for axis in range(2))
+        return -(-self.width // across) * across * (-(-self.height // down) * down)
+
+    @property
+    def factors(self) -> list[tuple[int, int]]:
+        """Sampling factors across and down, of each channel; a zero, which nobody takes, as 1."""
+        return [(byte >> 4 or 1, byte & 15 or 1) for byte in self.samplings]
+
 
 class Walk:
     """One walk over one file."""
@@ -58,7 +69,8 @@ class Walk:
         self._frame: Frame | None = None
         self._exif: list[bytes] = []
         self._xmp = b""
-        self._scans, self._is_partial = 0, False
+        self._parts = self._scans = self._passes = 0
+        self._is_partial = False
 
     def run(self) -> Found:
         """Return what was found; raise `ImageError`."""
@@ -66,7 +78,8 @@ class Walk:
         if self._frame is None or not self._scans:
             raise damaged("the JPEG is truncated, it ends before its pixels")
         frame, turned = self._frame, orientation(self._exif, self._xmp)
-        self._limits.check_cost(self._cost(frame, turned))
+        is_plain = is_whole and len(frame.samplings) != CMYK and frame.is_common
+        self._limits.check_cost(self._cost(frame, turned, is_plain=is_plain))
         return Found(
             "JPEG",
             frame.width,
@@ -74,19 +87,19 @@ class Walk:
             self._reduced(),
             turned,
             is_grey=len(frame.samplings) == GREY,
-            is_plain=is_whole and len(frame.samplings) != CMYK and frame.is_common,
+            is_plain=is_plain,
         )
 
     def _segments(self) -> bool:
         """Visit every segment; return whether the image has an end."""
-        at, parts, end = len(SIGNATURE), 0, len(self._data)
+        at, end = len(SIGNATURE), len(self._data)
         while (start := self._next_marker(at)) is not None:
             marker = self._data[start + 1]
             if marker == EOI:
                 self._keep(start, start + 2)
                 return True
-            parts += 1
-            self._limits.check_parts(parts, "segments and scans")
+            self._parts += 1
+            self._limits.check_parts(self._parts, "segments and scans")
             length = int.from_bytes(self._data[start + 2 : start + 4])
             at = start + 2 + max(2, length)
             if at > end:
@@ -137,8 +150,10 @@ class Walk:
     def _read_scan(self, body: int) -> None:
         if self._frame is None:
             raise damaged("the JPEG has pixels before its size")
+        channels = self._data[body : body + 1]
         self._scans += 1
-        self._is_partial |= self._data[body : body + 1] != bytes([len(self._frame.samplings)])
+        self._passes += 1 if channels == b"\1" else 2
+        self._is_partial |= channels != bytes([len(self._frame.samplings)])
 
     def _read_metadata(self, body: bytes) -> None:
         if body.startswith(PREFIX):
@@ -166,32 +181,30 @@ class Walk:
         view = memoryview(self._data)
         return b"".join(view[start:stop] for start, stop in self._kept)
 
-    def _cost(self, frame: Frame, turned: int) -> Cost:
+    def _cost(self, frame: Frame, turned: int, *, is_plain: bool) -> Cost:
         """Return an upper bound of what decoding takes.
 
         Memory per pixel: 4 bytes of an array; if it is turned, 3 and two of channels; 7 if Pillow
         decodes it. An image of several scans is also held as coefficients of 2 bytes. Time: each
-        scan passes every block.
+        scan passes every block, twice as slowly with several channels; a bit of its own corrects
+        each coefficient, so that bytes cost more; and the blocks may be smoothed.
         """
-        pixels, channels, passed = frame.width * frame.height, len(frame.samplings), 0
+        pixels, channels, size = frame.pixels, len(frame.samplings), len(self._data)
+        kind = f"{frame.width * frame.height / 1e6:.1f} megapixels"
         nbytes = 1 if channels == GREY else (4 if turned == UPRIGHT else 3)
-        ns, kind = (3, 6, 10)[(GREY, 3, CMYK).index(channels)], f"{pixels / 1e6:.1f} megapixels"
+        tenths = (40 if channels == GREY else 85) if is_plain else 145
+        per_byte = 9
         if frame.marker == PROGRESSIVE or self._is_partial:
-            factors = [(byte >> 4 or 1) * (byte & 15 or 1) for byte in frame.samplings]
-            nbytes += -(-2 * sum(factors) // max(factors))
-            passed = self._scans * _blocks(frame) * BLOCK_NS
-            kind = f"{kind}, {self._scans} scans"
+            samples = [across * down for across, down in frame.factors]
+            nbytes += -(-2 * sum(samples) // max(samples))
+            tenths += 6 * self._passes + 30 * sum(samples) // max(samples)
+            per_byte, kind = 28, f"{kind}, {self._scans} scans"
         if turned != UPRIGHT:
-            nbytes, ns = max(nbytes, 3 if channels == GREY else 5), ns + 2
-        if not frame.is_common:
-            nbytes = max(nbytes + 1, 7)
-        size = len(self._data)
-        return Cost(f"JPEG of {kind}", pixels * nbytes + 2 * size, pixels * ns + passed + 6 * size)
-
-
-def _blocks(frame: Frame) -> int:
-    """Return how many blocks of 8 x 8 a channel has: many more than pixels / 64 in a thin image."""
-    return -(-frame.width // 8) * -(-frame.height // 8)
+            nbytes, tenths = max(nbytes, 3 if channels == GREY else 5), tenths + 20
+        if not is_plain:
+            nbytes = max(nbytes + 1, 2 if channels == GREY else 7)
+        ns = pixels * tenths // 10 + size * per_byte + self._parts * NS_PER_PART
+        return Cost(f"JPEG of {kind}", pixels * nbytes + 2 * size, ns)
 
 
 def walk(data: bytes, limits: ImageLimits) -> Found:

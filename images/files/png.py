@@ -17,7 +17,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP = b"XML:com.adobe.xmp\0"
 END = b"\0\0\0\0IEND\xae\x42\x60\x82"
 PIXELS = frozenset({b"IHDR", b"PLTE", b"IDAT"})
-GREY = 0
+GREY, PALETTE = 0, 3
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 
@@ -115,12 +115,14 @@ def _header(body: bytes, kind: bytes) -> tuple[int, ...]:
 def _cost(size: int, width: int, height: int, bits: int, colour: int, interlaced: int) -> Cost:
     """Return an upper bound of what decoding takes.
 
-    Memory per pixel: 4 bytes in Pillow and 3 as an array; less for grey. Time: per inflated byte
-    (more in the tiny rows of an interlaced image), per byte that is inflated, and to convert.
+    Memory per pixel: 4 bytes in Pillow and 3 as an array; less for grey. Time: to convert, most
+    for a palette; per inflated byte, with the costliest filter; and per byte that is inflated,
+    unless its blocks are tiny, which only the decoder finds out.
     """
     pixels, channels = width * height, CHANNELS[colour]
     inflated = height * -(-width * channels * bits // 8)
-    nbytes, ns = (3 if bits == 16 else 2, 2) if colour == GREY else (7, 6)
-    ns = pixels * ns + inflated * 7 // 2 * (1 + interlaced) + 12 * size
+    nbytes = (3 if bits == 16 else 2) if colour == GREY else 7
+    tenths = (50 if bits >= 8 else 85) if colour == GREY else (160 if colour == PALETTE else 105)
+    ns = pixels * (tenths + 30 * interlaced) // 10 + 8 * inflated + 8 * size
     what = f"PNG of {pixels / 1e6:.1f} megapixels, {inflated / 1e6:.1f} MB inflated"
     return Cost(what, pixels * nbytes + 2 * size, ns)

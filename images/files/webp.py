@@ -7,6 +7,7 @@ import struct
 from typing import NamedTuple
 
 from images.errors import damaged
+from images.files import vp8l
 from images.files.found import Found
 from images.files.orientation import orientation
 from images.limits import Cost, ImageLimits
@@ -14,7 +15,7 @@ from images.limits import Cost, ImageLimits
 LOSSY, LOSSLESS, EXTENDED, FRAME = b"VP8 ", b"VP8L", b"VP8X", b"ANMF"
 HAS_EXIF, HAS_XMP, IS_ANIMATED = 0x08, 0x04, 0x02
 EXTENDED_HEADER, FRAME_HEADER = 10, 16
-MOST_TABLES, TABLE_NS = 2**16, 8_000  # of codes in a lossless picture, and for each
+BYTES_PER_GROUP, NS_PER_GROUP, NS_PER_STEP = 13_000, 25_000, 2_000
 
 
 class Chunk(NamedTuple):
@@ -63,7 +64,7 @@ def _first_frame(
     frame = next((chunk for chunk in chunks if chunk.kind == FRAME), None)
     if frame is None or frame.stop - frame.start < FRAME_HEADER:
         raise damaged("the animated WebP has no frame, or it is truncated")
-    limits.check_cost(_cost(len(data), *size, is_lossy=True))
+    limits.check_cost(_cost(len(data), *size, is_lossy=False))
     left, top = (2 * _u24(data, frame.start + 3 * axis) for axis in range(2))
     inside = _chunks(data, frame.start + FRAME_HEADER, frame.stop, limits)
     found = _picture(data, inside, limits)._replace(left=left, top=top)
@@ -96,7 +97,10 @@ def _picture(data: bytes, chunks: list[Chunk], limits: ImageLimits) -> Found:
         raise damaged("the WebP has no picture, or it is truncated")
     width, height = _size(data[chunk.start : min(chunk.stop, chunk.start + 10)], chunk.kind)
     limits.check_size(width, height)
-    limits.check_cost(_cost(len(data), width, height, is_lossy=chunk.kind == LOSSY))
+    if chunk.kind == LOSSY:
+        limits.check_cost(_cost(len(data), width, height, is_lossy=True))
+    else:
+        limits.check_cost(_lossless_cost(memoryview(data)[chunk.start : chunk.stop], width, height))
     length = chunk.stop - chunk.start
     if chunk.start == 20 and chunk.stop + (length & 1) == len(data):
         return Found("WEBP", width, height, data)
@@ -120,13 +124,16 @@ def _u24(data: bytes, at: int) -> int:
 
 
 def _cost(size: int, width: int, height: int, *, is_lossy: bool) -> Cost:
-    """Return an upper bound of what decoding takes: memory of 7 bytes per pixel.
-
-    A lossless picture may have other codes for each 4 x 4 pixels, whose tables take time, and up to
-    6 KB per 4 bytes of the file. Only a decoder can tell how many there are, so that the bound of
-    memory leaves them out: for most pictures it would be ten times as high as the truth.
-    """
+    """Return an upper bound of what decoding takes: memory of 7 bytes per pixel."""
     pixels = width * height
-    tables = min(MOST_TABLES, -(-width // 4) * -(-height // 4), size // 4)
-    ns = 20 * pixels + 15 * size if is_lossy else 12 * pixels + 6 * size + TABLE_NS * tables
+    ns = 31 * pixels + 18 * size if is_lossy else 16 * pixels + 12 * size
     return Cost(f"WebP of {pixels / 1e6:.1f} megapixels", 7 * pixels + 2 * size, ns)
+
+
+def _lossless_cost(body: memoryview, width: int, height: int) -> Cost:
+    """Return likewise; each Huffman group has tables of its own, and is found step by step."""
+    walk = vp8l.Walk(body)
+    groups = walk.groups(width, height)
+    what, nbytes, ns = _cost(len(body), width, height, is_lossy=False)
+    ns += groups * NS_PER_GROUP + walk.steps * NS_PER_STEP
+    return Cost(f"{what}, {groups} Huffman groups", nbytes + groups * BYTES_PER_GROUP, ns)

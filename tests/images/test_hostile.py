@@ -1,6 +1,7 @@
 """Files made to be expensive: refused by what the walk finds, or read without what is no pixel."""
 
 import io
+import itertools
 import struct
 import warnings
 
@@ -12,6 +13,7 @@ from benchmarks import hostile_files as hostile
 from benchmarks.photos import jpeg, photo
 from images.decoders import ImageError, Pixels, decode
 from images.errors import SlowImageError
+from images.files import vp8l
 from images.files.walk import walk
 from images.limits import ImageLimits
 from images.transform import Size, Stretch, Transform
@@ -52,9 +54,15 @@ def as_pillow(data: bytes) -> Pixels:
         (hostile.png(1, 70_000), "1 x 70000 pixels; max_image_side allows at most 65500"),
         (hostile.png(70_000, 1), "max_image_side"),
         (hostile.png(1000, 50_001), "1000 x 50001 = 50001000 pixels; max_image_pixels"),
-        (hostile.png(6000, 6000, bits=16, colour=6), "288.0 MB inflated.* max_image_ms"),
-        (hostile.png(BIG, BIG, colour=2), "MiB of memory; max_image_mib allows at most 280"),
+        (hostile.png(6500, 6500, bits=16, colour=6), "338.0 MB inflated.* max_image_mib"),
+        (
+            hostile.png(BIG, BIG, bits=1, colour=3),
+            "MiB of memory; max_image_mib allows at most 280",
+        ),
+        (hostile.png(BIG, BIG, colour=2), "150.0 MB inflated.* max_image_mib"),
+        (hostile.progressive_scans(1, 65_500, 9_000, valid=False), "9000 scans.* max_image_ms"),
         (hostile.webp_animation(BIG, BIG, 2), "WebP of 50.0 megapixels"),
+        (hostile.webp_groups(800), "40000 Huffman groups.* max_image_m"),
         (hostile.bmp_line_ends(200, 200), "run-length compression, .* save it .* as PNG"),
         (hostile.bmp_runs(300, 3), "run-length compression"),
         (hostile.bmp(9000, 9000, 1, 0, b""), "81000000 pixels; max_image_pixels"),
@@ -98,6 +106,16 @@ def test_what_is_no_pixel_is_skipped(data: bytes, pixels: Pixels) -> None:
         np.testing.assert_array_equal(decode(data, LIMITS), pixels)
 
 
+def test_a_decode_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = hostile.png_empty_blocks(100_000)
+    np.testing.assert_array_equal(decode(data, LIMITS), BLACK_8)
+    seconds = itertools.count(0, 1_000_000_000)
+    monkeypatch.setattr("time.thread_time_ns", lambda: next(seconds))
+    reason = "^to decode the image has taken 2000 ms .* given up; max_image_ms allows at most 1000"
+    with pytest.raises(ImageError, match=reason):
+        decode(data, LIMITS)
+
+
 @pytest.mark.parametrize("kind", ["IHDR", "IDAT"])
 def test_a_wrong_check_sum_of_what_decides_the_pixels_is_named(kind: str) -> None:
     with pytest.raises(ImageError, match=f"the PNG's check sum of {kind} is wrong"):
@@ -120,6 +138,7 @@ def frame(kind: int, bits: int = 8, height: int = 8) -> bytes:
         (frame(0xC0, height=0), "states its height behind the pixels"),
         (frame(0xC0)[:40], "truncated, it ends before its pixels"),
         (hostile.png(8, 8)[:50], "truncated: its chunk IDAT"),
+        (hostile.webp(hostile.webp_chunk(b"VP8L", b"/" + bytes(3) + b"\1")), "truncated|symbols"),
         (hostile.png(8, 8)[:33], "truncated, it ends before its pixels"),
         (hostile.bmp(8, 8, 8, 0, b"")[:20], "it ends in its header"),
     ],
@@ -134,6 +153,15 @@ def test_a_turned_photo_is_turned_whatever_else_its_exif_says() -> None:
     data = hostile.turned_with_signed_rational(image)
     upright = Image.open(io.BytesIO(data)).convert("RGB").transpose(Image.Transpose.ROTATE_270)
     np.testing.assert_array_equal(decode(data, LIMITS), np.asarray(upright))
+
+
+def test_a_jpeg_without_an_end_is_charged_as_the_decoder_that_reads_it() -> None:
+    bare = jpeg(np.zeros((16, 16, 3), np.uint8))
+    at = bare.index(b"\xff\xc0") + 5
+    large = bare[:at] + struct.pack(">HH", 7_000, 7_000) + bare[at + 4 :]
+    assert walk(large, LIMITS).is_plain
+    with pytest.raises(ImageError, match="MiB of memory; max_image_mib"):
+        walk(large.removesuffix(hostile.EOI), LIMITS)
 
 
 @pytest.mark.parametrize("valid", [True, False])
@@ -167,6 +195,24 @@ def test_a_file_without_metadata_is_not_copied() -> None:
     bare = jpeg(photo(3, 97, 61))
     for data in (bare, hostile.png(8, 8), hostile.webp(hostile.webp_frame(8, 8))):
         assert walk(data, LIMITS).data is data
+
+
+@pytest.mark.parametrize(("method", "quality"), [(0, 0), (4, 75), (6, 100)])
+@pytest.mark.parametrize("colours", [None, 2, 13, 200])
+def test_lossless_webp_is_walked_as_it_is_encoded(
+    method: int, quality: int, colours: int | None
+) -> None:
+    image = Image.fromarray(photo(4, 203, 151))
+    image = image.quantize(colours).convert("RGB") if colours else image
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", lossless=True, method=method, quality=quality)
+    np.testing.assert_array_equal(decode(buffer.getvalue(), LIMITS), np.asarray(image))
+
+
+def test_the_huffman_groups_of_a_webp_are_counted() -> None:
+    body = memoryview(hostile.webp_groups(100))[20:]
+    assert vp8l.Walk(body).groups(100, 100) == 625
+    np.testing.assert_array_equal(decode(hostile.webp_groups(20)), np.zeros((20, 20, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -235,20 +281,8 @@ def test_mutated_files_raise_nothing_else() -> None:
     assert 100 < refused < 800
 
 
-def test_a_lossless_picture_may_have_slow_tables() -> None:
-    """Its file is large for what is to be seen, as that of 65,536 sets of codes is."""
-    chunk = hostile.webp_frame(1024, 1024)
-    large = hostile.webp(hostile.webp_chunk(b"VP8L", chunk[8:] + bytes(2**18)))
-    assert walk(large, LIMITS).width == 1024
-    with pytest.raises(SlowImageError, match="max_image_ms allows at most 400"):
-        walk(large, LIMITS._replace(max_image_ms=400))
-    walk(hostile.webp(chunk), LIMITS._replace(max_image_ms=14))
-
-
 def test_a_thin_picture_has_more_blocks_than_pixels() -> None:
-    walk(hostile.progressive_scans(1, 65_500, 200, valid=False), LIMITS._replace(max_image_ms=110))
+    strip = hostile.progressive_scans(1, 65_500, 200, valid=False)
+    walk(strip, LIMITS._replace(max_image_ms=100))
     with pytest.raises(SlowImageError, match="200 scans"):
-        walk(
-            hostile.progressive_scans(1, 65_500, 200, valid=False),
-            LIMITS._replace(max_image_ms=90),
-        )
+        walk(strip, LIMITS._replace(max_image_ms=50))
