@@ -120,12 +120,13 @@ lock: ## Pin the dependencies of pyproject.toml in requirements/, with their has
 compile = uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
   --no-annotate --quiet --output-file requirements
 
-bench: $(VENV)/.dev ## Measure the server against a bare loop and under overload, JPEG decoders, and training (ARGS=)
+bench: $(VENV)/.dev ## Measure the server against a bare loop, under overload and attack, JPEG decoders, and training (ARGS=)
 	$(PY) -m benchmarks.models
 	$(PY) -m benchmarks --rounds 3 --concurrency 1,32 $(ARGS)
 	$(PY) -m benchmarks --model build/benchmarks/resnext14_8x4d_224/1 \
 	  --images build/benchmarks/photos $(ARGS)
 	$(PY) -m benchmarks.overload
+	$(PY) -m benchmarks.hostile
 	$(PY) -m benchmarks.decoders
 	$(PY) -m benchmarks.models --network resnext152_64x4d
 	$(PY) -m benchmarks --model build/benchmarks/resnext152_64x4d/1 --images build/benchmarks/photos \

@@ -18,7 +18,6 @@ from protos import classifier_pb2 as pb
 # What a weak line carries, and the most files per second.
 BYTES_PER_S, FILES_PER_S = 100_000, 50.0
 TIMEOUT_S = 30.0
-IN_FLIGHT = 64
 SIDE = 7071  # a square of 50 megapixels
 
 FILES: dict[str, Callable[[], bytes]] = {
@@ -39,10 +38,12 @@ FILES: dict[str, Callable[[], bytes]] = {
     "BMP: RLE runs": lambda: files.bmp_runs(SIDE, SIDE),
     "WebP: 2000 frames": lambda: files.webp_animation(4000, 4000, 2000),
 }
-FLOODS: dict[str, Callable[[], bytes]] = {
-    "64 PNGs of 50 megapixels in flight": lambda: files.png(SIDE, SIDE),
-    "64 PNGs of 30 megapixels in flight": lambda: files.png(6000, 5000, colour=2),
-    "64 WebPs of 12 megapixels in flight": lambda: files.webp(files.webp_frame(4000, 3000)),
+# How many are in flight: with 64 of the largest, most are refused and asked again at once.
+FLOODS: dict[str, tuple[int, Callable[[], bytes]]] = {
+    "24 PNGs of 50 megapixels in flight": (24, lambda: files.png(SIDE, SIDE)),
+    "64 PNGs of 50 megapixels in flight": (64, lambda: files.png(SIDE, SIDE)),
+    "64 PNGs of 20 megapixels in flight": (64, lambda: files.png(5000, 4000, colour=2)),
+    "64 WebPs of 12 megapixels in flight": (64, lambda: files.webp(files.webp_frame(4000, 3000))),
 }
 CALLS: dict[str, Attack] = {
     "gzip bombs": calls.gzip_bombs,
@@ -61,7 +62,7 @@ def attacks() -> dict[str, Attack]:
     return {
         "none": lambda _server, _end: Counter(),
         **{name: partial(_drip, make) for name, make in FILES.items()},
-        **{name: partial(_flood, IN_FLIGHT, make) for name, make in FLOODS.items()},
+        **{name: partial(_flood, *flood) for name, flood in FLOODS.items()},
         "31 MB model names": lambda server, end: _closed(1, _long_name(), server, end),
         **CALLS,
     }

@@ -146,8 +146,11 @@ class _Metered(io.BytesIO):
 
 
 def _with_pillow(found: Found, limits: ImageLimits) -> Pixels:
+    # A small file cannot take long, and a thread's own time is dear to ask for.
+    is_small = len(found.data) <= BLOCK_BYTES
+    file = io.BytesIO(found.data) if is_small else _Metered(found.data, limits)
     try:
-        image = Image.open(_Metered(found.data, limits), formats=(found.format,))
+        image = Image.open(file, formats=(found.format,))
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"the image is too large for Pillow as it is configured: {error}"
@@ -165,7 +168,9 @@ def _samples(image: Image.Image) -> Pixels:
     samples = np.empty(shape, np.uint8)
     rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        strip = image
+        if rows < image.height:
+            strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         if image.mode == "I;16":
             samples[top : top + rows] = np.asarray(strip) >> 8
         else:

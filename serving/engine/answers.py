@@ -43,7 +43,7 @@ class Answers:
         """Answer the jobs of a batch; those whose probabilities are not all finite fail."""
         finite = [True] * len(jobs)
         # The sum of numbers up to 1 is finite if they all are, and much quicker to look at.
-        if not math.isfinite(run.probabilities.sum()):
+        if not math.isfinite(np.add.reduce(run.probabilities, axis=None)):
             finite = [bool(np.isfinite(row).all()) for row in run.probabilities]
             nonfinite = finite.count(False)
             self._metrics.nonfinite_images.inc(nonfinite)

@@ -63,6 +63,8 @@ class Decoder:
     ) -> None:
         self._longest_s, self._pass_on = longest_s, pass_on
         self._transform, self._image_limits = transform, image_limits
+        # For an image whose header looks quick, which is most of them.
+        self._quick_limits = _at_most(image_limits, SHORT_DECODE_S)
         self._answers, self._latency, self._clock = answers, latency, clock
 
     def __call__(self, job: ImageJob, out: Pixels, worker: Worker) -> bool:
@@ -76,11 +78,12 @@ class Decoder:
             return False
         worker.task = Task("decode", worker.clock(), subject=job.lease.size)
         # A thread's own time is dear to ask for: 10 us in a virtual machine that is busy.
-        is_quick = self._longest_s and longest_s(job.lease.size) < SHORT_DECODE_S
+        is_quick = self._longest_s is not None and longest_s(job.lease.size) < SHORT_DECODE_S
         work_clock = self._clock if is_quick else time.thread_time
         worked = work_clock()
         try:
-            out[:] = job.source.pixels(self._transform, self._limits())
+            limits = self._quick_limits if is_quick else self._limits()
+            out[:] = job.source.pixels(self._transform, limits)
         except SlowImageError as error:
             if self._pass_on:
                 self._pass_on(job)
@@ -102,12 +105,17 @@ class Decoder:
     def _limits(self) -> ImageLimits:
         if not self._longest_s:
             return self._image_limits
-        longest_ms = max(1, int(1000 * ESTIMATE * self._longest_s()))
-        return self._image_limits._replace(max_image_ms=longest_ms)
+        return _at_most(self._image_limits, self._longest_s())
 
     def _learn(self, job: ImageJob, worked_s: float) -> None:
         seconds = job.decoded - job.decode_started if self._longest_s else worked_s
         self._latency.observe(job.lease.size, seconds, worked_s, job.decoded)
+
+
+def _at_most(limits: ImageLimits, seconds: float) -> ImageLimits:
+    """Return limits within which an image is not passed on as slow."""
+    most_ms = max(1, int(1000 * ESTIMATE * seconds))
+    return limits._replace(max_image_ms=min(limits.max_image_ms, most_ms))
 
 
 class DecodePool:

@@ -105,7 +105,6 @@ class _Alike:
     """The last images of one kind and about one size, in multiples of the prior.
 
     Attributes:
-        usual: the median of the times.
         longest: the largest share of a core.
         known_since: when the earliest of the `FEWEST_TO_KNOW` last ones was decoded, in seconds.
     """
@@ -113,8 +112,20 @@ class _Alike:
     def __init__(self) -> None:
         self._times: deque[tuple[float, float]] = deque(maxlen=DECODES)
         self._work: deque[float] = deque([1.0], maxlen=DECODES)
-        self.usual = self.longest = 1.0
+        self._usual: float | None = 1.0
+        self.longest = 1.0
         self.known_since = -float("inf")
+
+    @property
+    def usual(self) -> float:
+        """The median of the times; it is found when it is asked for, as decodes come in batches.
+
+        If a decode ends meanwhile, it may be one decode old.
+        """
+        if self._usual is None:
+            ratios = sorted([ratio for _, ratio in tuple(self._times)])
+            self._usual = ratios[(len(ratios) - 1) // 2]
+        return self._usual
 
     @property
     def is_trusted(self) -> bool:
@@ -126,7 +137,7 @@ class _Alike:
         self._times.append((now, ratio))
         while now - self._times[0][0] > FRESH_S:
             self._times.popleft()
-        self.usual = sorted([ratio for _, ratio in self._times])[(len(self._times) - 1) // 2]
+        self._usual = None
         if len(self._times) >= FEWEST_TO_KNOW:
             self.known_since = self._times[-FEWEST_TO_KNOW][0]
 

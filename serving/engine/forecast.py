@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from serving.engine.batcher import Batcher
-from serving.engine.buckets import Buckets, fit
+from serving.engine.buckets import SHORT_DECODE_S, Buckets, fit
 from serving.engine.decode import DecodePool
 from serving.engine.decode_latency import DecodeLatency, DecodeTime
 from serving.engine.latency import BatchLatency, WaitCorrection
@@ -157,4 +157,7 @@ class Forecast:
 
     def is_slow(self, time: DecodeTime) -> bool:
         """Whether an image with this time is decoded in the background."""
+        # Nothing is slow below that limit, and for most images that is all there is to ask.
+        if time.longest_s <= SHORT_DECODE_S:
+            return False
         return time.longest_s > self._buckets.decode_limit_s()

@@ -107,7 +107,7 @@ def test_what_is_no_pixel_is_skipped(data: bytes, pixels: Pixels) -> None:
 
 
 def test_a_decode_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = hostile.png_empty_blocks(100_000)
+    data = hostile.png_empty_blocks(1_100_000)
     np.testing.assert_array_equal(decode(data, LIMITS), BLACK_8)
     seconds = itertools.count(0, 1_000_000_000)
     monkeypatch.setattr("time.thread_time_ns", lambda: next(seconds))
