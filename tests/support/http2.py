@@ -56,10 +56,12 @@ class Http2:
         """Close the connection."""
         self._socket.close()
 
-    def send(self, kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> None:
-        """Send a frame."""
+    def send(
+        self, kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"", times: int = 1
+    ) -> None:
+        """Send a frame, so many times at once."""
         header = struct.pack(">I", len(payload))[1:] + bytes((kind, flags))
-        self._socket.sendall(header + struct.pack(">I", stream) + payload)
+        self._socket.sendall((header + struct.pack(">I", stream) + payload) * times)
 
     def call(self, path: str, headers: Sequence[tuple[str, str]] = ()) -> int:
         """Begin a call; return its stream."""

@@ -198,8 +198,7 @@ def test_a_message_that_comes_while_others_are_ended_loses_nothing() -> None:
 async def test_a_client_that_pings_all_the_time_is_sent_away() -> None:
     async with running(OPTIONS, Method=unary(echo)) as it:
         with Http2(it.port) as client:
-            for _ in range(10):
-                client.send(PING, payload=bytes(8))
+            client.send(PING, payload=bytes(8), times=10)
             goaway = await asyncio.to_thread(client.until, GOAWAY)
             assert goaway.payload.endswith(b"too_many_pings")
 

@@ -1,5 +1,6 @@
 """MindSpore Lite in its worker, with the real library."""
 
+import hashlib
 import json
 import os
 import select
@@ -227,9 +228,11 @@ def test_an_interpreter_that_is_none_is_named(lite_bundle: Path, tmp_path: Path)
 
 def test_a_broken_model_is_refused(lite_bundle: Path, lite_python: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(lite_bundle)
-    (tmp_path / "broken.mindir").write_bytes(b"broken")
+    broken = tmp_path / "broken.mindir"
+    broken.write_bytes(b"broken")
+    sha256 = hashlib.sha256(b"broken").hexdigest()
     file = bundle.file("mindir-lite", "fp32").model_copy(
-        update={"path": str(tmp_path / "broken.mindir")}
+        update={"path": str(broken), "sha256": sha256}
     )
     with pytest.raises(StartupError, match=r"cannot load .*broken.mindir.*build_from_file failed"):
         open_one(lite_bundle, lite_python, file=file)
