@@ -43,6 +43,7 @@ class Walk:
             if kind in PIXELS:
                 _check(memoryview(self._data), body, length, kind)
             elif kind == b"IEND" or at > end:
+                self._is_bare &= kind == b"IEND"
                 break
             self._visit(kind, body, body + length)
         if self._header is None or not self._pixels:

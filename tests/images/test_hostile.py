@@ -106,6 +106,12 @@ def test_what_is_no_pixel_is_skipped(data: bytes, pixels: Pixels) -> None:
         np.testing.assert_array_equal(decode(data, LIMITS), pixels)
 
 
+def test_a_text_that_is_cut_off_is_skipped() -> None:
+    text = hostile.png_chunk(b"zTXt", b"k\0\0" + hostile.zeros(2**23))[:-4]
+    data = hostile.png(8, 8)
+    np.testing.assert_array_equal(decode(data[: data.index(b"IEND") - 4] + text, LIMITS), BLACK_8)
+
+
 def test_a_decode_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     data = hostile.png_empty_blocks(1_100_000)
     np.testing.assert_array_equal(decode(data, LIMITS), BLACK_8)
