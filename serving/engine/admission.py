@@ -23,6 +23,8 @@ from serving.errors import (
 from serving.metrics import ModelMetrics, Refusal
 
 LONGEST_RETRY_MS = 10_000
+# A job may be displaced by one that has less than half of its time left.
+FAR = 2.0
 # For each limit, the reason under which its refusals are counted, and what they say is lacking.
 LACKING: dict[str, tuple[Refusal, str]] = {
     "images": ("queue_full", "slots"),
@@ -92,7 +94,7 @@ class Admission:
         if any(stage.is_lost for stage in self._stages):
             self._metrics.reject("not_ready", images)
             raise UnavailableError(LOST)
-        self._make_room(now, Limits(images, nbytes, 0))
+        self._make_room(now, waiter.due, Limits(images, nbytes, 0))
         backlog = self._forecast.backlog(now, waiter.due)
         if why := _lateness(now, waiter.due, backlog.estimate() if backlog else None):
             self._metrics.reject("deadline", images)
@@ -100,7 +102,9 @@ class Admission:
         read = list(sources)
         sizes = [source.size(self._image_limits) for source in read]
         times = [self._forecast.decode_time(now, size) for size in sizes]
-        leases = self._take(now, sizes, [self._forecast.is_slow(time) for time in times])
+        leases = self._take(
+            now, waiter.due, sizes, [self._forecast.is_slow(time) for time in times]
+        )
         return self._jobs(now, read, leases, times, waiter, backlog)
 
     def _jobs(
@@ -138,20 +142,38 @@ class Admission:
         wait_s = estimate.wait_s if estimate else 0.0
         return wait_s if wait_s > self._forecast.long_wait_s() else 0.0
 
-    def _take(self, now: float, sizes: Sequence[Size], slow: Sequence[bool]) -> list[Lease]:
+    def _take(
+        self, now: float, due: float, sizes: Sequence[Size], slow: Sequence[bool]
+    ) -> list[Lease]:
         """Return a lease per image; raise if there is no room for all."""
         while (leases := self._room.take(sizes, slow)) is None:
-            self._make_room(now, total(sizes), total([*compress(sizes, slow)]))
+            self._make_room(now, due, total(sizes), total([*compress(sizes, slow)]))
         return leases
 
-    def _make_room(self, now: float, request: Limits, slow: Limits = NOTHING) -> None:
-        """Remove dead jobs if there is no room for a request; raise if that is not enough."""
+    def _make_room(self, now: float, due: float, request: Limits, slow: Limits = NOTHING) -> None:
+        """Remove dead jobs, then far less urgent ones; raise if there is still no room."""
         if self._room.lacking(request, slow):
             for queue in self._queues:
                 if dead := queue.sweep(now):
                     self._answers.drop(dead)
-            if lack := self._room.lacking(request, slow):
-                self._refuse(lack, request.images, slow.images)
+            while lack := self._room.lacking(request, slow):
+                if not self._displace(lack, now + FAR * (due - now)):
+                    self._refuse(lack, request.images, slow.images)
+
+    def _displace(self, lack: Lack, due: float) -> bool:
+        """Remove a job that is due later than that, and has not begun; return whether one was.
+
+        Otherwise a caller who can wait for long could fill the room, and keep out those who cannot:
+        the earliest deadline comes first only among those that are in.
+        """
+        if lack.is_slow or lack.needed > lack.limit:
+            return False
+        for queue in self._queues:
+            if job := queue.pop_last(due):
+                reason = "it gave way to images that are due much earlier"
+                self._answers.fail([job], OverloadedError(reason, self._retry_after_ms()))
+                return True
+        return False
 
     def _refuse(self, lack: Lack, images: int, slow_images: int) -> None:
         reason, unit = LACKING[lack.name]

@@ -93,6 +93,15 @@ class DeadlineQueue:
         self._forget([job])
         return job
 
+    def pop_last(self, due: float) -> ImageJob | None:
+        """Remove and return the last job if it is due later than that."""
+        with self.lock:
+            if not self._entries or self._entries[-1][0] <= due:
+                return None
+            job = self._entries.pop()[2]
+            self._forget([job])
+            return job
+
     def sweep(self, now: float) -> list[ImageJob]:
         """Remove and return the dead jobs."""
         with self.lock:

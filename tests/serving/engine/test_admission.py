@@ -142,3 +142,22 @@ async def test_images_that_ran_for_nobody_are_counted(tiny: Path) -> None:
 
 def test_grey_is_as_large_as_it_says() -> None:
     assert grey(1).size(ImageLimits()) == Size("raw", PIXELS, BYTES)
+
+
+@pytest.mark.parametrize("limits", [Limits(3, 10**9, 10**9), Limits(64, 10**9, 3 * PIXELS)])
+async def test_an_image_that_is_due_much_later_gives_way(tiny: Path, limits: Limits) -> None:
+    async with Rig(tiny, limits=limits).running() as rig:
+        running = await rig.busy()
+        patient, waiting = rig.classify(1, timeout_s=30), rig.classify(2, timeout_s=15)
+        await until(lambda: rig.waiting() == 2)
+        urgent = rig.classify(3, timeout_s=8)
+        await until(lambda: patient.done())
+        [displaced] = await patient
+        assert isinstance(displaced, OverloadedError)
+        assert "gave way to images that are due much earlier" in str(displaced)
+        with pytest.raises(OverloadedError, match="are taken"):  # those left are as urgent
+            await rig.classify(4, timeout_s=7.9)
+        rig.gate.open()
+        assert [classes(await task) for task in (running, waiting, urgent)] == [[0], [2], [3]]
+    assert rig.sample("inflight_images") == 0
+    assert rig.sample("images_total", outcome="rejected") == 2
