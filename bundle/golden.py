@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from bundle.files import parse
 from bundle.kinds import BundlePath, Format, Precision, Sha256, Tolerance
 from bundle.manifest import Frozen, ModelFile, Normalization
-from bundle.store import Bundle, BundleError, first_mistake
+from bundle.store import Bundle, BundleError, read_record
 from images.decoders import ImageError
 from images.transform import Pixels, Transform
 
@@ -107,13 +106,7 @@ def pixels_digest(pixels: Pixels) -> str:
 
 def read_golden(root: Path) -> GoldenSet:
     """Return the golden set of the bundle at `root`; raise `BundleError` if it is broken."""
-    try:
-        return parse(GoldenSet, (root / GOLDEN).read_bytes())
-    except OSError as error:
-        raise BundleError(f"{root / GOLDEN} is missing or broken: {error.strerror}") from error
-    except ValueError as error:
-        reason = first_mistake(error)
-        raise BundleError(f"{root / GOLDEN} is missing or broken: {reason}") from error
+    return read_record(GoldenSet, root / GOLDEN)
 
 
 def prove_pixels(bundle: Bundle) -> tuple[GoldenSet, Pixels]:

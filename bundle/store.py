@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from bundle import files
 from bundle.files import BundleError as BundleError
-from bundle.files import parse
+from bundle.files import Content, parse
 from bundle.files import sha256 as sha256
 from bundle.manifest import MANIFEST, Format, Manifest, ModelFile, Precision
 
@@ -149,6 +149,16 @@ def _check_files(path: Path, manifest: Manifest, sealed: Mapping[str, str]) -> N
         raise BundleError(f"{path}: the manifest names files that are not there: {', '.join(lost)}")
     if added := sorted(sealed.keys() - stated):
         raise BundleError(f"{path}: the manifest does not name: {', '.join(added)}")
+
+
+def read_record(kind: type[Content], path: Path) -> Content:
+    """Return what a JSON file of a bundle states; raise `BundleError` if it is broken."""
+    try:
+        return parse(kind, path.read_bytes())
+    except OSError as error:
+        raise BundleError(f"{path} is missing or broken: {error.strerror}") from error
+    except ValueError as error:
+        raise BundleError(f"{path} is missing or broken: {first_mistake(error)}") from error
 
 
 def first_mistake(error: ValueError) -> str:

@@ -15,7 +15,6 @@ from pydantic import (
     model_validator,
 )
 
-from bundle.files import parse
 from bundle.manifest import (
     MANIFEST,
     Accuracy,
@@ -26,7 +25,7 @@ from bundle.manifest import (
     Precision,
     Sha256,
 )
-from bundle.store import Bundle, BundleError, first_mistake
+from bundle.store import Bundle, BundleError, read_record
 from export.evaluation_set import Scores
 from export.precision.cost import Quantization
 
@@ -93,13 +92,7 @@ class Parity(Frozen):
 
 def read_parity(root: Path) -> Parity:
     """Return the record of the bundle at `root`; raise `BundleError` if it is broken."""
-    try:
-        return parse(Parity, (root / PARITY).read_bytes())
-    except OSError as error:
-        raise BundleError(f"{root / PARITY} is missing or broken: {error.strerror}") from error
-    except ValueError as error:
-        reason = first_mistake(error)
-        raise BundleError(f"{root / PARITY} is missing or broken: {reason}") from error
+    return read_record(Parity, root / PARITY)
 
 
 def check_record(bundle: Bundle, parity: Parity) -> None:

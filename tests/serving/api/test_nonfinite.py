@@ -14,7 +14,6 @@ from onnx import helper
 from protos import classifier_pb2 as pb
 from serving.engine import answers
 from serving.server import Server
-from tests.serving.api.conftest import calling
 from tests.serving.api.messages import flat, png
 from tests.serving.api.test_classify import refusal, same
 from tests.support.bundles import reseal, write_bundle
@@ -48,12 +47,6 @@ def nan_when_black(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def server(nan_when_black: Path) -> AsyncIterator[Server]:
     async with running_server(nan_when_black) as running:
         yield running
-
-
-@pytest.fixture
-async def stub(server: Server) -> AsyncIterator["Stub"]:
-    async with calling(server) as calls:
-        yield calls
 
 
 def count(server: Server, name: str, **labels: str) -> float | None:
