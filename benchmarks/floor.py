@@ -26,18 +26,9 @@ from bundle.manifest import ModelFile, Normalization, Precision
 from bundle.store import Bundle
 from cli.cores import usable_cores
 from clients.files import find_images, read_image
-<<<<<<< HEAD
-from images.transform import Transform
-from serving.backends.backend import Backend
-from serving.backends.devices import Device
-from serving.backends.runtimes import choose, load
-from serving.config import ServingConfig
-from serving.loading import count_instances
-=======
 from images.transform import Pixels
 
 Decodes = Sequence[Callable[[], Pixels]]
->>>>>>> bench
 
 
 class Floor(BaseModel):
@@ -162,26 +153,7 @@ class Loop:
             run(images)
             before, now = now, time.monotonic()
             times.append(now - before)
-<<<<<<< HEAD
-        return Batches(self._bucket * len(times), now - started, times)
-
-
-def _load(bundle: Bundle) -> list[Backend]:
-    config = ServingConfig(model=[bundle.path])
-    device = Device.parse(config.device)
-    runtime, file = choose(bundle.manifest, device, config.precision)
-    return load(
-        bundle.path,
-        bundle.manifest,
-        file,
-        runtime=runtime,
-        device=device,
-        instances=count_instances(config, device),
-        settings=config.runtime_settings,
-    )
-=======
         return Batches(self._way.batch * len(times), now - started, times)
->>>>>>> bench
 
 
 class BareLoop:
