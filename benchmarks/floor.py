@@ -22,7 +22,7 @@ from clients.files import find_images, read_image
 from images.transform import Transform
 from serving.backends.backend import Backend
 from serving.backends.devices import Device
-from serving.backends.runtimes import choose_file, load
+from serving.backends.runtimes import choose, load
 from serving.config import ServingConfig
 from serving.loading import count_instances
 
@@ -114,10 +114,12 @@ class Loop:
 def _load(bundle: Bundle) -> list[Backend]:
     config = ServingConfig(model=[bundle.path])
     device = Device.parse(config.device)
+    runtime, file = choose(bundle.manifest, device, config.precision)
     return load(
         bundle.path,
         bundle.manifest,
-        choose_file(bundle.manifest, device, config.precision),
+        file,
+        runtime=runtime,
         device=device,
         instances=count_instances(config, device),
         settings=config.runtime_settings,

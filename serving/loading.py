@@ -17,8 +17,8 @@ from cli.cores import usable_cores
 from images.transform import Pixels
 from serving.backends.backend import Backend, Instance, predict
 from serving.backends.devices import Device, parse_devices
-from serving.backends.runtimes import choose_file, load
-from serving.backends.settings import RuntimeSettings
+from serving.backends.runtimes import choose, load
+from serving.backends.settings import Runtime, RuntimeSettings
 from serving.config import ServingConfig
 from serving.engine.build import build
 from serving.engine.model import Model
@@ -40,6 +40,7 @@ class Loader:
     file: ModelFile
     buckets: list[int]
     settings: RuntimeSettings
+    runtime: Runtime | None = None
 
     def open(self, device: Device, instances: int) -> list[Instance]:
         """Return this many instances on a device; raise as `load_model` does."""
@@ -56,6 +57,7 @@ class Loader:
             self.bundle.path,
             self.bundle.manifest,
             self.file,
+            runtime=self.runtime,
             device=device,
             instances=instances,
             buckets=buckets,
@@ -142,11 +144,11 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
             cores,
             cores.usable,
         )
-    file = choose_file(
+    runtime, file = choose(
         bundle.manifest, devices[0], config.precision, config.runtime, config.lite_python
     )
     buckets = list(config.buckets or file.buckets)
-    loader = Loader(bundle, file, buckets, config.runtime_settings)
+    loader = Loader(bundle, file, buckets, config.runtime_settings, runtime)
     instances = [
         instance
         for device in devices

@@ -5,6 +5,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from bundle.kinds import Precision
 from serving.backends.devices import Device, Kind
 from serving.backends.ort.cuda import CudaError, count_gpus, gpu_name
 from serving.backends.ort.options import PROVIDERS
@@ -17,6 +18,8 @@ PACKAGES: dict[Kind, str] = {
     "ascend": "onnxruntime-cann in place of onnxruntime (serving/backends/README.md)",
 }
 TIMEOUT_S = 60
+# Linux's names of what OpenVINO computes bf16 with: none of aarch64.
+BF16 = {"avx512_bf16", "amx_bf16"}
 # Runs in a process of its own: a provider that is loaded before ONNX Runtime does so never works.
 LOAD_PROVIDER = """
 import ctypes, pathlib, sys
@@ -31,13 +34,26 @@ for name in ("shared", sys.argv[1]):
 LIBRARIES: dict[Kind, str] = {"cuda": "cuda", "tensorrt": "tensorrt", "ascend": "cann"}
 
 
-def missing(runtime: Runtime, device: Device, lite_python: Path | None = None) -> str | None:
+def missing(
+    runtime: Runtime,
+    device: Device,
+    lite_python: Path | None = None,
+    precision: Precision | None = None,
+) -> str | None:
     """Return what `runtime` lacks to run on `device`, and how to get it; None if it lacks nothing.
 
     Other obstacles (a library too old, too little memory) show only when a model is loaded.
+
+    Args:
+        runtime: the runtime.
+        device: the device.
+        lite_python: interpreter that has mindspore_lite; None for this one.
+        precision: what must be computed in; None if any will do.
     """
     if runtime == "mindspore-lite":
         return _missing_lite(lite_python or Path(sys.executable)) or _missing_hardware(device)
+    if runtime == "openvino":
+        return _missing_openvino() or (_missing_bf16() if precision == "bf16" else None)
     return (
         _missing_package(device.kind)
         or _missing_hardware(device)
@@ -94,6 +110,21 @@ def _missing_libraries(kind: Kind) -> str | None:
         return None
     failure = _failure(Path(sys.executable), LOAD_PROVIDER, LIBRARIES[kind])
     return f"{PROVIDERS[kind]} cannot be loaded: {failure}" if failure else None
+
+
+def _missing_openvino() -> str | None:
+    try:
+        import serving.backends.openvino.library  # noqa: F401 - whether it can be imported
+    except ImportError as error:
+        return f"openvino cannot be imported ({error}); install openvino (extra `serving`)"
+    return None
+
+
+def _missing_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """Read the kernel's list: OpenVINO counts CPUs on which it imitates bf16, slowly."""
+    if BF16 & set(cpuinfo.read_text().split()):
+        return None
+    return f"this CPU cannot compute in bf16: it has neither {' nor '.join(sorted(BF16))}"
 
 
 def _missing_lite(python: Path) -> str | None:

@@ -1,9 +1,9 @@
 """The runtimes: which one runs which of a bundle's files, and how that file is opened."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bundle.manifest import Format, Manifest, ModelFile, Precision
 from serving.backends.backend import Backend, Target
@@ -14,13 +14,22 @@ from serving.errors import StartupError
 
 logger = logging.getLogger(__name__)
 
-FORMATS: dict[Runtime, Format] = {"onnxruntime": "onnx", "mindspore-lite": "mindir-lite"}
+FORMATS: dict[Runtime, Format] = {
+    "onnxruntime": "onnx",
+    "openvino": "onnx",
+    "mindspore-lite": "mindir-lite",
+}
 # In order of preference.
 RUNTIMES: dict[Kind, tuple[Runtime, ...]] = {
-    "cpu": ("onnxruntime", "mindspore-lite"),
+    "cpu": ("onnxruntime", "openvino", "mindspore-lite"),
     "cuda": ("onnxruntime",),
     "tensorrt": ("onnxruntime",),
     "ascend": ("mindspore-lite", "onnxruntime"),
+}
+# On a CPU the fastest differs by precision, and only one has kernels for bf16.
+CPU_RUNTIMES: dict[Precision, tuple[Runtime, ...]] = {
+    "int8": ("openvino", "onnxruntime", "mindspore-lite"),
+    "bf16": ("openvino",),
 }
 REDUCED: tuple[Precision, ...] = ("fp16", "fp32")
 PRECISIONS: dict[Kind, tuple[Precision, ...]] = {
@@ -31,33 +40,52 @@ PRECISIONS: dict[Kind, tuple[Precision, ...]] = {
 }
 
 
-def choose_file(
+class Choice(NamedTuple):
+    """A model file, and the runtime for it."""
+
+    runtime: Runtime
+    file: ModelFile
+
+
+def runtimes(device: Device, precision: Precision | None) -> tuple[Runtime, ...]:
+    """Return what runs a precision on a device, best first; None for the device's usual one."""
+    able = RUNTIMES[device.kind]
+    if device.kind != "cpu" or precision is None:
+        return able
+    return CPU_RUNTIMES.get(precision, able)
+
+
+def choose(
     manifest: Manifest,
     device: Device,
     precision: Precision | None = None,
     runtime: Runtime | Literal["auto"] = "auto",
     lite_python: Path | None = None,
-) -> ModelFile:
-    """Return the model file to run; its format decides the runtime.
+) -> Choice:
+    """Return the model file to run, and the runtime to run it in.
 
     Args:
         manifest: the bundle's manifest.
         device: device to run on.
         precision: None for fp32 on a CPU; on other devices fp16 if the bundle holds it, else fp32.
-        runtime: "auto" for the first of `RUNTIMES` that can run one of the bundle's files.
+        runtime: "auto" for the first of `runtimes` that can run one of the bundle's files.
         lite_python: the interpreter that has mindspore_lite; None for this one.
 
     Raises:
         StartupError: there is no such file, or nothing can run it here; it gives all reasons.
     """
     reasons: list[str] = []
-    for candidate in _candidates(device, runtime):
+    for candidate in _candidates(device, precision, runtime):
         file = _find(manifest, candidate, device, precision)
-        reason = missing(candidate, device, lite_python) if file else _no_file(candidate, precision)
+        reason = (
+            missing(candidate, device, lite_python, file.precision)
+            if file
+            else _no_file(candidate, precision)
+        )
         if file and not reason:
             if runtime == "auto":
                 logger.info("%s: %s on %s is chosen", manifest.name, candidate, device)
-            return file
+            return Choice(candidate, file)
         if runtime == "auto":
             level = logging.WARNING if file else logging.INFO
             logger.log(level, "%s: not %s: %s", manifest.name, candidate, reason)
@@ -75,19 +103,19 @@ def load(
     file: ModelFile,
     *,
     device: Device,
+    runtime: Runtime | None = None,
     instances: int = 1,
     buckets: Sequence[int] | None = None,
     settings: RuntimeSettings = DEFAULTS,
 ) -> list[Backend]:
-    """Load a model file of the bundle at `root` in the runtime of its format.
-
-    Only the package of that runtime is imported.
+    """Load a model file of the bundle at `root`.
 
     Args:
         root: directory of the bundle.
         manifest: manifest of the bundle.
         file: one of the manifest's files.
         device: device to run on.
+        runtime: what runs it; None for the first of `RUNTIMES` that runs its format and precision.
         instances: number of backends to return.
         buckets: batch sizes that will run, ascending; None for those of the file.
         settings: settings of the runtimes.
@@ -102,25 +130,46 @@ def load(
             f"it does not apply to {file.format} files on {device}"
         )
     target = Target(root, manifest, file, device, list(buckets or file.buckets), settings)
-    if file.format == "onnx":
-        from serving.backends.ort.backend import open_backends as open_onnx
-
-        return open_onnx(target, instances)
-    if file.format == "mindir-lite":
-        from serving.backends.lite.backend import open_backends as open_lite
-
-        return open_lite(target, instances)
-    raise StartupError(f"{file.path}: this server has no runtime for {file.format} files")
+    return _opener(runtime or _usual(file, device))(target, instances)
 
 
-def _candidates(device: Device, runtime: Runtime | Literal["auto"]) -> Iterator[Runtime]:
-    able = RUNTIMES[device.kind]
+def _opener(runtime: Runtime) -> Callable[[Target, int], list[Backend]]:
+    """Return what opens backends of a runtime; only the package of that runtime is imported."""
+    if runtime == "onnxruntime":
+        from serving.backends.ort.backend import open_backends as open_ort
+
+        return open_ort
+    if runtime == "openvino":
+        from serving.backends.openvino.backend import open_backends as open_openvino
+
+        return open_openvino
+    from serving.backends.lite.backend import open_backends as open_lite
+
+    return open_lite
+
+
+def _usual(file: ModelFile, device: Device) -> Runtime:
+    able = runtimes(device, file.precision)
+    for runtime in RUNTIMES[device.kind]:
+        if runtime in able and FORMATS[runtime] == file.format:
+            return runtime
+    raise StartupError(
+        f"{file.path}: this server has no runtime for {file.format} files in {file.precision} on "
+        f"{device}"
+    )
+
+
+def _candidates(
+    device: Device, precision: Precision | None, runtime: Runtime | Literal["auto"]
+) -> Iterator[Runtime]:
+    able = runtimes(device, precision)
     if runtime == "auto":
         yield from able
     elif runtime in able:
         yield runtime
     else:
-        raise StartupError(f"{runtime} does not run on {device}; use --runtime {able[0]}")
+        what = f"{precision} on {device}" if runtime in RUNTIMES[device.kind] else f"on {device}"
+        raise StartupError(f"{runtime} does not run {what}; use --runtime {able[0]}")
 
 
 def _find(

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-Runtime = Literal["onnxruntime", "mindspore-lite"]
+Runtime = Literal["onnxruntime", "openvino", "mindspore-lite"]
 
 
 def _cache() -> Path | None:

@@ -23,7 +23,7 @@ from serving import loading
 from serving.backends.backend import Backend, Placement, predict
 from serving.backends.devices import Device
 from serving.backends.ort.library import onnxruntime
-from serving.backends.runtimes import load
+from serving.backends.runtimes import Choice, load
 from serving.backends.settings import DEFAULTS
 from serving.config import ServingConfig
 from serving.engine.model import Model
@@ -112,7 +112,9 @@ def test_a_model_spans_all_devices(tiny: Path, monkeypatch: pytest.MonkeyPatch) 
         return backends
 
     monkeypatch.setattr(loading, "load", load_on_cpu)
-    monkeypatch.setattr(loading, "choose_file", lambda manifest, *_: manifest.files[0])
+    monkeypatch.setattr(
+        loading, "choose", lambda manifest, *_: Choice("onnxruntime", manifest.files[0])
+    )
     config = ServingConfig(model=[tiny], device="cuda:0,cuda:2-3")
     registry = CollectorRegistry()
     model = load_model(tiny, config, Metrics(registry))

@@ -10,10 +10,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from bundle.files import held
-from bundle.manifest import Tensor
 from bundle.stamp import check_stamp
 from serving.backends.backend import Target
 from serving.backends.devices import Device
+from serving.backends.graph import Found, check_graph
 from serving.backends.hardware import missing
 from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.options import Options, Provider, engine_cache, providers
@@ -21,7 +21,7 @@ from serving.errors import StartupError
 
 logger = logging.getLogger(__name__)
 
-TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
+DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 ERRORS_ONLY = 3
 # The operators that cost time; a graph's arithmetic on shapes may run on the host.
 HEAVY = ("Conv", "MatMul", "Gemm")
@@ -50,9 +50,11 @@ def open_session(target: Target) -> onnxruntime.InferenceSession:
     ):
         session = _open(target, wanted, _openable(target, descriptors[target.file.path]))
     check_placement(session, device, wanted[0])
-    _check_tensor(path, session.get_inputs(), target.manifest.input)
-    _check_batch(target, session.get_inputs()[0])
-    _check_tensor(path, session.get_outputs(), target.manifest.output)
+    check_graph(
+        target,
+        [_found(tensor) for tensor in session.get_inputs()],
+        [_found(tensor) for tensor in session.get_outputs()],
+    )
     check_stamp(path, target.manifest, target.file, session.get_modelmeta().custom_metadata_map)
     return session
 
@@ -159,20 +161,6 @@ def _heavy(session: onnxruntime.InferenceSession) -> Counter[tuple[str, str]]:
     )
 
 
-def _check_tensor(path: Path, found: list[onnxruntime.NodeArg], stated: Tensor) -> None:
-    if [(tensor.name, tensor.type) for tensor in found] != [(stated.name, TYPES[stated.dtype])]:
-        held = ", ".join(f"{tensor.name}: {tensor.type}" for tensor in found)
-        raise StartupError(
-            f"{path}: the manifest states {stated.name}: {TYPES[stated.dtype]}, "
-            f"but the graph has {held}"
-        )
-
-
-def _check_batch(target: Target, images: onnxruntime.NodeArg) -> None:
-    """Raise `StartupError` if the graph runs one size of batch only, and another is asked for."""
-    for batch in images.shape[:1]:
-        if isinstance(batch, int) and [*target.buckets] != [batch]:
-            raise StartupError(
-                f"{target.path} runs batches of {batch} and no others, so buckets must be {batch} "
-                f"and not {', '.join(map(str, target.buckets))}: leave --buckets out"
-            )
+def _found(tensor: onnxruntime.NodeArg) -> Found:
+    batch = next((size for size in tensor.shape[:1] if isinstance(size, int)), None)
+    return Found(tensor.name, DTYPES.get(tensor.type, tensor.type), batch)

@@ -18,7 +18,7 @@ from export.precision.fp16 import write_fp16
 from serving.backends.backend import predict
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
-from serving.backends.runtimes import choose_file, load
+from serving.backends.runtimes import choose, load
 from serving.backends.settings import DEFAULTS, RuntimeSettings
 from serving.errors import OutOfDeviceMemoryError, StartupError
 from serving.loading import Loader
@@ -72,7 +72,7 @@ def settings(tmp_path: Path) -> RuntimeSettings:
 
 
 def held(bundle: Bundle, precision: Precision) -> ModelFile:
-    return choose_file(bundle.manifest, Device("cpu"), precision)
+    return choose(bundle.manifest, Device("cpu"), precision).file
 
 
 def test_the_bundle_in_fp16_is_one(bundle: Bundle) -> None:

@@ -9,7 +9,7 @@ from bundle.manifest import MANIFEST, Manifest
 from serving.backends import runtimes
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
-from serving.backends.runtimes import choose_file
+from serving.backends.runtimes import choose
 from serving.backends.settings import Runtime
 from serving.errors import StartupError
 
@@ -51,21 +51,21 @@ def everything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_file_follows_from_bundle_device_and_runtime(
     tiny: Path, held: list[Kind], device: Device, runtime: Runtime, chosen: Kind
 ) -> None:
-    file = choose_file(holding(tiny, *held), device, runtime=runtime)
+    file = choose(holding(tiny, *held), device, runtime=runtime).file
     assert (file.format, file.precision) == chosen
 
 
 @pytest.mark.usefixtures("everything_runs")
 def test_a_stated_precision_wins(tiny: Path) -> None:
     stated = holding(tiny, ONNX, ("onnx", "fp16"), ("onnx", "int8"))
-    assert choose_file(stated, CPU, "int8").precision == "int8"
-    assert choose_file(stated, CPU, "fp16").precision == "fp16"
+    assert choose(stated, CPU, "int8").file.precision == "int8"
+    assert choose(stated, CPU, "fp16").file.precision == "fp16"
 
 
 @pytest.mark.usefixtures("everything_runs")
 def test_a_choice_is_said(tiny: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    choose_file(holding(tiny, ONNX), CPU)
+    choose(holding(tiny, ONNX), CPU)
     assert "tiny: onnxruntime on cpu is chosen" in caplog.text
 
 
@@ -87,7 +87,7 @@ def test_why_a_runtime_is_passed_over_is_said(
     lacks_lite = {"mindspore-lite": "no NPU in mindspore-lite"}
     monkeypatch.setattr(runtimes, "missing", lambda runtime, *_: lacks_lite.get(runtime))
     caplog.set_level(logging.INFO)
-    assert choose_file(holding(tiny, *held), ASCEND).format == "onnx"
+    assert choose(holding(tiny, *held), ASCEND).file.format == "onnx"
     said = [(record.levelno, record.message) for record in caplog.records]
     assert said == [
         (level, f"tiny: not mindspore-lite: {reason}"),
@@ -97,30 +97,30 @@ def test_why_a_runtime_is_passed_over_is_said(
 
 def test_the_bundle_that_lacks_a_file_says_what_it_holds(tiny: Path) -> None:
     with pytest.raises(StartupError, match=r"holds: onnx fp32.*no onnx file in int8"):
-        choose_file(holding(tiny, ONNX), CPU, "int8", "onnxruntime")
+        choose(holding(tiny, ONNX), CPU, "int8", "onnxruntime")
 
 
 def test_a_runtime_is_not_asked_for_a_device_that_it_does_not_know(tiny: Path) -> None:
     with pytest.raises(StartupError, match="mindspore-lite does not run on cuda:0; use --runtime"):
-        choose_file(holding(tiny, LITE), CUDA, runtime="mindspore-lite")
+        choose(holding(tiny, LITE), CUDA, runtime="mindspore-lite")
 
 
 @pytest.mark.skipif(missing("onnxruntime", CUDA) is None, reason="there is a GPU")
 def test_what_a_gpu_lacks_is_named(tiny: Path) -> None:
     with pytest.raises(StartupError, match=r"cannot run on cuda:0: .*(onnxruntime-gpu|no NVIDIA)"):
-        choose_file(holding(tiny, ONNX), CUDA)
+        choose(holding(tiny, ONNX), CUDA)
 
 
 @pytest.mark.skipif(missing("onnxruntime", ASCEND) is None, reason="there is an NPU")
 def test_what_an_npu_lacks_is_named(tiny: Path) -> None:
     with pytest.raises(StartupError, match=r"cannot run on ascend:0: .*(onnxruntime-cann|no NPU)"):
-        choose_file(holding(tiny, ONNX), ASCEND)
+        choose(holding(tiny, ONNX), ASCEND)
 
 
 def test_an_interpreter_without_lite_is_named(tiny: Path) -> None:
     with pytest.raises(
         StartupError, match=r"cannot import mindspore_lite \(ModuleNotFoundError.*--lite-python"
     ):
-        choose_file(holding(tiny, LITE), CPU, lite_python=Path(sys.executable))
+        choose(holding(tiny, LITE), CPU, lite_python=Path(sys.executable))
     with pytest.raises(StartupError, match=r"No such file or directory: .*/nowhere/python"):
-        choose_file(holding(tiny, LITE), CPU, lite_python=Path("/nowhere/python"))
+        choose(holding(tiny, LITE), CPU, lite_python=Path("/nowhere/python"))
