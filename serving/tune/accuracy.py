@@ -49,10 +49,10 @@ def allowed(
 ) -> tuple[list[Precision], list[str]]:
     """Return the precisions that lose no more than `max_drop`, and why each other is left out.
 
-    The `default` precision is always allowed, and with a `max_drop` of 0 it is the only one.
+    The `default` precision and fp32 are always allowed, and with a `max_drop` of 0 nothing else.
     """
     held = dict.fromkeys(file.precision for file in bundle.manifest.files)
-    reasons = {p: r for p, r in _reasons(bundle, max_drop) if p in held and p != default}
+    reasons = {p: r for p, r in _reasons(bundle, max_drop) if p not in (default, "fp32")}
     kept = [precision for precision in held if precision not in reasons]
     return kept, [f"{precision}: {reason}" for precision, reason in reasons.items()]
 

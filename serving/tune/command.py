@@ -7,8 +7,9 @@ from pathlib import Path
 from bundle.store import Bundle
 from cli.cores import usable_cores
 from cli.program import UsageError
+from cli.text import printable
 from serving.backends.devices import Device
-from serving.backends.runtimes import RUNTIMES, choose_file
+from serving.backends.runtimes import RUNTIMES, choose
 from serving.config import ServingConfig
 from serving.errors import StartupError
 from serving.loading import count_instances
@@ -25,8 +26,9 @@ from serving.tune.report import Progress, check_picture, draw, show
 from serving.tune.search import search
 from serving.tune.trial import Trial
 
-# What the end takes, and the start before this module was loaded, in seconds.
-MARGIN_S = 1.0
+# What the end takes, and the start before this module was loaded, in seconds; and what a picture
+# takes, whose library is slow to load.
+MARGIN_S, PICTURE_S = 1.0, 3.0
 
 CPU = Device("cpu")
 
@@ -39,7 +41,7 @@ def tune(config: TuneConfig) -> None:
         BundleError: the bundle is damaged.
         StartupError: the defaults cannot run.
     """
-    budget = Budget(config.budget_s - MARGIN_S)
+    budget = Budget(config.budget_s - MARGIN_S - (PICTURE_S if config.picture else 0))
     if config.device != "cpu":
         raise UsageError(
             f"--device {config.device}: only a CPU is tuned; on other devices set --instances and "
@@ -54,7 +56,7 @@ def tune(config: TuneConfig) -> None:
     photos = choose_photos(config.images, bundle.manifest.transform, defaults.image_limits)
     kinds, start, left_out = _plan(bundle, defaults, config.max_accuracy_drop)
     with ExitStack() as stack, Progress(bundle.path, len(photos)) as progress:
-        settings = {"slo_ms": config.slo_ms, "lite_python": config.lite_python}
+        settings = {name: getattr(config, name) for name in ("slo_ms", "lite_python", "cache_dir")}
         stable = Stable(stack, config.model, photos, settings, budget)
         race = _race(stable, start, config)
         plan = stages(kinds, usable_cores().usable)
@@ -64,7 +66,8 @@ def tune(config: TuneConfig) -> None:
     if not any(trial.pairs for trial in trials):
         raise UsageError(_too_small(config, trials))
     path = record.write(_choice(bundle, config.slo_ms, best), cache_dir)
-    show(start, trials, final, left_out, path=path, wins=best is not None)
+    show(start, trials, final, left_out, slo_ms=config.slo_ms, wins=best is not None)
+    print(f"Kept in {printable(str(path))}; python -m serving uses it, unless --tuned off.")
     if config.picture:
         draw(config.picture, start, trials)
 
@@ -91,19 +94,19 @@ def _plan(
     bundle: Bundle, config: ServingConfig, max_drop: float
 ) -> tuple[list[Kind], Candidate, list[str]]:
     """Return what can run here, the defaults, and which precisions are left out and why."""
-    default = choose_file(bundle.manifest, CPU, config.precision, config.runtime)
-    precisions, left_out = allowed(bundle, default.precision, max_drop)
+    default = choose(bundle.manifest, CPU, config.precision, config.runtime, config.lite_python)
+    precisions, left_out = allowed(bundle, default.file.precision, max_drop)
     kinds = []
     for runtime in RUNTIMES["cpu"]:
         for precision in precisions:
             try:
-                file = choose_file(bundle.manifest, CPU, precision, runtime, config.lite_python)
+                _, file = choose(bundle.manifest, CPU, precision, runtime, config.lite_python)
             except StartupError:  # no such file, or nothing that runs it
                 continue
             kinds.append(Kind(runtime, precision, tuple(file.buckets)))
-    buckets = tuple(config.buckets or default.buckets)
+    buckets = tuple(config.buckets or default.file.buckets)
     instances = count_instances(config, CPU)
-    start = Candidate(kinds[0].runtime, default.precision, instances, config.threads, buckets)
+    start = Candidate(default.runtime, default.file.precision, instances, config.threads, buckets)
     return kinds, start, left_out
 
 

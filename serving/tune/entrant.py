@@ -10,7 +10,7 @@ from cli.cores import usable_cores
 from serving.tune.budget import Budget
 from serving.tune.candidate import Candidate
 from serving.tune.messages import Job, Result, Turn
-from serving.tune.process import Worker
+from serving.tune.process import Worker, uninterrupted
 
 # A turn lasts this part of the budget, and within these bounds, in seconds.
 TURN_SHARE, SHORTEST_S, LONGEST_S = 1 / 180, 0.25, 1.0
@@ -84,7 +84,8 @@ class Stable(NamedTuple):
         """
         started = self.budget.clock()
         job = Job.of(candidate, self.model, self.photos, **self.settings)
-        worker = self.stack.enter_context(Worker(job))
+        with uninterrupted():
+            worker = self.stack.enter_context(Worker(job))
         try:
             worker.loaded(limit_s)
         except Exception:

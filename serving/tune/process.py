@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Self, TypeVar
 
 from serving.tune.messages import Job, Message, Ready
@@ -20,6 +21,20 @@ class WorkerError(Exception):
 
 class TooSlowError(Exception):
     """A worker has not answered in the time that it was given."""
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until a worker that is being started is known to who ends it."""
+    # A signal mask would not do: libraries have threads of their own, which the signal then meets.
+    came: list[int] = []
+    former = signal.signal(signal.SIGINT, lambda signum, _: came.append(signum))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+        if came:
+            raise KeyboardInterrupt
 
 
 class Worker:

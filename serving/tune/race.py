@@ -10,13 +10,15 @@ from serving.tune.messages import Result
 from serving.tune.process import TooSlowError, WorkerError
 from serving.tune.trial import Pair, Trial
 
-# Pairs of turns of a candidate, and of the best one at the end.
+# Pairs of turns of a candidate, and of the best one at the end. A slow model has fewer: together
+# they take at most this share of the budget.
 PAIRS, FINAL_PAIRS = 3, 8
+PAIRS_SHARE = 1 / 12
 # A candidate that reaches less than this share of the best one has no further turns.
 HOPELESS = 0.9
-# A candidate must be this much faster than the best one so far to take its place: among equals the
-# search stays where it is.
-FASTER = 1.02
+# A candidate must be this much faster than the best one so far to take its place. One that warms up
+# smaller batches, and so takes less memory and time to load, need only be about as fast.
+FASTER, AS_FAST = 1.02, 0.98
 # Pairs for which time is kept at the end.
 KEPT_PAIRS = 2
 
@@ -75,7 +77,8 @@ class Race:
             return Trial(candidate, note=f"failed: {error}")
         self._loads[candidate] = entrant.load_s
         trial = self._measured(entrant, candidate)
-        if trial.ratio > self.to_beat * FASTER:
+        is_smaller = _warmed(candidate) < _warmed(self.best.candidate)
+        if trial.ratio >= self.to_beat * (AS_FAST if is_smaller else FASTER):
             self._replace(entrant, trial)
         else:
             entrant.close()
@@ -96,7 +99,7 @@ class Race:
     def _measured(self, entrant: Entrant, candidate: Candidate) -> Trial:
         pairs: list[Pair] = []
         try:
-            while len(pairs) < PAIRS and (not pairs or self._spare_s() > self._pair_s):
+            while not pairs or (len(pairs) < self._most_pairs() and self._spare_s() > self._pair_s):
                 pairs.append(self._pair(entrant))
                 if Trial(candidate, tuple(pairs)).ratio < HOPELESS * self.to_beat:
                     break
@@ -128,16 +131,21 @@ class Race:
         return self._budget.left_s - KEPT_PAIRS * self._pair_s
 
     def _expected_load_s(self, candidate: Candidate) -> float:
-        """Return how long a load may take, by those that were like it; their images to warm up."""
-
-        def images(one: Candidate) -> int:
-            return one.instances * sum(one.buckets)
-
+        """Return how long a load may take: as the most similar one, or by what it warms up."""
         same = {c: s for c, s in self._loads.items() if c[:2] == candidate[:2]} or self._loads
-        nearest = min(same, key=lambda one: abs(images(one) - images(candidate)))
-        return same[nearest] * min(1.0, images(candidate) / images(nearest))
+        nearest = min(same, key=lambda one: abs(_warmed(one) - _warmed(candidate)))
+        return same[nearest] * min(1.0, _warmed(candidate) / _warmed(nearest))
+
+    def _most_pairs(self) -> int:
+        return min(PAIRS, int(PAIRS_SHARE * self._budget.seconds / self._pair_s))
 
     def _replace(self, entrant: Entrant, trial: Trial) -> None:
         if self._best:
             self._best.close()
-        self._best, self.best, self.to_beat = entrant, trial, trial.ratio
+        self._best, self.best = entrant, trial
+        self.to_beat = max(self.to_beat, trial.ratio)
+
+
+def _warmed(candidate: Candidate) -> int:
+    """Return the images that run when it is warmed up once."""
+    return candidate.instances * sum(candidate.buckets)

@@ -72,7 +72,7 @@ def show(
     final: Trial,
     left_out: list[str],
     *,
-    path: Path,
+    slo_ms: int | None,
     wins: bool,
 ) -> None:
     """Print the table, what was not tried, and the verdict."""
@@ -94,7 +94,9 @@ def show(
         print(printable(f"left out: {reason}"))
     print()
     print(printable(_verdict(final, wins=wins)))
-    print(printable(f"Kept in {path}; python -m serving uses it, unless --tuned off."))
+    least_ms = min(result.p99_ms for trial in measured for pair in trial.pairs for result in pair)
+    if slo_ms and least_ms > slo_ms:
+        print(f"Nothing keeps --slo-ms {slo_ms}: the least 99th percentile was {least_ms:.0f} ms.")
 
 
 def check_picture(path: Path | None) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bundle.store import Bundle, first_mistake
 from serving.backends.devices import Device
-from serving.backends.runtimes import choose_file
+from serving.backends.runtimes import choose
 from serving.config import ServingConfig
 from serving.errors import StartupError
 from serving.tune.record import Choice, Key, Settings
@@ -97,9 +97,7 @@ def _obstacle(bundle: Bundle, config: ServingConfig, taken: dict[str, object]) -
     """Return why the tuned runtime and precision cannot run here, None if they can."""
     trial = config.model_copy(update=taken)
     try:
-        choose_file(
-            bundle.manifest, Device("cpu"), trial.precision, trial.runtime, trial.lite_python
-        )
+        choose(bundle.manifest, Device("cpu"), trial.precision, trial.runtime, trial.lite_python)
     except StartupError as error:
         return str(error)
     return None

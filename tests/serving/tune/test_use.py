@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic_settings import CliApp
 
 from bundle.store import Bundle
 from serving.config import ServingConfig
@@ -53,6 +54,14 @@ def test_flags_win_and_with_them_what_only_goes_together(tiny: Path, tmp_path: P
     config = taken(tiny, tmp_path, buckets=(1, 8))
     assert (config.instances, config.buckets) == (3, (1, 8))
     assert taken(tiny, tmp_path, runtime="auto").precision is None
+
+
+def test_flags_of_a_command_line_win(tiny: Path, tmp_path: Path) -> None:
+    write(choice(tiny), tmp_path)
+    flags = ["--model", str(tiny), "--cache-dir", str(tmp_path), "--tuned", "auto"]
+    config = CliApp.run(ServingConfig, cli_args=[*flags, "--buckets", "1,4"])
+    config = with_tuned(Bundle.open(tiny), config)
+    assert (config.instances, config.buckets) == (3, (1, 4))
 
 
 def test_variables_win(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
