@@ -4,12 +4,13 @@ from statistics import median
 
 from pydantic import BaseModel, Field
 
-from benchmarks.floor import Floor
+from benchmarks.floor import Best, Floor
 from benchmarks.records import Record
 from benchmarks.server import LoadResult
+from bundle.manifest import Precision
 
 HEADER = (
-    "load", "floor img/s", "server img/s", "ratio", "p50 ms", "p99 ms", "p50 / bare",
+    "load", "floor img/s", "server img/s", "ratio", "CPU ratio", "p50 ms", "p99 ms", "p50 / bare",
     "CPU ms beyond floor", "MiB",
 )  # fmt: skip
 
@@ -25,11 +26,16 @@ class Pair(BaseModel):
         """Images per second of the server over those of the floor."""
         return self.server.images_per_second / self.floor.images_per_second
 
+    @property
+    def cpu_ratio(self) -> float:
+        """CPU time per image of the floor over that of the server; neighbours hardly change it."""
+        return self.floor.cpu_ms / self.server.cpu_ms
+
 
 class Round(BaseModel):
     """Everything once."""
 
-    lone: Floor = Field(description="one instance, one image at a time")
+    lone: Floor = Field(description="one image at a time")
     pairs: dict[str, Pair] = Field(description="by load")
 
 
@@ -40,6 +46,7 @@ class Row(BaseModel):
     floor_images_per_second: float
     images_per_second: float
     ratio: float = Field(description="median of the ratios, not ratio of the medians")
+    cpu_ratio: float = Field(description="CPU time per image, floor over server")
     p50_ms: float
     p99_ms: float
     p50_over_bare: float = Field(description="p50 over bare decode and inference of one image")
@@ -51,7 +58,7 @@ class Row(BaseModel):
         rates = f"{self.floor_images_per_second:.1f}", f"{self.images_per_second:.1f}"
         times = f"{self.p50_ms:.2f}", f"{self.p99_ms:.2f}", f"{self.p50_over_bare:.2f}"
         return [
-            self.load, *rates, f"{self.ratio:.1%}", *times,
+            self.load, *rates, f"{self.ratio:.1%}", f"{self.cpu_ratio:.1%}", *times,
             f"{self.cpu_ms_beyond_floor:.3f}", f"{self.memory_mib:.0f}",
         ]  # fmt: skip
 
@@ -62,10 +69,20 @@ class ServerRecord(Record):
     model: str
     digest: str
     images: str
+    precision: Precision
     duration_s: float
-    buckets: list[Floor] = Field(description="the trial that chose the floor's batch size")
+    decoders: str = Field(description="what the floor decodes and resizes with")
+    best: Best = Field(description="how the floor runs")
     rows: list[Row]
     rounds: list[Round]
+
+    @property
+    def floor(self) -> str:
+        """How the floor works, in a sentence."""
+        return (
+            f"The floor decodes with {self.decoders}, and runs {self.best.busy} "
+            f"(bare time of one image: {self.best.lone})."
+        )
 
 
 def summarize(load: str, rounds: list[Round]) -> Row:
@@ -77,6 +94,7 @@ def summarize(load: str, rounds: list[Round]) -> Row:
         floor_images_per_second=median(pair.floor.images_per_second for pair in pairs),
         images_per_second=median(pair.server.images_per_second for pair in pairs),
         ratio=median(pair.ratio for pair in pairs),
+        cpu_ratio=median(pair.cpu_ratio for pair in pairs),
         p50_ms=median(pair.server.p50_ms for pair in pairs),
         p99_ms=median(pair.server.p99_ms for pair in pairs),
         p50_over_bare=median(p.server.p50_ms / bare for p, bare in zip(pairs, lone, strict=True)),

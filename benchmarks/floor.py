@@ -1,4 +1,4 @@
-"""The bare loop: decode and infer with the server's settings, but without the server.
+"""The floor: the fastest known way to the same answers on this machine, without a server.
 
 `python -m benchmarks.floor` is its process, which waits between its turns; `bare_loop` starts it.
 """
@@ -6,47 +6,57 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache, partial
 from itertools import cycle, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, NamedTuple, cast
 
 import numpy as np
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, Field, PositiveFloat
 
 from benchmarks.command import Benchmark, configured, start
+from benchmarks.floor_network import RUNTIMES, Network, Run, Way, write_network
+from benchmarks.floor_pixels import cheapest, normalised
+from bundle.golden import prove_pixels, prove_probabilities
+from bundle.manifest import ModelFile, Normalization, Precision
 from bundle.store import Bundle
+from cli.cores import usable_cores
 from clients.files import find_images, read_image
-from images.transform import Transform
-from serving.backends.backend import Backend
-from serving.backends.devices import Device
-from serving.backends.runtimes import choose, load
-from serving.config import ServingConfig
-from serving.loading import count_instances
+from images.transform import Pixels
+
+Decodes = Sequence[Callable[[], Pixels]]
 
 
 class Floor(BaseModel):
-    """What the bare loop reached with one batch size."""
+    """What the bare loop reached in one way."""
 
-    bucket: int
-    instances: int
+    way: Way
     images_per_second: float
     batch_ms: float = Field(description="median time to decode and infer a batch")
     cpu_ms: float = Field(description="CPU time per image, of the whole process")
 
 
+class Best(BaseModel):
+    """The ways that were chosen, and the trials that chose them."""
+
+    busy: Way = Field(description="of the most images per second")
+    lone: Way = Field(description="of the least time for one image")
+    trials: list[Floor]
+
+
 class Turn(BaseModel):
     """What to measure."""
 
-    bucket: PositiveInt
+    way: Way
     seconds: PositiveFloat
-    instances: PositiveInt | None = Field(description="how many run at once; None for all")
 
 
 class Batches(NamedTuple):
-    """What one instance did: images, seconds from first to last, seconds of each batch."""
+    """What one worker did: images, seconds from first to last, seconds of each batch."""
 
     images: int
     seconds: float
@@ -60,70 +70,90 @@ class BareLoopProcess(Benchmark):
 
     model: Path = Field(description="bundle directory")
     images: str = Field(description="file, folder or glob")
+    precision: Precision = Field("fp32", description="what the network computes in")
+    original: Path | None = Field(
+        None,
+        description="ONNX file that the bundle was made from: float32 images in, channels first; "
+        "unset: the network inside the bundle's file",
+    )
 
     def run(self) -> None:
-        """Load the model, then run every turn."""
+        """Prove the floor's pixels and answers, then run every turn."""
         bundle = Bundle.open(self.model)
-        backends = _load(bundle)
+        file = bundle.file("onnx", self.precision)
         files = [read_image(path) for path in find_images([self.images])]
-        for line in sys.stdin:
-            turn = Turn.model_validate_json(line)
-            running = backends[: turn.instances]
-            loop = Loop(running, bundle.manifest.transform, files, turn.bucket)
-            print(loop.measure(turn.seconds).model_dump_json(), flush=True)
+        ways = [cheapest(data, bundle.manifest.transform) for data in files]
+        decodes = [partial(way.decode, data) for way, data in zip(ways, files, strict=True)]
+        print(", ".join(sorted({way.name for way in ways})), flush=True)
+        with TemporaryDirectory(prefix="floor-") as scratch:
+            network = self.original or Path(scratch) / "network.onnx"
+            if not self.original:
+                write_network(bundle.path / file.path, network, bundle.manifest.transform.crop)
+
+            # The ways of the most images and of the least time alternate; others make room.
+            @lru_cache(maxsize=2)
+            def runs(one: Way) -> list[Run]:
+                opened = Network(network, self.precision, one).runs
+                prove(opened[0], bundle, file)
+                return opened
+
+            for line in sys.stdin:
+                turn = Turn.model_validate_json(line)
+                running = runs(turn.way.model_copy(update={"batch": 1}))
+                loop = Loop(running, decodes, bundle.manifest.normalization, turn.way)
+                print(loop.measure(turn.seconds).model_dump_json(), flush=True)
+
+
+def prove(run: Run, bundle: Bundle, file: ModelFile) -> None:
+    """Raise `BundleError` if the golden images are not answered as a server must answer them."""
+    golden, pixels = prove_pixels(bundle)
+
+    def predict(images: Pixels) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        rows = np.empty((len(images), 3, *images.shape[1:3]), np.float32)
+        for row, image in zip(rows, images, strict=True):
+            normalised(image, bundle.manifest.normalization, row)
+        # One by one: some files run no other batch.
+        return np.concatenate([run(rows[i : i + 1]) for i in range(len(rows))])
+
+    prove_probabilities(bundle, file, golden, pixels, predict)
 
 
 class Loop:
-    """Every instance decodes a batch and runs it, again and again, on a thread of its own."""
+    """Every worker decodes a batch and runs it, again and again, on a thread of its own."""
 
     def __init__(
-        self, backends: list[Backend], transform: Transform, files: Sequence[bytes], bucket: int
+        self, runs: Sequence[Run], decodes: Decodes, normalization: Normalization, way: Way
     ) -> None:
-        self._backends, self._transform, self._bucket = backends, transform, bucket
-        self._files = files
+        self._runs, self._way = runs, way
+        self._decodes, self._normalization = decodes, normalization
 
     def measure(self, seconds: float) -> Floor:
-        """Run for this long, after a batch of each instance that is not counted."""
-        with ThreadPoolExecutor(len(self._backends)) as pool:
-            list(pool.map(self._run, self._backends, cycle([0.0])))
+        """Run for this long, after a batch of each worker that is not counted."""
+        with ThreadPoolExecutor(len(self._runs)) as pool:
+            list(pool.map(self._work, self._runs, cycle([0.0])))
             cpu_start = time.process_time()
-            runs = list(pool.map(self._run, self._backends, cycle([seconds])))
+            done = list(pool.map(self._work, self._runs, cycle([seconds])))
             cpu_s = time.process_time() - cpu_start
         return Floor(
-            bucket=self._bucket,
-            instances=len(self._backends),
-            images_per_second=sum(run.images / run.seconds for run in runs),
-            batch_ms=float(np.median([time for run in runs for time in run.times])) * 1e3,
-            cpu_ms=cpu_s * 1e3 / sum(run.images for run in runs),
+            way=self._way,
+            images_per_second=sum(batches.images / batches.seconds for batches in done),
+            batch_ms=float(np.median([time for batches in done for time in batches.times])) * 1e3,
+            cpu_ms=cpu_s * 1e3 / sum(batches.images for batches in done),
         )
 
-    def _run(self, backend: Backend, seconds: float) -> Batches:
+    def _work(self, run: Run, seconds: float) -> Batches:
         """Run at least one batch, and more until the time is over."""
-        buffer, files = backend.allocate(self._bucket), cycle(self._files)
+        height, width = self._decodes[0]().shape[:2]
+        images = np.empty((self._way.batch, 3, height, width), np.float32)
+        decodes, times = cycle(self._decodes), list[float]()
         started = now = time.monotonic()
-        times: list[float] = []
         while not times or now < started + seconds:
-            for row, data in enumerate(islice(files, self._bucket)):
-                buffer[row] = self._transform.decode(data)
-            backend.run(buffer, self._bucket)
+            for row, decode in zip(images, islice(decodes, self._way.batch), strict=True):
+                normalised(decode(), self._normalization, row)
+            run(images)
             before, now = now, time.monotonic()
             times.append(now - before)
-        return Batches(self._bucket * len(times), now - started, times)
-
-
-def _load(bundle: Bundle) -> list[Backend]:
-    config = ServingConfig(model=[bundle.path])
-    device = Device.parse(config.device)
-    runtime, file = choose(bundle.manifest, device, config.precision)
-    return load(
-        bundle.path,
-        bundle.manifest,
-        file,
-        runtime=runtime,
-        device=device,
-        instances=count_instances(config, device),
-        settings=config.runtime_settings,
-    )
+        return Batches(self._way.batch * len(times), now - started, times)
 
 
 class BareLoop:
@@ -131,18 +161,64 @@ class BareLoop:
 
     def __init__(self, turns: IO[str], floors: IO[str]) -> None:
         self._turns, self._floors = turns, floors
+        self.decoders = floors.readline().strip()
 
-    def measure(self, bucket: int, seconds: float, instances: int | None = None) -> Floor:
-        """Run batches of one size for this long, on all instances or on this many."""
-        turn = Turn(bucket=bucket, seconds=seconds, instances=instances)
-        print(turn.model_dump_json(), file=self._turns, flush=True)
+    def measure(self, way: Way, seconds: float) -> Floor:
+        """Run one way for this long."""
+        print(Turn(way=way, seconds=seconds).model_dump_json(), file=self._turns, flush=True)
         return Floor.model_validate_json(self._floors.readline())
+
+    def best(self, precision: Precision, batches: Sequence[int], seconds: float) -> "Best":
+        """Try every way and return the best, for many images and for one (or the least batch)."""
+        busy = [way for batch in batches for way in _ways(precision, batch, usable_cores().usable)]
+        lone = _ways(precision, batches[0], 1)
+        trials = list[Floor]()
+        return Best(
+            busy=self._best(busy, seconds / 4, lambda floor: floor.images_per_second, trials),
+            lone=self._best(lone, seconds / 4, lambda floor: -floor.batch_ms, trials),
+            trials=trials,
+        )
+
+    def _best(
+        self,
+        ways: Sequence[Way],
+        seconds: float,
+        score: Callable[[Floor], float],
+        trials: list[Floor],
+    ) -> Way:
+        """Return the way with the highest score; each trial is added to `trials`.
+
+        Every way has a turn; the better half goes on to turns that are twice as long.
+        """
+        left = list(ways)
+        while len(left) > 1:
+            # Those that share an open network follow each other.
+            left.sort(key=lambda way: (way.runtime, way.workers, way.threads, way.batch))
+            turns = [self.measure(way, seconds) for way in left]
+            trials += turns
+            turns.sort(key=score, reverse=True)
+            left, seconds = [turn.way for turn in turns[: (len(turns) + 1) // 2]], 2 * seconds
+        return left[0]
+
+
+def _ways(precision: Precision, batch: int, workers: int) -> list[Way]:
+    """Return what may be the fastest: a thread for each of these workers, or one with all cores."""
+    shapes = dict.fromkeys([(workers, 1), (1, usable_cores().usable)])
+    return [
+        Way(runtime=runtime, workers=workers, threads=threads, batch=batch)
+        for runtime in RUNTIMES[precision]
+        for workers, threads in shapes
+    ]
 
 
 @contextmanager
-def bare_loop(model: Path, images: str) -> Iterator[BareLoop]:
+def bare_loop(
+    model: Path, images: str, precision: Precision = "fp32", original: Path | None = None
+) -> Iterator[BareLoop]:
     """Start the process; it ends with the context."""
     command = [sys.executable, "-m", "benchmarks.floor", "--model", str(model), "--images", images]
+    command += ["--precision", precision]
+    command += ["--original", str(original)] if original else []
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:  # noqa: S603
         yield BareLoop(cast("IO[str]", process.stdin), cast("IO[str]", process.stdout))

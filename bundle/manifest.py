@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from bundle.kinds import LARGEST_TOLERANCE as LARGEST_TOLERANCE
-from bundle.kinds import Buckets, Tolerance
+from bundle.kinds import Buckets, Tolerance, stored_as
 from bundle.kinds import BundlePath as BundlePath
 from bundle.kinds import Format as Format
 from bundle.kinds import Name as Name
@@ -96,6 +96,16 @@ class ModelFile(Frozen):
     conversion: Conversion | None = Field(None, description="of mindir-lite files, and only those")
 
     @property
+    def title(self) -> str:
+        """What to call it where the bundle's files stand side by side; no other has this title."""
+        return title(self.path, self.precision)
+
+    @property
+    def stored_as(self) -> Precision:
+        """The precision of its weights, which is that of its arithmetic unless that is bf16."""
+        return stored_as(self.precision)
+
+    @property
     def parts(self) -> tuple["ModelFile | ExternalData", ...]:
         """This file and, if it has one, the file of its weights."""
         return (self, self.external_data) if self.external_data else (self,)
@@ -162,9 +172,30 @@ class Manifest(Frozen):
         crop = self.transform.crop
         _same("input shape", self.input.shape, ["batch", crop.height, crop.width, 3])
         _same("output shape", self.output.shape, ["batch", len(self.labels)])
-        kinds = [file.kind for file in self.files]
-        _same("number of distinct files", len(set(kinds)), len(kinds))
+        for distinct in ([file.kind for file in self.files], [file.title for file in self.files]):
+            _same("number of distinct files", len(set(distinct)), len(distinct))
         return self
+
+    @model_validator(mode="after")
+    def _bf16_is_the_fp32_file(self) -> "Manifest":
+        fp32 = [_bytes(file) for file in self.files if file.precision == "fp32"]
+        for file in self.files:
+            if file.precision == "bf16" and (file.format != "onnx" or _bytes(file) not in fp32):
+                raise ValueError(
+                    f"{file.title} is no fp32 ONNX file of this bundle; a bf16 entry names one, "
+                    f"with the same sha256 and external data"
+                )
+        return self
+
+
+def title(path: str, precision: Precision) -> str:
+    """Return what to call a model file: its path, unless it is computed otherwise than stored."""
+    return path if precision == stored_as(precision) else f"{path} ({precision})"
+
+
+def _bytes(file: ModelFile) -> tuple[Format, str, str, ExternalData | None]:
+    """Return what two entries share that name the same file."""
+    return file.format, file.path, file.sha256, file.external_data
 
 
 def _same(what: str, stated: object, expected: object) -> None:

@@ -81,7 +81,7 @@ def prove_mates(
     allowed = own.tolerance if own else file.tolerance
     if departure := find_departure(predict, buckets, pixels, expected, allowed):
         image = f"golden image {golden.images[departure.image].path}"
-        raise BundleError(f"{bundle.path / file.path}: {departure.reason(image, allowed)}")
+        raise BundleError(f"{bundle.path / file.title}: {departure.reason(image, allowed)}")
 
 
 def _arrangement(images: int, batch: int, turn: int) -> NDArray[np.intp]:

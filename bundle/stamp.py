@@ -38,7 +38,7 @@ class Described(Protocol):
 
 
 def stamp(model: Described, precision: Precision) -> dict[str, str]:
-    """Return the metadata of a model file: its precision, and digests of what belongs to it."""
+    """Return the metadata of a file: the precision of its weights, and digests of what fits it."""
     # Of the usual task files say nothing, as did those that were written before there was another.
     unusual = {} if model.task == USUAL_TASK else {TASK: model.task}
     return unusual | {
@@ -56,15 +56,15 @@ def check_stamp(path: Path, manifest: Manifest, file: ModelFile, found: Mapping[
         BundleError: the file was written in another precision, or under another manifest.
     """
     unsaid = {TASK: USUAL_TASK}
-    stated, found = unsaid | stamp(manifest, file.precision), unsaid | dict(found)
+    stated, found = unsaid | stamp(manifest, file.stored_as), unsaid | dict(found)
     if missing := stated.keys() - found.keys():
         raise BundleError(
             f"{path}: its metadata lacks {', '.join(sorted(missing))}: "
             f"it is not a file that the export wrote"
         )
-    if found[PRECISION] != file.precision:
+    if found[PRECISION] != file.stored_as:
         raise BundleError(
-            f"{path}: the manifest states {file.precision}, but the file was written in "
+            f"{path}: the manifest states {file.stored_as}, but the file was written in "
             f"{found[PRECISION]}; files were exchanged"
         )
     for key in stated:

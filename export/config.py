@@ -81,12 +81,13 @@ class BundleConfig(Settings):
     )
     precision: Precisions = Field(
         None,
-        description="comma-separated precisions of the ONNX file: fp32, fp16, int8; by default "
-        "the model's own, fp32 for a checkpoint",
+        description="comma-separated precisions of the ONNX file: fp32, bf16, fp16, int8; by "
+        "default the model's own, fp32 for a checkpoint",
     )
     max_accuracy_drop: NonNegativeFloat = Field(
         0.5,
-        description="largest loss of top-1 accuracy that int8 may cost, in percentage points",
+        description="largest loss of top-1 accuracy that bf16 or int8 may cost, in percentage "
+        "points",
     )
     batch_size: PositiveInt = Field(
         32, description="largest batch that a server warms up; the files take any batch size"
@@ -101,9 +102,14 @@ class BundleConfig(Settings):
                 "int8 is calibrated and judged on real images: name a folder with a training and "
                 "a test part, --images DIR"
             )
+        if "bf16" in asked and "fp32" not in asked:
+            raise ValueError(
+                "bf16 has no file of its own, it is the fp32 file computed in bfloat16: ask for "
+                "both, --precision fp32,bf16"
+            )
         if {*asked} - {"fp32"} and "ONNX" not in self.formats:
             raise ValueError(
-                "fp16 and int8 are written as ONNX only: add ONNX to --file-format, or leave "
+                "bf16, fp16 and int8 are of ONNX files only: add ONNX to --file-format, or leave "
                 "--precision out"
             )
         return self

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bundle.kinds import stored_as
 from bundle.manifest import ExternalData, ModelFile, Precision
 from bundle.stamp import stamp
 from bundle.store import sha256
@@ -72,15 +73,16 @@ class _Conversion:
         own = self.original.precision
         wanted = precisions(self.original, self.config) if kind == "ONNX" else (own,)
         with TemporaryDirectory(prefix="export-") as scratch:
-            paths = {precision: self._path(kind, precision) for precision in wanted}
+            paths = {p: self._path(kind, p) for p in wanted if p == stored_as(p)}
             source = paths.get(own, Path(scratch) / "source.onnx")
             logger.info("writing %s", source.name)
             self.original.write(kind, source)
-            reports = {p: self._reduce(p, source, paths[p]) for p in wanted if p != own}
-            for precision, path in paths.items():
-                if kind == "ONNX":
+            reports = {p: self._reduce(p, source, paths[p]) for p in paths if p != own}
+            if kind == "ONNX":
+                for precision, path in paths.items():
                     append_metadata(path, stamp(self.original, precision))
-                file = self._describe(path, kind, precision)
+            for precision in wanted:
+                file = self._describe(paths[stored_as(precision)], kind, precision)
                 yield Converted(file, precision != own, reports.get(precision))
 
     def _path(self, kind: FileFormat, precision: Precision) -> Path:

@@ -19,9 +19,9 @@ INPUT, OUTPUT = "images", "probabilities"
 PRELUDE = "prelude/"
 IMAGES_AT_ONCE = 64
 # Largest difference of a probability from an original of the same precision: fp16 rounds to 11
-# bits, and the int8 kernels of different processors differ. For files that are reduced here, it is
-# measured instead.
-TOLERANCES: dict[Precision, float] = {"fp32": 1e-5, "fp16": 2e-3, "int8": 2e-2}
+# bits, bf16 to 8, and the int8 kernels of different processors differ. For files that are reduced
+# here, it is measured instead.
+TOLERANCES: dict[Precision, float] = {"fp32": 1e-5, "bf16": 1.6e-2, "fp16": 2e-3, "int8": 2e-2}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from bundle.golden import FileAnswers, GoldenSet, Predict, own_tolerance
 from bundle.manifest import Manifest, ModelFile
 from cli.cores import usable_cores
 from export.answers import require_independence
-from export.errors import ExportError, ParityError
+from export.errors import ExportError, ParityError, PrecisionError
 from export.evaluation_set import Classes, ImageSet, Probabilities, Scores, progress
 from export.original import TOLERANCES, Converted
 from export.parity_record import FileParity
@@ -46,7 +46,7 @@ class Runner(NamedTuple):
 
 @dataclass(frozen=True)
 class Proof:
-    """A file with its tolerance, how close it came, and what it answers itself (int8 only)."""
+    """A file with its tolerance, how close it came, and what it answers itself (int8, bf16)."""
 
     file: ModelFile
     parity: FileParity
@@ -73,7 +73,7 @@ def open_runner(
         settings = RuntimeSettings(threads=_cores(), lite_python=lite_python)
         [backend] = load(root, manifest, file, device=place, settings=settings)
     except StartupError as error:
-        raise ExportError(f"{file.path} cannot be proved on {device}: {error}") from error
+        raise ExportError(f"{file.title} cannot be proved on {device}: {error}") from error
     run = partial(predict, backend, file.buckets)
     return Runner(run, backend.describe().runtime, backend.describe().device, backend.close)
 
@@ -108,7 +108,7 @@ def compare(
     """
     if actual.shape != expected.shape or not np.isfinite(actual).all():
         raise ParityError(
-            f"{file.path}: gave probabilities {actual.shape}, some perhaps not finite; "
+            f"{file.title}: gave probabilities {actual.shape}, some perhaps not finite; "
             f"the checkpoint gave {expected.shape}"
         )
     differences = np.abs(actual.astype(np.float64) - expected)
@@ -130,9 +130,25 @@ def require(parity: FileParity) -> None:
     """Raise `ParityError` if the file differs by more than its tolerance."""
     if not parity.largest_difference <= parity.tolerance:
         raise ParityError(
-            f"{parity.path} in {parity.runtime}: a probability differs by "
+            f"{parity.title} in {parity.runtime}: a probability differs by "
             f"{parity.largest_difference:.3g} from the checkpoint's; {parity.precision} allows "
             f"{parity.tolerance:.3g}, so nothing was exported"
+        )
+
+
+def require_accuracy(parity: FileParity, original: Scores, images: int, most: float) -> None:
+    """Raise `PrecisionError` if bf16 costs more than `most` percentage points of top-1.
+
+    int8 is made so that it does not, and fp16 has a bound of its own (`tolerance`).
+    """
+    if parity.precision != "bf16" or parity.scores is None:
+        return
+    drop = 100 * (original.top1_correct - parity.scores.top1_correct) / images
+    if drop > most:
+        raise PrecisionError(
+            f"{parity.title} costs {drop:.2f} percentage points of top-1 accuracy; "
+            f"--max-accuracy-drop allows {most:g}, so nothing was exported. Leave bf16 out of "
+            f"--precision"
         )
 
 
@@ -164,9 +180,10 @@ def _prove(
 ) -> Proof:
     """Prove one file; its runtime and weights are gone before the next one is loaded."""
     file, images = item.file, reference.images
-    logger.info("proving %s on %d images", file.path, len(images))
-    runner = open_runner(root, manifest, file, device)
-    batches = progress(images.batches(max(file.buckets)), len(images), file.path)
+    logger.info("proving %s on %d images", file.title, len(images))
+    # bf16 is of CPUs, wherever the other files are proved.
+    runner = open_runner(root, manifest, file, "cpu" if file.precision == "bf16" else device)
+    batches = progress(images.batches(max(file.buckets)), len(images), file.title)
     actual = runner.answers(batches)
     proof = Proof(file, compare(file, runner, actual, reference.expected, images.labels))
     answers = runner.predict(reference.golden_pixels)
@@ -176,7 +193,7 @@ def _prove(
     # The file's own answers are the measure, so that what a reduced precision costs is none here.
     allowed = min(proof.file.tolerance, TOLERANCES[file.precision])
     require_independence(
-        file.path, runner.predict, file.buckets, reference.golden_pixels, answers, allowed
+        file.title, runner.predict, file.buckets, reference.golden_pixels, answers, allowed
     )
     return proof
 
@@ -184,15 +201,15 @@ def _prove(
 def _reduced(item: Converted, proof: Proof, answers: Probabilities, golden: Probabilities) -> Proof:
     file, distance = item.file, float(np.abs(answers - golden).max())
     largest = max(proof.parity.largest_difference, distance)
-    proof = proof.allowing(tolerance(file.path, file.precision, largest))
-    if file.precision != "int8":
+    proof = proof.allowing(tolerance(file.title, file.precision, largest))
+    if file.precision == "fp16":
         # Real float16 arithmetic differs from this processor's as much as from float32, so what
         # the file answers here says nothing about other machines.
         return proof
     own = FileAnswers(
         format=file.format,
         precision=file.precision,
-        tolerance=own_tolerance(distance),
+        tolerance=own_tolerance(file.precision, distance),
         probabilities=answers.tolist(),
     )
     parity = proof.parity.model_copy(update={"quantization": item.quantization})

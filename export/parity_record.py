@@ -24,6 +24,7 @@ from bundle.manifest import (
     Manifest,
     Precision,
     Sha256,
+    title,
 )
 from bundle.store import Bundle, BundleError, read_record
 from export.evaluation_set import Scores
@@ -57,6 +58,11 @@ class FileParity(Frozen):
     scores: Scores | None = Field(description="null if the true classes are unknown")
     quantization: Quantization | None = Field(None, description="of int8 files made here")
 
+    @property
+    def title(self) -> str:
+        """What the bundle calls the file."""
+        return title(self.path, self.precision)
+
 
 class Parity(Frozen):
     """`parity.json`: the checkpoint as MindSpore runs it, and every file as its runtime does."""
@@ -72,9 +78,9 @@ class Parity(Frozen):
     unproved: list[BundlePath] = Field(description="files that nothing on this machine can run")
     versions: dict[str, str] = Field(description="library versions it was measured with")
 
-    def scores(self, path: str) -> Scores | None:
+    def scores(self, title: str) -> Scores | None:
         """Return what was recorded for a file, None if nothing was."""
-        return next((file.scores for file in self.files if file.path == path), None)
+        return next((file.scores for file in self.files if file.title == title), None)
 
     @property
     def accuracy(self) -> Accuracy | None:
@@ -104,15 +110,15 @@ def check_record(bundle: Bundle, parity: Parity) -> None:
 
 
 def _contradictions(manifest: Manifest, parity: Parity) -> Iterator[str]:
-    files = {file.path: file for file in manifest.files}
-    recorded = {file.path: file for file in parity.files}
+    files = {file.title: file for file in manifest.files}
+    recorded = {file.title: file for file in parity.files}
     if files.keys() != recorded.keys() | set(parity.unproved):
         yield f"files are {sorted(files)} and {sorted({*recorded, *parity.unproved})}"
-    for path in sorted(files.keys() & recorded.keys()):
+    for name in sorted(files.keys() & recorded.keys()):
         for field in ("format", "precision", "tolerance"):
-            stated, measured = getattr(files[path], field), getattr(recorded[path], field)
+            stated, measured = getattr(files[name], field), getattr(recorded[name], field)
             if stated != measured:
-                yield f"{field} of {path} is {stated} and {measured}"
+                yield f"{field} of {name} is {stated} and {measured}"
     if manifest.accuracy != parity.accuracy:
         yield f"accuracy is {manifest.accuracy} and {parity.accuracy}"
 
@@ -150,7 +156,7 @@ def _lines(parity: Parity) -> Iterator[str]:
 
 def _row(file: FileParity, images: int) -> str:
     return (
-        f"| {file.path}{NOTES[file.compared_with]} | {file.runtime}, {file.device} "
+        f"| {file.title}{NOTES[file.compared_with]} | {file.runtime}, {file.device} "
         f"| {file.largest_difference:.2g} | {file.tolerance:.2g} | {file.mean_difference:.2g} "
         f"| {file.top1_agreement} | {_scores(file.scores, images)} |"
     )
@@ -180,7 +186,7 @@ def _draw(
     for number, file in enumerate(file for file in parity.files if file.scores):
         marker = MARKERS[number % len(MARKERS)]
         values = _percent(file.scores, images, order)
-        axes.plot(values, marker, label=file.path, fillstyle="none")
+        axes.plot(values, marker, label=file.title, fillstyle="none")
     if len(order) <= NAMED_CLASSES:
         names = [labels[index] for index in order]
         axes.set_xticks(range(len(order)), names, rotation=45, ha="right")

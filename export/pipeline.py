@@ -30,7 +30,7 @@ from export.evaluation_set import (
 from export.failures import told
 from export.golden_images import EncodedImage, choose, record, synthetic
 from export.original import IMAGES_AT_ONCE, INPUT, OUTPUT, Original
-from export.parity import PROVABLE, Proof, Reference, prove
+from export.parity import PROVABLE, Proof, Reference, prove, require_accuracy
 from export.parity_record import PARITY, Parity, write_page
 from export.staging import bundle_name, next_version, staged, write_json
 
@@ -41,6 +41,7 @@ LIBRARIES = (
     "onnx",
     "onnxruntime",
     "opencv-python-headless",
+    "openvino",
     "pillow",
     "simplejpeg",
 )
@@ -78,6 +79,9 @@ def export_bundle(original: Original, config: BundleConfig) -> Exported:
         reference = Reference(images, expected, golden, golden_pixels)
         with told("the written files cannot be proved"):
             proofs = prove(root, manifest(files), written, config.device, reference)
+        if scores:
+            for proof in proofs:
+                require_accuracy(proof.parity, scores, len(images), config.max_accuracy_drop)
         parity = Parity(
             dataset=images.name,
             images=len(images),
@@ -146,15 +150,15 @@ def _manifest(
 
 
 def _with_answers(golden: GoldenSet, proofs: list[Proof]) -> GoldenSet:
-    """Return the golden set with what int8 files answered to it."""
+    """Return the golden set with what int8 files, and bf16, answered to it."""
     answers = [proof.answers for proof in proofs if proof.answers]
     return golden.model_copy(update={"files": answers})
 
 
 def _with_tolerances(files: list[ModelFile], proofs: list[Proof]) -> list[ModelFile]:
     """Return the files as they were proved, if they could be."""
-    proved = {proof.file.path: proof.file for proof in proofs}
-    return [proved.get(file.path, file) for file in files]
+    proved = {proof.file.title: proof.file for proof in proofs}
+    return [proved.get(file.title, file) for file in files]
 
 
 def _versions() -> dict[str, str]:

@@ -58,7 +58,7 @@ def _show_parity(title: str, files: list[FileParity]) -> None:
 
 def _compared(file: FileParity) -> tuple[str, ...]:
     return (
-        file.path,
+        file.title,
         f"{file.runtime} {file.device}",
         _small(file.largest_difference),
         _small(file.tolerance),
@@ -68,9 +68,9 @@ def _compared(file: FileParity) -> tuple[str, ...]:
 
 
 def _verified(result: FileResult, verification: Verification) -> tuple[str, ...]:
-    measured, recorded = result.measured, verification.record.scores(result.file.path)
+    measured, recorded = result.measured, verification.record.scores(result.file.title)
     return (
-        result.file.path,
+        result.file.title,
         result.runtime or "-",
         _verdict(result),
         _small(result.golden_difference),
@@ -84,7 +84,7 @@ def _verified(result: FileResult, verification: Verification) -> tuple[str, ...]
 def _difference(result: FileResult, verification: Verification) -> str:
     if result.measured is None or verification.accuracy is None:
         return "-"
-    if result.file.path == verification.accuracy.reference:
+    if result.file.title == verification.accuracy.reference:
         return "reference"
     return _small(result.measured.largest_difference)
 

@@ -19,6 +19,7 @@ import io
 import struct
 import time
 import zlib
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ from PIL import Image
 from images.errors import ImageError as ImageError
 from images.errors import damaged
 from images.files.found import Found
-from images.files.orientation import SWAPS_AXES, UPRIGHT
+from images.files.orientation import UPRIGHT
 from images.files.walk import walk
 from images.header import Header
 from images.limits import UNLIMITED, ImageLimits
@@ -60,8 +61,7 @@ def configure() -> None:
 def read_header(data: bytes, limits: ImageLimits = UNLIMITED) -> Header:
     """Return format and size (after EXIF orientation) without decoding; raise `ImageError`."""
     found = walk(data, limits)
-    size = found.width, found.height
-    return Header(found.format, *(reversed(size) if found.orientation in SWAPS_AXES else size))
+    return Header(found.format, *found.size)
 
 
 def decode(data: bytes, limits: ImageLimits = UNLIMITED) -> Pixels:
@@ -70,7 +70,11 @@ def decode(data: bytes, limits: ImageLimits = UNLIMITED) -> Pixels:
 
 
 def decode_picture(
-    data: bytes, limits: ImageLimits = UNLIMITED, *, padded: bool = False
+    data: bytes,
+    limits: ImageLimits = UNLIMITED,
+    *,
+    padded: bool = False,
+    reduction: Callable[[int, int], int] | None = None,
 ) -> Picture:
     """Return the pixels of an encoded image as it is stored; raise `ImageError`.
 
@@ -78,36 +82,41 @@ def decode_picture(
         data: the file.
         limits: what it may cost.
         padded: whether a fourth byte per pixel, which Pillow's resize takes, is welcome.
+        reduction: by how much the sides of a plain JPEG may be divided, 1, 2, 4 or 8, from its
+            upright width and height, which can be; what costs too much at full size is refused.
     """
     found = walk(data, limits)
+    reduced = reduction(*found.size) if reduction and found.is_plain else 1
+    width, height = found.width // reduced, found.height // reduced
     try:
-        samples = _decoded(found, limits, padded=padded)
+        samples = _decoded(found, limits, padded=padded, size=(width, height))
     except ImageError:
         raise
     except _DECODER_ERRORS as error:
         raise damaged(str(error) or type(error).__name__) from error
-    if samples.shape[:2] != (found.height, found.width):
-        height, width = samples.shape[:2]
-        raise damaged(f"{found.width} x {found.height} pixels were stated, {width} x {height} came")
-    return Picture(samples, found.orientation)
+    if samples.shape[:2] != (height, width):
+        stated, came = f"{width} x {height}", f"{samples.shape[1]} x {samples.shape[0]}"
+        raise damaged(f"{stated} pixels were stated, {came} came")
+    return Picture(samples, found.orientation, reduced)
 
 
-def _decoded(found: Found, limits: ImageLimits, *, padded: bool) -> Pixels:
+def _decoded(found: Found, limits: ImageLimits, *, padded: bool, size: tuple[int, int]) -> Pixels:
     if found.is_plain:
         colours = "RGBX" if padded and found.orientation == UPRIGHT else "RGB"
-        return _plain_jpeg(found, colours)
+        return _plain_jpeg(found, colours, *size)
     return _webp(found) if found.format == "WEBP" else _with_pillow(found, limits)
 
 
-def _plain_jpeg(found: Found, colours: str) -> Pixels:
-    """Decode as Pillow does, with the same library, but straight into an array.
+def _plain_jpeg(found: Found, colours: str, width: int, height: int) -> Pixels:
+    """Decode as Pillow does, with the same library, but straight into an array of that size.
 
     Not strict: like Pillow, it goes on after a defect from which the library recovers.
     """
     colours = "GRAY" if found.is_grey else colours
-    samples = np.asarray(
-        simplejpeg.decode_jpeg(found.data, colours, fastdct=False, fastupsample=False, strict=False)
-    )
+    options: dict[str, int] = {"fastdct": False, "fastupsample": False, "strict": False}
+    if width < found.width:
+        options |= {"min_width": width, "min_height": height}
+    samples = np.asarray(simplejpeg.decode_jpeg(found.data, colours, **options))
     return samples[:, :, 0] if found.is_grey else samples
 
 

@@ -19,15 +19,17 @@ class Picture(NamedTuple):
         samples: uint8 (height, width) if grey, (height, width, 3) for RGB, or (height, width, 4),
             RGB and a byte without a meaning: the layout that Pillow resizes without a copy.
         orientation: EXIF's, 1 to 8.
+        reduction: how many pixels of the file, along each axis, one pixel here stands for.
     """
 
     samples: Pixels
     orientation: int = UPRIGHT
+    reduction: int = 1
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height when upright, in pixels."""
-        height, width = self.samples.shape[:2]
+        """Width and height of the file when upright, in pixels."""
+        height, width = (side * self.reduction for side in self.samples.shape[:2])
         return (height, width) if self.orientation in SWAPS_AXES else (width, height)
 
     def upright(self) -> Iterator[Pixels]:

@@ -4,16 +4,19 @@ from typing import Annotated, Literal
 
 import cv2
 import numpy as np
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from images.decoders import decode_picture
 from images.errors import ImageError
+from images.files.walk import walk
 from images.limits import UNLIMITED, ImageLimits
 from images.picture import Picture, joined
 from images.picture import Pixels as Pixels
+from images.resampling import Box, Kernel, Resampler, resample
 
-WIDENED = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+Decoding = Literal["full", "reduced"]
+# Of libjpeg's scales, those that its fast code computes; more would cost more than to decode fully.
+REDUCTIONS = (8, 4, 2)
 
 
 class Frozen(BaseModel):
@@ -59,12 +62,26 @@ class Transform(Frozen):
     the crop however long the image is. Without it the kernel keeps its width, as in OpenCV and
     MindSpore. Both are fixed-point arithmetic that gives the same pixels with any SIMD; OpenCV's
     bicubic kernel is not, so that there is none without antialias.
+
+    What was added later is left out of JSON if it is the usual: bundles without it stay the same.
     """
 
     resize: Annotated[Stretch | ShorterSide, Field(discriminator="kind")]
     crop: Size
-    kernel: Literal["bilinear", "bicubic"] = "bilinear"
+    kernel: Kernel = "bilinear"
     antialias: bool = True
+    resampler: Resampler = Field(
+        "pillow",
+        exclude_if=lambda resampler: resampler == "pillow",
+        description="what resamples with antialias; fast_image_resize, of the package "
+        "cykooz.resizer, is several times as fast, and within 1 of Pillow",
+    )
+    decoding: Decoding = Field(
+        "full",
+        exclude_if=lambda decoding: decoding == "full",
+        description="reduced: a JPEG is decoded at 1/8, 1/4 or 1/2 of its size, if both sides can "
+        "be divided so, and at least twice the size of the resize is left",
+    )
 
     @model_validator(mode="after")
     def _crop_fits(self) -> "Transform":
@@ -81,6 +98,21 @@ class Transform(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _kinds_fit(self) -> "Transform":
+        if self.resampler == "fast_image_resize" and self.kernel != "bilinear":
+            raise ValueError(
+                f"the resampler fast_image_resize has no {self.kernel} kernel that is close to "
+                f"Pillow's: the kernel must be bilinear, or the resampler pillow"
+            )
+        unusual = (self.resampler, self.decoding) != ("pillow", "full")
+        if unusual and not self.antialias:
+            raise ValueError(
+                "without antialias there is no other resampler, and no reduced decoding: leave "
+                "both out, or state antialias: true"
+            )
+        return self
+
     def decode(self, data: bytes, limits: ImageLimits = UNLIMITED) -> Pixels:
         """Return the pixels of an encoded image; raise `ImageError` if it is broken or too large.
 
@@ -88,7 +120,13 @@ class Transform(Frozen):
             data: the file.
             limits: what it may cost.
         """
-        return self.sample(decode_picture(data, limits, padded=self.antialias))
+        reduction = self._reduction if self.decoding == "reduced" else None
+        return self.sample(decode_picture(data, limits, padded=self.antialias, reduction=reduction))
+
+    def reduces(self, data: bytes) -> bool:
+        """Return whether an image file is decoded at a smaller scale; raise `ImageError`."""
+        found = walk(data)
+        return self.decoding == "reduced" and found.is_plain and self._reduction(*found.size) > 1
 
     def from_rgb(self, rgb: Pixels) -> Pixels:
         """Return the pixels of a decoded uint8 image (height, width, 3), perhaps as a view of it.
@@ -109,16 +147,27 @@ class Transform(Frozen):
         way = self._widened if self.antialias else self._fixed
         return way(picture, *resized)
 
+    def _reduction(self, width: int, height: int) -> int:
+        """Return by what the sides of a JPEG are divided as it is decoded; 1 if they are not."""
+        goals = zip((width, height), self.resize.resized(width, height), strict=True)
+        axes = [(side, 2 * resized) for side, resized in goals]
+        for reduction in REDUCTIONS:
+            if all(s % reduction == 0 and s // reduction >= least for s, least in axes):
+                return reduction
+        return 1
+
     def _widened(self, picture: Picture, width: int, height: int) -> Pixels:
         left, right = _span(picture.size[0], width, self.crop.width)
         top, bottom = _span(picture.size[1], height, self.crop.height)
-        size, box = (self.crop.width, self.crop.height), (left, top, right, bottom)
+        size, scale = (self.crop.width, self.crop.height), picture.reduction
+        box: Box = left / scale, top / scale, right / scale, bottom / scale
+        resampled = resample(self.resampler, self.kernel)
 
-        def resize(samples: Pixels) -> Pixels:
-            return np.asarray(_image(samples).resize(size, WIDENED[self.kernel], box))
+        def widened(samples: Pixels) -> Pixels:
+            return resampled(samples, size, box)
 
         # `map` lets go of each channel before the next one is made.
-        return joined(list(map(resize, picture.upright())))
+        return joined(list(map(widened, picture.upright())))
 
     def _fixed(self, picture: Picture, width: int, height: int) -> Pixels:
         def resize(samples: Pixels) -> Pixels:
@@ -131,15 +180,6 @@ class Transform(Frozen):
         top = (rgb.shape[0] - self.crop.height) // 2
         left = (rgb.shape[1] - self.crop.width) // 2
         return rgb[top : top + self.crop.height, left : left + self.crop.width]
-
-
-def _image(samples: Pixels) -> Image.Image:
-    """Return uint8 samples of 1, 3 or 4 channels as an image, without a copy if it can be."""
-    if samples.ndim == 3 and samples.shape[2] == 3:
-        # OpenCV adds the fourth byte without Python's lock, and faster.
-        samples = np.asarray(cv2.cvtColor(samples, cv2.COLOR_RGB2RGBA), np.uint8)
-    mode, size = "L" if samples.ndim == 2 else "RGBX", (samples.shape[1], samples.shape[0])
-    return Image.frombuffer(mode, size, np.ascontiguousarray(samples), "raw", mode, 0, 1)
 
 
 def _span(source: int, resized: int, crop: int) -> tuple[float, float]:

@@ -100,10 +100,10 @@ def _quantization(quantization: Quantization) -> str:
 
 
 def _rows(bundle: Bundle) -> Iterator[tuple[str, ...]]:
-    parity = {file.path: file for file in read_parity(bundle.path).files}
+    parity = {file.title: file for file in read_parity(bundle.path).files}
     for file in bundle.manifest.files:
         size = sum((bundle.path / part.path).stat().st_size for part in file.parts)
-        yield *_stated(file, size), *_measured(parity.get(file.path))
+        yield *_stated(file, size), *_measured(parity.get(file.title))
 
 
 def _stated(file: ModelFile, size: int) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ class Remeasurement:
 
     def __init__(self, images: EvaluationSet, record: Parity) -> None:
         self.images, self._record = images, record
-        self._recorded = {file.path: file for file in record.files}
+        self._recorded = {file.title: file for file in record.files}
         self._reference: tuple[ModelFile, Probabilities] | None = None
         self.is_recorded_set = False
 
@@ -55,7 +55,7 @@ class Remeasurement:
         """
         fingerprint, labels = Fingerprint(), self.images.labels
         batches = fingerprint.of(self.images.batches(max(file.buckets)))
-        answers = runner.answers(progress(batches, len(self.images), file.path))
+        answers = runner.answers(progress(batches, len(self.images), file.title))
         self.is_recorded_set = fingerprint.hexdigest(labels) == self._record.images_sha256
         if self._reference is None and file.precision == "fp32":
             self._reference = file, answers
@@ -64,17 +64,17 @@ class Remeasurement:
 
     @property
     def reference(self) -> str | None:
-        """Path of the file that the others are compared with."""
-        return self._reference[0].path if self._reference else None
+        """Title of the file that the others are compared with."""
+        return self._reference[0].title if self._reference else None
 
     def problems(self, measured: FileParity) -> Iterator[str]:
         """Yield what does not hold."""
-        recorded = self._recorded.get(measured.path)
+        recorded = self._recorded.get(measured.title)
         allowed = self._allowed(measured, recorded)
         if not measured.largest_difference <= allowed:
             yield (
-                f"{measured.path}: a probability differs by {measured.largest_difference:.3g} from "
-                f"that of the fp32 file; the bundle allows {allowed:.3g}"
+                f"{measured.title}: a probability differs by {measured.largest_difference:.3g} "
+                f"from that of the fp32 file; the bundle allows {allowed:.3g}"
             )
         if self.is_recorded_set and recorded is not None and recorded.scores is not None:
             yield from _other_counts(measured, recorded, self._record.images)
@@ -191,6 +191,6 @@ def _other_counts(measured: FileParity, recorded: FileParity, images: int) -> It
         counted, stated = getattr(measured.scores, name), getattr(recorded.scores, name)
         if abs(counted - stated) > slack:
             yield (
-                f"{measured.path}: {name} is {counted} of {images} images, but {stated} was "
+                f"{measured.title}: {name} is {counted} of {images} images, but {stated} was "
                 f"recorded; {measured.precision} may differ by {slack}"
             )

@@ -4,6 +4,7 @@ uint8 (batch, height, width, 3) -> normalised, in the model's order of channels 
 layout and its type.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from bundle.manifest import Normalization
 from export.errors import ExportError
 from export.foreign.names import PREFIX
-from export.foreign.signature import Signature
+from export.foreign.signature import AXES, Signature
 from export.original import INPUT, PRELUDE
 from images.transform import Pixels
 
@@ -66,31 +67,40 @@ class Prelude:
     def __init__(self, signature: Signature, normalization: Normalization, opset: int) -> None:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
-        self._last, self._opset = INPUT, opset
+        self._last, self._opset, self._axis = INPUT, opset, AXES[signature.layout]
         grey, bytes_in = signature.channels == "grey", signature.dtype == np.uint8
+        # First of all, while the pixels are bytes: runtimes transpose floats far more slowly.
+        if signature.layout == "NCHW":
+            self._add("Transpose", "channels_first", perm=[0, 3, 1, 2])
         if grey or not bytes_in:
             self._add("Cast", "cast", to=TensorProto.FLOAT)
         if grey:
             self._add_luma()
         if not bytes_in:
             count = 1 if grey else 3
-            self._add("Sub", "centred", mean=np.array(normalization.mean[:count], np.float32))
-            self._add("Div", "normal", std=np.array(normalization.std[:count], np.float32))
+            self._add("Sub", "centred", mean=self._per_channel(normalization.mean[:count]))
+            self._add("Div", "normal", std=self._per_channel(normalization.std[:count]))
         if signature.channels == "bgr":
-            self._add_named("Gather", "bgr", channel_order=np.array([2, 1, 0]), axis=3)
-        if signature.layout == "NCHW":
-            self._add("Transpose", "channels_first", perm=[0, 3, 1, 2])
+            order = np.array([2, 1, 0])
+            self._add_named("Gather", "bgr", channel_order=order, axis=self._axis)
         kind = helper.np_dtype_to_tensor_dtype(signature.dtype)
         self._add("Cast", PREFIX + signature.input, to=kind)
 
     def _add_luma(self) -> None:
-        self._add_named("Mul", "weighted", luma=np.array(LUMA, np.float32))
-        axes = {"luma_axes": np.array([3])} if self._opset >= AXES_ARE_INPUT else {"axes": [3]}
+        axis = [self._axis]
+        self._add_named("Mul", "weighted", luma=self._per_channel(LUMA))
+        axes = {"luma_axes": np.array(axis)} if self._opset >= AXES_ARE_INPUT else {"axes": axis}
         self._add_named("ReduceSum", "luma_sum", **axes)
         # Sub, because Add would be quantised for int8.
         self._add_named("Sub", "luma_half", luma_rounding=np.array([-HALF], np.float32))
         self._add_named("Mul", "luma_shifted", luma_scale=np.array([2.0**-SHIFT], np.float32))
         self._add_named("Floor", "grey")
+
+    def _per_channel(self, values: Sequence[float]) -> NDArray[np.float32]:
+        """Return one value per channel, in a shape that spreads over images of the layout."""
+        shape = [1, 1, 1, 1]
+        shape[self._axis] = len(values)
+        return np.array(values, np.float32).reshape(shape)
 
     def _add_named(self, operator: str, output: str, **values: Any) -> None:
         """Add a node with a name, by which the reduction to float16 leaves it alone."""

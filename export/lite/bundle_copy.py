@@ -104,7 +104,7 @@ def _close(bundle: Bundle, root: Path, proof: Proof) -> None:
     manifest = bundle.manifest.model_copy(update={"files": [*kept, proof.file]})
     write_json(root / MANIFEST, manifest)
     record = read_parity(bundle.path)
-    files = [parity for parity in record.files if parity.path != proof.file.path]
+    files = [parity for parity in record.files if parity.title != proof.file.title]
     parity = record.model_copy(update={"files": [*files, proof.parity]})
     write_json(root / PARITY, parity)
     write_table(root, parity)

@@ -12,7 +12,7 @@ from export.errors import PrecisionError
 Method = Literal["minmax", "entropy", "percentile"]
 
 # For the arithmetic of other processors, such as real float16, which this one may lack.
-MARGIN: dict[Precision, float] = {"fp16": 2.0, "int8": 1.5}
+MARGIN: dict[Precision, float] = {"bf16": 1.5, "fp16": 2.0, "int8": 1.5}
 # float16 rounds to 11 bits; a network that turns this into more is not fit for it. What int8 may
 # cost is a setting, in accuracy.
 LARGEST_FP16 = 0.02

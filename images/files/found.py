@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from images.files.orientation import SWAPS_AXES
+
 
 class Found(NamedTuple):
     """A file that may be decoded: what it is, and its bytes without all that is not pixels.
@@ -27,3 +29,9 @@ class Found(NamedTuple):
     is_plain: bool = False
     left: int = 0
     top: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height when upright, in pixels."""
+        swaps = self.orientation in SWAPS_AXES
+        return (self.height, self.width) if swaps else (self.width, self.height)

@@ -9,6 +9,8 @@ import re
 import struct
 from typing import NamedTuple
 
+import numpy as np
+
 from images.errors import ImageError, damaged
 from images.files.found import Found
 from images.files.orientation import PREFIX, UPRIGHT, orientation
@@ -17,7 +19,9 @@ from images.limits import Cost, ImageLimits
 SIGNATURE = b"\xff\xd8"
 # What a decoder takes for the next marker: no fill byte, stuffed zero, restart or TEM.
 MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
-WINDOW = 2**20  # bytes that are searched at once, with Python's lock: a few milliseconds at most
+# Bytes that are searched byte by byte, as the next segment is near; and those that are compared at
+# once, as the pixels' end is far: the processor's cache holds them.
+NEAR, WINDOW = 2**12, 2**16
 EOI, SOS, APP0, APP1, APP14 = 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
 HUFFMAN, QUANTIZATION, RESTART, LINES, COMMENT = 0xC4, 0xDB, 0xDD, 0xDC, 0xFE
 TABLES = frozenset({HUFFMAN, QUANTIZATION, RESTART})
@@ -162,9 +166,24 @@ class Walk:
             self._xmp = body
 
     def _next_marker(self, at: int) -> int | None:
-        for start in range(at, len(self._data), WINDOW):
-            if match := MARKER.search(self._data, start, start + WINDOW + 1):
-                return match.start()
+        match = MARKER.search(self._data, at, at + NEAR + 1)
+        return match.start() if match else self._far_marker(at + NEAR)
+
+    def _far_marker(self, at: int) -> int | None:
+        """Return likewise, three times as fast where bytes 255 are followed by stuffed zeros.
+
+        A window with any other is searched byte by byte, once, so that a file full of them costs
+        what it has bytes.
+        """
+        samples = np.frombuffer(self._data, np.uint8)
+        for start in range(at, len(samples) - 1, WINDOW):
+            window = samples[start : start + WINDOW + 1]
+            suspects = (window[:-1] == 0xFF) & (window[1:] != 0)
+            first = int(suspects.argmax())
+            if suspects[first]:
+                match = MARKER.search(self._data, start + first, start + WINDOW + 1)
+                if match:
+                    return match.start()
         return None
 
     def _keep(self, start: int, stop: int) -> None:

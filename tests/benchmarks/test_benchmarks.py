@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.__main__ import TRIALS, fastest
-from benchmarks.floor import BareLoopProcess, Floor
+from benchmarks.floor import BareLoopProcess
 from benchmarks.models import NAME, Models
 from benchmarks.photos import photo
 from bundle.store import Bundle
@@ -61,18 +60,24 @@ def test_the_server_is_compared_with_the_bare_loop(tmp_path: Path) -> None:
     assert record["machine"]["cpu"]
     assert record["revision"]
     assert {"python", "onnxruntime", "grpcio"} <= record["versions"].keys()
-    assert [floor["bucket"] for floor in record["buckets"]] == TRIALS * BUCKETS
+    best = record["best"]
+    tried = [trial["way"] for trial in best["trials"]]
+    assert {way["batch"] for way in tried} == {*BUCKETS}
+    assert {way["runtime"] for way in tried} == {"onnxruntime", "openvino"}
+    assert best["busy"] in tried
+    assert record["decoders"]
 
     [measured] = record["rounds"]
-    assert (measured["lone"]["bucket"], measured["lone"]["instances"]) == (1, 1)
-    bucket = fastest(Floor.model_validate(floor) for floor in record["buckets"])
+    assert measured["lone"]["way"] == best["lone"]
+    assert (best["lone"]["batch"], best["lone"]["workers"]) == (1, 1)
     loads = ["1 in flight", "2 in flight", "50% of capacity"]
     assert [row["load"] for row in record["rows"]] == loads
     for row in record["rows"]:
         floor, server = measured["pairs"][row["load"]].values()
-        assert floor["bucket"] == bucket
+        assert floor["way"] == best["busy"]
         ratio = server["images_per_second"] / floor["images_per_second"]
         assert row["ratio"] == pytest.approx(ratio)
+        assert row["cpu_ratio"] == pytest.approx(floor["cpu_ms"] / server["cpu_ms"])
         assert row["cpu_ms_beyond_floor"] == pytest.approx(server["cpu_ms"] - floor["cpu_ms"])
         assert 0 < row["p50_ms"] <= row["p99_ms"]
         assert row["memory_mib"] > 10
@@ -153,22 +158,3 @@ def test_a_photo_is_as_varied_as_one_and_always_the_same() -> None:
     assert 30 < pixels.std() < 70
     # Neighbours resemble each other, as in photos, unlike in plain noise.
     assert np.abs(np.diff(pixels.astype(int), axis=1)).mean() < pixels.std() / 2
-
-
-def test_the_floor_runs_the_batch_size_that_is_fastest_by_its_median() -> None:
-    turns = [
-        (1, 9.0),
-        (2, 7.0),
-        (4, 6.0),
-        (1, 5.0),
-        (2, 8.0),
-        (4, 6.0),
-        (1, 5.0),
-        (2, 2.0),
-        (4, 6.0),
-    ]
-    trial = [
-        Floor(bucket=bucket, instances=1, images_per_second=speed, batch_ms=1.0, cpu_ms=1.0)
-        for bucket, speed in turns
-    ]
-    assert fastest(trial) == 2

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
-from bundle.golden import GOLDEN, prove_pixels, prove_probabilities
-from bundle.manifest import MANIFEST
+from bundle.golden import GOLDEN, GoldenSet, own_tolerance, prove_pixels, prove_probabilities
+from bundle.manifest import MANIFEST, ModelFile
 from bundle.store import Bundle, BundleError, seal
+from images.transform import Pixels
 from tests.support.bundles import LABELS, SIDE, probabilities
 
 Json = dict[str, Any]
@@ -110,6 +112,58 @@ def test_probabilities_beyond_the_tolerance_are_refused(bundle: Path) -> None:
     shifted[1, 4] = 2e-5
     with pytest.raises(BundleError, match=r"bee_1\.png differ by 2e-05 .* allows 1e-05"):
         prove_probabilities(opened, file, golden, pixels, lambda p: probabilities(p) + shifted)
+
+
+def in_bf16(pixels: Pixels) -> NDArray[np.float32]:
+    """Return what the network of the bundle may give in bf16."""
+    exact = probabilities(pixels)
+    return exact + np.float32(0.01) * (exact - exact.mean(axis=1, keepdims=True))
+
+
+def with_bf16(bundle: Path, **own: object) -> tuple[Bundle, ModelFile, GoldenSet, Pixels]:
+    """Add a bf16 entry to the bundle, and its recorded answers with `own` in them; open it."""
+    _, pixels = prove_pixels(Bundle.open(bundle))
+    recorded = in_bf16(pixels)
+    distance = float(np.abs(recorded - probabilities(pixels)).max())
+    answers = {
+        "format": "onnx",
+        "precision": "bf16",
+        "tolerance": own_tolerance("bf16", distance),
+        "probabilities": recorded.tolist(),
+    }
+
+    def add(manifest: Json) -> None:
+        manifest["files"].append(manifest["files"][0] | {"precision": "bf16", "tolerance": 0.1})
+
+    edit(bundle, MANIFEST, add)
+    opened = edit(bundle, GOLDEN, lambda golden: golden.update(files=[answers | own]))
+    return opened, opened.file("onnx", "bf16"), *prove_pixels(opened)
+
+
+def test_bf16_proves_itself_by_its_own_answers(bundle: Path) -> None:
+    opened, file, golden, pixels = with_bf16(bundle)
+    prove_probabilities(opened, file, golden, pixels, in_bf16)
+    fp32 = opened.file("onnx", "fp32")
+    prove_probabilities(opened, fp32, golden, pixels, probabilities)
+
+
+def test_fp32_does_not_pass_for_bf16(bundle: Path) -> None:
+    proved = with_bf16(bundle)
+    with pytest.raises(BundleError, match=r"\(bf16\): .* what the bf16 file itself gave"):
+        prove_probabilities(*proved, probabilities)
+
+
+def test_a_bf16_tolerance_that_fp32_would_pass_is_refused(bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"the bf16 answers have a tolerance of 0\.1; more than"):
+        with_bf16(bundle, tolerance=0.1)
+
+
+def test_bf16_without_answers_of_its_own_is_refused(bundle: Path) -> None:
+    with_bf16(bundle)
+    opened = edit(bundle, GOLDEN, lambda golden: golden.update(files=[]))
+    file, (golden, pixels) = opened.file("onnx", "bf16"), prove_pixels(opened)
+    with pytest.raises(BundleError, match="bf16 whose own golden probabilities are not recorded"):
+        prove_probabilities(opened, file, golden, pixels, in_bf16)
 
 
 @pytest.mark.parametrize("answer", [np.full((3, 6), np.nan, np.float32), np.zeros((3, 5))])

@@ -104,6 +104,43 @@ def test_two_files_of_one_kind_are_refused(stated: dict[str, Any]) -> None:
         Manifest.model_validate(stated)
 
 
+def test_two_files_of_one_path_are_refused(stated: dict[str, Any]) -> None:
+    stated["files"].append(stated["files"][0] | {"precision": "fp16"})
+    with pytest.raises(ValidationError, match="number of distinct files"):
+        Manifest.model_validate(stated)
+
+
+def test_bf16_is_the_fp32_file_under_another_title(stated: dict[str, Any]) -> None:
+    fp32 = stated["files"][0]
+    stated["files"].insert(0, fp32 | {"precision": "bf16", "tolerance": 0.1, "buckets": [1]})
+    bf16, fp32 = Manifest.model_validate(stated).files
+    assert (bf16.title, fp32.title) == ("model.onnx (bf16)", "model.onnx")
+    assert (bf16.stored_as, fp32.stored_as) == ("fp32", "fp32")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"path": "other.onnx"},
+        {"sha256": SHA},
+        {"format": "mindir"},
+        {"external_data": {"path": "model.onnx.data", "sha256": SHA}},
+    ],
+)
+def test_bf16_of_another_file_is_refused(stated: dict[str, Any], other: dict[str, Any]) -> None:
+    stated["files"].append(stated["files"][0] | {"precision": "bf16"} | other)
+    with pytest.raises(ValidationError, match=r"\(bf16\) is no fp32 ONNX file of this bundle"):
+        Manifest.model_validate(stated)
+
+
+@pytest.mark.parametrize("stored", [{"precision": "fp16"}, {"format": "mindir"}])
+def test_bf16_without_fp32_is_refused(stated: dict[str, Any], stored: dict[str, Any]) -> None:
+    bf16 = stated["files"][0] | {"precision": "bf16"}
+    stated["files"] = [stated["files"][0] | stored, bf16]
+    with pytest.raises(ValidationError, match=r"\(bf16\) is no fp32 ONNX file of this bundle"):
+        Manifest.model_validate(stated)
+
+
 def test_accuracy_is_a_share_of_the_images() -> None:
     counted = Accuracy(dataset="eight", images=8, top1_correct=6, top5_correct=8)
     assert counted.top1 == 0.75

@@ -26,6 +26,13 @@ def test_its_own_manifest_fits(manifest: Manifest, file: ModelFile) -> None:
     check_stamp(PATH, manifest, file, stamp(manifest, "fp32") | foreign)
 
 
+def test_bf16_is_stored_in_fp32(manifest: Manifest, file: ModelFile) -> None:
+    bf16 = file.model_copy(update={"precision": "bf16"})
+    check_stamp(PATH, manifest, bf16, stamp(manifest, "fp32"))
+    with pytest.raises(BundleError, match="states fp32, but the file was written in fp16"):
+        check_stamp(PATH, manifest, bf16, stamp(manifest, "fp16"))
+
+
 def test_another_precision_is_named(manifest: Manifest, file: ModelFile) -> None:
     with pytest.raises(BundleError, match="states fp32, but the file was written in int8"):
         check_stamp(PATH, manifest, file, stamp(manifest, "int8"))

@@ -86,7 +86,7 @@ def swap_labels(manifest: dict[str, Any]) -> None:
 
 def change_mean_of_the_graph(path: Path) -> None:
     model = onnx.load(path / ONNX)
-    [mean] = weights(model, lambda _, value: value.tolist() == list(NORMALIZATION.mean))
+    [mean] = weights(model, lambda _, value: value.ravel().tolist() == list(NORMALIZATION.mean))
     mean.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(mean) + np.float32(1), mean.name))
     onnx.save(model, path / ONNX)
 

@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 
 from benchmarks.photos import photo
 from images.decoders import Pixels, configure, decode
+from images.files.jpeg import NEAR, WINDOW
 from images.files.walk import walk
 from images.limits import ImageLimits
 from images.transform import ShorterSide, Size, Stretch, Transform
@@ -91,3 +92,18 @@ def test_own_images_have_no_limit() -> None:
     buffer = io.BytesIO()
     Image.new("1", (70_000, 20)).save(buffer, "PNG")
     assert decode(buffer.getvalue()).shape == (20, 70_000, 3)
+
+
+@pytest.mark.parametrize("far", [0, NEAR - 1, NEAR, NEAR + WINDOW - 1, NEAR + WINDOW, 200_001])
+@pytest.mark.parametrize("between", [b"\0", b"\xff\0", b"\xff\xd3", b"\xff\1", b"\xff"])
+def test_the_end_of_the_pixels_is_found_wherever_it_lies(between: bytes, far: int) -> None:
+    buffer = io.BytesIO()
+    PHOTO.save(buffer, "JPEG")
+    data = buffer.getvalue()
+    before, start = data.removesuffix(b"\xff\xd9"), data.index(b"\xff\xda")
+    start += 2 + int.from_bytes(data[start + 2 : start + 4])
+    pixels = before[start:] + (between * far)[: max(0, far - len(before) + start)]
+    whole = before[:start] + pixels + b"\xff\xd9"
+    comment = whole[:2] + b"\xff\xfe\0\4no" + whole[2:]
+    for tail in (b"", b"what some cameras append"):
+        assert walk(comment + tail).data == whole

@@ -48,9 +48,39 @@ def test_batch_norm_is_gone_and_the_opset_is_new(path: Path) -> None:
     onnx.checker.check_model(model, full_check=True)
     kinds = [node.op_type for node in model.graph.node]
     assert "BatchNormalization" not in kinds
-    assert kinds[:4] == ["Cast", "Sub", "Div", "Transpose"]
+    assert kinds[:4] == ["Transpose", "Cast", "Sub", "Div"]
     assert kinds[-1] == "Softmax"
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+
+
+def test_bytes_are_transposed_to_the_bits_that_transposed_floats_give(
+    path: Path, pixels: Pixels
+) -> None:
+    """The same file, but with its first nodes in the order in which a bundle once had them."""
+    model = onnx.load(path)
+    transpose, cast, sub, div = model.graph.node[:4]
+    cast.input[0], sub.input[0], div.input[0] = transpose.input[0], cast.output[0], sub.output[0]
+    normal, div.output[0] = div.output[0], "channels_last"
+    transpose.input[0], transpose.output[0] = "channels_last", normal
+    reordered = [cast, sub, div, transpose, *model.graph.node[4:]]
+    for tensor in model.graph.initializer:
+        if tensor.name in (sub.input[1], div.input[1]):
+            del tensor.dims[:]
+            tensor.dims.append(3)
+    graph = onnx.GraphProto(
+        name="floats",
+        node=reordered,
+        input=model.graph.input,
+        output=model.graph.output,
+        initializer=model.graph.initializer,
+    )
+    floats = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=8)
+    onnx.checker.check_model(floats, full_check=True)
+    given = [
+        onnxruntime.InferenceSession(content).run(None, {"images": pixels})[0]
+        for content in (path, floats.SerializeToString())
+    ]
+    np.testing.assert_array_equal(*given)
 
 
 def test_nodes_are_named_as_in_the_checkpoint(path: Path) -> None:

@@ -24,13 +24,14 @@ def write_network(path: Path, images: ImageSet, outliers: int = 0, opset: int = 
     Such a layer copies its input, but each of its channels also takes a dead one, which is always
     zero, times a thousand: in eight bits the thousand is all that is left.
     """
-    weights = {"mean": np.full(3, MEAN, np.float32), "std": np.full(3, STD, np.float32)}
+    shape = 1, 3, 1, 1
+    weights = {"mean": np.full(shape, MEAN, np.float32), "std": np.full(shape, STD, np.float32)}
     nodes = [
-        helper.make_node("Cast", [INPUT], ["cast"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", [INPUT], ["channels_first"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["channels_first"], ["cast"], to=TensorProto.FLOAT),
         helper.make_node("Sub", ["cast", "mean"], ["centred"]),
         helper.make_node("Div", ["centred", "std"], ["normal"]),
-        helper.make_node("Transpose", ["normal"], ["channels_first"], perm=[0, 3, 1, 2]),
-        *_convolution("stem", "channels_first", _random(1, 3, 5), weights),
+        *_convolution("stem", "normal", _random(1, 3, 5), weights),
         *_convolution("body", "stem_relu", _random(2, CHANNELS, 3), weights),
     ]
     weights["body.bias"][-1] = -1e4
