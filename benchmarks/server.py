@@ -105,11 +105,13 @@ def serving(
 ) -> Iterator[Server]:
     """Run `python -m serving` on free ports, with its defaults except for these flags.
 
-    `tree` is the checkout that it runs from, None for this one; `log` gets its log.
+    What `tune` has found is no default. `tree` is the checkout that it runs from, None for this
+    one; `log` gets its log.
     """
     command = [sys.executable, "-m", module, "--model", str(model.absolute())]
     command += ["--log-level", "WARNING", "--grpc-port", "0", "--http-port", "0", *flags]
-    variables = os.environ | ({"PYTHONPATH": str(tree)} if tree else {})
+    # A variable: a checkout of before `tune` knows no such flag.
+    variables = os.environ | {"SERVING_TUNED": "off"} | ({"PYTHONPATH": str(tree)} if tree else {})
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=tree, env=variables
     ) as process:
