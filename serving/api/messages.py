@@ -99,9 +99,14 @@ def _order(probabilities: Probabilities, top_k: int) -> list[int]:
     if top_k == 1:
         return [int(probabilities.argmax())]
     if not 0 < top_k < len(probabilities):
-        return (-probabilities).argsort(kind="stable").tolist()
+        return _falling(probabilities)
     parted = probabilities.copy()
     parted.partition(len(parted) - top_k)
     less = probabilities < parted[len(parted) - top_k]
     first = np.flatnonzero(~less)  # in label order; not >=: NaN must not vanish
-    return first[(-probabilities[first]).argsort(kind="stable")][:top_k].tolist()
+    return [int(first[place]) for place in _falling(probabilities[first])[:top_k]]
+
+
+def _falling(probabilities: Probabilities) -> list[int]:
+    order: list[int] = (-probabilities).argsort(kind="stable").tolist()
+    return order
