@@ -43,7 +43,7 @@ ifeq ($(RUNTIME),mindspore-lite)
 SERVED := $(if $(shell grep '"mindir-lite"' $(SERVED)/manifest.json 2>/dev/null),,build/lite/)$(SERVED)
 LITE_SERVED := $(LITE)/.lite $(SERVED)/manifest.json
 endif
-.PHONY: help setup lite-env train eval export serve classify test test-fast lint format protos schemas lock bench bench-gpu test-gpu nvidia clean
+.PHONY: help setup lite-env train eval export serve tune classify test test-fast lint format protos schemas lock bench bench-gpu test-gpu nvidia clean
 
 help: ## Print these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ serve: $(SERVING) $(LITE_SERVED) ## Serve a bundle (MODEL=, RUNTIME=, DEVICE=, G
 build/lite/%/manifest.json: %/manifest.json $(LITE)/.lite $(VENV)/.serving
 	$(PY) -m export convert $* --lite-python $(LITE)/bin/python --overwrite \
 	  --output build/lite/$(dir $(patsubst %/,%,$(dir $*)))
+
+tune: $(VENV)/.serving ## Find the fastest settings for this machine's CPU (MODEL=, IMAGE=, ARGS=)
+	$(PY) -m serving tune $(MODEL:/=) --images $(IMAGE) $(ARGS)
 
 classify: $(VENV)/.serving ## Classify images with the running server (IMAGE=, GRPC_PORT=)
 	$(PY) -m clients classify $(IMAGE) --address localhost:$(GRPC_PORT)

@@ -102,7 +102,8 @@ def serving(
 ) -> Iterator[Server]:
     """Run `python -m serving` on free ports, with its defaults except for these flags.
 
-    `tree` is the checkout that it runs from, None for this one; `log` gets its log.
+    What `tune` has found is no default. `tree` is the checkout that it runs from, None for this
+    one; `log` gets its log.
     """
     command = [sys.executable, "-m", module, "--model", str(model.absolute())]
     command += ["--log-level", "WARNING", "--grpc-port", "0", "--http-port", "0", *flags]
@@ -115,7 +116,8 @@ def listening(
     command: Sequence[str], tree: Path | None = None, log: TextIO | None = None
 ) -> Iterator[Server]:
     """Run a command that prints where it listens as `python -m serving` does; end it after use."""
-    variables = os.environ | ({"PYTHONPATH": str(tree)} if tree else {})
+    # A variable: a checkout of before `tune` knows no such flag.
+    variables = os.environ | {"SERVING_TUNED": "off"} | ({"PYTHONPATH": str(tree)} if tree else {})
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=tree, env=variables
     ) as process:

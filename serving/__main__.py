@@ -1,4 +1,4 @@
-"""`python -m serving`: serve the bundles named by --model until a signal, or list `devices`."""
+"""`python -m serving`: serve the bundles named by --model until a signal; `devices`, `tune`."""
 
 import logging
 import os
@@ -8,14 +8,19 @@ from cli.program import Command
 from cli.program import main as run
 from serving.config import DevicesConfig, ServingConfig
 from serving.errors import ServingError
+from serving.tune.config import TuneConfig
 
 
 def main() -> int:
-    """Return the exit code: 0 after a signal or a list, 1 if it cannot start, 2 for wrong flags.
+    """Return the exit code: 0 after a signal or a command, 1 if it cannot start, 2 for wrong flags.
 
     It is 70 (`lifecycle.UNFINISHED`) if something did not end in time after a signal.
     """
-    commands = {"": Command(ServingConfig, _serve), "devices": Command(DevicesConfig, _list)}
+    commands = {
+        "": Command(ServingConfig, _serve),
+        "devices": Command(DevicesConfig, _list),
+        "tune": Command(TuneConfig, _tune),
+    }
     return run(commands, _errors)
 
 
@@ -46,6 +51,15 @@ def _list(config: DevicesConfig) -> None:
     from serving.console import show_devices
 
     show_devices(config)
+
+
+def _tune(config: TuneConfig) -> None:
+    from images.decoders import configure
+    from serving.tune.command import tune
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    configure()
+    tune(config)
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -43,7 +43,8 @@ class ServingConfig(BaseSettings):
     """Serve image classifiers over gRPC, with health and metrics over HTTP.
 
     Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.
-    `python -m serving devices` lists the devices that this machine can serve on.
+    `python -m serving devices` lists the devices that this machine can serve on, `python -m serving
+    tune` finds the fastest settings for a bundle on its CPU.
     """
 
     model_config = SettingsConfigDict(
@@ -91,7 +92,13 @@ class ServingConfig(BaseSettings):
     )
     cache_dir: Path | None = Field(
         DEFAULTS.cache_dir,
-        description="folder for files that runtimes build from a model, such as TensorRT engines",
+        description="folder for files that runtimes build from a model, such as TensorRT engines, "
+        "and for what `python -m serving tune` finds",
+    )
+    tuned: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: use what `python -m serving tune` found for the bundle on this machine, "
+        "with the same --slo-ms, where no flag says otherwise; off: ignore it",
     )
     lite_python: LitePython = DEFAULTS.lite_python
     batch_timeout_s: Seconds = Field(

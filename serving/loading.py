@@ -27,6 +27,7 @@ from serving.errors import StartupError
 from serving.memory import release_freed_memory
 from serving.metrics import Metrics
 from serving.threads import at_once
+from serving.tune.use import with_tuned
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +133,7 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     """
     started = time.monotonic()
     bundle = Bundle.open(path)
+    config = with_tuned(bundle, config)
     devices = parse_devices(config.device)
     if config.threads > (cores := usable_cores()).usable and devices[0].kind == "cpu":
         # They wait for each other in loops that leave the cores to nobody else.

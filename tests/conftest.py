@@ -12,6 +12,9 @@ from tests.support.paths import SHIPPED
 
 ACCELERATORS = {"gpu", "ascend"}
 
+# What this user's `tune` has found would decide how the servers of the tests run.
+os.environ["SERVING_TUNED"] = "off"
+
 configure()  # as every program does before it decodes
 
 

@@ -9,9 +9,9 @@ from serving.engine.latency import BatchLatency
 # On two cores, batches of 4 and 8 took 1.5 ms longer than their runs; with twice that, a noisy
 # warm-up errs towards larger batches, which under overload is the cheaper mistake.
 HAND_OVER_S = 0.003
-# A bucket with this share of the best images per second counts as equally fast: on a busy machine
-# the warm-up is off by a few percent.
-AS_FAST = 0.98
+# A bucket with this share of the best images per second counts as equally fast: the warm-up is off
+# by a few percent, and a larger batch makes images wait, so it must gain more than that.
+AS_FAST = 0.95
 # Decoding that takes this long in all makes no image slow and no batch smaller, in seconds: callers
 # with short deadlines bear it, and a photo of several megapixels needs no more.
 SHORT_DECODE_S = 0.05
@@ -20,6 +20,11 @@ SHORT_DECODE_S = 0.05
 def fit(buckets: Sequence[int], images: int) -> int:
     """Return the smallest of the ascending `buckets` that holds `images`."""
     return buckets[bisect.bisect_left(buckets, images)]
+
+
+def images_per_s(size: int, seconds: float) -> float:
+    """Return what batches of a size give, one after another, if one runs for so long."""
+    return size / (HAND_OVER_S + seconds)
 
 
 class Buckets:
@@ -101,7 +106,7 @@ class Buckets:
         times = [self._latency.at_warm_up(size) for size in self.usable]
         if not all(times):  # not all are known yet
             return self.usable
-        rates = [size / (HAND_OVER_S + s) for size, s in zip(self.usable, times, strict=True)]
+        rates = [images_per_s(size, s) for size, s in zip(self.usable, times, strict=True)]
         last = next(i for i, rate in enumerate(rates) if rate >= AS_FAST * max(rates))
         return self.usable[: last + 1]
 

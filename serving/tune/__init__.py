@@ -1,0 +1,1 @@
+"""`python -m serving tune`: find the settings that suit a bundle on this machine, and use them."""

@@ -1,0 +1,114 @@
+"""A worker as a child process: started, asked with a time limit, killed with all its children."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Self, TypeVar
+
+from serving.tune.messages import Job, Message, Ready
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+class WorkerError(Exception):
+    """A worker cannot load its candidate, or has ended; the message says why."""
+
+
+class TooSlowError(Exception):
+    """A worker has not answered in the time that it was given."""
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until a worker that is being started is known to who ends it."""
+    # A signal mask would not do: libraries have threads of their own, which the signal then meets.
+    came: list[int] = []
+    former = signal.signal(signal.SIGINT, lambda signum, _: came.append(signum))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+        if came:
+            raise KeyboardInterrupt
+
+
+class Worker:
+    """A running worker; as a context manager it is gone at the end.
+
+    It has a process group of its own: Ctrl-C in a terminal reaches only this process, which then
+    ends its workers. Should this process be killed, their input ends, and so do they.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "serving.tune.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
+            bufsize=0,
+        )
+        self._send(job)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def loaded(self, limit_s: float) -> float:
+        """Wait until the candidate is loaded; return how long that took, in seconds.
+
+        Raises:
+            WorkerError: it cannot be loaded.
+            TooSlowError: it is not in `limit_s` seconds.
+        """
+        ready = self._read(Ready, limit_s)
+        if ready.error:
+            raise WorkerError(ready.error)
+        return ready.load_s
+
+    def ask(self, question: Message, answer: type[Answer], limit_s: float) -> Answer:
+        """Return the answer to a question; raise as `loaded` does."""
+        self._send(question)
+        return self._read(answer, limit_s)
+
+    def close(self) -> None:
+        """Kill it and all its children; again, it does nothing."""
+        if self._errors.closed:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for file in (self._process.stdin, self._process.stdout, self._errors):
+            if file:
+                file.close()
+
+    def _send(self, message: Message) -> None:
+        assert self._process.stdin
+        with suppress(BrokenPipeError):  # it has ended, as the next read will find
+            self._process.stdin.write(message.model_dump_json().encode() + b"\n")
+
+    def _read(self, kind: type[Answer], limit_s: float) -> Answer:
+        stdout = self._process.stdout
+        assert stdout
+        # A worker writes each line whole, so that the rest of one never has to be waited for.
+        if not select.select([stdout], [], [], max(0.0, limit_s))[0]:
+            raise TooSlowError
+        if line := stdout.readline():
+            return kind.model_validate_json(line)
+        raise WorkerError(self._end())
+
+    def _end(self) -> str:
+        code = self._process.wait()
+        if code < 0:
+            return f"its process was ended by signal {-code} ({signal.strsignal(-code)})"
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"its process ended with code {code}"
