@@ -113,6 +113,9 @@ class _Conversion:
         """Write the float32 file `source` in a reduced precision."""
         logger.info("writing %s", target.name)
         with told(f"{precision} cannot be made of this model, leave it out of --precision"):
+            if precision == "int8" and self.original.quantize:
+                self.original.quantize(source, target)
+                return None
             if precision == "int8":
                 return self._quantize(source, target)
             from export.precision.fp16 import write_fp16
