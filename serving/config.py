@@ -71,7 +71,8 @@ class ServingConfig(BaseSettings):
     )
     precision: Precision | None = Field(
         None,
-        description="unset: fp32 on a CPU; on other devices fp16 if the bundle has it, else fp32",
+        description="unset: fp32 on a CPU; on other devices fp16 if the bundle has it, else fp32. "
+        "bf16 runs on CPUs that have it, with openvino",
     )
     threads: Threads = Field(DEFAULTS.threads, description="CPU threads per batch")
     instances: Threads | None = Field(
