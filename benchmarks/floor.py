@@ -23,12 +23,15 @@ from benchmarks.floor_network import RUNTIMES, Network, Run, Way, write_network
 from benchmarks.floor_pixels import cheapest, normalised
 from bundle.golden import prove_pixels, prove_probabilities
 from bundle.manifest import ModelFile, Normalization, Precision
-from bundle.store import Bundle
+from bundle.store import Bundle, BundleError
 from cli.cores import usable_cores
 from clients.files import find_images, read_image
 from images.transform import Pixels
+from serving.backends.devices import Device
+from serving.backends.hardware import missing
 
 Decodes = Sequence[Callable[[], Pixels]]
+Open = Callable[[Way], list[Run]]
 
 
 class Floor(BaseModel):
@@ -38,6 +41,9 @@ class Floor(BaseModel):
     images_per_second: float
     batch_ms: float = Field(description="median time to decode and infer a batch")
     cpu_ms: float = Field(description="CPU time per image, of the whole process")
+    refused: str | None = Field(
+        None, description="why this is no way to the same answers; then nothing was measured"
+    )
 
 
 class Best(BaseModel):
@@ -91,17 +97,24 @@ class BareLoopProcess(Benchmark):
                 write_network(bundle.path / file.path, network, bundle.manifest.transform.crop)
 
             # The ways of the most images and of the least time alternate; others make room.
-            @lru_cache(maxsize=2)
-            def runs(one: Way) -> list[Run]:
-                opened = Network(network, self.precision, one).runs
-                prove(opened[0], bundle, file)
-                return opened
-
+            opened = lru_cache(maxsize=2)(partial(_open, bundle, file, network))
             for line in sys.stdin:
                 turn = Turn.model_validate_json(line)
-                running = runs(turn.way.model_copy(update={"batch": 1}))
-                loop = Loop(running, decodes, bundle.manifest.normalization, turn.way)
-                print(loop.measure(turn.seconds).model_dump_json(), flush=True)
+                print(self._floor(turn, opened, decodes, bundle).model_dump_json(), flush=True)
+
+    def _floor(self, turn: Turn, opened: Open, decodes: Decodes, bundle: Bundle) -> Floor:
+        try:
+            runs = opened(turn.way.model_copy(update={"batch": 1}))
+        except BundleError as error:
+            nothing = {"images_per_second": 0, "batch_ms": 0, "cpu_ms": 0}
+            return Floor(way=turn.way, **nothing, refused=str(error))
+        return Loop(runs, decodes, bundle.manifest.normalization, turn.way).measure(turn.seconds)
+
+
+def _open(bundle: Bundle, file: ModelFile, network: Path, way: Way) -> list[Run]:
+    runs = Network(network, file.precision, way).runs
+    prove(runs[0], bundle, file)
+    return runs
 
 
 def prove(run: Run, bundle: Bundle, file: ModelFile) -> None:
@@ -169,36 +182,38 @@ class BareLoop:
         return Floor.model_validate_json(self._floors.readline())
 
     def best(self, precision: Precision, batches: Sequence[int], seconds: float) -> "Best":
-        """Try every way and return the best, for many images and for one (or the least batch)."""
-        busy = [way for batch in batches for way in _ways(precision, batch, usable_cores().usable)]
+        """Try every way and return the best, for many images and for one (or the least batch).
+
+        Raises:
+            BundleError: none of them gives the bundle's answers.
+        """
+        cores = usable_cores().usable
+        busy = [way for batch in batches for way in _ways(precision, batch, cores)]
         lone = _ways(precision, batches[0], 1)
         trials = list[Floor]()
         return Best(
-            busy=self._best(busy, seconds / 4, lambda floor: floor.images_per_second, trials),
-            lone=self._best(lone, seconds / 4, lambda floor: -floor.batch_ms, trials),
+            busy=self._best(busy, seconds / 4, trials),
+            lone=self._best(lone, seconds / 4, trials),
             trials=trials,
         )
 
-    def _best(
-        self,
-        ways: Sequence[Way],
-        seconds: float,
-        score: Callable[[Floor], float],
-        trials: list[Floor],
-    ) -> Way:
-        """Return the way with the highest score; each trial is added to `trials`.
+    def _best(self, ways: Sequence[Way], seconds: float, trials: list[Floor]) -> Way:
+        """Return the way of the most images per second; each trial is added to `trials`.
 
         Every way has a turn; the better half goes on to turns that are twice as long.
         """
         left = list(ways)
-        while len(left) > 1:
+        while True:
             # Those that share an open network follow each other.
             left.sort(key=lambda way: (way.runtime, way.workers, way.threads, way.batch))
             turns = [self.measure(way, seconds) for way in left]
             trials += turns
-            turns.sort(key=score, reverse=True)
+            turns.sort(key=lambda floor: -floor.images_per_second)
+            if turns[0].refused:
+                raise BundleError(turns[0].refused)
+            if len(turns) == 1:
+                return turns[0].way
             left, seconds = [turn.way for turn in turns[: (len(turns) + 1) // 2]], 2 * seconds
-        return left[0]
 
 
 def _ways(precision: Precision, batch: int, workers: int) -> list[Way]:
@@ -207,6 +222,7 @@ def _ways(precision: Precision, batch: int, workers: int) -> list[Way]:
     return [
         Way(runtime=runtime, workers=workers, threads=threads, batch=batch)
         for runtime in RUNTIMES[precision]
+        if not missing(runtime, Device("cpu"), precision=precision)
         for workers, threads in shapes
     ]
 

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import openvino
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 from pydantic import BaseModel, ConfigDict, PositiveInt
@@ -15,6 +14,7 @@ from cli.program import UsageError
 from export.formats.onnx_model import save
 from export.original import INPUT
 from images.transform import Size
+from serving.backends.openvino.library import openvino
 from serving.backends.ort.library import onnxruntime
 
 FloorRuntime = Literal["onnxruntime", "openvino"]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,9 +48,9 @@ class Server:
             command = [sys.executable, "-m", "benchmarks.load", "--address", self.address, *load]
             command += ["--duration-s", str(seconds), "--warm-up-s", str(WARM_UP * seconds)]
             command += ["--timeout-ms", str(TIMEOUT_MS), "--images", images, "--output", folder]
-            images_before, cpu_before = self._answered(), self.cpu_s()
+            cpu_before = self.cpu_s()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-            answered, cpu_s = self._answered() - images_before, self.cpu_s() - cpu_before
+            cpu_s = self.cpu_s() - cpu_before
             [report] = json.loads(Path(folder, "bench.json").read_text())["runs"]
         if report["errors"]:
             raise RuntimeError(f"the server failed {report['errors']} of {report['requests']}")
@@ -59,7 +59,7 @@ class Server:
             p50_ms=report["latency_ms"]["p50"],
             p99_ms=report["latency_ms"]["p99"],
             batch_images=report["batch_images"],
-            cpu_ms=cpu_s * 1e3 / answered,
+            cpu_ms=cpu_s * 1e3 / report["answered"],
             client_cpu_ms=report["client_cpu_ms"],
             memory_mib=self.memory_mib(),
         )
@@ -91,9 +91,6 @@ class Server:
             return None
         return time.monotonic() - started
 
-    def _answered(self) -> float:
-        return self.count("serving_images_total", outcome="ok")
-
 
 @contextmanager
 def serving(
@@ -110,6 +107,15 @@ def serving(
     """
     command = [sys.executable, "-m", module, "--model", str(model.absolute())]
     command += ["--log-level", "WARNING", "--grpc-port", "0", "--http-port", "0", *flags]
+    with listening(command, tree, log) as server:
+        yield server
+
+
+@contextmanager
+def listening(
+    command: Sequence[str], tree: Path | None = None, log: TextIO | None = None
+) -> Iterator[Server]:
+    """Run a command that prints where it listens as `python -m serving` does; end it after use."""
     # A variable: a checkout of before `tune` knows no such flag.
     variables = os.environ | {"SERVING_TUNED": "off"} | ({"PYTHONPATH": str(tree)} if tree else {})
     with subprocess.Popen(  # noqa: S603

@@ -12,6 +12,7 @@ from export.formats import mindir, onnx_file
 from export.graph import Deployment, predictor
 from export.labels import read_labels
 from export.original import IMAGES_AT_ONCE, FileFormat, Original
+from export.transform_kinds import with_kinds
 from images.transform import Size, Transform
 from training.checkpoint.networks import TrainedNetwork, open_trained
 from training.distributed import use_device
@@ -38,7 +39,7 @@ def from_checkpoint(config: ExportConfig) -> Original:
         architecture=trained.architecture,
         sha256=sha256(config.ckpt_file),
         labels=labels,
-        transform=transform,
+        transform=with_kinds(transform, config),
         normalization=trained.normalization,
         predict=predictor(deployment.graph(), IMAGES_AT_ONCE),
         write=lambda file_format, path: WRITERS[file_format](deployment, path),

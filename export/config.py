@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, Settings
 from bundle.manifest import Name, Precision, PrecisionMode
 from cli.program import FLAGS
 from export.original import FileFormat
+from images.resampling import Resampler
+from images.transform import Decoding
 
 OutputKind = Literal[
     "logits", "probabilities", "binary", "binary-logits", "multilabel", "multilabel-logits"
@@ -93,6 +95,18 @@ class BundleConfig(Settings):
         32, description="largest batch that a server warms up; the files take any batch size"
     )
     file_name: Name = Field("model", description="stem of the model files inside the bundle")
+    resampler: Resampler | None = Field(
+        None,
+        description="what resizes images, of a transform with antialias: pillow; or "
+        "fast_image_resize, whose pixels are within 1 of Pillow's, several times as fast (Linux on "
+        "aarch64 has no wheel of it); by default the transform's own, as a rule pillow",
+    )
+    decoding: Decoding | None = Field(
+        None,
+        description="reduced: a large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, with at "
+        "least twice the size of the resize; what that costs is measured on --images; full: as it "
+        "is; by default the transform's own, as a rule full",
+    )
 
     @model_validator(mode="after")
     def _precision_can_be_made(self) -> "BundleConfig":

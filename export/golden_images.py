@@ -32,14 +32,17 @@ class Variant:
     mode: str = "RGB"
     scale: tuple[float, float] = (1.0, 1.0)
     turned: bool = False
+    quality: int = 95
 
-    def encode(self, rgb: Pixels) -> bytes:
-        """Return the bytes of the file; a large image is made smaller first."""
+    def encode(self, rgb: Pixels, size: tuple[int, int] | None = None) -> bytes:
+        """Return the bytes of the file, of that size; else a large image is made smaller first."""
         image = Image.fromarray(rgb)
         image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-        size = (round(image.width * self.scale[0]), round(image.height * self.scale[1]))
+        size = size or (round(image.width * self.scale[0]), round(image.height * self.scale[1]))
         image = _to_mode(image.resize(size, Image.Resampling.BICUBIC), self.mode)
-        options: dict[str, Any] = {"quality": 95} if self.extension == "jpg" else {"lossless": True}
+        options: dict[str, Any] = (
+            {"quality": self.quality} if self.extension == "jpg" else {"lossless": True}
+        )
         if self.turned:
             image = image.transpose(Image.Transpose.ROTATE_90)
             options["exif"] = Image.Exif()
@@ -61,6 +64,8 @@ VARIANTS = (
     Variant("png", "I;16", (1.0, 2.0)),
     Variant("jpg", "CMYK", (3.0, 3.0)),
 )
+# Further ones, of a transform with reduced decoding: by how much their sides are divided.
+REDUCED = {2: Variant("jpg", quality=75), 4: Variant("jpg", turned=True, quality=75)}
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,9 @@ def choose(dataset: Dataset, original: Original) -> list[EncodedImage]:
     If none of the first images of a class is, the first one is taken.
     """
     labels, images = original.labels, []
-    for number in range(len(VARIANTS)):
-        wanted = number * len(labels) // len(VARIANTS)
+    count = _count(original.transform)
+    for number in range(count):
+        wanted = number * len(labels) // count
         candidates = [
             _encoded(labels[wanted], number, dataset.rgb(index), original.transform)
             for index in _first_of(dataset, wanted)
@@ -92,7 +98,8 @@ def choose(dataset: Dataset, original: Original) -> list[EncodedImage]:
 def synthetic(transform: Transform) -> list[EncodedImage]:
     """Return one made-up image per variant, coloured waves, the same on every call."""
     return [
-        _encoded("synthetic", number, _waves(number), transform) for number in range(len(VARIANTS))
+        _encoded("synthetic", number, _waves(number), transform)
+        for number in range(_count(transform))
     ]
 
 
@@ -128,10 +135,24 @@ def slug(label: str) -> str:
 
 
 def _encoded(label: str, number: int, rgb: Pixels, transform: Transform) -> EncodedImage:
-    variant = VARIANTS[number]
-    data = variant.encode(rgb)
+    if number < len(VARIANTS):
+        variant = VARIANTS[number]
+        data = variant.encode(rgb)
+    else:
+        reduction, variant = [*REDUCED.items()][number - len(VARIANTS)]
+        data = variant.encode(rgb, _large(rgb, transform, 2 * reduction))
     name = f"{slug(label)}_{number}.{variant.extension}"
     return EncodedImage(name, data, transform.decode(data))
+
+
+def _count(transform: Transform) -> int:
+    return len(VARIANTS) + (len(REDUCED) if transform.decoding == "reduced" else 0)
+
+
+def _large(rgb: Pixels, transform: Transform, times: int) -> tuple[int, int]:
+    """Return a width and height that the transform makes so many times smaller."""
+    width, height = transform.resize.resized(rgb.shape[1], rgb.shape[0])
+    return width * times, height * times
 
 
 def _first_of(dataset: Dataset, wanted: int) -> list[int]:

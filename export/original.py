@@ -29,7 +29,8 @@ class Original:
     """A model as it was evaluated; every file of its bundle must answer as it does.
 
     `write` writes one file in the given format and in `precision`; `fixed_batch` is the only batch
-    size that the model runs, None if it runs any.
+    size that the model runs, None if it runs any. `quantize` makes an int8 file of a float32 one
+    that no accuracy has to judge; None if the export looks for the copy that loses least.
     """
 
     architecture: str
@@ -42,6 +43,7 @@ class Original:
     task: Task = "multiclass"
     precision: Precision = "fp32"
     fixed_batch: int | None = None
+    quantize: Callable[[Path, Path], None] | None = None
 
 
 @dataclass(frozen=True)

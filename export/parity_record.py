@@ -29,6 +29,7 @@ from bundle.manifest import (
 from bundle.store import Bundle, BundleError, read_record
 from export.evaluation_set import Scores
 from export.precision.cost import Quantization
+from export.transform_kinds import ReducedDecoding
 
 PARITY = "parity.json"
 PAGE, PICTURE = "parity.md", "parity.png"
@@ -74,6 +75,11 @@ class Parity(Frozen):
         description="images per class; null if the true classes are unknown"
     )
     checkpoint: Scores | None = Field(description="null if the true classes are unknown")
+    reduced_decoding: ReducedDecoding | None = Field(
+        None,
+        exclude_if=lambda cost: cost is None,
+        description="what it costs, of a transform with reduced decoding and evaluation data",
+    )
     files: list[FileParity]
     unproved: list[BundlePath] = Field(description="files that nothing on this machine can run")
     versions: dict[str, str] = Field(description="library versions it was measured with")
@@ -149,6 +155,9 @@ def _lines(parity: Parity) -> Iterator[str]:
         f"| {path} | not proved: nothing here runs it | | | | | | | |" for path in parity.unproved
     )
     yield "\nDifferences are of probabilities, over all classes of all images."
+    if parity.reduced_decoding:
+        told = parity.reduced_decoding.told(parity.checkpoint, parity.images)
+        yield f"\n{told[0].upper()}{told[1:]}."
     if parity.checkpoint:
         yield f"\n![top-1 accuracy per class]({PICTURE})"
     yield f"\nMeasured with {', '.join(f'{name} {v}' for name, v in parity.versions.items())}."

@@ -33,6 +33,7 @@ from export.original import IMAGES_AT_ONCE, INPUT, OUTPUT, Original
 from export.parity import PROVABLE, Proof, Reference, prove, require_accuracy
 from export.parity_record import PARITY, Parity, write_page
 from export.staging import bundle_name, next_version, staged, write_json
+from export.transform_kinds import measure
 
 # Those that touch pixels or weights.
 LIBRARIES = (
@@ -71,6 +72,7 @@ def export_bundle(original: Original, config: BundleConfig) -> Exported:
         golden = record(root, golden_images, original)
         expected, fingerprint = _evaluate(original, images)
         scores = None if images.labels is None else Scores.of(expected, images.labels)
+        decoding = measure(original, config, images, expected)
         written = convert(original, config, root, images, scores)
         accuracy = scores.accuracy(images.name, len(images)) if scores else None
         manifest = partial(_manifest, original, target, accuracy)
@@ -88,6 +90,7 @@ def export_bundle(original: Original, config: BundleConfig) -> Exported:
             images_sha256=fingerprint,
             class_images=images_per_class(images.labels, len(original.labels)),
             checkpoint=scores,
+            reduced_decoding=decoding,
             files=[proof.parity for proof in proofs],
             unproved=[file.path for file in files if file.format not in PROVABLE],
             versions=_versions(),

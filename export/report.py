@@ -22,6 +22,8 @@ def show_export(bundle: Bundle, parity: Parity) -> None:
             f"of {accuracy.images} images ({accuracy.dataset})"
         )
     _show_parity(f"against the original, {parity.images} images", parity.files)
+    if parity.reduced_decoding:
+        print(f"decoding  {parity.reduced_decoding.told(parity.checkpoint, parity.images)}")
     for path in parity.unproved:
         print(f"not proved: {path}; nothing on this machine can run it")
     print(f"serve it: make serve MODEL={bundle.path}")

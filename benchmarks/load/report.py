@@ -23,7 +23,8 @@ class Report:
 
     A run begins under load, so that filling the server's queues is no part of it. `goodput` counts
     answers within the timeout, from the moment when they were due; `server_ms` has the server's
-    stages, `client_cpu_ms` is the load tester's own cost per request.
+    stages, `client_cpu_ms` is the load tester's own cost per request, and `answered` counts all
+    answers, those of the warm-up too.
     """
 
     load: str
@@ -36,6 +37,7 @@ class Report:
     batch_images: float
     errors: dict[str, int]
     client_cpu_ms: float
+    answered: int
 
 
 def summarize(
@@ -71,6 +73,7 @@ def summarize(
         batch_images=sum(timing.batch_images for timing in timings) / max(len(timings), 1),
         errors=dict(Counter(s.code.name for s in due if s.code is not grpc.StatusCode.OK)),
         client_cpu_ms=cpu_s * 1e3 / max(len(samples), 1),
+        answered=len(answered),
     )
 
 

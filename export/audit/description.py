@@ -73,7 +73,9 @@ def _transform(transform: Transform) -> str:
         else f"shorter side to {resize.pixels}"
     )
     return (
-        f"{size}, {transform.kernel}, {'with' if transform.antialias else 'without'} antialias; "
+        f"{size}, {transform.kernel}, {'with' if transform.antialias else 'without'} antialias"
+        f"{'' if transform.resampler == 'pillow' else f', by {transform.resampler}'}"
+        f"{'' if transform.decoding == 'full' else ', JPEGs decoded at a reduced scale'}; "
         f"centre crop {crop.height} x {crop.width} (height x width)"
     )
 

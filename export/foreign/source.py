@@ -25,6 +25,7 @@ from export.foreign.wrap import Wrapping
 from export.golden_images import synthetic
 from export.labels import read_labels
 from export.original import TOLERANCES, Original
+from export.transform_kinds import with_kinds
 from images.transform import Pixels, ShorterSide, Size, Transform
 
 logger = logging.getLogger(__name__)
@@ -58,12 +59,13 @@ def from_onnx(config: FromOnnxConfig) -> Original:
 
 def _from_onnx(config: FromOnnxConfig) -> Original:
     labels, preparation = read_labels(config.labels), _read_preparation(config.transform)
-    normalization, size = preparation.normalization, preparation.transform.crop
+    transform = with_kinds(preparation.transform, config)
+    normalization, size = preparation.normalization, transform.crop
     model = read_graph(config.model)
     signature = read_signature(model, size, config.output_name, config.channel_order)
     check_normalization(signature, normalization)
     runner = OriginalRunner(config.model, signature, normalization, config.output_kind)
-    pixels = np.stack([image.pixels for image in synthetic(preparation.transform)])
+    pixels = np.stack([image.pixels for image in synthetic(transform)])
     answers = runner.answers(pixels)
     _check_weights(answers, config.model)
     outputs.check(answers, labels, config.output_kind)
@@ -76,7 +78,7 @@ def _from_onnx(config: FromOnnxConfig) -> Original:
         architecture=_printable(config.model.stem),
         sha256=sha256(config.model),
         labels=labels,
-        transform=preparation.transform,
+        transform=transform,
         normalization=normalization,
         predict=runner,
         write=wrapping.write,

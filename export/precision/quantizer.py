@@ -80,8 +80,6 @@ class Quantizer:
                 f"int8: this model has no {', '.join(LAYERS)} with constant weights that could be "
                 f"quantised; leave int8 out of --precision"
             )
-        for method in METHODS:
-            self._calibrate(method)
 
     def write(self, target: Path, method: Method, kept: list[str]) -> None:
         """Write the int8 file; the layers `kept` stay in float32."""
@@ -111,9 +109,15 @@ class Quantizer:
         few = islice(self._batches(), max(1, RANKING_IMAGES // self._batch))
         return noise(self.model, whole, self.layers, few, self._scratch / "probe.onnx")
 
-    def _calibrate(self, method: Method) -> None:
+    def _ranges(self, method: Method) -> Path:
+        """Return the file of the ranges, which is written when it is first asked for."""
+        ranges = self._scratch / f"{method}.json"
+        if not ranges.exists():
+            self._calibrate(method, ranges)
+        return ranges
+
+    def _calibrate(self, method: Method, ranges: Path) -> None:
         """Write the range of every value that the operators take or give, as JSON."""
-        ranges = self._ranges(method)
         # ONNX Runtime's collectors print their progress.
         with redirect_stdout(io.StringIO()):
             calibrator = create_calibrator(
@@ -128,9 +132,6 @@ class Quantizer:
                 # One batch at a time: a collector holds every value between layers of its input.
                 calibrator.collect_data(_Once(pixels))
             save_tensors_data(calibrator.compute_data(), ranges)
-
-    def _ranges(self, method: Method) -> Path:
-        return self._scratch / f"{method}.json"
 
     def _batches(self) -> Iterator[Pixels]:
         batches = self._images.batches(self._batch)

@@ -13,7 +13,6 @@ from protos import classifier_pb2 as pb
 from serving.api.call import Call, Metadata
 from serving.api.messages import (
     MANY_CLASSES,
-    RequestImages,
     classes_of,
     is_large,
     to_model,
@@ -21,7 +20,7 @@ from serving.api.messages import (
 )
 from serving.api.requests import Requests, only_error, to_serving_error
 from serving.api.status import CODES, retry_metadata, to_status
-from serving.api.wire import check_name, id_of
+from serving.api.wire import Request, check_name, id_of
 from serving.engine.job import Answer
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
@@ -60,8 +59,8 @@ class Classifier:
         try:
             request = self._requests.parse(message)
             model = self._requests.model(request)
-            caller = _Caller(self._requests, request, call, model)
-            model.submit(RequestImages(request), caller, len(message))
+            caller = _Caller(self._requests, request.options, call, model)
+            model.submit(request, caller, len(message))
         except Exception as error:  # noqa: BLE001 - the call ends with it
             call.fail(*_status(error))
 
@@ -98,9 +97,9 @@ class _Caller:
     """The caller of one `Classify`, as the engine sees it."""
 
     def __init__(
-        self, requests: Requests, request: pb.ClassifyRequest, call: Call, model: Model
+        self, requests: Requests, options: pb.ClassifyRequest, call: Call, model: Model
     ) -> None:
-        self._request, self._call, self._model = request, call, model
+        self._options, self._call, self._model = options, call, model
         # The time that the message took to come counts, too.
         self.deadline = requests.deadline(call, call.arrived_s)
         self.keeps_time = call.deadline_s is not None  # gRPC ends the call at its deadline
@@ -112,7 +111,7 @@ class _Caller:
 
     def answer(self, answers: list[Answer]) -> None:
         """Build the response here, or in a thread of its own if it is large."""
-        if is_large(self._request, self._model):
+        if is_large(self._options, len(answers), self._model):
             self._call.run(partial(asyncio.to_thread, self._respond, answers))
         else:
             self._respond(answers)
@@ -122,7 +121,7 @@ class _Caller:
             if error := only_error(answers):
                 self._call.fail(*_status(error))
             else:
-                self._call.finish(to_response(self._request, self._model, answers))
+                self._call.finish(to_response(self._options, self._model, answers))
         except Exception as failure:  # noqa: BLE001 - the call ends with it
             self._call.fail(*_status(failure))
 
@@ -164,13 +163,11 @@ class _Stream:
             await self._places.acquire()
         answers.create_task(self._answer(request, model, len(message), places))
 
-    async def _answer(
-        self, request: pb.ClassifyRequest, model: Model, nbytes: int, places: int
-    ) -> None:
+    async def _answer(self, request: Request, model: Model, nbytes: int, places: int) -> None:
         try:
             response = await self._response(request, model, nbytes)
         except Exception as error:  # noqa: BLE001 - the response holds it
-            response = _failed(request.id, to_serving_error(error))
+            response = _failed(request.options.id, to_serving_error(error))
         del request  # it may be larger than the response, which may wait to be read
         await self._write(response, places)
 
@@ -180,16 +177,17 @@ class _Stream:
         for _ in range(places):
             self._places.release()
 
-    async def _response(self, request: pb.ClassifyRequest, model: Model, nbytes: int) -> bytes:
-        deadline = self._requests.deadline(self._call, time.monotonic())
-        answers = await model.classify(RequestImages(request), deadline, nbytes)
+    async def _response(self, request: Request, model: Model, nbytes: int) -> bytes:
+        deadline, options = self._requests.deadline(self._call, time.monotonic()), request.options
+        answers = await model.classify(request, deadline, nbytes)
         if error := only_error(answers):
-            return _failed(request.id, error)
+            return _failed(options.id, error)
 
         def build() -> bytes:
-            return to_response(request, model, answers).SerializeToString()
+            return to_response(options, model, answers).SerializeToString()
 
-        return await asyncio.to_thread(build) if is_large(request, model) else build()
+        is_slow = is_large(options, len(answers), model)
+        return await asyncio.to_thread(build) if is_slow else build()
 
 
 async def messages_until(
@@ -204,12 +202,14 @@ async def messages_until(
         yield message
 
 
-def _places(request: pb.ClassifyRequest, model: Model) -> int:
+def _places(request: Request, model: Model) -> int:
     """Return how many of a stream's places an answer takes: a large one takes all.
 
     So a stream that is not read holds no more than one large answer, or a few small ones.
     """
-    return min(1 + classes_of(request, model) // MANY_CLASSES, PLACES_PER_STREAM)
+    return min(
+        1 + classes_of(request.options, len(request), model) // MANY_CLASSES, PLACES_PER_STREAM
+    )
 
 
 def _failed(request_id: str, error: ServingError) -> bytes:

@@ -1,8 +1,8 @@
 """What all requests share: the model they name, their deadline, and how they fail."""
 
-from protos import classifier_pb2 as pb
 from serving.api import wire
 from serving.api.call import Call
+from serving.api.wire import Request
 from serving.engine.job import Answer
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
@@ -24,19 +24,19 @@ class Requests:
         self.repository, self.max_images = repository, max_images
         self._default_timeout_s = default_timeout_s
 
-    def parse(self, message: bytes) -> pb.ClassifyRequest:
+    def parse(self, message: bytes) -> Request:
         """Return the request in a message; InvalidRequestError if it is none, or too much."""
         return wire.parse(message, self.max_images)
 
-    def model(self, request: pb.ClassifyRequest) -> Model:
+    def model(self, request: Request) -> Model:
         """Return the model that a request asks for.
 
         Raises:
             ModelNotFoundError, UnavailableError: there is none.
             InvalidRequestError: it holds no images.
         """
-        model = self.repository.get(request.model, request.version)
-        if not request.images:
+        model = self.repository.get(request.options.model, request.options.version)
+        if not request:
             raise InvalidRequestError("the request holds no image; send at least one in `images`")
         return model
 

@@ -3,6 +3,9 @@
 An empty image is two bytes on the wire and fifty once it is parsed, so that 32 MiB of them take
 767 MiB and half a second of gRPC's only thread. The walk here reads tags and lengths, skips what is
 between them, and ends at the first thing that is too much. An image costs it a microsecond.
+
+It also finds where the image files are. They are copied out of the message once, when they enter,
+and the parser gets what is left: a few bytes.
 """
 
 from collections.abc import Iterator
@@ -10,12 +13,13 @@ from collections.abc import Iterator
 from google.protobuf.message import DecodeError
 
 from protos import classifier_pb2 as pb
+from serving.engine.sources import Encoded, Raw, Source
 from serving.errors import InvalidRequestError
 
 REQUEST = pb.ClassifyRequest.DESCRIPTOR.fields_by_name
-IMAGES = REQUEST["images"].number
-RAW = pb.Image.DESCRIPTOR.fields_by_name["raw"].number
-ID = REQUEST["id"].number
+IMAGE = pb.Image.DESCRIPTOR.fields_by_name
+IMAGES, ID = REQUEST["images"].number, REQUEST["id"].number
+ENCODED, RAW = IMAGE["encoded"].number, IMAGE["raw"].number
 NAMES = {REQUEST[name].number: name for name in ("id", "model", "version")}
 LONGEST_NAME = 1024  # bytes
 # Fields besides images, and fields of an image and of its pixels: there are 5, 1 and 4. The rest is
@@ -25,33 +29,61 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 UNREADABLE = "the message cannot be read as a ClassifyRequest"
 
 
-def parse(message: bytes, most_images: int) -> pb.ClassifyRequest:
+class Request:
+    """A request that is within the bounds: its images, read when they are iterated over.
+
+    Args:
+        options: all that it holds but the images.
+        message: the whole of it.
+        images: for each image, where its file is in the message; or its pixels.
+
+    Attributes:
+        options: as above.
+    """
+
+    __slots__ = ("_images", "_message", "options")
+
+    def __init__(
+        self, options: pb.ClassifyRequest, message: bytes, images: list[slice | Source]
+    ) -> None:
+        self.options, self._message, self._images = options, message, images
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[Source]:
+        """Read them, in order."""
+        for image in self._images:
+            yield Encoded(self._message[image]) if isinstance(image, slice) else image
+
+
+def parse(message: bytes, most_images: int) -> Request:
     """Return a request that is within the bounds.
 
     Raises:
         InvalidRequestError: it is none, or holds too many images, or a name that is too long.
     """
-    check(message, most_images)
+    images: list[slice | Source] = []
+    others: list[bytes] = []  # the fields that are no images
+    end = 0  # of the last field
     try:
-        return pb.ClassifyRequest.FromString(message)
+        for number, start, stop in _fields(message, 0, len(message), most_images + MOST_FIELDS):
+            if number == IMAGES:
+                if len(images) == most_images:
+                    raise InvalidRequestError(
+                        f"the request holds too many images; this server takes at most "
+                        f"{most_images} per request"
+                    )
+                images.append(_image(message, start, stop))
+            else:
+                if number in NAMES:
+                    check_name(NAMES[number], stop - start)
+                others.append(message[end:stop])
+            end = stop
+        return Request(pb.ClassifyRequest.FromString(b"".join(others)), message, images)
     except DecodeError:
         raise InvalidRequestError(UNREADABLE) from None
-
-
-def check(message: bytes, most_images: int) -> None:
-    """Raise `InvalidRequestError` if a message is more than should be parsed."""
-    images = 0
-    for number, start, stop in _fields(message, 0, len(message), most_images + MOST_FIELDS):
-        if number == IMAGES:
-            images += 1
-            if images > most_images:
-                raise InvalidRequestError(
-                    f"the request holds too many images; this server takes at most {most_images} "
-                    f"per request"
-                )
-            _check_image(message, start, stop)
-        elif number in NAMES:
-            check_name(NAMES[number], stop - start)
 
 
 def check_name(field: str, nbytes: int) -> None:
@@ -73,12 +105,24 @@ def id_of(message: bytes, most_images: int) -> str:
     return ""
 
 
-def _check_image(message: bytes, start: int, stop: int) -> None:
-    """Count the fields of an image, and those of its pixels."""
+def _image(message: bytes, start: int, stop: int) -> slice | Source:
+    """Return where an image's file is, or its pixels, within the bounds of both."""
+    file, is_raw = slice(stop, stop), False
     for number, inner_start, inner_stop in _fields(message, start, stop, MOST_FIELDS):
-        if number == RAW:
+        if number == ENCODED:
+            file = slice(inner_start, inner_stop)
+        elif number == RAW:
+            is_raw = True
             for _ in _fields(message, inner_start, inner_stop, MOST_FIELDS):
                 pass
+    return _source(pb.Image.FromString(message[start:stop])) if is_raw else file
+
+
+def _source(image: pb.Image) -> Source:
+    if image.WhichOneof("source") == "encoded":  # a file after pixels replaces them
+        return Encoded(image.encoded)
+    raw = image.raw
+    return Raw(raw.pixels, raw.height, raw.width, raw.channels)
 
 
 def _fields(message: bytes, at: int, end: int, most: int) -> Iterator[tuple[int, int, int]]:

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from serving.engine.job import BatchRun, ImageJob, Prediction, Waiter, expired
+from serving.engine.job import BatchRun, ImageJob, Prediction, Timing, Waiter, expired
 from serving.engine.latency import Clock, WaitCorrection
 from serving.errors import InternalError, ServingError
 from serving.metrics import ModelMetrics
@@ -36,8 +36,10 @@ class Answers:
 
     def __init__(self, metrics: ModelMetrics, correction: WaitCorrection, clock: Clock) -> None:
         self._metrics, self._correction, self._clock = metrics, correction, clock
-        # Each stage's field of `Timing`, and its histogram.
-        self._stages = [(f"{stage}_s", metrics.stages[stage]) for stage in metrics.stages]
+        # The times of each stage, and the place of its field in `Timing`.
+        self._stages = [
+            (times, Timing._fields.index(f"{stage}_s")) for stage, times in metrics.stages.items()
+        ]
 
     def deliver(self, jobs: list[ImageJob], run: BatchRun) -> None:
         """Answer the jobs of a batch; those whose probabilities are not all finite fail."""
@@ -89,31 +91,40 @@ class Answers:
             job.waiter.settle()
 
     def _answer(self, jobs: list[ImageJob], run: BatchRun, finite: list[bool]) -> None:
-        self._correction.observe((job.wait_s, run.started - job.arrived) for job in jobs)
-        now, answered, in_time, failed = self._clock(), 0, 0, 0
+        self._correction.observe([(j.wait_s, run.started - j.arrived) for j in jobs if j.wait_s])
+        now, in_time, failed = self._clock(), 0, 0
+        timings: list[Timing] = []  # of those that are answered
         for job, row, is_finite in zip(jobs, run.probabilities, finite, strict=True):
-            timing = job.timing(run.started, run.finished, len(jobs))
+            waiter = job.waiter
             if not is_finite:
-                failed += job.waiter.put(job.index, InternalError(NONFINITE))
-            elif job.waiter.put(job.index, Prediction(row, timing)):
-                answered += 1
-                in_time += now < job.waiter.deadline
-                for field, histogram in self._stages:
-                    histogram.observe(getattr(timing, field))
-        self._metrics.images["ok"].inc(answered)
-        self._metrics.answered.add(answered)
-        self._metrics.goodput_images.inc(in_time)
-        self._metrics.images["failed"].inc(failed)
-        self._metrics.wasted_images.inc(len(jobs) - answered - failed)
+                failed += waiter.put(job.index, InternalError(NONFINITE))
+                continue
+            timing = job.timing(run.started, run.finished, len(jobs))
+            if waiter.put(job.index, Prediction(row, timing)):
+                timings.append(timing)
+                in_time += now < waiter.deadline
+        for times, place in self._stages:
+            times.observe([timing[place] for timing in timings])
+        self._count_images(len(timings), in_time, failed, len(jobs))
         self._count_batch(run, len(jobs))
         for job in jobs:  # only now: metrics that are read after an answer include it
             job.waiter.settle()
+
+    def _count_images(self, answered: int, in_time: int, failed: int, images: int) -> None:
+        self._metrics.images["ok"].inc(answered)
+        self._metrics.answered.add(answered)
+        self._metrics.goodput_images.inc(in_time)
+        if failed:
+            self._metrics.images["failed"].inc(failed)
+        if wasted := images - answered - failed:
+            self._metrics.wasted_images.inc(wasted)
 
     def _count_batch(self, run: BatchRun, images: int) -> None:
         self._metrics.batches[run.reason].inc()
         self._metrics.batch_images.observe(images)
         self._metrics.padded_slots.inc(run.bucket - images)
-        self._metrics.cold_batches.inc(run.is_cold)
+        if run.is_cold:
+            self._metrics.cold_batches.inc()
         actual_s = run.finished - run.started
         if actual_s and run.predicted_s:
             self._metrics.prediction_error.observe(abs(run.predicted_s - actual_s) / actual_s)

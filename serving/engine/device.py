@@ -4,7 +4,6 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
-from statistics import median
 
 from prometheus_client import Gauge
 
@@ -14,16 +13,12 @@ from serving.engine.buckets import Buckets
 from serving.engine.latency import BatchLatency, Clock
 from serving.engine.queue import compute_thread
 from serving.engine.runner import Runner
+from serving.engine.warm_up import measure
 from serving.engine.watch import Task
 from serving.errors import OutOfDeviceMemoryError
 
 logger = logging.getLogger(__name__)
 
-# A warm-up runs all buckets in turn for about this long, at most this many times.
-TIMED_S, MOST_ROUNDS = 1.0, 40
-# The first round may compile or allocate and is not counted. If it took longer than this, it is not
-# repeated, and counts.
-PATIENCE_S = 10.0
 # Pauses between attempts to reopen a device.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 # A device that is lost again before it has run for this long is reopened only after a pause.
@@ -75,24 +70,16 @@ class Device:
         return self.runner.free_at
 
     def warm_up(self) -> None:
-        """Run every bucket, so that no request pays for a first run, and learn how long it takes.
+        """Run the batch sizes, so that no request pays for a first run; learn how long they take.
 
-        The buckets take turns, so that a busy moment of the machine does not slow down only one.
-        Host memory that only the large ones need is released at the end.
+        Sizes that have lost on another instance are left out: nobody will choose them. Host memory
+        that only the large ones need is released at the end.
         """
-        sizes = self._buckets.usable  # another device may retire one meanwhile
-        started, rounds = self._clock(), [self._round(sizes)]
-        while self._clock() < started + (TIMED_S if rounds[1:] else PATIENCE_S):
-            rounds.append(self._round(sizes))
-            if len(rounds) == MOST_ROUNDS:
-                break
-        for bucket, seconds in zip(sizes, zip(*rounds[1:] or rounds, strict=True), strict=True):
-            self.latency.seed(bucket, median(seconds))
+        sizes = self._buckets.contenders()
+        for bucket, timing in measure(sizes, self.runner.warm, self._clock).items():
+            self.latency.seed(bucket, *timing)
         if self._backend:
             self._backend.trim()
-
-    def _round(self, sizes: Sequence[int]) -> list[float]:
-        return [self.runner.warm(bucket) for bucket in sizes]
 
     def start(self) -> None:
         """Begin to take batches."""

@@ -198,14 +198,15 @@ class ImageJob:
 
     def timing(self, started: float, finished: float, batch_images: int) -> Timing:
         """Return the stages of a job whose batch ran from `started` to `finished`."""
-        admission_s = min(self.queued, self.decode_started) - self.arrived
+        arrived = self.waiter.arrived
+        admission_s = min(self.queued, self.decode_started) - arrived
         decode_s = self.decoded - self.decode_started
         return Timing(
-            admission_s=admission_s,
-            decode_s=decode_s,
-            queue_s=started - self.arrived - admission_s - decode_s,
+            admission_s,
+            decode_s,
+            queue_s=started - arrived - admission_s - decode_s,
             infer_s=finished - started,
-            total_s=finished - self.arrived,
+            total_s=finished - arrived,
             batch_images=batch_images,
         )
 

@@ -30,12 +30,12 @@ class BatchLatency:
         self._usual = self._slow = 1.0
         self.seeds = 0  # how often a time at warm-up became known
 
-    def seed(self, bucket: int, seconds: float) -> None:
-        """Set a bucket's time at warm-up; the fastest of several instances."""
+    def seed(self, bucket: int, least_s: float, usual_s: float | None = None) -> None:
+        """Set a bucket's time at warm-up: the least of several instances, and learn the usual."""
         with self._lock:
-            self._base[bucket] = min(seconds, self._base.get(bucket, seconds))
+            self._base[bucket] = min(least_s, self._base.get(bucket, least_s))
             self.seeds += 1
-        self.observe(bucket, self._base[bucket])
+        self.observe(bucket, self._base[bucket] if usual_s is None else usual_s)
 
     def observe(self, bucket: int, seconds: float) -> None:
         """Learn from a batch that ran."""

@@ -77,8 +77,8 @@ class RpcCall:
     """
 
     __slots__ = (
-        "_call", "_due", "_has_ended", "_host", "_lock", "_loop", "_metadata_sent", "_method",
-        "_task", "active_s", "arrived_s", "deadline_s", "on_leave",
+        "_awaits_close", "_call", "_due", "_has_ended", "_host", "_is_over", "_lock", "_loop",
+        "_metadata_sent", "_method", "_task", "active_s", "arrived_s", "deadline_s", "on_leave",
     )  # fmt: skip
 
     def __init__(self, event: Any, host: Host, method: Method) -> None:
@@ -87,24 +87,23 @@ class RpcCall:
         self.deadline_s = private_grpc.deadline_s(event, self.arrived_s)
         # Guards the attributes below: operations start on any thread.
         self._lock = threading.Lock()
-        self._due = 1  # batches of operations that have not ended; the first is `_closed`'s
-        self._has_ended = self._metadata_sent = False
+        self._due = 0  # batches of operations that have not ended
+        self._awaits_close = self._metadata_sent = self._has_ended = self._is_over = False
         self._task: asyncio.Task[None] | None = None
         self.on_leave: Callable[[], None] | None = None
 
     def begin(self) -> None:  # gRPC's thread
-        """Wait for the end of the call, and for its request."""
-        self._await_close()
+        """Wait for the request, or for the end of the call if requests are a stream.
+
+        A caller that leaves before its request has come ends the wait for that. So the wait for its
+        leaving begins only then, and never if the call is refused at once.
+        """
         if self._method.reads_stream:
+            self._await_close()
             self._method.receive(self, None)
         else:
             self._host.receptions.begin(self, self._host.most_bytes)
             self._start(self._arrived, private_grpc.receive_message())
-
-    def refuse(self, code: grpc.StatusCode, details: str) -> None:  # gRPC's thread
-        """End the call instead of beginning it."""
-        self._await_close()
-        self.fail(code, details)
 
     async def requests(self) -> AsyncIterator[Any]:  # event loop
         """Yield the requests of a stream to its end."""
@@ -123,12 +122,12 @@ class RpcCall:
 
     def finish(self, *responses: Any) -> None:  # any thread
         """End the call with OK and its only response, if it has one, unless it has ended."""
-        messages = [self._method.serialize(response) for response in responses]
-        self._end(
-            sum(map(len, messages)),
-            *map(private_grpc.send_message, messages),
-            private_grpc.send_status(grpc.StatusCode.OK, "", ()),
-        )
+        status = private_grpc.send_status(grpc.StatusCode.OK, "", ())
+        if responses:
+            message = self._method.serialize(*responses)
+            self._end(len(message), private_grpc.send_message(message), status)
+        else:
+            self._end(0, status)
 
     def fail(  # any thread
         self, code: grpc.StatusCode, details: str, metadata: Metadata = ()
@@ -164,7 +163,10 @@ class RpcCall:
         return True
 
     def _await_close(self) -> None:  # gRPC's thread
-        private_grpc.start_batch(self._call, (private_grpc.receive_close(),), self._closed)
+        with self._lock:
+            if not self._has_ended:  # else its last operations include this one
+                self._awaits_close = True
+                self._start_locked(self._closed, (private_grpc.receive_close(),))
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:  # event loop
         if not self._has_ended:
@@ -193,6 +195,8 @@ class RpcCall:
         with self._lock:
             if not self._metadata_sent:
                 operations = (private_grpc.send_metadata(), *operations)
+            if is_last and not self._awaits_close:
+                operations = (*operations, private_grpc.receive_close())
             self._start_locked(tag, operations)
             self._metadata_sent, self._has_ended = True, is_last
             # Under the lock, else the end of the operation might come first.
@@ -203,7 +207,7 @@ class RpcCall:
             self._start_locked(tag, operations)
 
     def _start_locked(self, tag: Tag, operations: tuple[object, ...]) -> None:  # any thread
-        if self._has_ended or not self._due:
+        if self._has_ended or self._is_over:
             raise asyncio.CancelledError
         private_grpc.start_batch(self._call, operations, tag)
         self._due += 1
@@ -211,6 +215,7 @@ class RpcCall:
     def _arrived(self, event: Any) -> Over:  # gRPC's thread, as all that follow
         self._host.receptions.over(self)
         self._method.receive(self, self._taken(event))
+        self._await_close()
         return self._settle()
 
     def _received(self, message: "asyncio.Future[bytes | None]", event: Any) -> Over:
@@ -259,7 +264,8 @@ class RpcCall:
         """Note that a batch of operations has ended; return whether it was the last."""
         with self._lock:
             self._due -= 1
-            return NOT_OVER if self._due else (self, (partial(self._host.over, self),))
+            self._is_over = not self._due
+        return (self, (partial(self._host.over, self),)) if self._is_over else NOT_OVER
 
 
 def _set(future: "asyncio.Future[Any]", result: Any) -> None:

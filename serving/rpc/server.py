@@ -166,7 +166,7 @@ class DirectServer:
         self.in_flight += 1
         call = RpcCall(event, self, method)
         if self._refusal:
-            call.refuse(grpc.StatusCode.UNAVAILABLE, self._refusal)
+            call.fail(grpc.StatusCode.UNAVAILABLE, self._refusal)
         elif method.reads_stream:
             self._begin_stream(self._streams, call)
         elif method.writes_stream:
@@ -180,7 +180,7 @@ class DirectServer:
         if loser is not call:
             call.begin()
         if loser is call:
-            call.refuse(
+            call.fail(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"{streams.most} streams are open, which is the most (--max-streams)",
             )

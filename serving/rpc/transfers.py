@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -15,11 +15,6 @@ SOON_S = 5.0
 
 
 End = Callable[["RpcCall", grpc.StatusCode, str], None]
-
-
-class _Transfer(NamedTuple):
-    since_s: float
-    nbytes: int
 
 
 class Transfers:
@@ -39,28 +34,29 @@ class Transfers:
 
     def __init__(self, patience_s: float, most_bytes: int, end: End) -> None:
         self._patience_s, self._most_bytes, self._end = patience_s, most_bytes, end
-        self._transfers: dict[RpcCall, _Transfer] = {}  # oldest first
+        # Since when, in seconds, and their bytes; oldest first.
+        self._transfers: dict[RpcCall, tuple[float, int]] = {}
 
     def begin(self, call: "RpcCall", nbytes: int) -> None:
         """Note that a call's message begins; `nbytes` is what it may hold in memory."""
-        self._transfers[call] = _Transfer(time.monotonic(), nbytes)
+        self._transfers[call] = time.monotonic(), nbytes
 
     def over(self, call: "RpcCall") -> int:
         """Note that nothing of it is on its way any more; return its `nbytes`, 0 if none was."""
         transfer = self._transfers.pop(call, None)
-        return transfer.nbytes if transfer else 0
+        return transfer[1] if transfer else 0
 
     def sweep(self) -> None:
         """End the calls of messages that take too long."""
         now = time.monotonic()
         slow = [
-            (call, transfer)
-            for call, transfer in self._transfers.copy().items()
-            if now - transfer.since_s > SOON_S
+            (call, since_s, nbytes)
+            for call, (since_s, nbytes) in self._transfers.copy().items()
+            if now - since_s > SOON_S
         ]
-        held = sum(transfer.nbytes for _, transfer in slow)
-        for call, transfer in slow:
-            if now - transfer.since_s > self._patience_s:
+        held = sum(nbytes for *_, nbytes in slow)
+        for call, since_s, nbytes in slow:
+            if now - since_s > self._patience_s:
                 code = grpc.StatusCode.DEADLINE_EXCEEDED
                 reason = f"it takes longer than {self._patience_s:g} s (--default-timeout-ms)"
             elif held > self._most_bytes:
@@ -68,6 +64,6 @@ class Transfers:
                 reason = "it is the slowest of too many at once (--max-transfer-bytes)"
             else:
                 continue
-            held -= transfer.nbytes
+            held -= nbytes
             if self._transfers.pop(call, None):  # else it has come, or gone, meanwhile
                 self._end(call, code, reason)

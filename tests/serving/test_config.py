@@ -61,7 +61,7 @@ def test_nothing_mutates_it() -> None:
         (["--max-inflight-images", str(10**12)], "less than or equal to 1048576"),
         (["--device-memory-mib", str(10**30)], "less than or equal to 16777216"),
         (["--host", ""], "at least 1 character"),
-        (["--precision", "fp8"], "'fp32', 'fp16' or 'int8'"),
+        (["--precision", "fp8"], "'fp32', 'bf16', 'fp16' or 'int8'"),
         (["--buckets", "4,2"], r"must ascend; use \[2, 4\]"),
         (["--max-transfer-bytes", "8"], "never be admitted with --max-transfer-bytes 8"),
         (["--max-inflight-images", "8"], "never be admitted with --max-inflight-images 8"),
@@ -85,7 +85,7 @@ def test_wrong_usage_names_the_flags_without_a_traceback() -> None:
     assert "Traceback" not in done.stderr
 
 
-HEAVY = {"cv2", "grpc", "numpy", "onnxruntime", "PIL", "starlette"}
+HEAVY = {"cv2", "grpc", "numpy", "onnxruntime", "openvino", "PIL", "starlette"}
 
 
 def test_help_explains_every_flag_and_imports_no_runtime() -> None:

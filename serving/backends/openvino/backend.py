@@ -1,8 +1,6 @@
 """OpenVINO: ONNX files on CPU, in fp32, bf16 and int8."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +9,7 @@ from images.transform import Pixels
 from serving.backends.backend import Backend, Placement, Probabilities, Target
 from serving.backends.openvino.library import openvino
 from serving.backends.openvino.model import compile_model
-from serving.errors import OutOfDeviceMemoryError
+from serving.errors import DeviceLostError, OutOfDeviceMemoryError
 
 # Messages of C++, of OpenVINO, and of oneDNN, in which it computes.
 MEMORY = re.compile(r"bad_alloc|out of memory|failed to allocate|bad allocation", re.IGNORECASE)
@@ -22,8 +20,8 @@ def open_backends(target: Target, instances: int) -> list[Backend]:
 
     They share a compiled model, and with it the weights.
     """
-    compiled = compile_model(target, instances)
-    return [OpenVinoBackend(compiled, target) for _ in range(instances)]
+    model = Model(compile_model(target, instances), target)
+    return [OpenVinoBackend(model) for _ in range(instances)]
 
 
 class Request(NamedTuple):
@@ -34,69 +32,92 @@ class Request(NamedTuple):
     infer: openvino.InferRequest
 
 
+class Model:
+    """A compiled model, and whether it is still good.
+
+    `failure` says how its memory ran out, if it did. From then on OpenVINO 2026.4 fails for batches
+    of every size, in any instance: a stream that ran out of memory stays broken, and who takes a
+    batch to which stream is OpenVINO's affair.
+    """
+
+    def __init__(self, compiled: openvino.CompiledModel, target: Target) -> None:
+        self.compiled, self._target = compiled, target
+        self.placement = Placement("openvino", str(target.device), target.file.precision)
+        self.failure: str | None = None
+
+    def bind(self, bucket: int) -> Request:
+        """Return a request for batches of one size, with memory of its own."""
+        buffer: Pixels = np.zeros((bucket, *self._target.image_shape), np.uint8)
+        answers = np.zeros((bucket, self._target.classes), np.float32)
+        request = self.compiled.create_infer_request()
+        request.set_input_tensor(openvino.Tensor(buffer, shared_memory=True))
+        request.set_output_tensor(openvino.Tensor(answers, shared_memory=True))
+        return Request(buffer, answers, request)
+
+    def run(self, request: Request) -> None:
+        """Run a batch.
+
+        Raises:
+            OutOfDeviceMemoryError: it does not fit into memory.
+            DeviceLostError: one before it did not.
+        """
+        if self.failure:
+            raise DeviceLostError(f"the model must be reopened: {self.failure}")
+        try:
+            # Not `infer`: it does not report what fails on OpenVINO's own threads (2026.4.1), and
+            # the answers to the batch before would pass for those to this one.
+            request.infer.start_async()
+            request.infer.wait()
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and not MEMORY.search(str(error)):
+                raise
+            self.failure = (
+                f"{self.placement.device}: a batch of {len(request.buffer)} does not fit into its "
+                f"memory: {_last_line(error)}"
+            )
+            raise OutOfDeviceMemoryError(self.failure) from error
+
+
 class OpenVinoBackend:
-    """One of the instances that share a compiled model, with a request of its own per bucket.
+    """One of the instances that share a model, with a request of its own per bucket.
 
     A request reads the engine's buffer where it lies. It keeps the shape that it was bound with:
     one for all buckets would have to be bound again for every batch.
     """
 
-    def __init__(self, compiled: openvino.CompiledModel, target: Target) -> None:
-        self._compiled, self._target = compiled, target
-        self._placement = Placement("openvino", str(target.device), target.file.precision)
+    def __init__(self, model: Model) -> None:
+        self._model = model
         self._requests: dict[int, Request] = {}
 
     def allocate(self, bucket: int) -> Pixels:
         """Return the uint8 buffer (bucket, height, width, 3) of the bucket, the same every time."""
         if bucket not in self._requests:
-            self._requests[bucket] = self._bind(bucket)
+            self._requests[bucket] = self._model.bind(bucket)
         return self._requests[bucket].buffer
 
     def run(self, buffer: Pixels, images: int) -> Probabilities:
-        """Return float32 probabilities (images, classes)."""
+        """Return float32 probabilities (images, classes); raise what `Model.run` raises."""
         request = self._requests[len(buffer)]
         if buffer is not request.buffer:
             request.buffer[:] = buffer
-        with translated(self._placement.device, len(buffer)):
-            request.infer.infer(share_outputs=True)
+        self._model.run(request)
         # A copy, because the next batch overwrites the answers.
         return request.answers[:images].copy()
 
     def describe(self) -> Placement:
         """Return what the model was found to use."""
-        return self._placement
+        return self._model.placement
 
     def trim(self) -> None:
         """Release what the layers passed to each other in the largest batch; weights stay."""
-        self._compiled.release_memory()
+        self._model.compiled.release_memory()
 
     def close(self) -> None:
         """Drop this backend's reference to the model; the last one frees it."""
         self._requests.clear()
-        del self._compiled
-
-    def _bind(self, bucket: int) -> Request:
-        buffer: Pixels = np.zeros((bucket, *self._target.image_shape), np.uint8)
-        answers = np.zeros((bucket, self._target.classes), np.float32)
-        request = self._compiled.create_infer_request()
-        request.set_input_tensor(openvino.Tensor(buffer, shared_memory=True))
-        request.set_output_tensor(openvino.Tensor(answers, shared_memory=True))
-        return Request(buffer, answers, request)
+        del self._model
 
 
-@contextmanager
-def translated(device: str, images: int) -> Iterator[None]:
-    """Turn OpenVINO's errors into `OutOfDeviceMemoryError` if they fit.
-
-    Args:
-        device: name of the device that runs the batch.
-        images: size of the batch.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or MEMORY.search(str(error)):
-            raise OutOfDeviceMemoryError(
-                f"{device}: a batch of {images} does not fit into its memory: {error}"
-            ) from error
-        raise
+def _last_line(error: Exception) -> str:
+    """Return what happened: the lines before it say where in OpenVINO's source."""
+    return str(error).strip().rpartition("\n")[2] or type(error).__name__

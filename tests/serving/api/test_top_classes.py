@@ -13,9 +13,9 @@ def test_the_most_probable_come_first_and_equal_ones_in_label_order(
     row = np.array(values, np.float32)
     expected = np.argsort(-row, kind="stable")[: top_k or None]
     classes = top_classes(row, top_k, [f"label {index}" for index in range(len(row))])
-    assert [entry.index for entry in classes] == expected.tolist()
-    assert [entry.label for entry in classes] == [f"label {index}" for index in expected]
-    assert [entry.probability for entry in classes] == pytest.approx(row[expected].tolist())
+    assert [entry["index"] for entry in classes] == expected.tolist()
+    assert [entry["label"] for entry in classes] == [f"label {index}" for index in expected]
+    assert [entry["probability"] for entry in classes] == pytest.approx(row[expected].tolist())
 
 
 def test_what_is_not_a_number_is_shown() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from protos import classifier_pb2 as pb
 from serving.api import wire
+from serving.engine.sources import Encoded, Raw
 from serving.errors import InvalidRequestError
 from tests.serving.api.messages import flat, png
 
@@ -72,19 +73,46 @@ def test_an_honest_request_is_parsed() -> None:
         images=[png(1), flat(2)] * 64, top_k=5, model="m" * 1024, id="é", full_probabilities=True
     )
     unknown = field(b"\xba\x3e", bytes(5000)) + b"\xb9\x3e" + bytes(8) + b"\xbd\x3e" + bytes(4)
-    parsed = wire.parse(unknown + request.SerializeToString() + unknown, 128)
-    parsed.DiscardUnknownFields()  # type: ignore[attr-defined]
-    assert parsed == request
+    message = unknown + request.SerializeToString() + unknown
+    assert_parsed(message, wire.parse(message, 128))
 
 
-@given(st.binary(max_size=60))
-def test_any_bytes_are_a_request_or_are_refused(message: bytes) -> None:
+# Pieces of which messages are made that are all but valid.
+PIECES = st.sampled_from(
+    [
+        *(field(IMAGE, field(tag, b"abc")) for tag in (IMAGE, RAW)),
+        field(IMAGE, field(RAW, b"\x10\x02\x18\x03") + field(IMAGE, b"x")),
+        field(IMAGE, field(IMAGE, b"x") + field(RAW, b"\x10\x02") + field(RAW, b"\x18\x03")),
+        field(IMAGE, field(IMAGE, b"x") + UNKNOWN + field(IMAGE, b"y")),
+        field(IMAGE, b"\x08\x05"),
+        field(ID, b"id"),
+        b"\x10\x05",
+        b"\x28\x01",
+    ]
+)
+
+
+@given(st.binary(max_size=60) | st.lists(PIECES, max_size=6).map(b"".join))
+def test_any_bytes_are_the_request_that_protobuf_reads_or_are_refused(message: bytes) -> None:
     try:
         request = wire.parse(message, 3)
     except InvalidRequestError:
         return
-    assert request == pb.ClassifyRequest.FromString(message)
-    assert len(request.images) <= 3
+    assert_parsed(message, request)
+    assert len(request) <= 3
+
+
+def assert_parsed(message: bytes, request: wire.Request) -> None:
+    expected = pb.ClassifyRequest.FromString(message)
+    assert len(request) == len(expected.images)
+    for source, image in zip(request, expected.images, strict=True):
+        if isinstance(source, Encoded):
+            assert (source.data, image.HasField("raw")) == (image.encoded, False)
+        else:
+            raw = image.raw
+            assert source == Raw(raw.pixels, raw.height, raw.width, raw.channels)
+    del expected.images[:]
+    assert request.options == expected
 
 
 @pytest.mark.parametrize("request_id", ["", "42", "é" * 512])
