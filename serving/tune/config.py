@@ -38,7 +38,7 @@ class TuneConfig(BaseSettings):
     max_accuracy_drop: NonNegativeFloat = Field(
         0.0,
         description="top-1 accuracy that a faster precision may cost, in percentage points, by the "
-        "bundle's own record; 0: fp32 only",
+        "bundle's own record; 0: fp32 only; 100: any, also without a record",
     )
     in_flight: Annotated[int | None, Field(gt=0, le=1024)] = Field(
         None,

@@ -10,12 +10,13 @@ from serving.tune.messages import Result
 from serving.tune.process import TooSlowError, WorkerError
 from serving.tune.trial import Pair, Trial
 
-# Pairs of turns of a candidate, and of the best one at the end. A slow model has fewer: together
-# they take at most this share of the budget.
-PAIRS, FINAL_PAIRS = 3, 8
+# Pairs of turns of a candidate: so many, and up to twice as many until it is clear whether it beats
+# the best one; and of the best one at the end. A slow model has fewer: those of a candidate take at
+# most this share of the budget.
+PAIRS, FINAL_PAIRS = 3, 10
 PAIRS_SHARE = 1 / 12
 # A candidate that reaches less than this share of the best one has no further turns.
-HOPELESS = 0.9
+HOPELESS = 0.85
 # A candidate must be this much faster than the best one so far to take its place. One that warms up
 # smaller batches, and so takes less memory and time to load, need only be about as fast.
 FASTER, AS_FAST = 1.02, 0.98
@@ -92,17 +93,17 @@ class Race:
         try:
             while len(pairs) < FINAL_PAIRS and self._budget.left_s > self._pair_s:
                 pairs.append(self._pair(self._best))
-        except (TooSlowError, WorkerError) as error:
-            return self.best._replace(pairs=tuple(pairs), note=f"failed: {error or 'too slow'}")
+        except TooSlowError:
+            pass  # the last pair took longer than those before; they count
+        except WorkerError as error:
+            return self.best._replace(pairs=tuple(pairs), note=f"failed: {error}")
         return self.best._replace(pairs=tuple(pairs))
 
     def _measured(self, entrant: Entrant, candidate: Candidate) -> Trial:
         pairs: list[Pair] = []
         try:
-            while not pairs or (len(pairs) < self._most_pairs() and self._spare_s() > self._pair_s):
+            while not pairs or not self._is_enough(Trial(candidate, tuple(pairs))):
                 pairs.append(self._pair(entrant))
-                if Trial(candidate, tuple(pairs)).ratio < HOPELESS * self.to_beat:
-                    break
         except TooSlowError:
             return Trial(candidate, note="given up: a turn took longer than the budget")
         except WorkerError as error:
@@ -136,8 +137,16 @@ class Race:
         nearest = min(same, key=lambda one: abs(_warmed(one) - _warmed(candidate)))
         return same[nearest] * min(1.0, _warmed(candidate) / _warmed(nearest))
 
-    def _most_pairs(self) -> int:
-        return min(PAIRS, int(PAIRS_SHARE * self._budget.seconds / self._pair_s))
+    def _is_enough(self, trial: Trial) -> bool:
+        """Whether it is clear that it beats the best one or not, or no time is left to find out."""
+        pairs, affordable = len(trial.pairs), PAIRS_SHARE * self._budget.seconds / self._pair_s
+        is_clear = abs(trial.ratio - self.to_beat) > trial.noise
+        return (
+            pairs >= min(2 * PAIRS, affordable)
+            or self._spare_s() < self._pair_s
+            or trial.ratio < HOPELESS * self.to_beat
+            or (pairs >= PAIRS and is_clear)
+        )
 
     def _replace(self, entrant: Entrant, trial: Trial) -> None:
         if self._best:

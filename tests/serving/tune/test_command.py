@@ -169,4 +169,5 @@ def test_a_precision_without_a_record_is_left_out(tmp_path: Path) -> None:
     reseal(copy)
     precisions, left_out = allowed(Bundle.open(copy), "fp32", 5.0)
     assert precisions == ["fp32"]
-    assert left_out == ["int8: the bundle has no record of its accuracy"]
+    assert left_out == ["int8: no record of its accuracy; --max-accuracy-drop 100 allows it"]
+    assert allowed(Bundle.open(copy), "fp32", 100.0) == (["fp32", "int8"], [])
