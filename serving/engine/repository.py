@@ -63,14 +63,14 @@ class ModelRepository:
     def _name(self, name: str) -> str:
         if name in self._models:
             return name
+        if not name and len(self._models) == 1:
+            return next(iter(self._models))
         if not self._models:
             raise UnavailableError("the server is loading its models; try again later")
         loaded = ", ".join(sorted(self._models))
         if name:
             raise ModelNotFoundError(f"there is no model {name!r}; loaded: {loaded}")
-        if len(self._models) > 1:
-            raise InvalidRequestError(f"several models are loaded, name one of them: {loaded}")
-        return loaded
+        raise InvalidRequestError(f"several models are loaded, name one of them: {loaded}")
 
 
 def _age(version: str) -> list[tuple[int, str]]:

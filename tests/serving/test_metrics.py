@@ -1,9 +1,9 @@
 import time
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from serving.metrics import Metrics, RateWindow
+from serving.metrics import SECONDS, Metrics, RateWindow
 from tests.support.serving import VirtualClock
 
 NAMES = (
@@ -41,6 +41,21 @@ def test_two_registries_do_not_share() -> None:
     labels = {"model": "net", "version": "1", "outcome": "ok"}
     assert first.get_sample_value("serving_images_total", labels) == 1
     assert second.get_sample_value("serving_images_total", labels) == 0
+
+
+def test_the_times_of_batches_are_a_histogram_of_their_images() -> None:
+    registry, other = CollectorRegistry(), CollectorRegistry()
+    times = Metrics(registry).model("net", "1", time.monotonic).stages["infer"]
+    expected = Histogram("serving_stage_seconds", "", registry=other, buckets=SECONDS)
+    for batch in ([0.0, 0.001, 0.3], [], [10.0, 10.1, 0.0011]):
+        times.observe(batch)
+        for seconds in batch:
+            expected.observe(seconds)
+    [family] = other.collect()
+    for sample in family.samples:
+        if not sample.name.endswith("_created"):
+            labels = {**sample.labels, "model": "net", "version": "1", "stage": "infer"}
+            assert registry.get_sample_value(sample.name, labels) == sample.value
 
 
 def test_a_steady_rate_is_that_rate() -> None:

@@ -1,14 +1,17 @@
 """Callers that leave: their handlers are cancelled, and the server goes on."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
 import pytest
 
+from serving.rpc import private_grpc
 from serving.rpc.call import RpcCall
-from tests.serving.rpc.running import Patient, Running, running, unary
+from tests.serving.rpc.running import SERVICE, Patient, Running, code_of, running, unary
+from tests.support.http2 import Http2, message
 from tests.support.serving import until
 
 
@@ -129,3 +132,47 @@ async def test_a_handler_that_does_not_heed_its_cancellation() -> None:
         await until(lambda: not it.server.in_flight)
     left.set()  # its server has stopped
     await seen.wait()
+
+
+async def test_a_caller_that_leaves_in_the_middle_of_its_request() -> None:
+    async def never(_request: bytes, _context: RpcCall) -> bytes:
+        raise AssertionError("there is no request")
+
+    async with running(Method=unary(never)) as it:
+        with Http2(it.port) as client:
+            client.write(client.call(f"/{SERVICE}/Method"), message(2000, bytes(1000)))
+            await until(lambda: it.server.in_flight == 1)
+        await until(lambda: not it.server.in_flight)
+
+
+async def test_a_direct_method_is_told_when_its_caller_leaves() -> None:
+    waiting, left = threading.Event(), threading.Event()
+
+    def wait(_request: bytes, call: RpcCall) -> None:
+        call.on_leave = left.set
+        waiting.set()
+
+    async with running(direct=True, Method=unary(wait)) as it:
+        calling = it.unary_unary()(b"")
+        await asyncio.to_thread(waiting.wait, 30)
+        assert not left.is_set()
+        calling.cancel()
+        assert await asyncio.to_thread(left.wait, 30)
+
+
+async def test_the_leaving_of_a_caller_that_is_answered_at_once_is_not_awaited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batches: list[int] = []
+    start_batch = private_grpc.start_batch
+
+    def count(call: object, operations: tuple[object, ...], tag: Any) -> None:
+        batches.append(len(operations))
+        start_batch(call, operations, tag)
+
+    monkeypatch.setattr(private_grpc, "start_batch", count)
+    refuse = unary(lambda _request, call: call.fail(grpc.StatusCode.UNAVAILABLE, "no"))
+    async with running(direct=True, Method=refuse) as it:
+        assert await code_of(it.unary_unary()(b"")) is grpc.StatusCode.UNAVAILABLE
+    # The request; then the metadata, the status, and the end of the call.
+    assert batches == [1, 3]
