@@ -25,6 +25,7 @@ from export.foreign.file import bodies, graphs
 from export.foreign.inputs import Prelude
 from export.foreign.names import PREFIX, prefix
 from export.foreign.signature import Signature
+from export.formats.grouped import merge_groups
 from export.formats.onnx_model import opset, save
 from export.original import INPUT, OUTPUT, FileFormat
 
@@ -87,6 +88,7 @@ def wrap(
         del field[:]
     graph.node.extend(nodes)
     graph.initializer.extend([*prelude.constants, *factors])
+    merge_groups(graph)
     batch = signature.batch or "batch"
     shape = [batch, size.height, size.width, 3]
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))

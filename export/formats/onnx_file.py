@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 
+from export.formats.grouped import merge_groups
 from export.formats.onnx_model import lift, save
 from export.graph import Deployment
 from export.original import INPUT, OUTPUT
@@ -36,6 +37,7 @@ def write(deployment: Deployment, path: Path) -> None:
     fold_batch_norm(graph, weights)
     for name in list(weights):
         graph.initializer.append(numpy_helper.from_array(weights.pop(name), name))
+    merge_groups(graph)
     _make_regular(graph)
     save(model, path)
     onnx.checker.check_model(path, full_check=True)
