@@ -114,6 +114,7 @@ class Answers:
         self._metrics.batch_images.observe(images)
         self._metrics.padded_slots.inc(run.bucket - images)
         self._metrics.cold_batches.inc(run.is_cold)
+        self._metrics.wide_batches.inc(run.is_wide)
         actual_s = run.finished - run.started
         if actual_s and run.predicted_s:
             self._metrics.prediction_error.observe(abs(run.predicted_s - actual_s) / actual_s)

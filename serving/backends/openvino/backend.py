@@ -70,6 +70,15 @@ class OpenVinoBackend:
         """Release what the layers passed to each other in the largest batch; weights stay."""
         self._compiled.release_memory()
 
+    def widen(self, threads: int) -> "OpenVinoBackend":
+        """Return a backend that runs on `threads` threads, over weights of its own.
+
+        Compiled models share none, even of one model.
+        """
+        settings = self._target.settings._replace(threads=threads)
+        target = self._target._replace(settings=settings)
+        return OpenVinoBackend(compile_model(target, 1), target)
+
     def close(self) -> None:
         """Drop this backend's reference to the model; the last one frees it."""
         self._requests.clear()

@@ -26,11 +26,11 @@ class Latency(BatchLatency):
         super().__init__(clock)
         self.seen: list[float] = []
 
-    def observe(self, bucket: int, seconds: float) -> None:
+    def observe(self, bucket: int, seconds: float, *, wide: bool = False) -> None:
         self.seen.append(seconds)
 
-    def seed(self, bucket: int, seconds: float) -> None:
-        super().seed(bucket, seconds)
+    def seed(self, bucket: int, seconds: float, *, wide: bool = False) -> None:
+        super().seed(bucket, seconds, wide=wide)
         self.seen.clear()
 
 
