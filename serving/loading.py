@@ -23,6 +23,7 @@ from serving.config import ServingConfig
 from serving.engine.build import build
 from serving.engine.model import Model
 from serving.engine.room import Limits
+from serving.engine.wide import candidates
 from serving.errors import StartupError
 from serving.memory import release_freed_memory
 from serving.metrics import Metrics
@@ -48,6 +49,16 @@ class Loader:
         backends = self._open(device, instances, self.buckets)
         return [Instance(backend, reopen) for backend in backends]
 
+    def widen(self, instances: Sequence[Instance], threads: int) -> Backend | None:
+        """Return a backend that runs a batch on this many threads, over the instances' weights.
+
+        None if their runtime offers none. Raises as `load_model` does.
+        """
+        wide = instances[0].backend.widen(threads)
+        if wide:
+            self._proved([wide], candidates(self.buckets, len(instances)))
+        return wide
+
     def _open_one(self, device: Device, buckets: Sequence[int]) -> Backend:
         [backend] = self._open(device, 1, buckets)
         return backend
@@ -63,13 +74,17 @@ class Loader:
             buckets=buckets,
             settings=self.settings,
         )
+        self._proved(backends, buckets)
+        return backends
+
+    def _proved(self, backends: Sequence[Backend], buckets: Sequence[int]) -> None:
+        """Prove backends, or close them."""
         try:
             self._prove(backends, buckets)
         except BaseException:
             for backend in backends:
                 backend.close()
             raise
-        return backends
 
     @cached_property
     def _golden(self) -> tuple[GoldenSet, Pixels]:
@@ -154,9 +169,11 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
         for device in devices
         for instance in loader.open(device, count_instances(config, device))
     ]
+    wide_threads = count_wide_threads(config, devices[0], len(instances))
     model = build(
         bundle,
         instances,
+        wide=loader.widen(instances, wide_threads) if wide_threads > 1 else None,
         buckets=buckets,
         decode_threads=count_decode_threads(config, devices[0]),
         background_threads=count_background_threads(config),
@@ -181,6 +198,15 @@ def count_instances(config: ServingConfig, device: Device) -> int:
     # Several one-thread batches at once answer more images per second than one batch on all cores.
     cores = usable_cores().usable
     return max(1, cores // config.threads) if device.kind == "cpu" else 1
+
+
+def count_wide_threads(config: ServingConfig, device: Device, instances: int) -> int:
+    """Return how many threads a wide batch runs on: the cores of all instances; 1 if none is wide.
+
+    Instances of several threads are what somebody chose who would rather have each batch faster.
+    """
+    may = device.kind == "cpu" and config.threads == 1
+    return min(instances, usable_cores().usable) if may else 1
 
 
 def count_decode_threads(config: ServingConfig, device: Device) -> int:

@@ -124,6 +124,7 @@ class ModelMetrics:
         self.batch_images = metrics.batch_images.labels(**bound)
         self.padded_slots = metrics.padded_slots.labels(**bound)
         self.cold_batches = metrics.cold_batches.labels(**bound)
+        self.wide_batches = metrics.wide_batches.labels(**bound)
         self.goodput_images = metrics.goodput_images.labels(**bound)
         self.wasted_images = metrics.wasted_images.labels(**bound)
         self.prediction_error = metrics.prediction_error.labels(**bound)
@@ -173,6 +174,9 @@ class Metrics:
         )
         self.cold_batches = self._counter(
             "cold_batches", "Batches of a size that had not been warmed up"
+        )
+        self.wide_batches = self._counter(
+            "wide_batches", "Batches that ran on the cores of all instances, alone"
         )
         self.padded_slots = self._counter(
             "padded_slots", "Padding rows of batches that did not fill their bucket"

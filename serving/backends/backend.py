@@ -68,6 +68,12 @@ class Backend(Protocol):
     def trim(self) -> None:
         """Release host memory that only large batches need; they allocate it again."""
 
+    def widen(self, threads: int) -> "Backend | None":
+        """Return a backend that runs the same file in a batch on `threads` CPU threads.
+
+        None if the runtime offers none. Either may be closed first.
+        """
+
     def close(self) -> None:
         """Free the device's memory; `run` must not be called afterwards."""
 

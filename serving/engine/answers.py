@@ -125,6 +125,8 @@ class Answers:
         self._metrics.padded_slots.inc(run.bucket - images)
         if run.is_cold:
             self._metrics.cold_batches.inc()
+        if run.is_wide:
+            self._metrics.wide_batches.inc()
         actual_s = run.finished - run.started
         if actual_s and run.predicted_s:
             self._metrics.prediction_error.observe(abs(run.predicted_s - actual_s) / actual_s)

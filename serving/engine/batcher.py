@@ -9,6 +9,7 @@ from serving.engine.buckets import Buckets
 from serving.engine.job import ImageJob
 from serving.engine.latency import BatchLatency, Clock
 from serving.engine.queue import DeadlineQueue
+from serving.engine.wide import Wide
 from serving.errors import UnavailableError
 from serving.metrics import BatchReason
 
@@ -27,11 +28,15 @@ class HasFreeAt(Protocol):
 
 
 class Batch(NamedTuple):
-    """Jobs that run together, why there are not more, and whether the device idled before."""
+    """Jobs that run together, why there are not more, and whether the device idled before.
+
+    They run wide if `wide_size` is the bucket for that, and on the device's own cores if it is 0.
+    """
 
     jobs: list[ImageJob]
     reason: BatchReason
     after_idling: bool = True
+    wide_size: int = 0
 
 
 class Batcher:
@@ -52,12 +57,20 @@ class Batcher:
         answers: gets the jobs that leave without a batch: cancelled, expired, or too late even for
             the smallest one.
         clock: monotonic time, in seconds.
+        wide: runs batches on the cores of all devices while no other batch runs; None if nothing
+            does.
     """
 
     def __init__(
-        self, *, buckets: Buckets, latency: BatchLatency, answers: Answers, clock: Clock
+        self,
+        *,
+        buckets: Buckets,
+        latency: BatchLatency,
+        answers: Answers,
+        clock: Clock,
+        wide: Wide | None = None,
     ) -> None:
-        self._buckets, self._latency = buckets, latency
+        self._buckets, self._latency, self._wide = buckets, latency, wide
         self._answers, self._clock = answers, clock
         self.queue = DeadlineQueue()
         # Replaced as a whole, so that readers need no lock.
@@ -104,7 +117,10 @@ class Batcher:
             self._fail_if_lost()
 
     def take(self) -> Batch | None:
-        """Wait for the next batch and return it; None when the batcher is closed."""
+        """Wait for the next batch and return it; None when the batcher is closed.
+
+        Call `end` when it has run.
+        """
         idled = False
         while True:
             with self.queue.lock:
@@ -123,9 +139,17 @@ class Batcher:
             waiting = len(self.queue)
             first = self._next(now, math.inf, dead)
             batch = self._fill(first, waiting, now, dead) if first else None
+            if batch and self._wide:
+                self._wide.running += 1
         if dead:
             self._answers.drop(dead)
         return batch
+
+    def end(self) -> None:
+        """Note that a batch has run."""
+        if self._wide:
+            with self.queue.lock:
+                self._wide.running -= 1
 
     def _move(self, device: HasFreeAt, *, serving: bool = False, reopening: bool = False) -> None:
         with self.queue.lock:
@@ -144,17 +168,21 @@ class Batcher:
 
     def _fill(self, first: ImageJob, waiting: int, now: float, dead: list[ImageJob]) -> Batch:
         """Return a batch of one device's share, as large as the first job allows."""
-        left_s = first.due - now
-        share = math.ceil(waiting / max(1, len(self.serving)))
-        size = self._buckets.choose(share, left_s, first.decode_s)
-        limit_s, in_time_s = self._buckets.decode_limit_s(), left_s - self._latency.bound(size)
+        left_s, devices = first.due - now, len(self.serving)
+        wide_size = self._wide.choose(waiting, devices, first.decode_s) if self._wide else 0
+        share = waiting if wide_size else math.ceil(waiting / max(1, devices))
+        size = wide_size or self._buckets.choose(share, left_s, first.decode_s)
+        limit_s = self._buckets.decode_limit_s()
+        in_time_s = left_s - self._latency.bound(size, wide=bool(wide_size))
         jobs, spare_s = [first], min(limit_s, in_time_s) - first.decode_s
         while len(jobs) < size and (job := self._next(now, spare_s, dead)):
             jobs.append(job)
             spare_s -= job.decode_s
         if len(jobs) < size and len(self.queue):  # those that are left take too long to decode
-            return Batch(jobs, "decoding" if limit_s < in_time_s else "deadline")
-        return Batch(jobs, self._reason(len(jobs), size, share))
+            reason: BatchReason = "decoding" if limit_s < in_time_s else "deadline"
+        else:
+            reason = self._reason(len(jobs), size, share)
+        return Batch(jobs, reason, wide_size=wide_size)
 
     def _reason(self, images: int, size: int, share: int) -> BatchReason:
         largest = self._buckets.efficient()[-1]

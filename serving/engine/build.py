@@ -3,6 +3,7 @@
 Each part knows only those above it:
 
     what is known            Room, BatchLatency, DecodeLatency, WaitCorrection, Buckets
+    what runs alone          Wide
     how jobs end             Answers
     how batches form         Batcher
     what works               Decoder, DecodePool, Runner, Device
@@ -18,7 +19,7 @@ from functools import partial
 
 from bundle.store import Bundle
 from images.limits import ImageLimits
-from serving.backends.backend import Instance, placement
+from serving.backends.backend import Backend, Instance, placement
 from serving.engine.admission import Admission
 from serving.engine.answers import Answers
 from serving.engine.batcher import Batcher
@@ -32,6 +33,7 @@ from serving.engine.model import Loop, Model
 from serving.engine.room import Limits, Room
 from serving.engine.runner import Runner
 from serving.engine.watch import Watch, Watched
+from serving.engine.wide import Wide
 from serving.metrics import Metrics
 
 
@@ -47,6 +49,7 @@ def build(
     metrics: Metrics,
     slo_s: float | None = None,
     overdue_s: float = math.inf,
+    wide: Backend | None = None,
     clock: Clock = time.monotonic,
 ) -> Model:
     """Return a model that is neither warm nor started.
@@ -62,6 +65,7 @@ def build(
         metrics: gets the model's metrics.
         slo_s: time within which 99 of 100 images should be answered, in seconds; None for no limit.
         overdue_s: time after which a decode, a run or a reopening is overdue, in seconds.
+        wide: runs a batch on the cores of all instances while no other runs; None: nothing does.
         clock: monotonic time, in seconds.
     """
     manifest = bundle.manifest
@@ -72,7 +76,10 @@ def build(
     correction = WaitCorrection(clock)
     sizes = Buckets(buckets, latency, slo_s)
     answers = Answers(counted, correction, clock)
-    batcher = Batcher(buckets=sizes, latency=latency, answers=answers, clock=clock)
+    alone = None
+    if wide:
+        alone = Wide(wide, buckets=sizes, instances=len(instances), latency=latency, clock=clock)
+    batcher = Batcher(buckets=sizes, latency=latency, answers=answers, clock=clock, wide=alone)
     shared = manifest.transform, image_limits, answers, decode_latency, clock
     pooled = batcher, answers, clock
     background = DecodePool(background_threads, Decoder(*shared), *pooled, in_background=True)
@@ -83,7 +90,7 @@ def build(
         Device(
             instance.backend,
             instance.reopen,
-            runner=Runner(instance.backend, sizes, latency, answers, decode, clock),
+            runner=Runner(instance.backend, sizes, latency, answers, decode, clock, alone),
             buckets=sizes,
             latency=latency,
             batcher=batcher,
@@ -118,6 +125,7 @@ def build(
         background=background,
         batcher=batcher,
         devices=devices,
+        wide=alone,
         watch=Watch(manifest.name, watched, overdue_s, loop.notify, counted),
         loop=loop,
         clock=clock,

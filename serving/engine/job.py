@@ -49,6 +49,7 @@ class BatchRun(NamedTuple):
     predicted_s: float
     is_cold: bool
     reason: BatchReason
+    is_wide: bool = False
 
 
 Answer = Prediction | ServingError

@@ -19,29 +19,32 @@ class BatchLatency:
     """Predicts the time of a batch per bucket from the last ones, as Clockwork (OSDI 2020) does.
 
     It is the bucket's time at warm-up, times how much slower than that the last batches of any
-    bucket were: what slows one bucket down slows them all. Any thread may call.
+    bucket were: what slows one bucket down slows them all. Wide batches have times of their own.
+    Any thread may call.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._base: dict[int, float] = {}
+        self._base: dict[tuple[int, bool], float] = {}  # by bucket and whether it is wide
         self._ratios: deque[tuple[float, float]] = deque(maxlen=BATCHES)
         self._lock = threading.Lock()
         self._usual = self._slow = 1.0
         self.seeds = 0  # how often a time at warm-up became known
 
-    def seed(self, bucket: int, least_s: float, usual_s: float | None = None) -> None:
+    def seed(
+        self, bucket: int, least_s: float, usual_s: float | None = None, *, wide: bool = False
+    ) -> None:
         """Set a bucket's time at warm-up: the least of several instances, and learn the usual."""
         with self._lock:
-            self._base[bucket] = min(least_s, self._base.get(bucket, least_s))
+            self._base[bucket, wide] = min(least_s, self._base.get((bucket, wide), least_s))
             self.seeds += 1
-        self.observe(bucket, self._base[bucket] if usual_s is None else usual_s)
+        self.observe(bucket, self._base[bucket, wide] if usual_s is None else usual_s, wide=wide)
 
-    def observe(self, bucket: int, seconds: float) -> None:
+    def observe(self, bucket: int, seconds: float, *, wide: bool = False) -> None:
         """Learn from a batch that ran."""
         now = self._clock()
         with self._lock:
-            base = self._base.setdefault(bucket, seconds)
+            base = self._base.setdefault((bucket, wide), seconds)
             self._ratios.append((now, seconds / base if base else 1.0))
             while now - self._ratios[0][0] > FRESH_S:
                 self._ratios.popleft()
@@ -54,15 +57,15 @@ class BatchLatency:
 
     def at_warm_up(self, bucket: int) -> float:
         """Return a bucket's time at warm-up, in seconds; 0 if nothing is known of it."""
-        return self._base.get(bucket, 0.0)
+        return self._base.get((bucket, False), 0.0)
 
-    def usual(self, bucket: int) -> float:
+    def usual(self, bucket: int, *, wide: bool = False) -> float:
         """Return the median of a bucket's time, in seconds; 0 if nothing is known of it."""
-        return self._base.get(bucket, 0.0) * self._usual
+        return self._base.get((bucket, wide), 0.0) * self._usual
 
-    def bound(self, bucket: int) -> float:
+    def bound(self, bucket: int, *, wide: bool = False) -> float:
         """Return the time that nine of ten batches keep, in seconds; 0 if nothing is known."""
-        return self._base.get(bucket, 0.0) * self._slow
+        return self._base.get((bucket, wide), 0.0) * self._slow
 
     def is_stale(self, now: float) -> bool:
         """Whether the last batch is too old to refuse a request because of it.

@@ -15,6 +15,7 @@ from serving.engine.device import Device
 from serving.engine.job import Answer, Caller, Waiter
 from serving.engine.latency import Clock
 from serving.engine.watch import Watch
+from serving.engine.wide import Wide
 
 
 class Loop:
@@ -66,6 +67,7 @@ class Model:
         background: DecodePool,
         batcher: Batcher,
         devices: Sequence[Device],
+        wide: Wide | None,
         watch: Watch,
         loop: Loop,
         clock: Clock,
@@ -73,7 +75,7 @@ class Model:
         self.bundle, self.placement, self.buckets = bundle, placement, tuple(buckets)
         self._admission, self._answers, self._loop = admission, answers, loop
         self.decoders, self.background = decoders, background
-        self.batcher, self.devices = batcher, devices
+        self.batcher, self.devices, self.wide = batcher, devices, wide
         self.watch, self.clock = watch, clock
 
     @property
@@ -96,8 +98,11 @@ class Model:
         self._loop.listeners.append(listener)
 
     def warm_up(self) -> None:
-        """Run every bucket on every device."""
-        for device in self.devices:
+        """Run wide batches in turn with one of a device, then every bucket on every device."""
+        if self.wide:
+            runner, smallest = self.devices[0].runner, self.buckets[0]
+            self.wide.warm_up(lambda: runner.warm(smallest))
+        for device in self.devices:  # last, because each releases memory at its end
             device.warm_up()
 
     def attach(self) -> None:
@@ -123,6 +128,8 @@ class Model:
             device.stop()
         for device in self.devices:
             device.close()
+        if self.wide:
+            self.wide.close()
         self.watch.stop()
 
     def submit(self, sources: Sources, caller: Caller, nbytes: int = 0) -> Waiter:

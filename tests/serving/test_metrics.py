@@ -19,6 +19,7 @@ NAMES = (
     "rejections_total",
     "batches_total",
     "cold_batches_total",
+    "wide_batches_total",
     "goodput_images_total",
     "wasted_images_total",
     "latency_prediction_error_ratio_bucket",

@@ -43,6 +43,9 @@ class FakeBackend:
         """Note that nothing ran since."""
         self.is_trimmed = True
 
+    def widen(self, threads: int) -> None:
+        """Return None: a fake has no threads."""
+
     def close(self) -> None:
         """Note that it was closed."""
         self.is_closed = True

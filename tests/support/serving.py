@@ -126,6 +126,7 @@ class Rig:
     limits: Limits | None = None
     clock: Callable[[], float] = time.monotonic
     overdue_s: float = math.inf
+    wide: FakeBackend | None = None
     # The same tests hold for threads that decode and for devices that do.
     decode_threads: ClassVar[int] = 1
 
@@ -145,6 +146,7 @@ class Rig:
             image_limits=ImageLimits(max_image_pixels=10_000),
             metrics=self.metrics,
             overdue_s=self.overdue_s,
+            wide=self.wide,
             clock=self.clock,
         )
 

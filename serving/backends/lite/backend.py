@@ -56,6 +56,9 @@ class LiteBackend:
     def trim(self) -> None:
         """Release nothing: the worker's memory is its own."""
 
+    def widen(self, threads: int) -> None:
+        """Return None: another worker would hold the weights once more."""
+
     def close(self) -> None:
         """End the worker, in any state."""
         self.worker.close()

@@ -41,14 +41,14 @@ class Model:
     """
 
     def __init__(self, compiled: openvino.CompiledModel, target: Target) -> None:
-        self.compiled, self._target = compiled, target
+        self.compiled, self.target = compiled, target
         self.placement = Placement("openvino", str(target.device), target.file.precision)
         self.failure: str | None = None
 
     def bind(self, bucket: int) -> Request:
         """Return a request for batches of one size, with memory of its own."""
-        buffer: Pixels = np.zeros((bucket, *self._target.image_shape), np.uint8)
-        answers = np.zeros((bucket, self._target.classes), np.float32)
+        buffer: Pixels = np.zeros((bucket, *self.target.image_shape), np.uint8)
+        answers = np.zeros((bucket, self.target.classes), np.float32)
         request = self.compiled.create_infer_request()
         request.set_input_tensor(openvino.Tensor(buffer, shared_memory=True))
         request.set_output_tensor(openvino.Tensor(answers, shared_memory=True))
@@ -111,6 +111,15 @@ class OpenVinoBackend:
     def trim(self) -> None:
         """Release what the layers passed to each other in the largest batch; weights stay."""
         self._model.compiled.release_memory()
+
+    def widen(self, threads: int) -> "OpenVinoBackend":
+        """Return a backend that runs on `threads` threads, over weights of its own.
+
+        Compiled models share none, even of one model.
+        """
+        settings = self._model.target.settings._replace(threads=threads)
+        target = self._model.target._replace(settings=settings)
+        return OpenVinoBackend(Model(compile_model(target, 1), target))
 
     def close(self) -> None:
         """Drop this backend's reference to the model; the last one frees it."""

@@ -15,6 +15,7 @@ from serving.backends.ort.cuda import HostMemory, PinnedMemory, load_runtime
 from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.options import PROVIDERS
 from serving.backends.ort.session import log_progress, open_session
+from serving.backends.ort.shared import SharedModel, share_model
 from serving.errors import DeviceLostError, OutOfDeviceMemoryError
 
 ort = onnxruntime.capi.onnxruntime_pybind11_state
@@ -41,25 +42,31 @@ def open_backends(target: Target, instances: int) -> list[Backend]:
 
     On a CPU instances of one thread share a session, and with it the weights.
     """
+    if target.device.kind == "cpu" and target.settings.threads == 1 and instances > 1:
+        shared = share_model(target)
+        session = shared.open(target, threads=1)
+        return [_backend(session, target, shared) for _ in range(instances)]
     # Runs of a session share its threads: two runs at once with two threads use two, not four.
-    shares = instances if target.device.kind == "cpu" and target.settings.threads == 1 else 1
-    sessions = [open_session(target) for _ in range(instances // shares)]
-    return [_backend(session, target) for session in sessions for _ in range(shares)]
+    return [_backend(open_session(target), target) for _ in range(instances)]
 
 
 class OrtBackend:
     """An ONNX Runtime session; several may share one, as `InferenceSession.run` allows."""
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, target: Target, placement: Placement
+        self,
+        session: onnxruntime.InferenceSession,
+        target: Target,
+        placement: Placement,
+        shared: SharedModel | None = None,
     ) -> None:
-        self._session, self._placement = session, placement
+        self._session, self._target, self._placement = session, target, placement
         self._input, self._output = target.manifest.input.name, target.manifest.output.name
-        self._shape, self._smallest = target.image_shape, target.buckets[0]
+        self._shared = shared  # what the session reads its weights from
 
     def allocate(self, bucket: int) -> Pixels:
         """Return a uint8 buffer (bucket, height, width, 3)."""
-        return np.zeros((bucket, *self._shape), np.uint8)
+        return np.zeros((bucket, *self._target.image_shape), np.uint8)
 
     def run(self, buffer: Pixels, images: int) -> Probabilities:
         """Return float32 probabilities (images, classes)."""
@@ -80,11 +87,26 @@ class OrtBackend:
         if self._placement.device == "cpu":
             options = onnxruntime.RunOptions()
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-            self._session.run([self._output], {self._input: self.allocate(self._smallest)}, options)
+            smallest = self.allocate(self._target.buckets[0])
+            self._session.run([self._output], {self._input: smallest}, options)
+
+    def widen(self, threads: int) -> "OrtBackend | None":
+        """Return a backend that runs on `threads` threads and reads the same weights.
+
+        None if the weights are this backend's own.
+        """
+        if self._shared is None:
+            return None
+        session = self._shared.open(self._target, threads)
+        return OrtBackend(session, self._target, self._placement, self._shared)
 
     def close(self) -> None:
-        """Drop this backend's reference to the session; the last one frees it."""
+        """Drop this backend's references to the session and the weights; the last ones free them.
+
+        The session goes first.
+        """
         del self._session
+        self._shared = None
 
 
 class Bound(NamedTuple):
@@ -144,6 +166,9 @@ class BoundBackend:
     def trim(self) -> None:
         """Release nothing: the graphs hold addresses in the device's memory."""
 
+    def widen(self, threads: int) -> None:
+        """Return None: a batch has all of the device."""
+
     def close(self) -> None:
         """Free the session, its graphs and its buffers on the device."""
         self._thread.shutdown()
@@ -198,13 +223,15 @@ def translated(device: str, images: int) -> Iterator[None]:
         raise
 
 
-def _backend(session: onnxruntime.InferenceSession, target: Target) -> Backend:
+def _backend(
+    session: onnxruntime.InferenceSession, target: Target, shared: SharedModel | None = None
+) -> Backend:
     device = target.device
     used = session.get_provider_options()[PROVIDERS[device.kind]]
     found = Device(device.kind, int(used.get("device_id", 0)))
     placement = Placement("onnxruntime", str(found), target.file.precision)
     if device.kind not in ("cuda", "tensorrt"):
-        return OrtBackend(session, target, placement)
+        return OrtBackend(session, target, placement, shared)
     # The same CUDA runtime that ONNX Runtime was built with and has loaded.
     memory = PinnedMemory(load_runtime(onnxruntime.cuda_version))
     return BoundBackend(session, target, placement, memory, ("cuda", device.ordinal))

@@ -28,8 +28,12 @@ HEAVY = ("Conv", "MatMul", "Gemm")
 PROGRESS_INTERVAL_S = 15.0
 
 
-def open_session(target: Target) -> onnxruntime.InferenceSession:
+def open_session(
+    target: Target, options: onnxruntime.SessionOptions | None = None
+) -> onnxruntime.InferenceSession:
     """Open a session that runs the target's file on its device and nowhere else.
+
+    `options` are those of `session_options`, or more; None for these.
 
     Raises:
         StartupError: something is missing for that, or ONNX Runtime does otherwise.
@@ -48,7 +52,8 @@ def open_session(target: Target) -> onnxruntime.InferenceSession:
         nullcontext() if device.kind == "cpu" else log_progress(f"{device}: opening {path.name}"),
         held(target.root, target.file.parts) as descriptors,
     ):
-        session = _open(target, wanted, _openable(target, descriptors[target.file.path]))
+        path_or_link = _openable(target, descriptors[target.file.path])
+        session = _open(target, wanted, path_or_link, options or session_options(target))
     check_placement(session, device, wanted[0])
     check_graph(
         target,
@@ -89,11 +94,21 @@ def _openable(target: Target, descriptor: int) -> Path:
     return Path(f"/proc/self/fd/{descriptor}")
 
 
-def _open(target: Target, wanted: list[Provider], path: Path) -> onnxruntime.InferenceSession:
+def session_options(target: Target) -> onnxruntime.SessionOptions:
+    """Return the options of every session."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = target.settings.threads
     options.log_severity_level = ERRORS_ONLY
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return options
+
+
+def _open(
+    target: Target,
+    wanted: list[Provider],
+    path: Path,
+    options: onnxruntime.SessionOptions,
+) -> onnxruntime.InferenceSession:
     try:
         # No fallback: ONNX Runtime would otherwise retry on the CPU and only print that to stdout.
         return onnxruntime.InferenceSession(path, options, wanted, enable_fallback=0)

@@ -26,11 +26,13 @@ class Latency(BatchLatency):
         super().__init__(clock)
         self.seen: list[float] = []
 
-    def observe(self, bucket: int, seconds: float) -> None:
+    def observe(self, bucket: int, seconds: float, *, wide: bool = False) -> None:
         self.seen.append(seconds)
 
-    def seed(self, bucket: int, seconds: float) -> None:
-        super().seed(bucket, seconds)
+    def seed(
+        self, bucket: int, least_s: float, usual_s: float | None = None, *, wide: bool = False
+    ) -> None:
+        super().seed(bucket, least_s, usual_s, wide=wide)
         self.seen.clear()
 
 

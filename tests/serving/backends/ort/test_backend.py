@@ -1,6 +1,6 @@
 import hashlib
+import os
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from serving.backends.backend import predict
 from serving.backends.devices import Device
 from serving.backends.ort import backend as ort
 from serving.backends.ort.library import onnxruntime
+from serving.backends.ort.shared import _affinities
 from serving.backends.runtimes import load
 from serving.backends.settings import RuntimeSettings
 from serving.errors import StartupError
@@ -39,15 +40,13 @@ def test_gives_the_probabilities_that_numpy_gives(tiny: Path) -> None:
 
 @pytest.mark.parametrize(("threads", "sessions"), [(1, 1), (2, 3)])
 def test_instances_of_several_threads_have_sessions_of_their_own(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch, threads: int, sessions: int
+    tiny: Path, threads: int, sessions: int
 ) -> None:
-    opened = Mock(side_effect=ort.open_session)
-    monkeypatch.setattr(ort, "open_session", opened)
     stated = manifest(tiny)
     file = stated.files[0]
     settings = RuntimeSettings(threads=threads)
     backends = load(tiny, stated, file, device=Device("cpu"), instances=3, settings=settings)
-    assert opened.call_count == sessions
+    assert len({id(backend._session) for backend in backends}) == sessions  # type: ignore[attr-defined]
     for backend in backends:
         np.testing.assert_allclose(
             predict(backend, BUCKETS, pixels(1)), probabilities(pixels(1)), atol=1e-6
@@ -117,3 +116,32 @@ def test_a_graph_with_other_tensors_than_stated_is_refused(tiny: Path) -> None:
     stated = stated.model_copy(update={"input": other})
     with pytest.raises(StartupError, match=r"states pixels: .*graph has images: uint8"):
         load(tiny, stated, stated.files[0], device=Device("cpu"))
+
+
+def test_a_wide_backend_reads_the_weights_of_the_instances(tiny: Path) -> None:
+    stated = manifest(tiny)
+    backends = load(tiny, stated, stated.files[0], device=Device("cpu"), instances=2)
+    wide = backends[0].widen(2)
+    assert isinstance(wide, ort.OrtBackend)
+    assert wide._session is not backends[0]._session
+    assert wide._session.get_session_options().intra_op_num_threads == 2
+    assert wide._shared is backends[0]._shared is backends[1]._shared
+    images = pixels(13)
+    expected = predict(backends[1], BUCKETS, images)
+    for backend in backends:  # none needs another
+        backend.close()
+    np.testing.assert_allclose(predict(wide, BUCKETS, images), expected, atol=1e-6)
+    wide.close()
+
+
+def test_a_single_instance_shares_nothing_and_runs_no_wider(tiny: Path) -> None:
+    stated = manifest(tiny)
+    [backend] = load(tiny, stated, stated.files[0], device=Device("cpu"))
+    assert backend.widen(2) is None
+
+
+def test_threads_of_a_wide_batch_have_a_core_each() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    placed = _affinities(len(cores)).split(";") if len(cores) > 1 else []
+    assert len({*placed}) == len(cores) - 1
+    assert {int(core) - 1 for core in placed} <= {*cores}
