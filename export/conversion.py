@@ -17,6 +17,8 @@ from export.failures import told
 from export.formats.onnx_model import append_metadata, data_path
 from export.original import FORMATS, TOLERANCES, Converted, FileFormat, Original
 from export.precision.cost import Quantization
+from serving.backends.devices import Device
+from serving.backends.hardware import missing
 
 # While ranges are collected, all values between layers are held at once, for two images of
 # 224 x 224.
@@ -38,6 +40,11 @@ def precisions(original: Original, config: BundleConfig) -> tuple[Precision, ...
         raise PrecisionError(
             "--precision int8: what it costs is judged by top-1 accuracy, which a multilabel model "
             "does not have; leave int8 out of --precision"
+        )
+    if "bf16" in asked and (reason := missing("openvino", Device("cpu"), precision="bf16")):
+        raise PrecisionError(
+            f"--precision bf16: it is measured where the export runs, and {reason}; export on a "
+            f"machine that has it, or leave bf16 out of --precision"
         )
     return asked
 

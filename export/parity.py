@@ -64,12 +64,13 @@ def open_runner(
 ) -> Runner:
     """Load a file of the bundle at `root` on a device of `serving.backends`, or in MindSpore.
 
-    `lite_python` is the interpreter that has mindspore_lite, None for this one.
+    bf16 runs on the CPU, wherever the others do. `lite_python` is the interpreter that has
+    mindspore_lite, None for this one.
     """
     if file.format == "mindir":
         return _open_mindir(root / file.path, max(file.buckets))
     try:
-        place = Device.parse(device)
+        place = Device.parse("cpu" if file.precision == "bf16" else device)
         settings = RuntimeSettings(threads=_cores(), lite_python=lite_python)
         [backend] = load(root, manifest, file, device=place, settings=settings)
     except StartupError as error:
@@ -181,8 +182,7 @@ def _prove(
     """Prove one file; its runtime and weights are gone before the next one is loaded."""
     file, images = item.file, reference.images
     logger.info("proving %s on %d images", file.title, len(images))
-    # bf16 is of CPUs, wherever the other files are proved.
-    runner = open_runner(root, manifest, file, "cpu" if file.precision == "bf16" else device)
+    runner = open_runner(root, manifest, file, device)
     batches = progress(images.batches(max(file.buckets)), len(images), file.title)
     actual = runner.answers(batches)
     proof = Proof(file, compare(file, runner, actual, reference.expected, images.labels))

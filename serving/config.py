@@ -66,7 +66,8 @@ class ServingConfig(BaseSettings):
     )
     runtime: Runtime | Literal["auto"] = Field(
         "auto",
-        description="auto: the first that the bundle has a file for and this machine can run",
+        description="auto: the first that the bundle has a file for and this machine can run; on a "
+        "CPU openvino comes first for int8 and bf16, onnxruntime for the rest",
     )
     precision: Precision | None = Field(
         None,

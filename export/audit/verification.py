@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundle.golden import GoldenSet, prove_pixels, prove_probabilities
-from bundle.manifest import Manifest, ModelFile
+from bundle.manifest import Conversion, Manifest, ModelFile
 from bundle.mates import prove_mates
 from bundle.store import Bundle, BundleError
 from export.errors import ExportError, VerificationError
@@ -28,6 +28,8 @@ from export.evaluation_set import (
 from export.parity import PROVABLE, Runner, compare, open_runner
 from export.parity_record import FileParity, Parity, check_record, read_parity
 from images.transform import Pixels
+from serving.backends.devices import Device
+from serving.backends.hardware import missing
 
 REDUCED_PRECISION_SLACK = 0.005
 
@@ -176,9 +178,15 @@ def _cannot_run(file: ModelFile, place: Place) -> str:
         return f"nothing here runs {file.format}"
     if file.format == "mindir" and find_spec("mindspore") is None:
         return "mindspore is not installed"
-    if file.conversion and file.conversion.device != place.device.partition(":")[0]:
-        return f"it was converted for {file.conversion.device}"
-    if file.conversion and place.lite_python is None:
+    if file.precision == "bf16":
+        return missing("openvino", Device("cpu"), precision="bf16") or ""
+    return _cannot_run_converted(file.conversion, place) if file.conversion else ""
+
+
+def _cannot_run_converted(conversion: Conversion, place: Place) -> str:
+    if conversion.device != place.device.partition(":")[0]:
+        return f"it was converted for {conversion.device}"
+    if place.lite_python is None:
         return "no interpreter with mindspore_lite is named (--lite-python)"
     return ""
 

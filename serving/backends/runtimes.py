@@ -130,7 +130,11 @@ def load(
             f"it does not apply to {file.format} files on {device}"
         )
     target = Target(root, manifest, file, device, list(buckets or file.buckets), settings)
-    return _opener(runtime or _usual(file, device))(target, instances)
+    if runtime is None:
+        runtime = _usual(file, device)
+    else:
+        _check_runs(runtime, device, file.precision)
+    return _opener(runtime)(target, instances)
 
 
 def _opener(runtime: Runtime) -> Callable[[Target, int], list[Backend]]:
@@ -162,12 +166,16 @@ def _usual(file: ModelFile, device: Device) -> Runtime:
 def _candidates(
     device: Device, precision: Precision | None, runtime: Runtime | Literal["auto"]
 ) -> Iterator[Runtime]:
-    able = runtimes(device, precision)
     if runtime == "auto":
-        yield from able
-    elif runtime in able:
-        yield runtime
+        yield from runtimes(device, precision)
     else:
+        _check_runs(runtime, device, precision)
+        yield runtime
+
+
+def _check_runs(runtime: Runtime, device: Device, precision: Precision | None) -> None:
+    able = runtimes(device, precision)
+    if runtime not in able:
         what = f"{precision} on {device}" if runtime in RUNTIMES[device.kind] else f"on {device}"
         raise StartupError(f"{runtime} does not run {what}; use --runtime {able[0]}")
 

@@ -91,9 +91,10 @@ class Admission:
             UnavailableError: no device answers, or no thread decodes.
         """
         now, images = waiter.arrived, len(sources)
-        if any(stage.is_lost for stage in self._stages):
-            self._metrics.reject("not_ready", images)
-            raise UnavailableError(LOST)
+        for stage in self._stages:
+            if stage.is_lost:
+                self._metrics.reject("not_ready", images)
+                raise UnavailableError(LOST)
         self._make_room(now, waiter.due, Limits(images, nbytes, 0))
         backlog = self._forecast.backlog(now, waiter.due)
         if why := _lateness(now, waiter.due, backlog.estimate() if backlog else None):

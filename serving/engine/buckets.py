@@ -1,17 +1,19 @@
 """Batch sizes: which were warmed up, which are worth running, and which fits the next batch."""
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from serving.engine.latency import BatchLatency
 
-# What a batch costs on a busy machine besides its run, in seconds: thread switches, cold caches.
-# On two cores, batches of 4 and 8 took 1.5 ms longer than their runs; with twice that, a noisy
-# warm-up errs towards larger batches, which under overload is the cheaper mistake.
-HAND_OVER_S = 0.003
+# What a batch costs on a busy machine besides its run, in seconds: thread switches, cold caches. On
+# two cores with 32 requests in flight, what batches of 4 and of 8 took beyond their images' share.
+HAND_OVER_S = 0.0015
 # A bucket with this share of the best images per second counts as equally fast: the warm-up is off
 # by a few percent, and a larger batch makes images wait, so it must gain more than that.
-AS_FAST = 0.95
+AS_FAST = 0.96
+# A larger one than the fastest that gives less than this share of its images per second has lost:
+# measured more often, it would not become the fastest.
+HAS_LOST = 0.9
 # Decoding that takes this long in all makes no image slow and no batch smaller, in seconds: callers
 # with short deadlines bear it, and a photo of several megapixels needs no more.
 SHORT_DECODE_S = 0.05
@@ -22,9 +24,17 @@ def fit(buckets: Sequence[int], images: int) -> int:
     return buckets[bisect.bisect_left(buckets, images)]
 
 
-def images_per_s(size: int, seconds: float) -> float:
-    """Return what batches of a size give, one after another, if one runs for so long."""
-    return size / (HAND_OVER_S + seconds)
+def contenders(times: Mapping[int, float]) -> Sequence[int]:
+    """Return the sizes up to the fastest per image, and those above that may yet beat it.
+
+    Args:
+        times: what a batch of each ascending size takes, in seconds; 0 where that is not known.
+    """
+    if not all(times.values()):
+        return [*times]
+    rates = {size: _images_per_s(size, seconds) for size, seconds in times.items()}
+    fastest = max(rates, key=lambda size: rates[size])
+    return [size for size in rates if size <= fastest or rates[size] > HAS_LOST * rates[fastest]]
 
 
 class Buckets:
@@ -54,6 +64,10 @@ class Buckets:
         if cached is None or cached[0] != known:
             cached = self._cached = known, self._up_to_fastest()
         return cached[1]
+
+    def contenders(self) -> Sequence[int]:
+        """Return the sizes that another measurement may find efficient."""
+        return contenders({size: self._latency.at_warm_up(size) for size in self.usable})
 
     def within_slo(self, decode_s: float = 0.0) -> Sequence[int]:
         """Return the efficient sizes that also keep the SLO; if none does, the smallest size.
@@ -106,9 +120,14 @@ class Buckets:
         times = [self._latency.at_warm_up(size) for size in self.usable]
         if not all(times):  # not all are known yet
             return self.usable
-        rates = [images_per_s(size, s) for size, s in zip(self.usable, times, strict=True)]
+        rates = [_images_per_s(size, s) for size, s in zip(self.usable, times, strict=True)]
         last = next(i for i, rate in enumerate(rates) if rate >= AS_FAST * max(rates))
         return self.usable[: last + 1]
 
     def _bound_s(self, size: int, decode_s: float) -> float:
         return self._latency.bound(size) + size * decode_s
+
+
+def _images_per_s(size: int, seconds: float) -> float:
+    """Return what batches of a size give, one after another, if one runs for so long."""
+    return size / (HAND_OVER_S + seconds)

@@ -72,10 +72,10 @@ class Device:
     def warm_up(self) -> None:
         """Run the batch sizes, so that no request pays for a first run; learn how long they take.
 
-        Sizes that another instance has found not worth running are left out: nobody will choose
-        them. Host memory that only the large ones need is released at the end.
+        Sizes that have lost on another instance are left out: nobody will choose them. Host memory
+        that only the large ones need is released at the end.
         """
-        sizes = self._buckets.efficient()
+        sizes = self._buckets.contenders()
         for bucket, timing in measure(sizes, self.runner.warm, self._clock).items():
             self.latency.seed(bucket, *timing)
         if self._backend:

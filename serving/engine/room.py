@@ -59,7 +59,7 @@ class Room:
     @property
     def taken(self) -> Limits:
         """What is in flight now."""
-        return Limits(len(self.slots) - len(self._free), self._nbytes, self._pixels)
+        return Limits(self.limits.images - len(self._free), self._nbytes, self._pixels)
 
     def lacking(self, request: Limits, slow: Limits = NOTHING) -> Lack | None:
         """Return the first limit that a request would exceed now, if any.
@@ -142,7 +142,11 @@ class Lease:
 
 def total(sizes: Sequence[Size]) -> Limits:
     """Return what images need together."""
-    return Limits(len(sizes), sum([s.nbytes for s in sizes]), sum([s.pixels for s in sizes]))
+    nbytes = pixels = 0
+    for size in sizes:
+        nbytes += size.nbytes
+        pixels += size.pixels
+    return Limits(len(sizes), nbytes, pixels)
 
 
 def _lack(taken: Limits, needed: Limits, limits: Limits, *, is_slow: bool) -> Lack | None:

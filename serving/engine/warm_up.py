@@ -1,21 +1,19 @@
 """How long each batch size takes: measured in turns, until the best ones had enough of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from serving.engine.buckets import images_per_s
+from serving.engine.buckets import contenders
 from serving.engine.latency import Clock
 
-# The sizes run in turn for about this long, at most this many times.
-TIMED_S, MOST_ROUNDS = 1.0, 40
 # The first round may compile or allocate and is not counted. If it took longer than this, it is not
 # repeated, and counts.
 PATIENCE_S = 10.0
-# A size above the fastest that gives less than this share of its images per second has lost: noise
-# will not make it the fastest, and the others need its time.
-HAS_LOST = 0.9
+# The others count: one of all sizes, then those that may be the fastest go on. Together they take
+# about this long, and are at most so many.
+TIMED_S, MOST_ROUNDS = 1.0, 40
 SCHEDSTAT = Path("/proc/thread-self/schedstat")
 
 
@@ -44,15 +42,16 @@ def measure(sizes: Sequence[int], run: Callable[[int], float], clock: Clock) -> 
         clock: monotonic time, in seconds.
     """
     started = clock()
-    turns = {size: [_turn(size, run, clock)] for size in sizes}
-    if clock() < started + PATIENCE_S:
-        turns, left = {size: [] for size in sizes}, sizes
-        for _ in range(MOST_ROUNDS - 1):
-            for size in left:
-                turns[size].append(_turn(size, run, clock))
-            left = _not_lost({size: turns[size] for size in left})
-            if clock() >= started + TIMED_S:
-                break
+    turns = _round(sizes, run, clock)
+    if clock() >= started + PATIENCE_S:
+        return {size: _timing(taken) for size, taken in turns.items()}
+    started, turns = clock(), _round(sizes, run, clock)
+    for _ in range(MOST_ROUNDS - 1):
+        if clock() >= started + TIMED_S:
+            break
+        left = contenders({size: _timing(taken).least_s for size, taken in turns.items()})
+        for size, taken in _round(left, run, clock).items():
+            turns[size] += taken
     return {size: _timing(taken) for size, taken in turns.items()}
 
 
@@ -68,6 +67,12 @@ def waited_s() -> float:
         return 0.0
 
 
+def _round(
+    sizes: Sequence[int], run: Callable[[int], float], clock: Clock
+) -> dict[int, list[Turn]]:
+    return {size: [_turn(size, run, clock)] for size in sizes}
+
+
 def _turn(size: int, run: Callable[[int], float], clock: Clock) -> Turn:
     started, waited = clock(), waited_s()
     seconds = run(size)
@@ -78,9 +83,3 @@ def _turn(size: int, run: Callable[[int], float], clock: Clock) -> Turn:
 
 def _timing(turns: Sequence[Turn]) -> Timing:
     return Timing(min(turn.alone_s for turn in turns), median(turn.seconds for turn in turns))
-
-
-def _not_lost(turns: Mapping[int, Sequence[Turn]]) -> Sequence[int]:
-    rates = {size: images_per_s(size, _timing(taken).least_s) for size, taken in turns.items()}
-    fastest = max(rates, key=lambda size: rates[size])
-    return [size for size in rates if size <= fastest or rates[size] > HAS_LOST * rates[fastest]]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.floor import bare_loop
+from benchmarks.floor_network import Way
 from tests.support.paths import SAMPLES, SHIPPED
 from tests.support.process import run, serve
 
@@ -50,8 +51,12 @@ def test_the_pipe_tells_of_a_look_up(look_ups: Path) -> None:
 
 @pytest.mark.slow
 def test_no_program_calls_home(home: Path, look_ups: Path, tmp_path: Path) -> None:
-    with serve(SHIPPED) as server, bare_loop(SHIPPED, str(SAMPLES)) as loop:
-        loop.measure(1, seconds=0.1)
+    with (
+        serve(SHIPPED) as server,
+        serve(SHIPPED, "--runtime", "openvino"),
+        bare_loop(SHIPPED, str(SAMPLES)) as loop,
+    ):
+        loop.measure(Way(runtime="openvino", workers=1, threads=1, batch=1), seconds=0.1)
         began = time.monotonic()
         run("export", "verify", SHIPPED)
         run("clients", "classify", SAMPLES, "--address", server.grpc)

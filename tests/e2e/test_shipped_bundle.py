@@ -12,7 +12,7 @@ from bundle.store import Bundle
 from clients.client import ClassifierClient
 from clients.types import Prediction
 from tests.support.paths import FASHION_MNIST, ROOT, SAMPLES, SHIPPED
-from tests.support.process import Server, metric
+from tests.support.process import Server, metric, serve
 from training.data.datasets import open_dataset
 
 
@@ -43,6 +43,17 @@ def test_sample_images_get_their_true_class(shipped_server: Server) -> None:
             assert isinstance(result, Prediction)
             slug = re.sub(r"\W+", "_", result.classes[0].label.lower())
             assert sample.stem.startswith(slug), f"{sample.name} was taken for a {slug}"
+
+
+def test_int8_runs_in_openvino_and_the_server_says_so() -> None:
+    with (
+        serve(SHIPPED, "--precision", "int8") as server,
+        ClassifierClient(server.grpc) as client,
+    ):
+        results = client.classify(sorted(SAMPLES.glob("*.png")))
+        assert all(isinstance(result, Prediction) for result in results)
+        model = client.get_model("fashion_resnext")
+        assert (model.runtime, model.device, model.precision) == ("openvino", "cpu", "int8")
 
 
 def test_reflection_lists_the_service(shipped_server: Server) -> None:

@@ -10,10 +10,18 @@ from onnx import numpy_helper
 from bundle.golden import prove_pixels
 from bundle.manifest import ModelFile
 from bundle.store import Bundle, sha256
-from export.errors import ExportError, ParityError
+from export.errors import ExportError, ParityError, PrecisionError
 from export.evaluation_set import HeldImages, Probabilities
 from export.original import Converted
-from export.parity import Reference, Runner, compare, open_runner, prove, require
+from export.parity import (
+    Reference,
+    Runner,
+    compare,
+    open_runner,
+    prove,
+    require,
+    require_accuracy,
+)
 from export.parity_record import FileParity
 from images.transform import Pixels
 from tests.export.images import varied
@@ -44,6 +52,17 @@ def test_a_true_file_agrees(bundle: Bundle) -> None:
     assert parity.scores is not None
     assert (parity.scores.top1_correct, parity.scores.top5_correct) == (7, 7)
     require(parity)
+
+
+def test_bf16_may_cost_as_much_accuracy_as_is_allowed(bundle: Bundle) -> None:
+    exact = measured(bundle)
+    assert exact.scores is not None
+    worse = exact.scores.model_copy(update={"top1_correct": 5})
+    parity = exact.model_copy(update={"precision": "bf16", "scores": worse})
+    require_accuracy(parity, exact.scores, 7, most=30)
+    with pytest.raises(PrecisionError, match=r"\(bf16\) costs 28\.57 .* allows 28, so nothing"):
+        require_accuracy(parity, exact.scores, 7, most=28)
+    require_accuracy(parity.model_copy(update={"scores": None}), exact.scores, 7, most=0)
 
 
 def test_a_slightly_wrong_weight_is_refused(bundle: Bundle) -> None:

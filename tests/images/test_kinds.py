@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cykooz_resizer
@@ -83,6 +84,14 @@ def test_fast_image_resize_is_within_one_of_pillow(
     assert difference(fast.decode(data), usual.decode(data)) <= 1
     raw = rough(height, width, height)
     assert difference(fast.from_rgb(raw), usual.from_rgb(raw)) <= 1
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    files = [encoded(photo(seed, 160 + 40 * seed, 256)) for seed in range(8)] * 6
+    for transform in (FAST, BOTH):
+        expected = [transform.decode(data) for data in files]
+        with ThreadPoolExecutor(4) as pool:
+            np.testing.assert_array_equal(list(pool.map(transform.decode, files)), expected)
 
 
 @pytest.fixture

@@ -8,9 +8,14 @@ import pytest
 
 from export.evaluation_set import EvaluationSet, HeldImages, open_images
 from images.transform import Size, Stretch, Transform
+from serving.backends.devices import Device
+from serving.backends.hardware import missing
 from tests.export.precision.networks import write_network
 from tests.support.paths import FASHION_MNIST
 from training.data.datasets import FASHION_MNIST_CLASSES, Split, open_dataset
+
+# What a CPU without bf16 must say instead is tested everywhere, in test_bf16_refused.py.
+collect_ignore = ["test_bf16.py"] if missing("openvino", Device("cpu"), precision="bf16") else []
 
 TRANSFORM = Transform(resize=Stretch(height=28, width=28), crop=Size(height=28, width=28))
 COUNTS: dict[Split, int] = {"train": 600, "test": 300}

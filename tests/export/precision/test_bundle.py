@@ -165,7 +165,7 @@ def test_a_bound_that_cannot_be_met_leaves_no_bundle(
     ("arguments", "code", "hint"),
     [
         (("--precision", "int8"), 2, "--images DIR"),
-        (("--precision", "fp8"), 2, "'fp32', 'fp16' or 'int8'"),
+        (("--precision", "fp8"), 2, "'fp32', 'bf16', 'fp16' or 'int8'"),
         (("--precision", "int8,int8"), 2, "each only once"),
         (("--max-accuracy-drop", "-1"), 2, "greater than or equal to 0"),
     ],

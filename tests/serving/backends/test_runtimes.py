@@ -6,10 +6,10 @@ import pytest
 
 from bundle.kinds import Format, Precision
 from bundle.manifest import MANIFEST, Manifest
-from serving.backends import runtimes
+from serving.backends import hardware, runtimes
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
-from serving.backends.runtimes import choose
+from serving.backends.runtimes import choose, load
 from serving.backends.settings import Runtime
 from serving.errors import StartupError
 
@@ -115,6 +115,46 @@ def test_what_a_gpu_lacks_is_named(tiny: Path) -> None:
 def test_what_an_npu_lacks_is_named(tiny: Path) -> None:
     with pytest.raises(StartupError, match=r"cannot run on ascend:0: .*(onnxruntime-cann|no NPU)"):
         choose(holding(tiny, ONNX), ASCEND)
+
+
+@pytest.mark.parametrize(
+    ("precision", "chosen"),
+    [(None, "onnxruntime"), ("fp32", "onnxruntime"), ("int8", "openvino"), ("bf16", "openvino")],
+)
+@pytest.mark.usefixtures("everything_runs")
+def test_a_cpu_runs_each_precision_in_its_fastest_runtime(
+    tiny: Path, precision: Precision | None, chosen: Runtime
+) -> None:
+    stated = holding(tiny, ONNX, ("onnx", "int8"), ("onnx", "bf16"))
+    choice = choose(stated, CPU, precision)
+    assert (choice.runtime, choice.file.precision) == (chosen, precision or "fp32")
+    assert choose(stated, CPU, runtime="openvino").runtime == "openvino"
+
+
+def test_int8_runs_where_openvino_is_not_installed(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "serving.backends.openvino.library", None)
+    assert choose(holding(tiny, ("onnx", "int8")), CPU, "int8").runtime == "onnxruntime"
+    assert "tiny: not openvino: openvino cannot be imported" in caplog.text
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "mindspore-lite"])
+def test_bf16_is_not_run_as_something_else(tiny: Path, runtime: Runtime) -> None:
+    stated = holding(tiny, ("onnx", "bf16"))
+    reason = f"{runtime} does not run bf16 on cpu; use --runtime openvino"
+    with pytest.raises(StartupError, match=reason):
+        choose(stated, CPU, "bf16", runtime)
+    with pytest.raises(StartupError, match=reason):
+        load(tiny, stated, stated.files[0], device=CPU, runtime=runtime)
+
+
+def test_a_cpu_that_computes_no_bf16_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "BF16", {"amx_bf32"})
+    stated = holding(tiny, ONNX, ("onnx", "bf16"))
+    with pytest.raises(StartupError, match="cannot run on cpu: openvino: this CPU cannot compute"):
+        choose(stated, CPU, "bf16")
+    assert choose(stated, CPU, runtime="openvino").file.precision == "fp32"
 
 
 def test_an_interpreter_without_lite_is_named(tiny: Path) -> None:
