@@ -123,17 +123,26 @@ lock: ## Pin the dependencies of pyproject.toml in requirements/, with their has
 compile = uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
   --no-annotate --quiet --output-file requirements
 
-bench: $(VENV)/.dev ## Measure the server against a bare loop, under overload and attack, JPEG decoders, and training (ARGS=)
+bench: $(VENV)/.dev ## Measure the server against floor, rival, overload and attack, precisions, JPEG decoders, training (ARGS=)
 	$(PY) -m benchmarks.models
+	$(PY) -m benchmarks.photos
 	$(PY) -m benchmarks --rounds 3 --concurrency 1,32 $(ARGS)
 	$(PY) -m benchmarks --model build/benchmarks/resnext14_8x4d_224/1 \
 	  --images build/benchmarks/photos $(ARGS)
+	$(PY) -m benchmarks --model build/benchmarks/resnext14_8x4d_224/1 \
+	  --images build/benchmarks/photos_12mp --concurrency 1,32 --name resnext14_8x4d_224-1-12mp $(ARGS)
+	$(PY) -m benchmarks.rival
 	$(PY) -m benchmarks.overload
 	$(PY) -m benchmarks.hostile
 	$(PY) -m benchmarks.decoders
 	$(PY) -m benchmarks.models --network resnext152_64x4d
 	$(PY) -m benchmarks --model build/benchmarks/resnext152_64x4d/1 --images build/benchmarks/photos \
-	  --concurrency 32 --capacity-shares '[]' --rounds 3 --duration-s 60
+	  --batches 1,2 --concurrency 32 --capacity-shares '[]' --rounds 3 --duration-s 60
+	$(PY) -m benchmarks.precisions --model models/fashion_resnext/1 --images examples/images
+	$(PY) -m benchmarks.precisions
+	$(PY) -m benchmarks.precisions --model build/benchmarks/resnext152_64x4d/1 \
+	  --batches 1,2 --in-flight 16 --rounds 2 --duration-s 15
+	$(PY) -m benchmarks.picture
 	$(MAKE) $(addprefix build/lite/build/benchmarks/,$(addsuffix /1/manifest.json,resnext152_64x4d resnext14_8x4d_224))
 	$(PY) -m benchmarks.lite
 	$(PY) -m benchmarks.training

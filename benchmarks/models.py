@@ -25,8 +25,10 @@ class Models(Benchmark):
         NAME,
         description="the first costs milliseconds per photo on a CPU, the other is the full one",
     )
-    precision: Annotated[tuple[Precision, ...], NoDecode] = Field(
-        ("fp32",), description="precisions of the ONNX file, comma-separated"
+    precision: Annotated[tuple[Precision, ...] | None, NoDecode] = Field(
+        None,
+        description="precisions of the ONNX file, comma-separated; unset: fp32, int8, and bf16 if "
+        "this CPU has it",
     )
 
     def run(self) -> None:
@@ -36,7 +38,13 @@ class Models(Benchmark):
         from export.config import ExportConfig
         from export.pipeline import export_bundle
         from export.report import show_export
+        from serving.backends.devices import Device
+        from serving.backends.hardware import missing
 
+        precision = self.precision
+        if not precision:
+            lacks_bf16 = missing("openvino", Device("cpu"), precision="bf16")
+            precision = ("fp32", "int8") if lacks_bf16 else ("fp32", "bf16", "int8")
         write_photos(self.output / "photos")
         config = ExportConfig.model_validate(
             {
@@ -48,7 +56,7 @@ class Models(Benchmark):
             }
         )
         # Not validated: without images for int8, the original has its own way.
-        config = config.model_copy(update={"precision": self.precision})
+        config = config.model_copy(update={"precision": precision})
         show_export(*export_bundle(original(self.network), config))
 
     @field_validator("precision", mode="before")

@@ -125,7 +125,10 @@ class Precisions(Benchmark):
 
     def _measure(self) -> PrecisionRecord:
         bundle, started = Bundle.open(self.model), circumstances("benchmarks.precisions", LIBRARIES)
-        variants, top1 = _variants(bundle), _accuracies(bundle)
+        variants = [variant for variant in VARIANTS if runs_here(bundle, variant)]
+        if not variants:
+            raise UsageError(f"{bundle.path}: nothing of it runs here")
+        top1 = _accuracies(bundle)
         with ExitStack() as stack:
             floors = {
                 precision: stack.enter_context(bare_loop(self.model, self.images, precision))
@@ -165,23 +168,16 @@ class Precisions(Benchmark):
         return Pair(floor=bare, server=server.load(self.images, self.duration_s, *load))
 
 
-def _variants(bundle: Bundle) -> list[Variant]:
-    """Return those of the variants that the bundle holds and this machine runs, and name others."""
+def runs_here(bundle: Bundle, variant: Variant) -> bool:
+    """Return whether the bundle holds it and this machine can run it; if not, say why."""
     held = {file.precision for file in bundle.manifest.files if file.format == "onnx"}
-    able = list[Variant]()
-    for variant in VARIANTS:
-        reason = (
-            missing(variant.runtime, Device("cpu"), precision=variant.precision)
-            if variant.precision in held
-            else "the bundle does not hold it"
-        )
-        if reason:
-            Console(stderr=True).print(f"left out: {variant}: {reason}")
-        else:
-            able.append(variant)
-    if not able:
-        raise UsageError(f"{bundle.path}: nothing of it runs here")
-    return able
+    if variant.precision in held:
+        reason = missing(variant.runtime, Device("cpu"), precision=variant.precision)
+    else:
+        reason = f"{bundle.path} does not hold it"
+    if reason:
+        Console(stderr=True).print(f"left out: {variant}: {reason}")
+    return not reason
 
 
 def _accuracies(bundle: Bundle) -> dict[Precision, float | None]:

@@ -11,15 +11,16 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from benchmarks.command import RESULTS, Benchmark, configured, start
 from benchmarks.floor_network import write_network
+from benchmarks.precisions import Variant, runs_here
 from benchmarks.records import circumstances, markdown
 from benchmarks.server import Server, listening, serving
 from benchmarks.turns import HEADER, Turns, compared
-from bundle.manifest import Precision
 from bundle.store import Bundle
 from cli.cores import usable_cores
 from cli.tables import show_rows
 
 PLAIN = "benchmarks.plain_server"
+OURS = Variant("onnxruntime", "fp32"), Variant("openvino", "bf16")
 
 
 class RivalRecord(Turns):
@@ -28,12 +29,12 @@ class RivalRecord(Turns):
     model: str
     digest: str
     trials: dict[int, float] = Field(
-        description="img/s of the plain server by ONNX Runtime's threads per image; the best stays"
+        description="img/s of the plain server by threads per image; the best stays"
     )
 
 
 class Rival(Benchmark):
-    """Compare servers of each precision with a plain one: grpc.aio, Pillow, ONNX Runtime fp32."""
+    """Compare our server, in fp32 and bf16, with a plain one: grpc.aio, Pillow, ONNX Runtime."""
 
     model_config = configured("benchmarks.rival")
 
@@ -46,9 +47,6 @@ class Rival(Benchmark):
         "images in, channels first, probabilities out; unset: the network in the bundle's file",
     )
     images: str = Field("build/benchmarks/photos", description="file, folder or glob")
-    precisions: list[Precision] = Field(
-        ["fp32", "bf16"], description="precisions of our servers, comma-separated"
-    )
     concurrency: list[PositiveInt] = Field(
         [1, 32], description="requests in flight, comma-separated"
     )
@@ -70,10 +68,10 @@ class Rival(Benchmark):
             trials = {n: self._trial(network, n) for n in dict.fromkeys([1, usable_cores().usable])}
             threads = max(trials, key=lambda n: trials[n])
             plain = stack.enter_context(self._plain(network, threads))
-            servers = {f"plain, {threads} x ONNX Runtime fp32": plain}
-            for precision in self.precisions:
-                ours = serving(self.model, "--precision", precision)
-                servers[f"ours, {precision}"] = stack.enter_context(ours)
+            servers = {"plain": plain}
+            for variant in (variant for variant in OURS if runs_here(bundle, variant)):
+                flags = "--runtime", variant.runtime, "--precision", variant.precision
+                servers[f"ours, {variant}"] = stack.enter_context(serving(self.model, *flags))
             turns = compared(
                 servers,
                 images=self.images,
