@@ -1,6 +1,6 @@
 """Grouped convolutions with few channels per group, merged into groups that runtimes run faster.
 
-ONNX Runtime's fast path for convolutions takes only groups of whole vectors, 16 floats on AVX-512.
+ONNX Runtime's fast path for convolutions takes whole vectors per group only: 16 floats in AVX-512.
 Several groups become one, with zeros where a channel has no say in another group. These are more
 products, but with AVX-512 ONNX Runtime takes 0.59 to 0.88 of the time for such a convolution and
 its neighbours; OpenVINO takes 0.69 to 1.02 of it in float32, with the same bits, and at most 1.1 in
