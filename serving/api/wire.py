@@ -26,6 +26,9 @@ LONGEST_NAME = 1024  # bytes
 # for those that a later version of the contract adds, which are read over.
 MOST_FIELDS = 32
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+# A tag holds the number of a field, 1 to 2**29 - 1, and three bits for its kind.
+SMALLEST_TAG, LARGEST_TAG = 1 << 3, (1 << 32) - 1
+LONGEST_SHORT = 5  # bytes of a tag or a length; protobuf reads no longer ones
 UNREADABLE = "the message cannot be read as a ClassifyRequest"
 
 
@@ -137,14 +140,14 @@ def _fields(message: bytes, at: int, end: int, most: int) -> Iterator[tuple[int,
             most -= 1
             tag = message[at]
             at += 1
-            if tag > 127:
-                tag, at = _varint(message, at, tag)
+            if not SMALLEST_TAG <= tag <= 127:
+                tag, at = _tag(message, at, tag)
             kind = tag & 7
             if kind == BYTES:
                 size = message[at]
                 at += 1
                 if size > 127:
-                    size, at = _varint(message, at, size)
+                    size, at = _short(message, at, size)
                 start, at = at, at + size
                 yield tag >> 3, start, at
             else:
@@ -165,6 +168,22 @@ def _skip(message: bytes, at: int, kind: int) -> int:
     if kind == FIXED32:
         return at + 4
     raise InvalidRequestError(UNREADABLE)  # groups: the contract has none
+
+
+def _tag(message: bytes, at: int, first: int) -> tuple[int, int]:
+    """Return a tag that begins with the byte `first`, and where it ends."""
+    tag, stop = _short(message, at, first)
+    if not SMALLEST_TAG <= tag <= LARGEST_TAG:
+        raise InvalidRequestError(UNREADABLE)
+    return tag, stop
+
+
+def _short(message: bytes, at: int, first: int) -> tuple[int, int]:
+    """Return a tag or a length that begins with the byte `first`, and where it ends."""
+    value, stop = _varint(message, at, first)
+    if stop - at >= LONGEST_SHORT:
+        raise InvalidRequestError(UNREADABLE)
+    return value, stop
 
 
 def _varint(message: bytes, at: int, first: int) -> tuple[int, int]:

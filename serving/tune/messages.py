@@ -1,5 +1,7 @@
 """What a worker is told and what it says: a line of JSON each."""
 
+import json
+import os
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +14,15 @@ class Message(BaseModel):
     """A line."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_line(self) -> str:
+        """Return the line, in ASCII. Not pydantic's JSON: names of files may be no Unicode."""
+        return json.dumps(self.model_dump(), default=os.fspath) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str | bytes) -> Self:
+        """Return what a line says."""
+        return cls.model_validate(json.loads(line))
 
 
 class Job(Message):

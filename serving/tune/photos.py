@@ -8,7 +8,7 @@ from pathlib import Path
 from cli.cores import usable_cores
 from cli.program import UsageError
 from cli.text import printable
-from images.errors import SlowImageError
+from images.errors import ImageError
 from images.limits import ImageLimits
 from images.transform import Transform
 from serving.engine.sources import Encoded
@@ -35,10 +35,13 @@ def choose_photos(path: Path, transform: Transform, limits: ImageLimits) -> list
 
     def mistake(photo: Path) -> str | None:
         try:
+            if not photo.is_file():  # nobody may ever write into a pipe
+                return "it is no file"
+            limits.check_bytes(photo.stat().st_size)
             Encoded(photo.read_bytes()).pixels(transform, limits)
         except OSError as error:
             return f"cannot be read: {error.strerror}"
-        except (InvalidImageError, SlowImageError) as error:
+        except (ImageError, InvalidImageError) as error:
             return str(error)
         return None
 

@@ -93,7 +93,7 @@ class Worker:
     def _send(self, message: Message) -> None:
         assert self._process.stdin
         with suppress(BrokenPipeError):  # it has ended, as the next read will find
-            self._process.stdin.write(message.model_dump_json().encode() + b"\n")
+            self._process.stdin.write(message.to_line().encode())
 
     def _read(self, kind: type[Answer], limit_s: float) -> Answer:
         stdout = self._process.stdout
@@ -102,7 +102,7 @@ class Worker:
         if not select.select([stdout], [], [], max(0.0, limit_s))[0]:
             raise TooSlowError
         if line := stdout.readline():
-            return kind.model_validate_json(line)
+            return kind.from_line(line)
         raise WorkerError(self._end())
 
     def _end(self) -> str:

@@ -37,7 +37,7 @@ def main() -> int:
     lines, out = sys.stdin, _private_output()
     logging.basicConfig(level=logging.ERROR)
     configure()
-    job = Job.model_validate_json(lines.readline())
+    job = Job.from_line(lines.readline())
     started = time.monotonic()
     config = ServingConfig.model_validate({"model": [job.model], "tuned": "off", **job.settings})
     try:
@@ -51,7 +51,7 @@ def main() -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_start(model))
         for line in lines:
-            turn = Turn.model_validate_json(line)
+            turn = Turn.from_line(line)
             _say(out, runner.run(_turn(model, photos, turn, slo_s)))
         model.close()
     return 0
@@ -65,7 +65,8 @@ def _private_output() -> TextIO:
 
 
 def _say(out: TextIO, message: Message) -> None:
-    print(message.model_dump_json(), file=out, flush=True)
+    out.write(message.to_line())
+    out.flush()
 
 
 async def _start(model: Model) -> None:

@@ -86,6 +86,15 @@ def test_fast_image_resize_is_within_one_of_pillow(
     assert difference(fast.from_rgb(raw), usual.from_rgb(raw)) <= 1
 
 
+def test_fast_image_resize_is_hardly_ever_more_than_one_from_pillow() -> None:
+    usual = Transform(resize=ShorterSide(pixels=224), crop=Size(height=224, width=224))
+    fast = usual.model_copy(update={"resampler": "fast_image_resize"})
+    noise = [np.random.default_rng(n).integers(0, 256, (64, 64, 3), np.uint8) for n in range(20)]
+    far = [np.abs(usual.from_rgb(n).astype(int) - fast.from_rgb(n)) for n in noise]
+    assert np.max(far) == 2
+    assert np.mean(np.array(far) > 1) < 1e-5
+
+
 def test_threads_do_not_disturb_each_other() -> None:
     files = [encoded(photo(seed, 160 + 40 * seed, 256)) for seed in range(8)] * 6
     for transform in (FAST, BOTH):

@@ -58,7 +58,15 @@ def test_what_is_too_much_is_refused_before_it_is_parsed(message: bytes, reason:
 
 @pytest.mark.parametrize(
     "message",
-    [b"\xff", b"\x0a", b"\x0a\x05", b"\x09", b"\x0d\x00", b"\x10" + b"\xff" * 11, b"\x00\x00"],
+    [
+        *(b"\xff", b"\x0a", b"\x0a\x05", b"\x09", b"\x0d\x00", b"\x10" + b"\xff" * 11, b"\x00\x00"),
+        # In an image, which protobuf does not see: the field 0, one beyond the last, and a tag and
+        # a length of more bytes than it reads.
+        *(field(IMAGE, tag + b"\x00") for tag in (b"\x00", b"\x02", b"\xf8\xff\xff\xff\x1f")),
+        field(IMAGE, b"\x8a\x80\x80\x80\x80\x00" + b"\x00"),
+        field(IMAGE, IMAGE + b"\x80\x80\x80\x80\x80\x00"),
+        b"\x0a\x80\x80\x80\x80\x80\x00",
+    ],
 )
 def test_what_is_no_message_is_refused(message: bytes) -> None:
     assert refusal(message) == "the message cannot be read as a ClassifyRequest"
@@ -85,6 +93,7 @@ PIECES = st.sampled_from(
         field(IMAGE, field(IMAGE, b"x") + field(RAW, b"\x10\x02") + field(RAW, b"\x18\x03")),
         field(IMAGE, field(IMAGE, b"x") + UNKNOWN + field(IMAGE, b"y")),
         field(IMAGE, b"\x08\x05"),
+        field(IMAGE, b"\x02\x00"),
         field(ID, b"id"),
         b"\x10\x05",
         b"\x28\x01",

@@ -1,6 +1,7 @@
 """The command: real workers, what is kept and shown, and what is refused."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -13,14 +14,16 @@ import pytest
 
 from bundle.store import Bundle
 from cli.program import UsageError
+from images.limits import ImageLimits
 from serving.tune import report
 from serving.tune.accuracy import allowed, drops
 from serving.tune.candidate import Candidate
 from serving.tune.command import tune
 from serving.tune.config import TuneConfig
 from serving.tune.messages import Job, Result, Turn
+from serving.tune.photos import choose_photos
 from serving.tune.process import TooSlowError, Worker, WorkerError
-from tests.support.bundles import reseal
+from tests.support.bundles import TRANSFORM, reseal
 from tests.support.paths import ROOT, SHIPPED
 from tests.support.process import start
 
@@ -142,6 +145,28 @@ def test_broken_images_are_left_out_unless_all_are(
     message = refusal(tiny, tmp_path, images=folder, budget_s=1)
     assert f"left out: {folder / 'broken.png'}: " in caplog.text
     assert "--budget-s 1 is too small to compare anything" in message
+
+
+def test_what_no_server_would_be_sent_is_left_out(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe.jpg")
+    with (folder / "sparse.jpg").open("wb") as file:
+        file.truncate(2**40)
+    shutil.copy(tiny / "golden/ant_0.png", folder)
+    [photo] = choose_photos(folder, TRANSFORM, ImageLimits())
+    assert photo.name == "ant_0.png"
+    assert "pipe.jpg: it is no file" in caplog.text
+    assert "sparse.jpg: the image has 1099511627776 bytes; max_image_bytes allows" in caplog.text
+
+
+def test_a_name_that_is_no_unicode_reaches_the_worker(tiny: Path, tmp_path: Path) -> None:
+    photo = shutil.copy(tiny / "golden/ant_0.png", tmp_path / os.fsdecode(b"\xff.png"))
+    with Worker(Job.of(ONE, tiny, [photo], cache_dir=photo.parent)) as worker:
+        assert worker.loaded(60) > 0
+        assert worker.ask(Turn(seconds=0.01, in_flight=1), Result, 60).answered
 
 
 def test_what_is_no_bundle_is_named_without_a_traceback(tmp_path: Path) -> None:
