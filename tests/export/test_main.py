@@ -117,7 +117,7 @@ def test_a_second_run_writes_the_same_files_beside_it(
         *("--output", first.parents[1]),
     )
     assert done.returncode == 0, done.stderr
-    assert "accuracy" not in done.stdout
+    assert "\naccuracy  not measured: that needs --images\n" in done.stdout
     second = Bundle.open(first.parent / "2")
     assert second.manifest.accuracy is None
     for file in second.manifest.files:
