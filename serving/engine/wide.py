@@ -92,7 +92,7 @@ class Wide:
             if wide_s > WORTH * one_s:
                 self._log(size, one_s, wide_s, "not worth it")
                 break
-            self._log(size, one_s, wide_s, "done while nothing else runs")
+            self._log(size, one_s, wide_s, "worth it while nothing else runs")
             self._latency.seed(size, wide_s, wide=True)
             self.sizes += (size,)
         if not self.sizes:
