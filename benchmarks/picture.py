@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 INK, QUIET = "#1f2933", "#52606d"
 COLOURS = {"fp32": "#9fb3c8", "bf16": "#c98a1b", "int8": "#3b6fb6"}
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+RECORDS = [
+    RESULTS / f"precisions-{model}-1.json"
+    for model in ("resnext152_64x4d", "resnext14_8x4d_224", "fashion_resnext")
+]
 NO_ACCURACY = "no accuracy: random weights"
 
 
@@ -24,18 +28,16 @@ class Picture(Benchmark):
 
     model_config = configured("benchmarks.picture")
 
-    records: list[Path] = Field(
-        [
-            RESULTS / f"precisions-{model}-1.json"
-            for model in ("resnext152_64x4d", "resnext14_8x4d_224", "fashion_resnext")
-        ],
-        description="records of benchmarks.precisions, comma-separated; a panel for each",
+    records: list[Path] | None = Field(
+        None,
+        description="records of benchmarks.precisions, comma-separated; a panel for each; unset: "
+        f"those in {RESULTS} of the full network, of that for photos and of the shipped model",
     )
     output: Path = Field(Path("docs/precisions.svg"), description="SVG or PNG file to write")
 
     def run(self) -> None:
         """Read the records and write the picture."""
-        draw([_read(path) for path in self.records], self.output)
+        draw([_read(path) for path in self.records or RECORDS], self.output)
 
 
 def draw(records: Sequence[PrecisionRecord], path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bundle.store import sha256
+from bundle.store import first_mistake, sha256
 from export.config import ExportConfig
 from export.errors import ExportError
 from export.formats import mindir, onnx_file
@@ -77,4 +77,4 @@ def _cropped(transform: Transform, size: Size) -> Transform:
     try:
         return Transform.model_validate(dict(transform) | {"crop": size})
     except ValidationError as error:
-        raise ExportError(f"--height, --width: {error.errors()[0]['msg']}") from error
+        raise ExportError(f"--height, --width: {first_mistake(error)}") from error

@@ -78,8 +78,9 @@ class BundleConfig(Settings):
     overwrite: bool = Field(default=False, description="replace a version that exists")
     images: Path | None = Field(
         None,
-        description="evaluation data: a folder of IDX files, or one folder of images per class; "
-        "without it the golden images are synthetic and no accuracy is stated",
+        description="evaluation data: a folder of IDX files, or one folder of images per class, "
+        "named like its label, for all classes or some; without it the golden images are synthetic "
+        "and no accuracy is stated",
     )
     precision: Precisions = Field(
         None,

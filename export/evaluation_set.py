@@ -2,9 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +17,7 @@ from bundle.manifest import Accuracy, Frozen, Task
 from export.errors import ExportError
 from images.decoders import ImageError, Pixels
 from images.transform import Transform
-from training.data.datasets import Dataset, open_dataset
+from training.data.datasets import Dataset, FolderDataset, open_dataset
 
 Probabilities = NDArray[np.float32]
 Classes = NDArray[np.intp]
@@ -89,16 +88,42 @@ def open_images(
     """Open the test split in a folder (IDX files, or a folder per class) as a model sees it.
 
     Raises:
-        ExportError: its classes are not the model's.
+        ExportError: it has a class that is not one of the model's.
         TrainingError: there is no usable dataset.
     """
-    dataset = open_dataset(folder, "test")
-    for index, (here, there) in enumerate(zip_longest(dataset.class_names, labels)):
-        if here != there:
-            raise ExportError(
-                f"--images: class {index} is {here!r} in this data, but {there!r} in the model"
-            )
+    dataset = with_classes(open_dataset(folder, "test"), labels)
     return EvaluationSet(f"{folder.resolve().name}/test", dataset, transform, task)
+
+
+def with_classes(dataset: Dataset, labels: list[str]) -> Dataset:
+    """Return a dataset whose classes are all labels of a model, in its order; matched by name.
+
+    Folders come in alphabetical order, and rarely for each of a model's thousand labels.
+
+    Raises:
+        ExportError: a class is not among the labels, or stands there twice.
+    """
+    if dataset.class_names == labels:
+        return dataset
+    if not isinstance(dataset, FolderDataset):
+        raise ExportError(
+            f"--images: the classes of {dataset.source} are {_few(dataset.class_names)}, those of "
+            f"the model {_few(labels)}"
+        )
+    for name in dataset.class_names:
+        if labels.count(name) != 1:
+            where = "twice among" if name in labels else "not among"
+            raise ExportError(
+                f"--images: the folder {name!r} in {dataset.source} is {where} the model's labels, "
+                f"{_few(labels)}: each folder must have the name of one label"
+            )
+    classes = [labels.index(name) for name in dataset.class_names]
+    return replace(dataset, labels=[classes[own] for own in dataset.labels], class_names=labels)
+
+
+def _few(labels: list[str]) -> str:
+    more = [f"and {len(labels) - 3} more"] if len(labels) > 3 else []
+    return ", ".join([*map(repr, labels[:3]), *more])
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import logging
 import platform
 from collections.abc import Sequence
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +37,7 @@ from export.transform_kinds import measure
 
 # Those that touch pixels or weights.
 LIBRARIES = (
+    "cykooz.resizer",
     "mindspore",
     "numpy",
     "onnx",
@@ -166,4 +167,6 @@ def _with_tolerances(files: list[ModelFile], proofs: list[Proof]) -> list[ModelF
 
 def _versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that the bundle was made with."""
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+    installed = {name: next(iter(distributions(name=name)), None) for name in LIBRARIES}
+    versions = {name: found.version for name, found in installed.items() if found}
+    return {"python": platform.python_version()} | versions

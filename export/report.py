@@ -15,15 +15,20 @@ REFERENCES = {"onnx": "the ONNX file, all images", "golden": "the original, gold
 def show_export(bundle: Bundle, parity: Parity) -> None:
     """Print where the bundle is, how accurate it is, how close its files come, how to serve it."""
     _show_bundle(bundle)
-    if accuracy := bundle.manifest.accuracy:
+    manifest = bundle.manifest
+    if accuracy := manifest.accuracy:
         print(
             f"accuracy  top-1 {accuracy.top1:.2%}, "
             f"top-5 {accuracy.top5_correct / accuracy.images:.2%} "
             f"of {accuracy.images} images ({accuracy.dataset})"
         )
+    elif manifest.task == "multiclass":
+        print("accuracy  not measured: that needs --images")
     _show_parity(f"against the original, {parity.images} images", parity.files)
     if parity.reduced_decoding:
         print(f"decoding  {parity.reduced_decoding.told(parity.checkpoint, parity.images)}")
+    elif manifest.transform.decoding == "reduced":
+        print("decoding  what reduced decoding costs was not measured: that needs --images")
     for path in parity.unproved:
         print(f"not proved: {path}; nothing on this machine can run it")
     print(f"serve it: make serve MODEL={bundle.path}")

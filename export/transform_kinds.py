@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, ValidationError
 
 from bundle.manifest import Frozen
+from bundle.store import first_mistake
 from export.answers import require_probabilities
 from export.config import BundleConfig
 from export.errors import ExportError
@@ -65,7 +66,7 @@ def with_kinds(transform: Transform, config: BundleConfig) -> Transform:
     try:
         return Transform.model_validate(dict(transform) | asked)
     except ValidationError as error:
-        raise ExportError(f"--resampler, --decoding: {error.errors()[0]['msg']}") from error
+        raise ExportError(f"--resampler, --decoding: {first_mistake(error)}") from error
 
 
 def measure(

@@ -64,7 +64,7 @@ class ServingConfig(BaseSettings):
         description="devices to run on: cpu, cuda, tensorrt or ascend, the last three with an "
         "optional index or range, separated with commas (cuda:0, ascend:0-7); a model runs on all",
     )
-    runtime: Runtime | Literal["auto"] = Field(
+    runtime: Literal[Runtime, "auto"] = Field(
         "auto",
         description="auto: the first that the bundle has a file for and this machine can run; on a "
         "CPU openvino comes first for int8 and bf16, onnxruntime for the rest",

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import ExportError
-from export.evaluation_set import EvaluationSet, HeldImages
+from export.evaluation_set import EvaluationSet, HeldImages, with_classes
 from images.transform import Transform
 from training.data.datasets import Dataset, naming_broken, open_dataset
 
@@ -25,7 +25,8 @@ def split(folder: Path, evaluation: EvaluationSet) -> tuple[HeldImages, HeldImag
     """
     dataset = open_dataset(folder, "train")
     judges = evaluation.dataset
-    if dataset.class_names != judges.class_names or dataset.source == judges.source:
+    known = set(dataset.class_names) <= set(judges.class_names)
+    if not known or dataset.source == judges.source:
         raise ExportError(
             f"int8 is calibrated on training images, never on those that judge it; --images "
             f"{folder} holds none of these classes: it needs {folder}/train, one folder per class, "
@@ -36,6 +37,7 @@ def split(folder: Path, evaluation: EvaluationSet) -> tuple[HeldImages, HeldImag
             f"int8 needs at least {LEAST_IMAGES} training images, half to calibrate on and half to "
             f"choose by; --images {folder} holds {len(dataset)}"
         )
+    dataset = with_classes(dataset, judges.class_names)
     order = np.random.default_rng(0).permutation(len(dataset))
     middle = min(CALIBRATION_IMAGES, len(dataset) // 2)
     training = partial(_held, dataset, evaluation.transform)

@@ -90,9 +90,9 @@ class Wide:
         for size in self._candidates:
             one_s, wide_s = self._measure(size, run_one)
             if wide_s > WORTH * one_s:
-                self._log(size, one_s, wide_s, "which is not worth it")
+                self._log(size, one_s, wide_s, "not worth it")
                 break
-            self._log(size, one_s, wide_s, "and do so while nothing else runs")
+            self._log(size, one_s, wide_s, "worth it while nothing else runs")
             self._latency.seed(size, wide_s, wide=True)
             self.sizes += (size,)
         if not self.sizes:
@@ -129,7 +129,7 @@ class Wide:
 
     def _log(self, size: int, one_s: float, wide_s: float, verdict: str) -> None:
         logger.info(
-            "batches of %d take %.3g ms on the cores of all instances, one of %d on its own takes "
+            "a batch of %d takes %.3g ms on the cores of all instances, one of %d on one core "
             "%.3g ms: %s",
             size,
             1e3 * wide_s,

@@ -1,5 +1,6 @@
 """What a user sees of tuning: progress, a table with bars, and a picture if asked for."""
 
+import math
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -133,9 +134,10 @@ def _verdict(final: Trial, *, wins: bool) -> str:
         return f"Best: {final.candidate}: {times}, {final.p99_ms:.0f} ms at the 99th percentile."
     if not final.pairs:
         return "The defaults are best: nothing that was tried is faster."
+    noise = f" ± {final.noise:.2f}" if math.isfinite(final.noise) else ""
     return (
         f"The defaults are best: nothing that was tried is faster by more than the noise "
-        f"({final.candidate}: {final.ratio:.2f} ± {final.noise:.2f} times)."
+        f"({final.candidate}: {final.ratio:.2f}{noise} times)."
     )
 
 

@@ -10,8 +10,10 @@ from serving.config import ServingConfig
 from serving.errors import StartupError
 from serving.tune.record import Choice, Key, Settings
 
+# All else was measured with these: if a flag sets another of them, nothing is taken.
+KIND = ("runtime", "precision")
 # Settings that are only good together: if a flag sets one, the others are not taken either.
-TOGETHER = (("runtime", "precision"), ("instances", "threads"), ("buckets",))
+TOGETHER = (("instances", "threads"), ("buckets",))
 AGAIN = "tune again (python -m serving tune --help); --tuned off ignores it"
 
 logger = logging.getLogger(__name__)
@@ -33,8 +35,17 @@ def with_tuned(bundle: Bundle, config: ServingConfig) -> ServingConfig:
     if choice.settings is None:
         logger.info("%s: the defaults are best here, by %s", bundle.path, path)
         return config
+    if _is_other_kind(choice.settings, config):
+        logger.info(
+            "%s: the tuned settings are not used: they are for --runtime %s --precision %s (%s)",
+            bundle.path,
+            choice.settings.runtime,
+            choice.settings.precision,
+            path,
+        )
+        return config
     taken = _free(choice.settings, config)
-    if "runtime" in taken and (reason := _obstacle(bundle, config, taken)):
+    if taken.keys() & {*KIND} and (reason := _obstacle(bundle, config, taken)):
         logger.warning("%s: the tuned settings are not used: %s; %s", path, reason, AGAIN)
         return config
     logger.info(
@@ -87,10 +98,18 @@ def _differences(then: Key, now: Key) -> list[str]:
     ]
 
 
+def _is_other_kind(settings: Settings, config: ServingConfig) -> bool:
+    """Whether a flag or variable asks for another runtime or precision than the tuned one."""
+    given = config.model_fields_set.intersection(KIND)
+    return any(getattr(config, name) != getattr(settings, name) for name in given)
+
+
 def _free(settings: Settings, config: ServingConfig) -> dict[str, object]:
     """Return the tuned settings that no flag or variable decides."""
-    groups = [group for group in TOGETHER if not config.model_fields_set.intersection(group)]
-    return {name: getattr(settings, name) for group in groups for name in group}
+    given = config.model_fields_set
+    groups = [(name,) for name in KIND] + [*TOGETHER]
+    free = [group for group in groups if not given.intersection(group)]
+    return {name: getattr(settings, name) for group in free for name in group}
 
 
 def _obstacle(bundle: Bundle, config: ServingConfig, taken: dict[str, object]) -> str | None:

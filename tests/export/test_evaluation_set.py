@@ -2,15 +2,17 @@
 
 import io
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from export.errors import ExportError
-from export.evaluation_set import EvaluationSet, Fingerprint, HeldImages
+from export.evaluation_set import EvaluationSet, Fingerprint, HeldImages, open_images
 from images.transform import Pixels, Size, Stretch, Transform
 from tests.export.images import varied
+from tests.support.paths import FASHION_MNIST
 
 TRANSFORM = Transform(resize=Stretch(height=8, width=8), crop=Size(height=8, width=8))
 
@@ -70,3 +72,37 @@ def test_an_unlabelled_set_gives_its_pixels() -> None:
     images = HeldImages("seven", varied(7, 8))
     assert images.labels is None
     np.testing.assert_array_equal(np.concatenate(list(images.batches(4))), varied(7, 8))
+
+
+def test_folders_are_classes_by_name_in_any_order_and_not_for_every_label(tmp_path: Path) -> None:
+    save_images(tmp_path, ["ant", "wasp"])
+    images = open_images(tmp_path, ["wasp", "bee", "ant", "cat"], TRANSFORM)
+    assert images.labels is not None
+    assert images.labels.tolist() == [2, 0]
+    assert images.dataset.class_names == ["wasp", "bee", "ant", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "hint"),
+    [
+        (["ant", "bee", "cow", "cat"], "'wasp' in .* is not among .*, 'ant', 'bee', 'cow', and 1 "),
+        (["ant", "wasp", "wasp"], "'wasp' in .* is twice among"),
+    ],
+)
+def test_a_folder_is_the_name_of_one_label(tmp_path: Path, labels: list[str], hint: str) -> None:
+    save_images(tmp_path, ["ant", "wasp"])
+    with pytest.raises(ExportError, match=hint):
+        open_images(tmp_path, labels, TRANSFORM)
+
+
+def test_files_without_names_must_have_the_labels() -> None:
+    with pytest.raises(
+        ExportError, match=r"fashion-mnist/t10k\S+ are 'T-shirt/top', .* 'ant', 'bee'$"
+    ):
+        open_images(FASHION_MNIST, ["ant", "bee"], TRANSFORM)
+
+
+def save_images(folder: Path, classes: list[str]) -> None:
+    for name in classes:
+        (folder / name).mkdir()
+        Image.fromarray(varied(1, 8)[0]).save(folder / name / "0.png")

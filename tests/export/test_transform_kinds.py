@@ -14,6 +14,7 @@ from export.errors import ExportError
 from export.golden_images import REDUCED, VARIANTS, synthetic
 from export.parity_record import PAGE, read_parity
 from export.pipeline import Exported, export_bundle
+from export.report import show_export
 from images.decoders import decode_picture
 from images.transform import ShorterSide, Size, Transform
 from tests.export.conftest import ANIMALS
@@ -56,6 +57,7 @@ def test_reduced_decoding_is_measured_and_proved(
     assert cost is not None
     assert scores is not None
     assert cost.images_reduced == 10
+    assert "cykooz.resizer" in parity.versions
     assert 0 < cost.largest_difference < 0.2
     usual = export(checkpoint, photos, tmp_path, resampler="fast_image_resize").parity
     assert cost.full == usual.checkpoint
@@ -80,6 +82,16 @@ def test_where_no_image_is_large_enough_it_says_so(
         "Reduced decoding was not measured: none of the 12 images is a JPEG large enough"
         in (bundle.path / PAGE).read_text()
     )
+
+
+def test_without_images_it_says_what_was_not_measured(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = ExportConfig(ckpt_file=checkpoint, output=tmp_path, batch_size=2, decoding="reduced")
+    show_export(*export_bundle(from_checkpoint(config), config))
+    told = capsys.readouterr().out
+    assert "\naccuracy  not measured: that needs --images\n" in told
+    assert "\ndecoding  what reduced decoding costs was not measured: that needs --images\n" in told
 
 
 def test_golden_images_prove_each_reduction() -> None:

@@ -53,7 +53,19 @@ def test_flags_win_and_with_them_what_only_goes_together(tiny: Path, tmp_path: P
     assert (config.threads, config.instances, config.buckets) == (2, None, (1, 2))
     config = taken(tiny, tmp_path, buckets=(1, 8))
     assert (config.instances, config.buckets) == (3, (1, 8))
-    assert taken(tiny, tmp_path, runtime="auto").precision is None
+    config = taken(tiny, tmp_path, precision="fp32")
+    assert (config.runtime, config.instances) == ("onnxruntime", 3)
+
+
+@pytest.mark.parametrize("flags", [{"runtime": "auto"}, {"precision": "int8"}])
+def test_nothing_is_taken_for_another_runtime_or_precision(
+    tiny: Path, tmp_path: Path, flags: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    write(choice(tiny), tmp_path)
+    config = taken(tiny, tmp_path, **flags)
+    assert (config.instances, config.buckets) == (None, None)
+    assert "not used: they are for --runtime onnxruntime --precision fp32 (" in caplog.text
 
 
 def test_flags_of_a_command_line_win(tiny: Path, tmp_path: Path) -> None:
@@ -120,7 +132,7 @@ def test_a_choice_of_other_libraries_is_not_taken_and_that_is_said(
     [
         ("", "Invalid JSON"),
         ('{"key": {', "Invalid JSON"),
-        (None, "settings.buckets: Value error, [4, 2] must ascend"),
+        (None, "settings.buckets: [4, 2] must ascend"),
     ],
 )
 def test_a_damaged_choice_costs_a_warning(
