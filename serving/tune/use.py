@@ -10,7 +10,8 @@ from serving.config import ServingConfig
 from serving.errors import StartupError
 from serving.tune.record import Choice, Key, Settings
 
-# Settings that are only good together: if a flag sets one, the others are not taken either.
+# Settings that are only good together: if a flag sets one, the others are not taken either. And all
+# of them were measured with the runtime and precision: if a flag sets another one, none is taken.
 TOGETHER = (("runtime", "precision"), ("instances", "threads"), ("buckets",))
 AGAIN = "tune again (python -m serving tune --help); --tuned off ignores it"
 
@@ -41,7 +42,7 @@ def with_tuned(bundle: Bundle, config: ServingConfig) -> ServingConfig:
         "%s: tuned settings: %s (%s); --tuned off ignores them",
         bundle.path,
         ", ".join(f"{flag(name)} {_shown(value)}" for name, value in taken.items())
-        or "none, because flags set all of them",
+        or "none, because of what flags set",
         path,
     )
     return config.model_copy(update=taken)
@@ -88,8 +89,11 @@ def _differences(then: Key, now: Key) -> list[str]:
 
 
 def _free(settings: Settings, config: ServingConfig) -> dict[str, object]:
-    """Return the tuned settings that no flag or variable decides."""
-    groups = [group for group in TOGETHER if not config.model_fields_set.intersection(group)]
+    """Return the tuned settings that hold beside what flags and variables set."""
+    set_here = config.model_fields_set
+    if any(getattr(config, x) != getattr(settings, x) for x in set_here.intersection(TOGETHER[0])):
+        return {}
+    groups = [group for group in TOGETHER if not set_here.intersection(group)]
     return {name: getattr(settings, name) for group in groups for name in group}
 
 

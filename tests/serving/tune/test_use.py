@@ -53,7 +53,16 @@ def test_flags_win_and_with_them_what_only_goes_together(tiny: Path, tmp_path: P
     assert (config.threads, config.instances, config.buckets) == (2, None, (1, 2))
     config = taken(tiny, tmp_path, buckets=(1, 8))
     assert (config.instances, config.buckets) == (3, (1, 8))
-    assert taken(tiny, tmp_path, runtime="auto").precision is None
+    assert taken(tiny, tmp_path, runtime="onnxruntime").instances == 3
+
+
+@pytest.mark.parametrize("flags", [{"runtime": "openvino"}, {"precision": "int8"}])
+def test_nothing_is_taken_for_another_runtime_or_precision(
+    tiny: Path, tmp_path: Path, flags: dict[str, object]
+) -> None:
+    write(choice(tiny), tmp_path)
+    config = taken(tiny, tmp_path, **flags)
+    assert (config.instances, config.buckets) == (None, None)
 
 
 def test_flags_of_a_command_line_win(tiny: Path, tmp_path: Path) -> None:
