@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from bundle.golden import prove_pixels, prove_probabilities
 from bundle.manifest import ModelFile, Normalization, Precision
 from bundle.store import Bundle, BundleError
 from cli.cores import usable_cores
+from cli.program import UsageError
 from clients.files import find_images, read_image
 from images.transform import Pixels
 from serving.backends.devices import Device
@@ -85,6 +86,8 @@ class BareLoopProcess(Benchmark):
 
     def run(self) -> None:
         """Prove the floor's pixels and answers, then run every turn."""
+        if self.original and not self.original.is_file():
+            raise UsageError(f"--original: there is no file {self.original}")
         bundle = Bundle.open(self.model)
         file = bundle.file("onnx", self.precision)
         files = [read_image(path) for path in find_images([self.images])]
@@ -177,9 +180,12 @@ class BareLoop:
         self.decoders = floors.readline().strip()
 
     def measure(self, way: Way, seconds: float) -> Floor:
-        """Run one way for this long."""
-        print(Turn(way=way, seconds=seconds).model_dump_json(), file=self._turns, flush=True)
-        return Floor.model_validate_json(self._floors.readline())
+        """Run one way for this long; raise `UsageError` if the process has ended."""
+        with suppress(BrokenPipeError):  # it has ended, as the next line shows
+            print(Turn(way=way, seconds=seconds).model_dump_json(), file=self._turns, flush=True)
+        if line := self._floors.readline():
+            return Floor.model_validate_json(line)
+        raise UsageError("the floor cannot run; what its process said is above")
 
     def best(self, precision: Precision, batches: Sequence[int], seconds: float) -> "Best":
         """Try every way and return the best, for many images and for one (or the least batch).

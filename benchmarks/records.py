@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from cli.cores import usable_cores
+from cli.cores import cpu_model, usable_cores
 from cli.program import revision
 
 LIBRARIES = ("grpcio", "numpy", "onnxruntime", "opencv-python-headless", "pillow")
@@ -57,7 +57,7 @@ def circumstances(module: str, libraries: Sequence[str] = LIBRARIES) -> Record:
         started=datetime.now(UTC),
         revision=revision() or "unknown",
         machine=Machine(
-            cpu=_cpu_model(),
+            cpu=cpu_model(),
             cores=usable_cores().usable,
             system=f"{platform.system()} {platform.release()} {platform.machine()}",
             load=os.getloadavg()[0],
@@ -70,9 +70,3 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns:
     """Return the same table in Markdown."""
     rule = ["---"] * text_columns + ["---:"] * (len(header) - text_columns)
     return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
-
-
-def _cpu_model() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())

@@ -2,22 +2,21 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field
 
-from benchmarks.command import RESULTS, Benchmark, configured, start
+from benchmarks.command import configured, start
 from benchmarks.floor_network import write_network
 from benchmarks.precisions import Variant, runs_here
-from benchmarks.records import circumstances, markdown
+from benchmarks.records import circumstances
 from benchmarks.server import Server, listening, serving
-from benchmarks.turns import HEADER, Turns, compared
+from benchmarks.turns import Comparison, Turns
 from bundle.store import Bundle
 from cli.cores import usable_cores
-from cli.tables import show_rows
 
 PLAIN = "benchmarks.plain_server"
 OURS = Variant("onnxruntime", "fp32"), Variant("openvino", "bf16")
@@ -33,53 +32,30 @@ class RivalRecord(Turns):
     )
 
 
-class Rival(Benchmark):
+class Rival(Comparison):
     """Compare our server, in fp32 and bf16, with a plain one: grpc.aio, Pillow, ONNX Runtime."""
 
     model_config = configured("benchmarks.rival")
 
-    model: Path = Field(
-        Path("build/benchmarks/resnext14_8x4d_224/1"), description="bundle directory"
-    )
     original: Path | None = Field(
         None,
         description="for the plain server, the ONNX file that the bundle was made from: float32 "
         "images in, channels first, probabilities out; unset: the network in the bundle's file",
     )
-    images: str = Field("build/benchmarks/photos", description="file, folder or glob")
-    concurrency: list[PositiveInt] = Field(
-        [1, 32], description="requests in flight, comma-separated"
-    )
-    rounds: PositiveInt = Field(4, description="how often all take turns")
-    duration_s: PositiveFloat = Field(5.0, description="length of each turn, in seconds")
-    output: Path = Field(RESULTS, description="folder for rival.json and rival.md")
 
     def run(self) -> None:
         """Measure, print the table, and write the record."""
-        record = self._measure()
-        table = record.cells()
-        show_rows(HEADER, table, title=f"{record.model}, {record.images}", text_columns=2)
-        record.write(self.output, "rival", markdown(HEADER, table, text_columns=2))
-
-    def _measure(self) -> RivalRecord:
         bundle, started = Bundle.open(self.model), circumstances("benchmarks.rival")
         with ExitStack() as stack:
             network = self.original or stack.enter_context(_network(bundle))
             trials = {n: self._trial(network, n) for n in dict.fromkeys([1, usable_cores().usable])}
             threads = max(trials, key=lambda n: trials[n])
-            plain = stack.enter_context(self._plain(network, threads))
-            servers = {"plain": plain}
+            servers = {"plain": stack.enter_context(self._plain(network, threads))}
             for variant in (variant for variant in OURS if runs_here(bundle, variant)):
                 flags = "--runtime", variant.runtime, "--precision", variant.precision
                 servers[f"ours, {variant}"] = stack.enter_context(serving(self.model, *flags))
-            turns = compared(
-                servers,
-                images=self.images,
-                concurrency=self.concurrency,
-                rounds=self.rounds,
-                seconds=self.duration_s,
-            )
-        return RivalRecord(
+            turns = self.compare(servers)
+        record = RivalRecord(
             **started.model_dump(),
             model=f"{bundle.manifest.name}/{bundle.manifest.version}",
             digest=bundle.digest,
@@ -88,6 +64,7 @@ class Rival(Benchmark):
             trials=trials,
             turns=turns,
         )
+        self.write(record, "rival")
 
     def _trial(self, network: Path, threads: int) -> float:
         """Return the plain server's img/s with so many threads per image, under the most load."""
@@ -96,11 +73,9 @@ class Rival(Benchmark):
             turns = [server.load(self.images, self.duration_s / 2, *flags) for _ in range(2)]
         return median(turn.images_per_second for turn in turns)
 
-    @contextmanager
-    def _plain(self, network: Path, threads: int) -> Iterator[Server]:
+    def _plain(self, network: Path, threads: int) -> AbstractContextManager[Server]:
         command = [sys.executable, "-m", PLAIN, "--model", str(self.model), "--threads"]
-        with listening([*command, str(threads), "--network", str(network)]) as server:
-            yield server
+        return listening([*command, str(threads), "--network", str(network)])
 
 
 @contextmanager

@@ -1,14 +1,18 @@
 """Servers that take turns under the same loads, and how they compare with the first of them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, PositiveInt
 from rich.console import Console
 
-from benchmarks.records import Record
+from benchmarks.command import RESULTS, Benchmark
+from benchmarks.records import Record, markdown
 from benchmarks.server import LoadResult, Server
+from cli.tables import show_rows
 
 HEADER = (
     "load", "server", "img/s", "ratio", "CPU ms", "CPU ratio", "p50 ms", "p99 ms", "mean batch",
@@ -35,6 +39,40 @@ class Turns(Record):
         ]
 
 
+class Comparison(Benchmark):
+    """Compare servers that take turns."""
+
+    model: Path = Field(
+        Path("build/benchmarks/resnext14_8x4d_224/1"), description="bundle directory"
+    )
+    images: str = Field("build/benchmarks/photos", description="file, folder or glob")
+    concurrency: list[PositiveInt] = Field(
+        [1, 32], description="requests in flight, comma-separated"
+    )
+    rounds: PositiveInt = Field(4, description="how often all take turns")
+    duration_s: PositiveFloat = Field(5.0, description="length of each turn, in seconds")
+    output: Path = Field(RESULTS, description="folder for the record")
+
+    def write(self, record: Turns, name: str, page: str = "") -> None:
+        """Print the table, and write the record."""
+        table = record.cells()
+        show_rows(HEADER, table, title=f"{self.model}, {record.images}", text_columns=2)
+        record.write(self.output, name, page + markdown(HEADER, table, text_columns=2))
+
+    def compare(self, servers: Mapping[str, Server]) -> dict[str, dict[str, list[LoadResult]]]:
+        """Load the servers; return what each answered, by requests in flight and by name."""
+
+        def turns(in_flight: int) -> dict[str, list[LoadResult]]:
+            flags = "--concurrency", str(in_flight)
+            load = {
+                name: partial(server.load, self.images, self.duration_s, *flags)
+                for name, server in servers.items()
+            }
+            return by_turns(load, self.rounds)
+
+        return {f"{in_flight} in flight": turns(in_flight) for in_flight in self.concurrency}
+
+
 def _cells(turns: Sequence[LoadResult], first: Sequence[LoadResult]) -> list[str]:
     pairs = list(zip(turns, first, strict=True))
     ratio = median(turn.images_per_second / other.images_per_second for turn, other in pairs)
@@ -49,28 +87,6 @@ def _cells(turns: Sequence[LoadResult], first: Sequence[LoadResult]) -> list[str
         f"{median(turn.batch_images for turn in turns):.1f}",
         f"{median(turn.memory_mib for turn in turns):.0f}",
     ]
-
-
-def compared(
-    servers: Mapping[str, Server],
-    *,
-    images: str,
-    concurrency: Sequence[int],
-    rounds: int,
-    seconds: float,
-) -> dict[str, dict[str, list[LoadResult]]]:
-    """Load the servers by turns; return what each answered, by requests in flight and by name."""
-
-    def turn(server: Server, in_flight: int) -> LoadResult:
-        return server.load(images, seconds, "--concurrency", str(in_flight))
-
-    def turns(in_flight: int) -> dict[str, list[LoadResult]]:
-        takers = {
-            name: lambda server=server: turn(server, in_flight) for name, server in servers.items()
-        }
-        return by_turns(takers, rounds)
-
-    return {f"{in_flight} in flight": turns(in_flight) for in_flight in concurrency}
 
 
 def by_turns(takers: Mapping[str, Callable[[], Taken]], rounds: int) -> dict[str, list[Taken]]:

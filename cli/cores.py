@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use: its affinity, and the CPU quotas of its cgroups.
+"""The CPU, and how many cores this process may use: its affinity, and its cgroups' CPU quotas.
 
 A container's CPU limit is a quota: the kernel still shows every core of the machine, and stops all
 threads for the rest of each period (0.1 s as a rule) once they have used the quota up together.
@@ -6,6 +6,7 @@ threads for the rest of each period (0.1 s as a rule) once they have used the qu
 
 import math
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -33,6 +34,14 @@ class Cores(NamedTuple):
 def usable_cores(root: Path = Path("/")) -> Cores:
     """Return the cores of this process; `root` is where /proc and /sys are."""
     return Cores(len(os.sched_getaffinity(0)), min(_quotas(root), default=None))
+
+
+def cpu_model() -> str:
+    """Return what the kernel calls the CPU; on ARM its implementer and part."""
+    names = ("model name", "CPU implementer", "CPU part")
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    fields = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+    return " ".join(fields[name] for name in names if name in fields) or platform.machine()
 
 
 def _quotas(root: Path) -> Iterator[float]:

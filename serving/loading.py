@@ -150,15 +150,8 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     bundle = Bundle.open(path)
     config = with_tuned(bundle, config)
     devices = parse_devices(config.device)
-    if config.threads > (cores := usable_cores()).usable and devices[0].kind == "cpu":
-        # They wait for each other in loops that leave the cores to nobody else.
-        logger.warning(
-            "--threads %d, but this process may use only %s: batches may take several times as "
-            "long as with --threads %d",
-            config.threads,
-            cores,
-            cores.usable,
-        )
+    if devices[0].kind == "cpu":
+        _check_threads(config.threads)
     runtime, file = choose(
         bundle.manifest, devices[0], config.precision, config.runtime, config.lite_python
     )
@@ -189,6 +182,18 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     release_freed_memory()
     _log(model, len(instances), config.threads, time.monotonic() - started)
     return model
+
+
+def _check_threads(threads: int) -> None:
+    if threads > (cores := usable_cores()).usable:
+        # They wait for each other in loops that leave the cores to nobody else.
+        logger.warning(
+            "--threads %d, but this process may use only %s: batches may take several times as "
+            "long as with --threads %d",
+            threads,
+            cores,
+            cores.usable,
+        )
 
 
 def count_instances(config: ServingConfig, device: Device) -> int:

@@ -1,7 +1,5 @@
 """Which precisions may be chosen: by the accuracy that the bundle records for each of its files."""
 
-from collections.abc import Iterator
-
 from pydantic import BaseModel, PositiveInt
 
 from bundle.kinds import Precision
@@ -53,18 +51,17 @@ def allowed(
 
     The `default` precision and fp32 are always allowed, and with a `max_drop` of 0 nothing else.
     """
-    held = dict.fromkeys(file.precision for file in bundle.manifest.files)
-    reasons = {p: r for p, r in _reasons(bundle, max_drop) if p not in (default, "fp32")}
-    kept = [precision for precision in held if precision not in reasons]
-    return kept, [f"{precision}: {reason}" for precision, reason in reasons.items()]
-
-
-def _reasons(bundle: Bundle, max_drop: float) -> Iterator[tuple[Precision, str]]:
-    """Yield each precision that is not allowed, and why."""
-    measured = drops(bundle)
+    measured, kept, left_out = drops(bundle), list[Precision](), list[str]()
     for precision in dict.fromkeys(file.precision for file in bundle.manifest.files):
         drop = measured.get(precision)
-        if drop is None and max_drop < ANY:
-            yield precision, f"no record of its accuracy; --max-accuracy-drop {ANY} allows it"
-        elif drop is not None and (max_drop == 0 or drop > max_drop):
-            yield precision, f"loses {drop:.2f} points of top-1; --max-accuracy-drop {max_drop:g}"
+        if precision in (default, "fp32") or 0 < max_drop >= (ANY if drop is None else drop):
+            kept.append(precision)
+        else:
+            left_out.append(f"{precision}: {_reason(drop, max_drop)}")
+    return kept, left_out
+
+
+def _reason(drop: float | None, max_drop: float) -> str:
+    if drop is None:
+        return f"no record of its accuracy; --max-accuracy-drop {ANY} allows it"
+    return f"loses {drop:.2f} points of top-1; --max-accuracy-drop {max_drop:g}"

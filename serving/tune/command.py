@@ -15,15 +15,13 @@ from serving.errors import StartupError
 from serving.loading import count_instances
 from serving.tune import record
 from serving.tune.accuracy import allowed
-from serving.tune.budget import Budget
 from serving.tune.candidate import Candidate, Kind, stages
 from serving.tune.config import TuneConfig
-from serving.tune.entrant import LoadedWorker, Stable, drive
+from serving.tune.entrant import Stable
 from serving.tune.photos import choose_photos
 from serving.tune.process import TooSlowError, WorkerError
-from serving.tune.race import FASTER, Race
-from serving.tune.report import Progress, check_picture, draw, show
-from serving.tune.search import search
+from serving.tune.race import FASTER, Budget, Race
+from serving.tune.report import check_picture, draw, progress, show
 from serving.tune.trial import Trial
 
 # What the end takes, and the start before this module was loaded, in seconds; and what a picture
@@ -55,16 +53,14 @@ def tune(config: TuneConfig) -> None:
     )
     photos = choose_photos(config.images, bundle.manifest.transform, defaults.image_limits)
     kinds, start, left_out = _plan(bundle, defaults, config.max_accuracy_drop)
-    with ExitStack() as stack, Progress(bundle.path, len(photos)) as progress:
-        settings = {name: getattr(config, name) for name in ("slo_ms", "lite_python", "cache_dir")}
-        stable = Stable(stack, config.model, photos, settings, budget)
-        race = _race(stable, start, config)
-        plan = stages(kinds, usable_cores().usable)
-        trials = search(race, start, plan, progress.tell)
+    title = f"tuning {bundle.path} with {len(photos)} photos; the defaults first"
+    with ExitStack() as stack, progress(title) as tell:
+        race = _race(Stable(stack, config, photos, budget), start, config, budget)
+        trials = race.search(stages(kinds, usable_cores().usable), tell)
         final = race.confirm()
+    if race.is_short_of_time and not any(trial.pairs for trial in trials):
+        raise UsageError(_too_small(config, f" ({trials[0].note})"))
     best = final if wins(final) else None
-    if not any(trial.pairs for trial in trials):
-        raise UsageError(_too_small(config, trials))
     path = record.write(_choice(bundle, config.slo_ms, best), cache_dir)
     show(start, trials, final, left_out, slo_ms=config.slo_ms, wins=best is not None)
     print(f"Kept in {printable(str(path))}; python -m serving uses it, unless --tuned off.")
@@ -110,30 +106,17 @@ def _plan(
     return kinds, start, left_out
 
 
-def _race(stable: Stable, start: Candidate, config: TuneConfig) -> Race:
-    """Load the defaults, find out how to drive candidates, and let the defaults wait for them."""
-    budget = stable.budget
+def _race(stable: Stable, start: Candidate, config: TuneConfig, budget: Budget) -> Race:
     try:
-        worker, load_s = stable.open(start, budget.left_s)
-        load = drive(worker, budget, config.in_flight, config.slo_ms)
-        defaults = LoadedWorker(worker, load_s, load, budget)
-        began = budget.clock()
-        defaults.turn(budget.left_s)
-        turn_s = budget.clock() - began
+        return Race(start, stable.load, budget)
     except TooSlowError:
-        raise UsageError(_too_small(config, [])) from None
+        reason = ": the defaults alone could not be measured"
+        raise UsageError(_too_small(config, reason)) from None
     except WorkerError as error:
         raise StartupError(f"{config.model} cannot be served with the defaults: {error}") from error
 
-    def enter(candidate: Candidate, limit_s: float) -> LoadedWorker:
-        worker, load_s = stable.open(candidate, limit_s)
-        return LoadedWorker(worker, load_s, load, budget)
 
-    return Race(defaults, start, enter, budget, turn_s)
-
-
-def _too_small(config: TuneConfig, trials: list[Trial]) -> str:
-    reason = f" ({trials[0].note})" if trials else ": the defaults alone could not be measured"
+def _too_small(config: TuneConfig, reason: str) -> str:
     return f"--budget-s {config.budget_s:g} is too small to compare anything{reason}; give it more"
 
 

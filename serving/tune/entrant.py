@@ -1,16 +1,14 @@
-"""A worker that takes part: how it is loaded, and how hard it is driven."""
+"""Candidates that take part: how they are loaded, and how hard they are driven."""
 
 import math
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 from cli.cores import usable_cores
-from serving.tune.budget import Budget
 from serving.tune.candidate import Candidate
-from serving.tune.messages import Job, Result, Turn
-from serving.tune.process import Worker, uninterrupted
+from serving.tune.config import TuneConfig
+from serving.tune.process import Job, Result, Turn, Worker, uninterrupted
+from serving.tune.race import Budget
 
 # A turn lasts this part of the budget, and within these bounds, in seconds.
 TURN_SHARE, SHORTEST_S, LONGEST_S = 1 / 180, 0.25, 1.0
@@ -22,89 +20,82 @@ FEWEST_ANSWERS = 16
 QUEUE_S = 2.0
 
 
-class Load(NamedTuple):
-    """How a candidate is driven: seconds of a turn, images in flight (at most), the SLO."""
-
-    turn_s: float
-    in_flight: int
-    slo_ms: int | None
-
-
 class LoadedWorker:
-    """A candidate that is loaded and warm; it is driven with as much as suits it best.
+    """A candidate that is loaded and warm: how long that took, and what it does in each turn."""
 
-    Without an SLO that is the same for every candidate. With one it is what gives the most images
-    per second of which 99 of 100 are in time.
-    """
-
-    def __init__(self, worker: Worker, load_s: float, load: Load, budget: Budget) -> None:
-        self.load_s, self._worker, self._load = load_s, worker, load
-        # First decodes take longer, and the engine learns how long they take.
-        worker.ask(Turn(seconds=SHORTEST_S, in_flight=load.in_flight), Result, budget.left_s)
-        self._in_flight = load.in_flight if load.slo_ms is None else self._climb(budget)
+    def __init__(self, worker: Worker, load_s: float, turn: Turn) -> None:
+        self.load_s, self._worker, self._turn = load_s, worker, turn
 
     def turn(self, limit_s: float) -> Result:
         """Answer requests for the time of a turn."""
-        turn = Turn(seconds=self._load.turn_s, in_flight=self._in_flight)
-        return self._worker.ask(turn, Result, limit_s)
+        return self._worker.ask(self._turn, Result, limit_s)
 
     def close(self) -> None:
         """End the process."""
         self._worker.close()
 
-    def _climb(self, budget: Budget) -> int:
-        """Double the images in flight while they are answered within the SLO."""
-        slo_ms, best, most, in_flight = self._load.slo_ms, 1, -math.inf, 1
-        while slo_ms and in_flight <= self._load.in_flight:
-            turn = Turn(seconds=self._load.turn_s / 2, in_flight=in_flight)
-            result = self._worker.ask(turn, Result, budget.left_s)
-            if result.p99_ms > slo_ms:
-                break
-            if result.goodput > most:
-                best, most = in_flight, result.goodput
-            in_flight *= 2
-        return best
 
+class Stable:
+    """Loads candidates of one bundle; every worker ends with the `stack`.
 
-class Stable(NamedTuple):
-    """Loads candidates of one bundle; every worker ends with the `stack`."""
+    All are driven as suits the first one, which must be the defaults. With an SLO each has as many
+    images in flight as give it the most images per second of which 99 of 100 are in time.
+    """
 
-    stack: ExitStack
-    model: Path
-    photos: list[Path]
-    settings: Mapping[str, object]
-    budget: Budget
+    def __init__(
+        self, stack: ExitStack, config: TuneConfig, photos: list[Path], budget: Budget
+    ) -> None:
+        self._stack, self._config, self._photos = stack, config, photos
+        self._budget = budget
+        self._turn: Turn | None = None
 
-    def open(self, candidate: Candidate, limit_s: float) -> tuple[Worker, float]:
-        """Return a loaded worker and how long that took, in seconds.
+    def load(self, candidate: Candidate, limit_s: float) -> LoadedWorker:
+        """Return a candidate that is ready for its turns.
 
         Raises:
             WorkerError: it cannot be loaded.
             TooSlowError: it is not within `limit_s` seconds.
         """
-        started = self.budget.clock()
-        job = Job.of(candidate, self.model, self.photos, **self.settings)
+        limit, names = Budget(limit_s, self._budget.clock), ("slo_ms", "lite_python", "cache_dir")
+        settings = candidate._asdict() | {name: getattr(self._config, name) for name in names}
         with uninterrupted():
-            worker = self.stack.enter_context(Worker(job))
+            job = Job(model=self._config.model, settings=settings, photos=self._photos)
+            worker = self._stack.enter_context(Worker(job))
         try:
-            worker.loaded(limit_s)
-        except Exception:
+            worker.loaded(limit.left_s)
+            self._turn = self._turn or self._suiting(worker, limit)
+            # First decodes take longer, and the engine learns how long they take.
+            short = self._turn.model_copy(update={"seconds": SHORTEST_S})
+            worker.ask(short, Result, limit.left_s)
+            turn = self._climbed(worker, self._turn, limit)
+        except BaseException:
             worker.close()
             raise
-        return worker, self.budget.clock() - started
+        return LoadedWorker(worker, limit_s - limit.left_s, turn)
 
+    def _suiting(self, worker: Worker, limit: Budget) -> Turn:
+        """Return turns for a model as fast as this: a slow one takes its time."""
+        cores, asked = usable_cores().usable, self._config.in_flight
+        most = asked or max(FEWEST_IN_FLIGHT, IN_FLIGHT_PER_CORE * cores)
+        probe = Turn(seconds=SHORTEST_S, in_flight=min(most, 4 * cores))
+        for _ in range(2):  # the first one is not warm
+            result = worker.ask(probe, Result, limit.left_s)
+        rate = result.answered / result.seconds
+        turn_s = min(LONGEST_S, max(SHORTEST_S, TURN_SHARE * self._budget.seconds))
+        enough = asked or max(probe.in_flight, math.ceil(QUEUE_S * rate))
+        return Turn(seconds=max(turn_s, FEWEST_ANSWERS / rate), in_flight=min(most, enough))
 
-def drive(worker: Worker, budget: Budget, in_flight: int | None, slo_ms: int | None) -> Load:
-    """Return how to drive candidates, by how fast the defaults are: a slow model takes its time.
-
-    `in_flight` is what the user asks for.
-    """
-    cores = usable_cores().usable
-    most = in_flight or max(FEWEST_IN_FLIGHT, IN_FLIGHT_PER_CORE * cores)
-    probe = Turn(seconds=SHORTEST_S, in_flight=min(most, 4 * cores))
-    for _ in range(2):  # the first one is not warm
-        result = worker.ask(probe, Result, budget.left_s)
-    rate = result.answered / result.seconds
-    turn_s = min(LONGEST_S, max(SHORTEST_S, TURN_SHARE * budget.seconds))
-    enough = in_flight or max(probe.in_flight, math.ceil(QUEUE_S * rate))
-    return Load(max(turn_s, FEWEST_ANSWERS / rate), min(most, enough), slo_ms)
+    def _climbed(self, worker: Worker, turn: Turn, limit: Budget) -> Turn:
+        """With an SLO, double the images in flight while they are answered within it."""
+        slo_ms, best, most, in_flight = self._config.slo_ms, 1, -math.inf, 1
+        if slo_ms is None:
+            return turn
+        while in_flight <= turn.in_flight:
+            half = Turn(seconds=turn.seconds / 2, in_flight=in_flight)
+            result = worker.ask(half, Result, limit.left_s)
+            if result.p99_ms > slo_ms:
+                break
+            if result.goodput > most:
+                best, most = in_flight, result.goodput
+            in_flight *= 2
+        return Turn(seconds=turn.seconds, in_flight=best)

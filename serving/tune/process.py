@@ -1,5 +1,9 @@
-"""A worker as a child process: started, asked with a time limit, killed with all its children."""
+"""A worker as a child process: started, asked with a time limit, killed with all its children.
 
+What it is told, and what it says, is a line of JSON each.
+"""
+
+import json
 import os
 import select
 import signal
@@ -8,9 +12,61 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Self, TypeVar
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
-from serving.tune.messages import Job, Message, Ready
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
+
+
+class Message(BaseModel):
+    """A line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_line(self) -> str:
+        """Return the line, in ASCII. Not pydantic's JSON: names of files may be no Unicode."""
+        return json.dumps(self.model_dump(), default=os.fspath) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str | bytes) -> Self:
+        """Return what a line says."""
+        return cls.model_validate(json.loads(line))
+
+
+class Job(Message):
+    """The first line to a worker: the bundle, settings of `ServingConfig`, files of photos."""
+
+    model: Path
+    settings: dict[str, Any]
+    photos: list[Path]
+
+
+class Ready(Message):
+    """The first line from a worker: that it is loaded, or why it cannot be."""
+
+    error: str | None = None
+
+
+class Turn(Message):
+    """Answer photos for this long, with so many in flight; then finish those."""
+
+    seconds: PositiveFloat
+    in_flight: PositiveInt
+
+
+class Result(Message):
+    """What a turn reached: images answered, those of them in time, and until the last answer."""
+
+    answered: NonNegativeInt
+    in_time: NonNegativeInt
+    seconds: PositiveFloat
+    p99_ms: float
+
+    @property
+    def goodput(self) -> float:
+        """Images per second that were answered in time."""
+        return self.in_time / self.seconds
+
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -62,17 +118,15 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def loaded(self, limit_s: float) -> float:
-        """Wait until the candidate is loaded; return how long that took, in seconds.
+    def loaded(self, limit_s: float) -> None:
+        """Wait until the candidate is loaded.
 
         Raises:
             WorkerError: it cannot be loaded.
             TooSlowError: it is not in `limit_s` seconds.
         """
-        ready = self._read(Ready, limit_s)
-        if ready.error:
-            raise WorkerError(ready.error)
-        return ready.load_s
+        if error := self._read(Ready, limit_s).error:
+            raise WorkerError(error)
 
     def ask(self, question: Message, answer: type[Answer], limit_s: float) -> Answer:
         """Return the answer to a question; raise as `loaded` does."""
@@ -100,7 +154,7 @@ class Worker:
         assert stdout
         # A worker writes each line whole, so that the rest of one never has to be waited for.
         if not select.select([stdout], [], [], max(0.0, limit_s))[0]:
-            raise TooSlowError
+            raise TooSlowError("it is not ready in time")
         if line := stdout.readline():
             return kind.from_line(line)
         raise WorkerError(self._end())

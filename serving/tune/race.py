@@ -1,13 +1,12 @@
 """Candidates against the defaults, by turns: a machine's speed drifts by a fifth in minutes."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from serving.errors import StartupError
-from serving.tune.budget import Budget
-from serving.tune.candidate import Candidate
-from serving.tune.messages import Result
-from serving.tune.process import TooSlowError, WorkerError
+from serving.tune.candidate import Candidate, Stage
+from serving.tune.process import Result, TooSlowError, WorkerError
 from serving.tune.trial import Pair, Trial
 
 # Pairs of turns of a candidate: so many, and up to twice as many until it is clear whether it beats
@@ -22,6 +21,19 @@ HOPELESS = 0.85
 FASTER, AS_FAST = 1.02, 0.98
 # Pairs for which time is kept at the end.
 KEPT_PAIRS = 2
+
+
+class Budget:
+    """Counts down from `seconds`; `clock` is monotonic time, in seconds."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds, self.clock = seconds, clock
+        self._end = clock() + seconds
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it is used up; below 0 after that."""
+        return self._end - self.clock()
 
 
 class Entrant(Protocol):
@@ -43,47 +55,49 @@ Enter = Callable[[Candidate, float], Entrant]
 class Race:
     """Measures candidates, one after the other; the best one so far stays loaded.
 
+    Loads the defaults, and raises what `enter` and their first turn raise.
+
     Args:
-        defaults: the defaults, loaded.
-        start: what they are.
+        start: the defaults.
         enter: loads a candidate.
         budget: the time for everything.
-        turn_s: how long a turn of the defaults takes, in seconds.
+
+    Attributes:
+        best: the best one so far; the defaults have no turns.
+        is_short_of_time: whether a candidate was not measured because the time is over.
     """
 
-    def __init__(
-        self, defaults: Entrant, start: Candidate, enter: Enter, budget: Budget, turn_s: float
-    ) -> None:
-        self._defaults, self._enter, self._budget = defaults, enter, budget
-        self._loads = {start: defaults.load_s}
-        self._pair_s = 2 * turn_s  # how long the last pair of turns took
-        self._own_first = False
+    def __init__(self, start: Candidate, enter: Enter, budget: Budget) -> None:
+        self._enter, self._budget = enter, budget
+        self._defaults = enter(start, budget.left_s)
+        self._loads = {start: self._defaults.load_s}
+        began = budget.clock()
+        self._defaults.turn(budget.left_s)
+        self._pair_s = 2 * (budget.clock() - began)  # how long the last pair of turns took
+        self._own_first = self.is_short_of_time = False
         self._best: Entrant | None = None
-        self.best = Trial(start)
-        self.to_beat = 1.0
+        self.best, self._to_beat = Trial(start), 1.0
 
-    def run(self, candidate: Candidate) -> Trial:
-        """Measure a candidate, and make it the best if it is."""
-        spare_s = self._spare_s()
-        if (need_s := self._expected_load_s(candidate) + self._pair_s) > spare_s:
-            left = f"{max(0.0, spare_s):.1f} s of the budget are left"
-            note = f"skipped: about {need_s:.1f} s to load and measure, {left}"
-            return Trial(candidate, note=note)
-        try:
-            entrant = self._enter(candidate, spare_s - self._pair_s)
-        except TooSlowError:
-            note = f"skipped: not loaded within {spare_s - self._pair_s:.1f} s"
-            return Trial(candidate, note=note)
-        except WorkerError as error:
-            return Trial(candidate, note=f"failed: {error}")
-        self._loads[candidate] = entrant.load_s
-        trial = self._measured(entrant, candidate)
-        is_smaller = _warmed(candidate) < _warmed(self.best.candidate)
-        if trial.ratio >= self.to_beat * (AS_FAST if is_smaller else FASTER):
-            self._replace(entrant, trial)
-        else:
-            entrant.close()
-        return trial
+    def search(
+        self, stages: Sequence[Stage], tell: Callable[[Trial, int], None] = lambda *_: None
+    ) -> list[Trial]:
+        """Return what was tried, in order, each candidate once; `best` is the best of them.
+
+        Settings are taken one at a time: their effects hardly depend on each other, and all
+        combinations would take an hour. `tell` is told of each trial, and how many more there
+        may be.
+        """
+        tried, trials = {self.best.candidate}, list[Trial]()
+        for index, stage in enumerate(stages):
+            ahead = [one for one in stage(self.best.candidate) if one not in tried]
+            later = [one for each in stages[index + 1 :] for one in each(self.best.candidate)]
+            left = len({*ahead, *later} - tried)
+            for candidate in ahead:
+                tried.add(candidate)
+                trials.append(self._run(candidate))
+                left -= 1
+                tell(trials[-1], left)
+        return trials
 
     def confirm(self) -> Trial:
         """Measure the best one anew: that it was the best of many was luck in part."""
@@ -99,16 +113,42 @@ class Race:
             return self.best._replace(pairs=tuple(pairs), note=f"failed: {error}")
         return self.best._replace(pairs=tuple(pairs))
 
-    def _measured(self, entrant: Entrant, candidate: Candidate) -> Trial:
-        pairs: list[Pair] = []
+    def _run(self, candidate: Candidate) -> Trial:
+        """Measure a candidate, and make it the best if it is; or say why it was not measured."""
+        limit_s = self._spare_s() - self._pair_s
+        if (need_s := self._expected_load_s(candidate)) > limit_s:
+            return self._skipped(candidate, f"it takes about {need_s:.1f} s to load", limit_s)
         try:
-            while not pairs or not self._is_enough(Trial(candidate, tuple(pairs))):
-                pairs.append(self._pair(entrant))
+            entrant = self._enter(candidate, limit_s)
+        except TooSlowError as error:
+            return self._skipped(candidate, str(error), limit_s)
+        except WorkerError as error:
+            return Trial(candidate, note=f"failed: {error}")
+        self._loads[candidate] = entrant.load_s
+        trial = self._measured(entrant, candidate)
+        is_smaller = _warmed(candidate) < _warmed(self.best.candidate)
+        if trial.ratio >= self._to_beat * (AS_FAST if is_smaller else FASTER):
+            self._replace(entrant, trial)
+        else:
+            entrant.close()
+        return trial
+
+    def _skipped(self, candidate: Candidate, reason: str, limit_s: float) -> Trial:
+        self.is_short_of_time = True
+        left = f"{max(0.0, limit_s):.1f} s of the budget are left for that"
+        return Trial(candidate, note=f"skipped: {reason}, and {left}")
+
+    def _measured(self, entrant: Entrant, candidate: Candidate) -> Trial:
+        trial = Trial(candidate)
+        try:
+            while not self._is_enough(trial):
+                trial = Trial(candidate, (*trial.pairs, self._pair(entrant)))
         except TooSlowError:
+            self.is_short_of_time = True
             return Trial(candidate, note="given up: a turn took longer than the budget")
         except WorkerError as error:
             return Trial(candidate, note=f"failed: {error}")
-        return Trial(candidate, tuple(pairs))
+        return trial
 
     def _pair(self, entrant: Entrant) -> Pair:
         """Take turns: the one that was second goes first the next time."""
@@ -139,12 +179,14 @@ class Race:
 
     def _is_enough(self, trial: Trial) -> bool:
         """Whether it is clear that it beats the best one or not, or no time is left to find out."""
-        pairs, affordable = len(trial.pairs), PAIRS_SHARE * self._budget.seconds / self._pair_s
-        is_clear = abs(trial.ratio - self.to_beat) > trial.noise
+        if not (pairs := len(trial.pairs)):
+            return False
+        affordable = PAIRS_SHARE * self._budget.seconds / self._pair_s
+        is_clear = abs(trial.ratio - self._to_beat) > trial.noise
         return (
             pairs >= min(2 * PAIRS, affordable)
             or self._spare_s() < self._pair_s
-            or trial.ratio < HOPELESS * self.to_beat
+            or trial.ratio < HOPELESS * self._to_beat
             or (pairs >= PAIRS and is_clear)
         )
 
@@ -152,7 +194,7 @@ class Race:
         if self._best:
             self._best.close()
         self._best, self.best = entrant, trial
-        self.to_beat = max(self.to_beat, trial.ratio)
+        self._to_beat = max(self._to_beat, trial.ratio)
 
 
 def _warmed(candidate: Candidate) -> int:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import platform
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from bundle.kinds import Precision
-from cli.cores import usable_cores
+from cli.cores import cpu_model, usable_cores
 from serving.backends.settings import Runtime
 from serving.config import Bucket, Threads
 
@@ -46,7 +45,7 @@ class Key(Stated):
         """Return the key of a bundle on this machine."""
         return cls(
             digest=digest,
-            cpu=_cpu_model(),
+            cpu=cpu_model(),
             cores=str(usable_cores()),
             slo_ms=slo_ms,
             versions={name: found for name in LIBRARIES if (found := _version(name))},
@@ -101,14 +100,6 @@ def check_writable(cache_dir: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=folder):
         pass
-
-
-def _cpu_model() -> str:
-    """Return what the kernel calls the CPU; on ARM its implementer and part."""
-    names = ("model name", "CPU implementer", "CPU part")
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    fields = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
-    return " ".join(fields[name] for name in names if name in fields) or platform.machine()
 
 
 def _version(name: str) -> str | None:

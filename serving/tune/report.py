@@ -1,16 +1,16 @@
 """What a user sees of tuning: progress, a table with bars, and a picture if asked for."""
 
+import itertools
 import math
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import Progress
 
 from cli.program import UsageError
 from cli.tables import show_rows
@@ -26,45 +26,28 @@ WIDTH = 20  # of a bar for the fastest, in characters
 PICTURES = {".png", ".svg", ".pdf"}
 
 
-class Progress:
-    """A bar on standard error if that is a terminal, and a line for each candidate."""
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[Trial, int], None]]:
+    """Show a bar on standard error if that is a terminal, and a line for each candidate.
 
-    def __init__(self, model: Path, photos: int) -> None:
-        self._console = Console(stderr=True, highlight=False, markup=False)
-        self._bar = Bar(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("loading the defaults", total=None)
-        self._say(f"tuning {model} with {photos} photos; the defaults first")
+    Yields what to tell of a trial, and how many may follow.
+    """
+    console = Console(stderr=True, highlight=False, markup=False)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("loading the defaults", total=None)
+        console.print(printable(title), soft_wrap=True)
+        done = itertools.count(1)
 
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
+        def tell(trial: Trial, left: int) -> None:
+            reached = trial.note
+            if trial.pairs:
+                reached = f"{trial.goodput:.1f} img/s, {trial.ratio:.2f} x defaults"
+            console.print(printable(f"{trial.candidate}: {reached}"), soft_wrap=True)
+            completed = next(done)
+            total = completed + left
+            bar.update(task, completed=completed, total=total, description="candidates")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
-
-    def tell(self, trial: Trial, left: int) -> None:
-        """Show what became of a candidate, and how many may follow."""
-        reached = f"{trial.goodput:.1f} img/s, {trial.ratio:.2f} x defaults" if trial.pairs else ""
-        self._say(f"{trial.candidate}: {reached or trial.note}")
-        done = int(self._bar.tasks[0].completed) + 1
-        self._bar.update(self._task, completed=done, total=done + left, description="candidates")
-
-    def _say(self, text: str) -> None:
-        self._console.print(printable(text), soft_wrap=True)
+        yield tell
 
 
 def show(
@@ -78,16 +61,8 @@ def show(
 ) -> None:
     """Print the table, what was not tried, and the verdict."""
     measured = [trial for trial in trials if trial.pairs]
-    most = max([1.0, *(trial.ratio for trial in measured)])
-    defaults = [pair.defaults for trial in measured for pair in trial.pairs]
-    first = [
-        *_names(start),
-        f"{median(result.goodput for result in defaults):.1f}",
-        f"{median(result.p99_ms for result in defaults):.0f}",
-        "defaults",
-        _bar(1 / most),
-    ]
-    show_rows(HEADINGS, [first, *(_row(trial, most) for trial in measured)], text_columns=3)
+    if measured:
+        _show_table(start, measured)
     for trial in trials:
         if not trial.pairs:
             print(printable(f"{trial.candidate}: {trial.note}"))
@@ -95,9 +70,22 @@ def show(
         print(printable(f"left out: {reason}"))
     print()
     print(printable(_verdict(final, wins=wins)))
-    least_ms = min(result.p99_ms for trial in measured for pair in trial.pairs for result in pair)
+    results = [result for trial in measured for pair in trial.pairs for result in pair]
+    least_ms = min((result.p99_ms for result in results), default=0.0)
     if slo_ms and least_ms > slo_ms:
         print(f"Nothing keeps --slo-ms {slo_ms}: the least 99th percentile was {least_ms:.0f} ms.")
+
+
+def _show_table(start: Candidate, measured: list[Trial]) -> None:
+    most = max(1.0, *(trial.ratio for trial in measured))
+    defaults = [pair.defaults for trial in measured for pair in trial.pairs]
+    goodput = median(result.goodput for result in defaults)
+    p99_ms = median(result.p99_ms for result in defaults)
+    rows = [_row(start, goodput, p99_ms, "defaults", 1 / most)]
+    rows += [
+        _row(t.candidate, t.goodput, t.p99_ms, f"{t.ratio:.2f}", t.ratio / most) for t in measured
+    ]
+    show_rows(HEADINGS, rows, text_columns=3)
 
 
 def check_picture(path: Path | None) -> None:
@@ -141,19 +129,9 @@ def _verdict(final: Trial, *, wins: bool) -> str:
     )
 
 
-def _row(trial: Trial, most: float) -> list[str]:
-    return [
-        *_names(trial.candidate),
-        f"{trial.goodput:.1f}",
-        f"{trial.p99_ms:.0f}",
-        f"{trial.ratio:.2f}",
-        _bar(trial.ratio / most),
-    ]
-
-
-def _names(one: Candidate) -> list[str]:
-    layout = f"{one.instances} x {one.threads}"
-    return [one.runtime, one.precision, layout, str(one.buckets[-1])]
+def _row(one: Candidate, goodput: float, p99_ms: float, ratio: str, share: float) -> list[str]:
+    setting = [one.runtime, one.precision, f"{one.instances} x {one.threads}", str(one.buckets[-1])]
+    return [*setting, f"{goodput:.1f}", f"{p99_ms:.0f}", ratio, _bar(share)]
 
 
 def _bar(share: float) -> str:

@@ -5,7 +5,7 @@ from statistics import fmean, median, stdev
 from typing import NamedTuple
 
 from serving.tune.candidate import Candidate
-from serving.tune.messages import Result
+from serving.tune.process import Result
 
 
 class Pair(NamedTuple):

@@ -52,7 +52,7 @@ def with_tuned(bundle: Bundle, config: ServingConfig) -> ServingConfig:
         "%s: tuned settings: %s (%s); --tuned off ignores them",
         bundle.path,
         ", ".join(f"{flag(name)} {_shown(value)}" for name, value in taken.items())
-        or "none, because flags set all of them",
+        or "none, because of what flags set",
         path,
     )
     return config.model_copy(update=taken)

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks.floor import BareLoop, Floor, Loop, prove
+from benchmarks.floor import BareLoop, Floor, Loop, bare_loop, prove
 from benchmarks.floor_network import Network, Way, write_network
 from benchmarks.floor_pixels import cheapest, normalised
 from benchmarks.photos import jpeg, photo
@@ -115,6 +115,18 @@ def test_a_turn_runs_whole_batches(tmp_path: Path) -> None:
     assert floor.images_per_second > 0
     assert floor.batch_ms > 0
     assert floor.cpu_ms > 0
+
+
+def test_a_floor_that_cannot_run_is_no_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "none.onnx"
+    with (
+        bare_loop(tmp_path, "photos", original=wrong) as loop,
+        pytest.raises(UsageError, match="the floor cannot run"),
+    ):
+        loop.measure(way("onnxruntime"), 1.0)
+    assert capfd.readouterr().err == f"error: --original: there is no file {wrong}\n"
 
 
 class Scripted(BareLoop):

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from serving.tune.budget import Budget
 from serving.tune.candidate import Candidate, Kind
-from serving.tune.messages import Result
-from serving.tune.process import TooSlowError, WorkerError
-from serving.tune.race import Race
+from serving.tune.process import Result, TooSlowError, WorkerError
+from serving.tune.race import Budget, Race
 from tests.support.serving import VirtualClock
 
 BUCKETS = (1, 2, 4, 8, 16, 32)
@@ -31,7 +29,7 @@ class Machine:
         load_s = self.load_s(candidate)
         self.clock.now += min(load_s, limit_s)
         if load_s > limit_s:
-            raise TooSlowError
+            raise TooSlowError("it is not ready in time")
         if self.speed(candidate) == 0:
             raise WorkerError("it cannot be loaded")
         self.loaded.append(candidate)
@@ -39,8 +37,7 @@ class Machine:
         return Car(self, candidate, load_s)
 
     def race(self, budget_s: float) -> Race:
-        budget = Budget(budget_s, self.clock)
-        return Race(self.enter(START, budget_s), START, self.enter, budget, self.turn_s)
+        return Race(START, self.enter, Budget(budget_s, self.clock))
 
 
 @dataclass
@@ -56,7 +53,7 @@ class Car:
             raise TooSlowError
         rate = machine.speed(self.candidate) * machine.drift(machine.clock.now)
         answered = round(1000 * rate)
-        return Result(answered=answered, in_time=answered, seconds=1000, p50_ms=1, p99_ms=2)
+        return Result(answered=answered, in_time=answered, seconds=1000, p99_ms=2)
 
     def close(self) -> None:
         self.machine.open -= 1

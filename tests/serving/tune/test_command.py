@@ -15,14 +15,14 @@ import pytest
 from bundle.store import Bundle
 from cli.program import UsageError
 from images.limits import ImageLimits
-from serving.tune import report
+from serving.tune import accuracy, report
+from serving.tune import command as command_module
 from serving.tune.accuracy import allowed, drops
 from serving.tune.candidate import Candidate
 from serving.tune.command import tune
 from serving.tune.config import TuneConfig
-from serving.tune.messages import Job, Result, Turn
 from serving.tune.photos import choose_photos
-from serving.tune.process import TooSlowError, Worker, WorkerError
+from serving.tune.process import Job, Result, TooSlowError, Turn, Worker, WorkerError
 from tests.support.bundles import TRANSFORM, reseal
 from tests.support.paths import ROOT, SHIPPED
 from tests.support.process import start
@@ -65,12 +65,13 @@ def test_it_tunes_the_shipped_bundle_and_a_server_says_so(tmp_path: Path) -> Non
 
 def test_a_worker_answers_until_its_end(tiny: Path) -> None:
     photos = [tiny / "golden/ant_0.png", tiny / "golden/bee_1.png"]
-    with Worker(Job.of(ONE, tiny, photos, slo_ms=10_000)) as worker:
-        assert worker.loaded(60) > 0
+    settings = ONE._asdict() | {"slo_ms": 10_000}
+    with Worker(Job(model=tiny, settings=settings, photos=photos)) as worker:
+        worker.loaded(60)
         turn = Turn(seconds=0.05, in_flight=3)
         result = worker.ask(turn, Result, 60)
         assert result.answered == result.in_time >= 3
-        assert 0 < result.p50_ms <= result.p99_ms
+        assert result.p99_ms > 0
         assert result.goodput == result.in_time / result.seconds
         with pytest.raises(TooSlowError):
             worker.ask(Turn(seconds=60, in_flight=1), Result, 0.01)
@@ -82,8 +83,9 @@ def test_a_worker_answers_until_its_end(tiny: Path) -> None:
 
 
 def test_why_a_candidate_cannot_be_loaded_is_said(tiny: Path) -> None:
+    settings = ONE._replace(precision="int8")._asdict()
     with (
-        Worker(Job.of(ONE._replace(precision="int8"), tiny, [])) as worker,
+        Worker(Job(model=tiny, settings=settings, photos=[])) as worker,
         pytest.raises(WorkerError, match="the bundle holds no onnx file in int8"),
     ):
         worker.loaded(60)
@@ -164,8 +166,9 @@ def test_what_no_server_would_be_sent_is_left_out(
 
 def test_a_name_that_is_no_unicode_reaches_the_worker(tiny: Path, tmp_path: Path) -> None:
     photo = shutil.copy(tiny / "golden/ant_0.png", tmp_path / os.fsdecode(b"\xff.png"))
-    with Worker(Job.of(ONE, tiny, [photo], cache_dir=photo.parent)) as worker:
-        assert worker.loaded(60) > 0
+    settings = {"buckets": [1], "instances": 1, "cache_dir": str(tmp_path)}
+    with Worker(Job(model=tiny, settings=settings, photos=[photo])) as worker:
+        worker.loaded(60)
         assert worker.ask(Turn(seconds=0.01, in_flight=1), Result, 60).answered
 
 
@@ -183,6 +186,23 @@ def test_the_bundle_says_which_precisions_cost_how_much() -> None:
     assert left_out == ["int8: loses 0.03 points of top-1; --max-accuracy-drop 0"]
     assert allowed(bundle, "fp32", 0.02)[0] == ["fp32"]
     assert allowed(bundle, "fp32", 0.05) == (["fp32", "int8"], [])
+
+
+def test_a_precision_that_loses_nothing_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "drops", lambda _: {"int8": -0.1})
+    assert allowed(Bundle.open(SHIPPED), "fp32", 0.05)[0] == ["fp32", "int8"]
+    assert allowed(Bundle.open(SHIPPED), "fp32", 0.0)[0] == ["fp32"]
+
+
+def test_where_there_is_nothing_to_choose_the_defaults_are_best(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_module, "stages", lambda *_: [])
+    flags = {"model": tiny, "images": tiny / "golden", "cache_dir": tmp_path, "budget_s": 60}
+    tune(TuneConfig.model_validate(flags))
+    assert "The defaults are best" in capsys.readouterr().out
+    [path] = (tmp_path / "tune").iterdir()
+    assert json.loads(path.read_text())["settings"] is None
 
 
 def test_a_precision_without_a_record_is_left_out(tmp_path: Path) -> None:

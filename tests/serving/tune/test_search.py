@@ -7,8 +7,7 @@ import pytest
 
 from serving.tune.candidate import Candidate, stages
 from serving.tune.command import wins
-from serving.tune.messages import Result
-from serving.tune.search import search
+from serving.tune.process import Result
 from serving.tune.trial import Pair, Trial
 from tests.serving.tune.machine import KINDS, START, Machine
 
@@ -25,7 +24,7 @@ def speed(candidate: Candidate) -> float:
 
 def run(machine: Machine, budget_s: float = 180.0) -> tuple[list[Trial], Trial]:
     race = machine.race(budget_s)
-    trials = search(race, START, stages(KINDS, CORES))
+    trials = race.search(stages(KINDS, CORES))
     return trials, race.confirm()
 
 
@@ -70,7 +69,7 @@ def test_it_never_takes_longer_than_its_budget(budget_s: float) -> None:
 def test_what_would_not_fit_is_not_loaded_and_that_is_said() -> None:
     machine = Machine(speed, load_s=lambda one: 10.0 * len(one.buckets))
     trials, _ = run(machine, 100.0)
-    skipped = [trial for trial in trials if trial.note.startswith("skipped: about")]
+    skipped = [trial for trial in trials if trial.note.startswith("skipped: it takes about")]
     assert skipped
     assert not {trial.candidate for trial in skipped} & set(machine.loaded)
 
@@ -78,7 +77,7 @@ def test_what_would_not_fit_is_not_loaded_and_that_is_said() -> None:
 def test_a_load_that_never_ends_is_given_up_in_time() -> None:
     machine = Machine(speed, load_s=lambda one: 1.0 if one == START else 1000.0)
     trials, final = run(machine, 30.0)
-    assert trials[0].note.startswith("skipped: not loaded within ")
+    assert trials[0].note.startswith("skipped: it is not ready in time")
     assert machine.clock.now - 100.0 <= 30.0 + 1.0  # the defaults were loaded before it began
     assert not wins(final)
 
@@ -96,14 +95,12 @@ def test_hopeless_candidates_have_one_turn() -> None:
 
 def test_progress_counts_down_to_none() -> None:
     left: list[int] = []
-    search(
-        Machine(speed).race(180), START, stages(KINDS, CORES), lambda _, count: left.append(count)
-    )
+    Machine(speed).race(180).search(stages(KINDS, CORES), lambda _, count: left.append(count))
     assert left[-1] == 0
 
 
 def result(in_time: int) -> Result:
-    return Result(answered=100, in_time=in_time, seconds=1, p50_ms=1, p99_ms=2)
+    return Result(answered=100, in_time=in_time, seconds=1, p99_ms=2)
 
 
 def test_who_keeps_an_slo_that_the_defaults_never_keep_wins() -> None:

@@ -103,7 +103,7 @@ def test_a_choice_for_the_same_slo_is_taken(tiny: Path, tmp_path: Path) -> None:
     assert taken(tiny, tmp_path).instances is None
 
 
-@pytest.mark.parametrize("name", ["_cpu_model", "usable_cores"])
+@pytest.mark.parametrize("name", ["cpu_model", "usable_cores"])
 def test_a_choice_of_another_machine_is_not_taken(
     tiny: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
