@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import DirectoryPath, Field, PositiveFloat, PositiveInt
 
 from benchmarks.command import RESULTS, Benchmark, configured, start
 from benchmarks.records import circumstances, markdown
@@ -25,7 +25,7 @@ class Revisions(Benchmark):
 
     model_config = configured("benchmarks.revisions")
 
-    old: Path = Field(description="folder of the other checkout")
+    old: DirectoryPath = Field(description="folder of the other checkout")
     model: Path = Field(
         Path("build/benchmarks/resnext14_8x4d_224/1"), description="bundle of this checkout"
     )

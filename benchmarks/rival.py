@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, FilePath, PositiveFloat, PositiveInt
 
 from benchmarks.command import RESULTS, Benchmark, configured, start
 from benchmarks.floor_network import write_network
@@ -41,7 +41,7 @@ class Rival(Benchmark):
     model: Path = Field(
         Path("build/benchmarks/resnext14_8x4d_224/1"), description="bundle directory"
     )
-    original: Path | None = Field(
+    original: FilePath | None = Field(
         None,
         description="for the plain server, the ONNX file that the bundle was made from: float32 "
         "images in, channels first, probabilities out; unset: the network in the bundle's file",
