@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, FilePath, PositiveFloat, PositiveInt
 from rich.console import Console
 
 from benchmarks.command import RESULTS, Benchmark, configured, start
@@ -27,7 +27,7 @@ class FloorComparison(Benchmark):
         None, description="the server's; unset: as it chooses; the floor's is the fastest"
     )
     precision: Precision = Field("fp32", description="of the server and of the floor")
-    original: Path | None = Field(
+    original: FilePath | None = Field(
         None,
         description="for the floor, the ONNX file that the bundle was made from: float32 images "
         "in, channels first, probabilities out; unset: the network in the bundle's file",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import DirectoryPath, Field
 
 from benchmarks.command import configured, start
 from benchmarks.records import circumstances
@@ -24,7 +24,7 @@ class Revisions(Comparison):
 
     model_config = configured("benchmarks.revisions")
 
-    old: Path = Field(description="folder of the other checkout")
+    old: DirectoryPath = Field(description="folder of the other checkout")
     old_model: Path | None = Field(
         None, description="bundle that the other one exported; unset: the same"
     )

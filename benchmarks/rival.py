@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from pydantic import Field
+from pydantic import Field, FilePath
 
 from benchmarks.command import configured, start
 from benchmarks.floor_network import write_network
@@ -37,7 +37,7 @@ class Rival(Comparison):
 
     model_config = configured("benchmarks.rival")
 
-    original: Path | None = Field(
+    original: FilePath | None = Field(
         None,
         description="for the plain server, the ONNX file that the bundle was made from: float32 "
         "images in, channels first, probabilities out; unset: the network in the bundle's file",

@@ -40,11 +40,12 @@ def check(answers: NDArray[np.float64], labels: list[str], kind: OutputKind) -> 
         )
     what, kinds = _found(answers)
     if kind not in kinds:
-        sums = answers.sum(axis=1)
+        sums = sorted({f"{total:.3g}" for total in answers.sum(axis=1)}, key=float)
+        total = sums[0] if len(sums) == 1 else f"between {sums[0]} and {sums[-1]}"
         raise ExportError(
             f"--output-kind {kind}: the model's answers lie between {answers.min():.3g} and "
-            f"{answers.max():.3g} and sum to {sums.min():.3g} to {sums.max():.3g}, so they are "
-            f"{what}: give --output-kind {' or '.join(kinds)}"
+            f"{answers.max():.3g} and sum to {total}, so they are {what}: give "
+            f"--output-kind {' or '.join(kinds)}"
         )
     if kind in BINARY and len(labels) != 2:
         raise ExportError(f"--output-kind {kind} needs {TWO_LABELS}; --labels names {len(labels)}")

@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from benchmarks.__main__ import FloorComparison
+from benchmarks.command import Benchmark
 from benchmarks.comparison import Pair
 from benchmarks.floor import Best, Floor
 from benchmarks.floor_network import Way, write_network
@@ -14,6 +17,8 @@ from benchmarks.photos import Photos
 from benchmarks.picture import Picture
 from benchmarks.precisions import Measured, PrecisionRecord, Variant, runs_here
 from benchmarks.records import Machine, Record
+from benchmarks.revisions import Revisions
+from benchmarks.rival import Rival
 from benchmarks.server import LoadResult, listening
 from benchmarks.turns import Turns, by_turns
 from bundle.golden import read_golden
@@ -170,3 +175,14 @@ def test_ours_and_the_plain_server_take_turns(tmp_path: Path) -> None:
 def test_photos_are_written(tmp_path: Path) -> None:
     Photos(output=tmp_path, images=2, width=80, height=60).run()
     assert len(list(tmp_path.glob("photo_*.jpg"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "field"),
+    [(Revisions, "old"), (Rival, "original"), (FloorComparison, "original")],
+)
+def test_a_path_that_is_not_there_is_refused_at_once(
+    benchmark: type[Benchmark], field: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValidationError, match=f"{field}\n  Path does not point to a "):
+        benchmark.model_validate({field: tmp_path / "nowhere"})

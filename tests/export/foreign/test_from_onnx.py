@@ -167,7 +167,7 @@ def test_external_data_is_taken_along(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "hint"),
     [
-        ("channels_last", "logits", "sum to 1 to 1, so they are probabilities"),
+        ("channels_last", "logits", "and sum to 1, so they are probabilities"),
         ("fixed_batch", "probabilities", "so they are logits"),
     ],
 )
