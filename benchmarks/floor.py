@@ -243,7 +243,12 @@ def bare_loop(
     command += ["--original", str(original)] if original else []
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:  # noqa: S603
-        yield BareLoop(cast("IO[str]", process.stdin), cast("IO[str]", process.stdout))
+        turns = cast("IO[str]", process.stdin)
+        try:
+            yield BareLoop(turns, cast("IO[str]", process.stdout))
+        finally:
+            with suppress(BrokenPipeError):  # of a turn that it did not wait for
+                turns.close()
 
 
 if __name__ == "__main__":

@@ -124,6 +124,7 @@ def _openvino(path: Path, precision: str, way: Way) -> list[Run]:
             "INFERENCE_PRECISION_HINT": hint,
             "INFERENCE_NUM_THREADS": way.workers * way.threads,
             "NUM_STREAMS": way.workers,
+            "ENABLE_HYPER_THREADING": True,
             "ENABLE_CPU_PINNING": False,
         },
     )

@@ -132,9 +132,29 @@ def test_another_precision_than_asked_for_is_an_error(
         opened(tiny, manifest)
 
 
-def test_more_threads_than_cores_are_an_error(tiny: Path, manifest: Manifest) -> None:
-    with pytest.raises(StartupError, match="--threads 1000, but OpenVINO runs a batch on "):
-        opened(tiny, manifest, threads=1000)
+def test_more_threads_than_cores_cost_a_warning(
+    tiny: Path, manifest: Manifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    [backend] = opened(tiny, manifest, threads=1000)
+    assert " threads, not on 1000: it uses no more than there are cores" in caplog.text
+    answers = predict(backend, BUCKETS, pixels(3))
+    np.testing.assert_allclose(answers, probabilities(pixels(3)), atol=1e-6)
+
+
+def test_both_threads_of_a_core_are_asked_for(
+    tiny: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+    core = compiling.openvino.Core
+
+    class Core:
+        def compile_model(self, model: object, device: str, settings: dict[str, object]) -> object:
+            asked.update(settings)
+            return core().compile_model(model, device, settings)
+
+    monkeypatch.setattr(compiling.openvino, "Core", Core)
+    opened(tiny, manifest)
+    assert asked["ENABLE_HYPER_THREADING"] is True
 
 
 def test_a_missing_package_is_named(
