@@ -102,8 +102,10 @@ class Device:
 
     def run(self, batch: Batch) -> None:
         """Run a batch; if the backend is lost, return once it is reopened, or when closing."""
-        self.runner.run(batch)
-        self._batcher.end()
+        try:
+            self.runner.run(batch)
+        finally:
+            self._batcher.end()
         if self.runner.is_lost:
             self._recover()
 
