@@ -128,12 +128,7 @@ def _choice(bundle: Bundle, slo_ms: int | None, best: Trial | None) -> record.Ch
     return record.Choice(
         key=key,
         settings=record.Settings(**best.candidate._asdict()),
-        times_defaults=_finite(best.ratio),
-        noise=_finite(best.noise),
+        times_defaults=best.ratio,
+        noise=best.noise,
         measured=now,
     )
-
-
-def _finite(value: float) -> float | None:
-    """Return None for infinity: within the SLO the defaults answer nothing."""
-    return value if value < float("inf") else None

@@ -86,6 +86,7 @@ def write(choice: Choice, cache_dir: Path) -> Path:
         try:
             new.write(choice.model_dump_json(indent=2) + "\n")
             new.flush()
+            os.fchmod(new.fileno(), 0o644)  # a server may run as another user
             os.fsync(new.fileno())
             Path(new.name).replace(path)
         except BaseException:

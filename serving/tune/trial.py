@@ -18,8 +18,8 @@ class Pair(NamedTuple):
     def ratio(self) -> float:
         """Goodput over that of the defaults, which the machine's drifting speed does not change."""
         own, theirs = self.candidate.goodput, self.defaults.goodput
-        if theirs == 0:  # nothing that they answer is in time
-            return math.inf if own else 1.0
+        if theirs == 0:  # nothing that they answer is in time: as if one answer had been
+            return own * self.defaults.seconds if own else 1.0
         return own / theirs
 
 
@@ -39,9 +39,7 @@ class Trial(NamedTuple):
     def noise(self) -> float:
         """Two standard errors of `ratio`; unknown, which is infinite, after a single turn."""
         ratios = [pair.ratio for pair in self.pairs]
-        if min(ratios, default=0.0) == math.inf:
-            return 0.0
-        if len(ratios) < 2 or max(ratios) == math.inf:
+        if len(ratios) < 2:
             return math.inf
         return 2 * stdev(ratios) / math.sqrt(len(ratios))
 

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from bundle.store import Bundle, first_mistake
+from cli.cores import usable_cores
 from serving.backends.devices import Device
 from serving.backends.runtimes import choose
 from serving.config import ServingConfig
@@ -45,7 +46,7 @@ def with_tuned(bundle: Bundle, config: ServingConfig) -> ServingConfig:
         )
         return config
     taken = _free(choice.settings, config)
-    if taken.keys() & {*KIND} and (reason := _obstacle(bundle, config, taken)):
+    if reason := _obstacle(bundle, config, taken):
         logger.warning("%s: the tuned settings are not used: %s; %s", path, reason, AGAIN)
         return config
     logger.info(
@@ -113,8 +114,19 @@ def _free(settings: Settings, config: ServingConfig) -> dict[str, object]:
 
 
 def _obstacle(bundle: Bundle, config: ServingConfig, taken: dict[str, object]) -> str | None:
-    """Return why the tuned runtime and precision cannot run here, None if they can."""
+    """Return why the tuned settings do not fit here, None if they do.
+
+    `tune` keeps none that ask for more than the machine and the bundle have; an edited file may.
+    """
     trial = config.model_copy(update=taken)
+    needed, cores = (trial.instances or 1) * trial.threads, usable_cores().usable
+    if "instances" in taken and needed > cores:
+        return f"they take {needed} threads, and this process may use {cores} cores"
+    stated = {size for file in bundle.manifest.files for size in file.buckets}
+    if "buckets" in taken and (unstated := {*(trial.buckets or ())} - stated):
+        return f"the bundle states no batches of {min(unstated)}"
+    if not taken.keys() & {*KIND}:
+        return None
     try:
         choose(bundle.manifest, Device("cpu"), trial.precision, trial.runtime, trial.lite_python)
     except StartupError as error:

@@ -8,6 +8,7 @@ import pytest
 from serving.tune.candidate import Candidate, stages
 from serving.tune.command import wins
 from serving.tune.process import Result
+from serving.tune.report import show
 from serving.tune.trial import Pair, Trial
 from tests.serving.tune.machine import KINDS, START, Machine
 
@@ -107,6 +108,19 @@ def test_who_keeps_an_slo_that_the_defaults_never_keep_wins() -> None:
     pairs = (Pair(result(100), result(0)),) * 2
     assert wins(Trial(START, pairs))
     assert not wins(Trial(START, (Pair(result(0), result(0)),) * 2))
+
+
+def test_of_those_who_keep_an_slo_that_the_defaults_never_keep_the_fastest_is_best() -> None:
+    slow, fast = (Trial(START, (Pair(result(n), result(0)),) * 2) for n in (10, 90))
+    assert slow.ratio < fast.ratio < math.inf
+
+
+def test_the_table_has_a_row_for_the_only_one_that_keeps_an_slo(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    one = Trial(START, (Pair(result(9), result(0)),) * 2)
+    show(START, [one], one, [], slo_ms=2, wins=True)
+    assert "9.0" in capsys.readouterr().out
 
 
 def test_one_pair_of_turns_proves_nothing() -> None:

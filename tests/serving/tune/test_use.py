@@ -14,7 +14,7 @@ from serving.tune.record import Choice, Key, Settings, write
 from serving.tune.use import with_tuned
 from tests.support.serving import running_server
 
-FOUND = Settings(runtime="onnxruntime", precision="fp32", instances=3, threads=1, buckets=(1, 2))
+FOUND = Settings(runtime="onnxruntime", precision="fp32", instances=1, threads=1, buckets=(1, 2))
 
 
 def choice(tiny: Path, slo_ms: int | None = None, settings: Settings | None = FOUND) -> Choice:
@@ -41,9 +41,9 @@ async def test_a_server_takes_what_was_found(
     async with running_server(tiny, cache_dir=tmp_path, tuned="auto") as server:
         [model] = server.repository.all()
         assert model.buckets == (1, 2)
-        assert len(model.devices) == 3
+        assert len(model.devices) == 1
     [line] = [message for message in caplog.messages if "tuned settings" in message]
-    assert "--instances 3, --threads 1, --buckets 1,2" in line
+    assert "--instances 1, --threads 1, --buckets 1,2" in line
     assert line.endswith(f"({path}); --tuned off ignores them")
 
 
@@ -52,9 +52,9 @@ def test_flags_win_and_with_them_what_only_goes_together(tiny: Path, tmp_path: P
     config = taken(tiny, tmp_path, threads=2)
     assert (config.threads, config.instances, config.buckets) == (2, None, (1, 2))
     config = taken(tiny, tmp_path, buckets=(1, 8))
-    assert (config.instances, config.buckets) == (3, (1, 8))
+    assert (config.instances, config.buckets) == (1, (1, 8))
     config = taken(tiny, tmp_path, precision="fp32")
-    assert (config.runtime, config.instances) == ("onnxruntime", 3)
+    assert (config.runtime, config.instances) == ("onnxruntime", 1)
 
 
 @pytest.mark.parametrize("flags", [{"runtime": "auto"}, {"precision": "int8"}])
@@ -73,7 +73,7 @@ def test_flags_of_a_command_line_win(tiny: Path, tmp_path: Path) -> None:
     flags = ["--model", str(tiny), "--cache-dir", str(tmp_path), "--tuned", "auto"]
     config = CliApp.run(ServingConfig, cli_args=[*flags, "--buckets", "1,4"])
     config = with_tuned(Bundle.open(tiny), config)
-    assert (config.instances, config.buckets) == (3, (1, 4))
+    assert (config.instances, config.buckets) == (1, (1, 4))
 
 
 def test_variables_win(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_a_choice_for_something_else_is_not_taken(
 
 def test_a_choice_for_the_same_slo_is_taken(tiny: Path, tmp_path: Path) -> None:
     write(choice(tiny, slo_ms=20), tmp_path)
-    assert taken(tiny, tmp_path, slo_ms=20).instances == 3
+    assert taken(tiny, tmp_path, slo_ms=20).instances == 1
     assert taken(tiny, tmp_path, slo_ms=30).instances is None
     assert taken(tiny, tmp_path).instances is None
 
@@ -168,6 +168,30 @@ def test_a_runtime_that_is_not_there_any_more_costs_a_warning(
     write(choice(tiny, settings=missing), tmp_path)
     assert taken(tiny, tmp_path).instances is None
     assert "the tuned settings are not used" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("absurd", "complaint"),
+    [
+        ({"instances": 1024, "threads": 1024}, "they take 1048576 threads, and this process may"),
+        ({"buckets": (1, 4096)}, "the bundle states no batches of 4096"),
+    ],
+)
+def test_a_choice_that_asks_for_more_than_there_is_costs_a_warning(
+    tiny: Path,
+    tmp_path: Path,
+    absurd: dict[str, object],
+    complaint: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write(choice(tiny, settings=FOUND.model_copy(update=absurd)), tmp_path)
+    config = taken(tiny, tmp_path)
+    assert (config.instances, config.threads, config.buckets) == (None, 1, None)
+    assert complaint in caplog.text
+
+
+def test_another_user_may_read_a_choice(tiny: Path, tmp_path: Path) -> None:
+    assert write(choice(tiny), tmp_path).stat().st_mode & 0o777 == 0o644
 
 
 def test_that_the_defaults_are_best_is_known_too(
