@@ -1,8 +1,8 @@
-"""Parity: every model file, in the runtime that serves it, compared with the original."""
+"""Parity: every model file, in the runtimes that serve it, compared with the original."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +21,8 @@ from export.precision.cost import tolerance
 from images.transform import Pixels
 from serving.backends.backend import predict
 from serving.backends.devices import Device
-from serving.backends.runtimes import load
-from serving.backends.settings import RuntimeSettings
+from serving.backends.runtimes import load, serving
+from serving.backends.settings import Runtime, RuntimeSettings
 from serving.errors import StartupError
 
 logger = logging.getLogger(__name__)
@@ -46,33 +46,56 @@ class Runner(NamedTuple):
 
 @dataclass(frozen=True)
 class Proof:
-    """A file with its tolerance, how close it came, and what it answers itself (int8, bf16)."""
+    """A file with its tolerance, how close it came in each runtime, and its own answers.
+
+    Only int8 and bf16 files have those.
+    """
 
     file: ModelFile
-    parity: FileParity
+    parities: list[FileParity]
     answers: FileAnswers | None = None
 
     def allowing(self, tolerance: float) -> "Proof":
         """Return the same with another tolerance."""
         update = {"tolerance": tolerance}
-        file, parity = self.file.model_copy(update=update), self.parity.model_copy(update=update)
-        return Proof(file, parity, self.answers)
+        parities = [parity.model_copy(update=update) for parity in self.parities]
+        return Proof(self.file.model_copy(update=update), parities, self.answers)
+
+
+def proving_runtimes(file: ModelFile, device: str) -> Sequence[Runtime | None]:
+    """Return the runtimes to prove a file in; None is the usual one of its format.
+
+    The kernels for int8 round so differently that one runtime says little about another: each that
+    serves it and is installed has to pass. Raises `ExportError` if there is no such device.
+    """
+    if (file.format, file.precision) != ("onnx", "int8"):
+        return [None]
+    try:
+        # Where there is none, opening it says what is missing.
+        return serving(file, Device.parse(device)) or [None]
+    except StartupError as error:
+        raise ExportError(f"{file.title} cannot be proved on {device}: {error}") from error
 
 
 def open_runner(
-    root: Path, manifest: Manifest, file: ModelFile, device: str, lite_python: Path | None = None
+    root: Path,
+    manifest: Manifest,
+    file: ModelFile,
+    device: str,
+    lite_python: Path | None = None,
+    runtime: Runtime | None = None,
 ) -> Runner:
     """Load a file of the bundle at `root` on a device of `serving.backends`, or in MindSpore.
 
     bf16 runs on the CPU, wherever the others do. `lite_python` is the interpreter that has
-    mindspore_lite, None for this one.
+    mindspore_lite, None for this one; `runtime` is one of `proving_runtimes`.
     """
     if file.format == "mindir":
         return _open_mindir(root / file.path, max(file.buckets))
     try:
         place = Device.parse("cpu" if file.precision == "bf16" else device)
         settings = RuntimeSettings(threads=_cores(), lite_python=lite_python)
-        [backend] = load(root, manifest, file, device=place, settings=settings)
+        [backend] = load(root, manifest, file, device=place, runtime=runtime, settings=settings)
     except StartupError as error:
         raise ExportError(f"{file.title} cannot be proved on {device}: {error}") from error
     run = partial(predict, backend, file.buckets)
@@ -138,18 +161,19 @@ def require(parity: FileParity) -> None:
 
 
 def require_accuracy(parity: FileParity, original: Scores, images: int, most: float) -> None:
-    """Raise `PrecisionError` if bf16 costs more than `most` percentage points of top-1.
+    """Raise `PrecisionError` if bf16 or int8 costs more than `most` percentage points of top-1.
 
-    int8 is made so that it does not, and fp16 has a bound of its own (`tolerance`).
+    int8 is made so that it does not in ONNX Runtime, but other runtimes run it, too; fp16 has a
+    bound of its own (`tolerance`).
     """
-    if parity.precision != "bf16" or parity.scores is None:
+    if parity.precision not in ("bf16", "int8") or parity.scores is None:
         return
     drop = 100 * (original.top1_correct - parity.scores.top1_correct) / images
     if drop > most:
         raise PrecisionError(
-            f"{parity.title} costs {drop:.2f} percentage points of top-1 accuracy; "
-            f"--max-accuracy-drop allows {most:g}, so nothing was exported. Leave bf16 out of "
-            f"--precision"
+            f"{parity.title} in {parity.runtime} costs {drop:.2f} percentage points of top-1 "
+            f"accuracy; --max-accuracy-drop allows {most:g}, so nothing was exported. Leave "
+            f"{parity.precision} out of --precision"
         )
 
 
@@ -176,44 +200,86 @@ def prove(
     return [_prove(root, manifest, item, device, reference) for item in provable]
 
 
+class _Run(NamedTuple):
+    """One runtime's answers to the images, compared, and to the golden ones."""
+
+    runner: Runner
+    parity: FileParity
+    golden: Probabilities
+
+
 def _prove(
     root: Path, manifest: Manifest, item: Converted, device: str, reference: Reference
 ) -> Proof:
-    """Prove one file; its runtime and weights are gone before the next one is loaded."""
-    file, images = item.file, reference.images
-    logger.info("proving %s on %d images", file.title, len(images))
-    runner = open_runner(root, manifest, file, device)
-    batches = progress(images.batches(max(file.buckets)), len(images), file.title)
-    actual = runner.answers(batches)
-    proof = Proof(file, compare(file, runner, actual, reference.expected, images.labels))
-    answers = runner.predict(reference.golden_pixels)
+    """Prove one file; its runtimes and weights are gone before the next one is loaded."""
+    file = item.file
+    runs = [
+        _run(open_runner(root, manifest, file, device, runtime=runtime), file, reference)
+        for runtime in proving_runtimes(file, device)
+    ]
+    proof = Proof(file, [run.parity for run in runs])
     if item.reduced:
-        proof = _reduced(item, proof, answers, reference.golden.probabilities())
-    require(proof.parity)
-    # The file's own answers are the measure, so that what a reduced precision costs is none here.
+        proof = _reduced(item, proof, runs, reference.golden.probabilities())
     allowed = min(proof.file.tolerance, TOLERANCES[file.precision])
-    require_independence(
-        file.title, runner.predict, file.buckets, reference.golden_pixels, answers, allowed
-    )
+    for run, parity in zip(runs, proof.parities, strict=True):
+        require(parity)
+        # Its own answers are the measure, so that what a reduced precision costs is none here.
+        predict, pixels = run.runner.predict, reference.golden_pixels
+        require_independence(file.title, predict, file.buckets, pixels, run.golden, allowed)
     return proof
 
 
-def _reduced(item: Converted, proof: Proof, answers: Probabilities, golden: Probabilities) -> Proof:
-    file, distance = item.file, float(np.abs(answers - golden).max())
-    largest = max(proof.parity.largest_difference, distance)
+def _run(runner: Runner, file: ModelFile, reference: Reference) -> _Run:
+    images = reference.images
+    logger.info("proving %s in %s on %d images", file.title, runner.runtime, len(images))
+    batches = progress(images.batches(max(file.buckets)), len(images), file.title)
+    actual = runner.answers(batches)
+    parity = compare(file, runner, actual, reference.expected, images.labels)
+    return _Run(runner, parity, runner.predict(reference.golden_pixels))
+
+
+def _reduced(item: Converted, proof: Proof, runs: Sequence[_Run], golden: Probabilities) -> Proof:
+    file = item.file
+    largest = max(
+        max(run.parity.largest_difference, float(np.abs(run.golden - golden).max())) for run in runs
+    )
     proof = proof.allowing(tolerance(file.title, file.precision, largest))
     if file.precision == "fp16":
         # Real float16 arithmetic differs from this processor's as much as from float32, so what
         # the file answers here says nothing about other machines.
         return proof
-    own = FileAnswers(
+    # Only ONNX Runtime's answers were asked for when the file was made.
+    told = {"quantization": item.quantization}
+    parities = [
+        parity.model_copy(update=told) if parity.runtime == "onnxruntime" else parity
+        for parity in proof.parities
+    ]
+    return Proof(proof.file, parities, _own_answers(file, runs, golden))
+
+
+def _own_answers(file: ModelFile, runs: Sequence[_Run], golden: Probabilities) -> FileAnswers:
+    """Return the mean of what the runtimes gave: no other answers are as close to all of them.
+
+    Raises:
+        PrecisionError: they are so far apart that one would not pass for the same file.
+    """
+    answers = np.mean([run.golden for run in runs], axis=0, dtype=np.float64)
+    distance = float(np.abs(answers - golden).max())
+    allowed = own_tolerance(file.precision, distance)
+    apart = max(float(np.abs(run.golden - answers).max()) for run in runs)
+    if apart > allowed:
+        raise PrecisionError(
+            f"{file.title}: {' and '.join(run.runner.runtime for run in runs)} answer the golden "
+            f"images differently: a probability is {apart:.3g} from their mean, which is "
+            f"{distance:.3g} from the original's and so allows {allowed:.3g}; nothing was "
+            f"exported. Leave {file.precision} out of --precision"
+        )
+    return FileAnswers(
         format=file.format,
         precision=file.precision,
-        tolerance=own_tolerance(file.precision, distance),
+        tolerance=allowed,
         probabilities=answers.tolist(),
     )
-    parity = proof.parity.model_copy(update={"quantization": item.quantization})
-    return replace(proof, parity=parity, answers=own)
 
 
 def _cores() -> int:

@@ -44,7 +44,7 @@ def convert(config: ConvertConfig) -> BundleCopy:
         file = convert_file(bundle, source, root, config)
         proof = _prove(bundle, source, file, root, config)
         _close(bundle, root, proof)
-    return BundleCopy(Bundle.open(target), proof.parity)
+    return BundleCopy(Bundle.open(target), *proof.parities)
 
 
 def _prove(
@@ -62,10 +62,10 @@ def _prove(
             largest = max(largest, parity.largest_difference)
         else:
             parity = parity.model_copy(update={"compared_with": "golden"})
-        proof = Proof(file, parity)
+        proof = Proof(file, [parity])
         if file.precision != "fp32":
             proof = proof.allowing(tolerance(file.path, file.precision, largest))
-        require(proof.parity)
+        require(*proof.parities)
         prove_probabilities(bundle, proof.file, golden, pixels, runner.predict)
         prove_mates(bundle, proof.file, golden, pixels, runner.predict, file.buckets)
     finally:
@@ -105,7 +105,7 @@ def _close(bundle: Bundle, root: Path, proof: Proof) -> None:
     write_json(root / MANIFEST, manifest)
     record = read_parity(bundle.path)
     files = [parity for parity in record.files if parity.title != proof.file.title]
-    parity = record.model_copy(update={"files": [*files, proof.parity]})
+    parity = record.model_copy(update={"files": [*files, *proof.parities]})
     write_json(root / PARITY, parity)
     write_table(root, parity)
     seal(root)

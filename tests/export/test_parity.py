@@ -1,5 +1,6 @@
 """Parity: measured in the runtime that serves, and refused where it does not hold."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,14 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from bundle.golden import prove_pixels
+from bundle.golden import prove_pixels, prove_probabilities
 from bundle.manifest import ModelFile
-from bundle.store import Bundle, sha256
+from bundle.store import Bundle, BundleError, sha256
 from export.errors import ExportError, ParityError, PrecisionError
 from export.evaluation_set import HeldImages, Probabilities
 from export.original import Converted
 from export.parity import (
+    Proof,
     Reference,
     Runner,
     compare,
@@ -24,6 +26,7 @@ from export.parity import (
 )
 from export.parity_record import FileParity
 from images.transform import Pixels
+from serving.backends.settings import Runtime
 from tests.export.images import varied
 from tests.support.bundles import SIDE, probabilities, reseal, write_bundle
 
@@ -54,13 +57,14 @@ def test_a_true_file_agrees(bundle: Bundle) -> None:
     require(parity)
 
 
-def test_bf16_may_cost_as_much_accuracy_as_is_allowed(bundle: Bundle) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_they_may_cost_as_much_accuracy_as_is_allowed(bundle: Bundle, precision: str) -> None:
     exact = measured(bundle)
     assert exact.scores is not None
     worse = exact.scores.model_copy(update={"top1_correct": 5})
-    parity = exact.model_copy(update={"precision": "bf16", "scores": worse})
+    parity = exact.model_copy(update={"precision": precision, "scores": worse})
     require_accuracy(parity, exact.scores, 7, most=30)
-    with pytest.raises(PrecisionError, match=r"\(bf16\) costs 28\.57 .* allows 28, so nothing"):
+    with pytest.raises(PrecisionError, match=rf"in onnx.* costs 28\.57 .* Leave {precision} out"):
         require_accuracy(parity, exact.scores, 7, most=28)
     require_accuracy(parity.model_copy(update={"scores": None}), exact.scores, 7, most=0)
 
@@ -104,10 +108,54 @@ def test_a_file_is_proved_in_a_full_batch_of_every_bucket(
         asked.append(len(pixels))
         return probabilities(pixels) + np.float32(1e-3 * (len(pixels) == 8))
 
-    monkeypatch.setattr("export.parity.open_runner", lambda *_: Runner(mixing, "x", "cpu"))
+    monkeypatch.setattr("export.parity.open_runner", lambda *_, **__: Runner(mixing, "x", "cpu"))
     with pytest.raises(ParityError, match=r"^model\.onnx: the model mixes .* batch, of 8 \("):
         prove(bundle.path, bundle.manifest, written, "cpu", reference)
     assert asked == [7, 3, 1, 2, 4, 8]
+
+
+def prove_int8(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, apart: float) -> Proof:
+    """Prove an int8 file that takes 0.1 from each probability, in OpenVINO a part `apart` more."""
+    stated = bundle.manifest.files[0].model_copy(update={"precision": "int8"})
+
+    def opened(*_: object, runtime: Runtime) -> Runner:
+        less = np.float32(0.9 - (apart if runtime == "openvino" else 0))
+        return Runner(lambda pixels: probabilities(pixels) * less, runtime, "cpu")
+
+    monkeypatch.setattr("export.parity.open_runner", opened)
+    reference = Reference(HeldImages("seven", IMAGES), EXPECTED, *prove_pixels(bundle))
+    [proof] = prove(bundle.path, bundle.manifest, [Converted(stated, True)], "cpu", reference)
+    return proof
+
+
+def test_int8_is_proved_in_every_runtime_that_serves_it(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof = prove_int8(bundle, monkeypatch, apart=0.05)
+    assert [parity.runtime for parity in proof.parities] == ["openvino", "onnxruntime"]
+    openvino, onnxruntime = proof.parities
+    assert openvino.largest_difference > 1.4 * onnxruntime.largest_difference
+    assert openvino.largest_difference <= proof.file.tolerance == onnxruntime.tolerance
+    golden, pixels = prove_pixels(bundle)
+    assert proof.answers
+    recorded = golden.model_copy(update={"files": [proof.answers]})
+    for part in (0.85, 0.9):
+        run = partial(scaled, part)
+        prove_probabilities(bundle, proof.file, recorded, pixels, run)
+    with pytest.raises(BundleError, match="what the int8 file itself gave"):
+        prove_probabilities(bundle, proof.file, recorded, pixels, probabilities)
+
+
+def scaled(part: float, pixels: Pixels) -> Probabilities:
+    return probabilities(pixels) * np.float32(part)
+
+
+def test_int8_that_runtimes_answer_differently_is_refused(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    differs = r"model\.onnx: openvino and onnxruntime answer the golden images differently: .* int8"
+    with pytest.raises(PrecisionError, match=differs):
+        prove_int8(bundle, monkeypatch, apart=0.25)
 
 
 def test_answers_that_are_no_numbers_are_refused(bundle: Bundle) -> None:
