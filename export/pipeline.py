@@ -30,8 +30,9 @@ from export.evaluation_set import (
 from export.failures import told
 from export.golden_images import EncodedImage, choose, record, synthetic
 from export.original import IMAGES_AT_ONCE, INPUT, OUTPUT, Original
-from export.parity import PROVABLE, Proof, Reference, prove, require_accuracy
+from export.parity import PROVABLE, require_accuracy
 from export.parity_record import PARITY, Parity, write_page
+from export.proof import Proof, Reference, prove
 from export.staging import bundle_name, next_version, staged, write_json
 from export.transform_kinds import measure
 

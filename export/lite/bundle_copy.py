@@ -14,9 +14,10 @@ from export.config import ConvertConfig
 from export.errors import ExportError
 from export.evaluation_set import Fingerprint, open_images, progress
 from export.lite.converter import convert_file
-from export.parity import Proof, Runner, compare, open_runner, require
+from export.parity import Runner, compare, open_runner, require
 from export.parity_record import PARITY, FileParity, read_parity, write_table
 from export.precision.cost import tolerance
+from export.proof import Proof
 from export.staging import staged, write_json
 
 
