@@ -181,11 +181,14 @@ def runs_here(bundle: Bundle, variant: Variant) -> bool:
 
 
 def _accuracies(bundle: Bundle) -> dict[Precision, float | None]:
-    """Return the top-1 accuracy of each precision of the ONNX files, as the export measured it."""
+    """Return the top-1 accuracy of each precision of the ONNX files, as the export measured it.
+
+    Of several runtimes the first counts, which is the one that serves it.
+    """
     parity = read_parity(bundle.path)
     return {
         file.precision: file.scores.top1_correct / parity.images if file.scores else None
-        for file in parity.files
+        for file in reversed(parity.files)
         if file.format == "onnx"
     }
 

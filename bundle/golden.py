@@ -41,7 +41,10 @@ class GoldenImage(Frozen):
 
 
 class FileAnswers(Frozen):
-    """What a file itself gave where it was exported, so that fp32 does not pass for it."""
+    """What a file itself gave where it was exported, so that fp32 does not pass for it.
+
+    That of int8 is the mean over the runtimes that it was proved in.
+    """
 
     format: Format
     precision: Precision

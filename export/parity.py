@@ -1,31 +1,24 @@
-"""Parity: every model file, in the runtime that serves it, compared with the original."""
+"""Parity: a model file, in a runtime that serves it, compared with the original."""
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from bundle.golden import FileAnswers, GoldenSet, Predict, own_tolerance
+from bundle.golden import Predict
 from bundle.manifest import Manifest, ModelFile
 from cli.cores import usable_cores
-from export.answers import require_independence
 from export.errors import ExportError, ParityError, PrecisionError
-from export.evaluation_set import Classes, ImageSet, Probabilities, Scores, progress
-from export.original import TOLERANCES, Converted
+from export.evaluation_set import Classes, Probabilities, Scores
 from export.parity_record import FileParity
-from export.precision.cost import tolerance
 from images.transform import Pixels
 from serving.backends.backend import predict
 from serving.backends.devices import Device
-from serving.backends.runtimes import load
-from serving.backends.settings import RuntimeSettings
+from serving.backends.runtimes import load, serving
+from serving.backends.settings import Runtime, RuntimeSettings
 from serving.errors import StartupError
-
-logger = logging.getLogger(__name__)
 
 # AIR runs only in the Ascend toolchain, which has no interface that could be measured here.
 PROVABLE = frozenset({"onnx", "mindir", "mindir-lite"})
@@ -44,35 +37,40 @@ class Runner(NamedTuple):
         return np.concatenate([self.predict(pixels) for pixels in batches])
 
 
-@dataclass(frozen=True)
-class Proof:
-    """A file with its tolerance, how close it came, and what it answers itself (int8, bf16)."""
+def proving_runtimes(file: ModelFile, device: str) -> Sequence[Runtime | None]:
+    """Return the runtimes to prove a file in; None is the usual one of its format.
 
-    file: ModelFile
-    parity: FileParity
-    answers: FileAnswers | None = None
-
-    def allowing(self, tolerance: float) -> "Proof":
-        """Return the same with another tolerance."""
-        update = {"tolerance": tolerance}
-        file, parity = self.file.model_copy(update=update), self.parity.model_copy(update=update)
-        return Proof(file, parity, self.answers)
+    The kernels for int8 round so differently that one runtime says little about another: each that
+    serves it and is installed has to pass. Raises `ExportError` if there is no such device.
+    """
+    if (file.format, file.precision) != ("onnx", "int8"):
+        return [None]
+    try:
+        # Where there is none, opening it says what is missing.
+        return serving(file, Device.parse(device)) or [None]
+    except StartupError as error:
+        raise ExportError(f"{file.title} cannot be proved on {device}: {error}") from error
 
 
 def open_runner(
-    root: Path, manifest: Manifest, file: ModelFile, device: str, lite_python: Path | None = None
+    root: Path,
+    manifest: Manifest,
+    file: ModelFile,
+    device: str,
+    lite_python: Path | None = None,
+    runtime: Runtime | None = None,
 ) -> Runner:
     """Load a file of the bundle at `root` on a device of `serving.backends`, or in MindSpore.
 
     bf16 runs on the CPU, wherever the others do. `lite_python` is the interpreter that has
-    mindspore_lite, None for this one.
+    mindspore_lite, None for this one; `runtime` is one of `proving_runtimes`.
     """
     if file.format == "mindir":
         return _open_mindir(root / file.path, max(file.buckets))
     try:
         place = Device.parse("cpu" if file.precision == "bf16" else device)
         settings = RuntimeSettings(threads=_cores(), lite_python=lite_python)
-        [backend] = load(root, manifest, file, device=place, settings=settings)
+        [backend] = load(root, manifest, file, device=place, runtime=runtime, settings=settings)
     except StartupError as error:
         raise ExportError(f"{file.title} cannot be proved on {device}: {error}") from error
     run = partial(predict, backend, file.buckets)
@@ -138,82 +136,20 @@ def require(parity: FileParity) -> None:
 
 
 def require_accuracy(parity: FileParity, original: Scores, images: int, most: float) -> None:
-    """Raise `PrecisionError` if bf16 costs more than `most` percentage points of top-1.
+    """Raise `PrecisionError` if bf16 or int8 costs more than `most` percentage points of top-1.
 
-    int8 is made so that it does not, and fp16 has a bound of its own (`tolerance`).
+    int8 is made so that it does not in ONNX Runtime, but other runtimes run it, too; fp16 has a
+    bound of its own (`tolerance`).
     """
-    if parity.precision != "bf16" or parity.scores is None:
+    if parity.precision not in ("bf16", "int8") or parity.scores is None:
         return
     drop = 100 * (original.top1_correct - parity.scores.top1_correct) / images
     if drop > most:
         raise PrecisionError(
-            f"{parity.title} costs {drop:.2f} percentage points of top-1 accuracy; "
-            f"--max-accuracy-drop allows {most:g}, so nothing was exported. Leave bf16 out of "
-            f"--precision"
+            f"{parity.title} in {parity.runtime} costs {drop:.2f} percentage points of top-1 "
+            f"accuracy; --max-accuracy-drop allows {most:g}, so nothing was exported. Leave "
+            f"{parity.precision} out of --precision"
         )
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the original answered: to all of `images`, and to the golden ones."""
-
-    images: ImageSet
-    expected: Probabilities
-    golden: GoldenSet
-    golden_pixels: Pixels
-
-
-def prove(
-    root: Path, manifest: Manifest, written: Sequence[Converted], device: str, reference: Reference
-) -> list[Proof]:
-    """Measure every file that can be run here; reduced ones get the tolerance that they need.
-
-    Raises:
-        ParityError: a file does not answer as the original does.
-        PrecisionError: a reduced one is further from it than its precision accounts for.
-    """
-    provable = [item for item in written if item.file.format in PROVABLE]
-    return [_prove(root, manifest, item, device, reference) for item in provable]
-
-
-def _prove(
-    root: Path, manifest: Manifest, item: Converted, device: str, reference: Reference
-) -> Proof:
-    """Prove one file; its runtime and weights are gone before the next one is loaded."""
-    file, images = item.file, reference.images
-    logger.info("proving %s on %d images", file.title, len(images))
-    runner = open_runner(root, manifest, file, device)
-    batches = progress(images.batches(max(file.buckets)), len(images), file.title)
-    actual = runner.answers(batches)
-    proof = Proof(file, compare(file, runner, actual, reference.expected, images.labels))
-    answers = runner.predict(reference.golden_pixels)
-    if item.reduced:
-        proof = _reduced(item, proof, answers, reference.golden.probabilities())
-    require(proof.parity)
-    # The file's own answers are the measure, so that what a reduced precision costs is none here.
-    allowed = min(proof.file.tolerance, TOLERANCES[file.precision])
-    require_independence(
-        file.title, runner.predict, file.buckets, reference.golden_pixels, answers, allowed
-    )
-    return proof
-
-
-def _reduced(item: Converted, proof: Proof, answers: Probabilities, golden: Probabilities) -> Proof:
-    file, distance = item.file, float(np.abs(answers - golden).max())
-    largest = max(proof.parity.largest_difference, distance)
-    proof = proof.allowing(tolerance(file.title, file.precision, largest))
-    if file.precision == "fp16":
-        # Real float16 arithmetic differs from this processor's as much as from float32, so what
-        # the file answers here says nothing about other machines.
-        return proof
-    own = FileAnswers(
-        format=file.format,
-        precision=file.precision,
-        tolerance=own_tolerance(file.precision, distance),
-        probabilities=answers.tolist(),
-    )
-    parity = proof.parity.model_copy(update={"quantization": item.quantization})
-    return replace(proof, parity=parity, answers=own)
 
 
 def _cores() -> int:

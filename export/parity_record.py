@@ -40,7 +40,7 @@ NOTES = {"original": "", "onnx": " (against the ONNX file)", "golden": " (golden
 
 
 class FileParity(Frozen):
-    """One model file against the checkpoint, over all images of the report."""
+    """One model file in one runtime against the checkpoint, over all images of the report."""
 
     path: BundlePath
     format: Format
@@ -64,6 +64,11 @@ class FileParity(Frozen):
         """What the bundle calls the file."""
         return title(self.path, self.precision)
 
+    @property
+    def place(self) -> str:
+        """Where it ran: runtime and device."""
+        return f"{self.runtime} {self.device}"
+
 
 class Parity(Frozen):
     """`parity.json`: the checkpoint as MindSpore runs it, and every file as its runtime does."""
@@ -80,13 +85,14 @@ class Parity(Frozen):
         exclude_if=lambda cost: cost is None,
         description="what it costs, of a transform with reduced decoding and evaluation data",
     )
-    files: list[FileParity]
+    files: list[FileParity] = Field(description="int8 once for every runtime that it was proved in")
     unproved: list[BundlePath] = Field(description="files that nothing on this machine can run")
     versions: dict[str, str] = Field(description="library versions it was measured with")
 
-    def scores(self, title: str) -> Scores | None:
-        """Return what was recorded for a file, None if nothing was."""
-        return next((file.scores for file in self.files if file.title == title), None)
+    def of(self, title: str, place: str) -> FileParity | None:
+        """Return what was recorded for a file there, else in the first place; None if nothing."""
+        recorded = [file for file in self.files if file.title == title]
+        return next((file for file in recorded if file.place == place), next(iter(recorded), None))
 
     @property
     def accuracy(self) -> Accuracy | None:
@@ -117,14 +123,14 @@ def check_record(bundle: Bundle, parity: Parity) -> None:
 
 def _contradictions(manifest: Manifest, parity: Parity) -> Iterator[str]:
     files = {file.title: file for file in manifest.files}
-    recorded = {file.title: file for file in parity.files}
-    if files.keys() != recorded.keys() | set(parity.unproved):
+    recorded = {file.title for file in parity.files}
+    if files.keys() != recorded | set(parity.unproved):
         yield f"files are {sorted(files)} and {sorted({*recorded, *parity.unproved})}"
-    for name in sorted(files.keys() & recorded.keys()):
+    for file in sorted(parity.files, key=lambda file: file.title):
         for field in ("format", "precision", "tolerance"):
-            stated, measured = getattr(files[name], field), getattr(recorded[name], field)
-            if stated != measured:
-                yield f"{field} of {name} is {stated} and {measured}"
+            stated = getattr(files.get(file.title, file), field)
+            if stated != (measured := getattr(file, field)):
+                yield f"{field} of {file.title} is {stated} and {measured}"
     if manifest.accuracy != parity.accuracy:
         yield f"accuracy is {manifest.accuracy} and {parity.accuracy}"
 
@@ -195,7 +201,7 @@ def _draw(
     for number, file in enumerate(file for file in parity.files if file.scores):
         marker = MARKERS[number % len(MARKERS)]
         values = _percent(file.scores, images, order)
-        axes.plot(values, marker, label=file.title, fillstyle="none")
+        axes.plot(values, marker, label=f"{file.title}, {file.runtime}", fillstyle="none")
     if len(order) <= NAMED_CLASSES:
         names = [labels[index] for index in order]
         axes.set_xticks(range(len(order)), names, rotation=45, ha="right")

@@ -30,8 +30,9 @@ from export.evaluation_set import (
 from export.failures import told
 from export.golden_images import EncodedImage, choose, record, synthetic
 from export.original import IMAGES_AT_ONCE, INPUT, OUTPUT, Original
-from export.parity import PROVABLE, Proof, Reference, prove, require_accuracy
+from export.parity import PROVABLE, require_accuracy
 from export.parity_record import PARITY, Parity, write_page
+from export.proof import Proof, Reference, prove
 from export.staging import bundle_name, next_version, staged, write_json
 from export.transform_kinds import measure
 
@@ -82,28 +83,29 @@ def export_bundle(original: Original, config: BundleConfig) -> Exported:
         reference = Reference(images, expected, golden, golden_pixels)
         with told("the written files cannot be proved"):
             proofs = prove(root, manifest(files), written, config.device, reference)
+        parities = [parity for proof in proofs for parity in proof.parities]
         if scores:
-            for proof in proofs:
-                require_accuracy(proof.parity, scores, len(images), config.max_accuracy_drop)
-        parity = Parity(
+            for parity in parities:
+                require_accuracy(parity, scores, len(images), config.max_accuracy_drop)
+        measured = Parity(
             dataset=images.name,
             images=len(images),
             images_sha256=fingerprint,
             class_images=images_per_class(images.labels, len(original.labels)),
             checkpoint=scores,
             reduced_decoding=decoding,
-            files=[proof.parity for proof in proofs],
+            files=parities,
             unproved=[file.path for file in files if file.format not in PROVABLE],
             versions=_versions(),
         )
         write_json(root / GOLDEN, _with_answers(golden, proofs))
-        write_json(root / PARITY, parity)
-        write_page(root, parity, original.labels)
+        write_json(root / PARITY, measured)
+        write_page(root, measured, original.labels)
         proved = _with_tolerances(files, proofs)
         attachments = sorted({*contents(root)} - model_paths(proved))
         write_json(root / MANIFEST, manifest(proved, attachments))
         seal(root)
-    return Exported(Bundle.open(target), parity)
+    return Exported(Bundle.open(target), measured)
 
 
 def _open_images(original: Original, config: BundleConfig) -> tuple[ImageSet, list[EncodedImage]]:

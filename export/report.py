@@ -75,7 +75,8 @@ def _compared(file: FileParity) -> tuple[str, ...]:
 
 
 def _verified(result: FileResult, verification: Verification) -> tuple[str, ...]:
-    measured, recorded = result.measured, verification.record.scores(result.file.title)
+    measured = result.measured
+    recorded = verification.record.of(result.file.title, result.runtime)
     return (
         result.file.title,
         result.runtime or "-",
@@ -84,7 +85,7 @@ def _verified(result: FileResult, verification: Verification) -> tuple[str, ...]
         _small(result.file.tolerance),
         _difference(result, verification),
         str(measured.scores.top1_correct) if measured and measured.scores else "-",
-        str(recorded.top1_correct) if recorded else "-",
+        str(recorded.scores.top1_correct) if recorded and recorded.scores else "-",
     )
 
 

@@ -14,7 +14,7 @@ from images.transform import Stretch, Transform
 
 SHOWN_LABELS = 10
 HEADINGS = (
-    "file", "precision", "bytes", "batches", "allowed", "differs by", "same top-1",
+    "file", "precision", "runtime", "bytes", "batches", "allowed", "differs by", "same top-1",
     "top-1", "top-5", "calibration error",
 )  # fmt: skip
 
@@ -35,7 +35,7 @@ def show(bundle: Bundle) -> None:
     """Print a summary to read."""
     for heading, text in _lines(bundle):
         print(f"{heading:<13} {printable(text)}")
-    show_rows(HEADINGS, _rows(bundle), text_columns=2)
+    show_rows(HEADINGS, _rows(bundle), text_columns=3)
 
 
 def _lines(bundle: Bundle) -> Iterator[tuple[str, str]]:
@@ -102,15 +102,18 @@ def _quantization(quantization: Quantization) -> str:
 
 
 def _rows(bundle: Bundle) -> Iterator[tuple[str, ...]]:
-    parity = {file.title: file for file in read_parity(bundle.path).files}
+    parity = read_parity(bundle.path).files
     for file in bundle.manifest.files:
         size = sum((bundle.path / part.path).stat().st_size for part in file.parts)
-        yield *_stated(file, size), *_measured(parity.get(file.title))
+        recorded = [_row(file, size, one) for one in parity if one.title == file.title]
+        yield from recorded or [_row(file, size, None)]
 
 
-def _stated(file: ModelFile, size: int) -> tuple[str, ...]:
+def _row(file: ModelFile, size: int, recorded: FileParity | None) -> tuple[str, ...]:
+    runtime = recorded.runtime if recorded else "-"
     buckets = ",".join(map(str, file.buckets))
-    return file.path, file.precision, f"{size:,}", buckets, f"{file.tolerance:.2g}"
+    stated = file.path, file.precision, runtime, f"{size:,}", buckets, f"{file.tolerance:.2g}"
+    return *stated, *_measured(recorded)
 
 
 def _measured(parity: FileParity | None) -> tuple[str, ...]:

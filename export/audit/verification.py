@@ -25,11 +25,12 @@ from export.evaluation_set import (
     open_images,
     progress,
 )
-from export.parity import PROVABLE, Runner, compare, open_runner
+from export.parity import PROVABLE, Runner, compare, open_runner, proving_runtimes
 from export.parity_record import FileParity, Parity, check_record, read_parity
 from images.transform import Pixels
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
+from serving.backends.settings import Runtime
 
 REDUCED_PRECISION_SLACK = 0.005
 
@@ -46,7 +47,6 @@ class Remeasurement:
 
     def __init__(self, images: EvaluationSet, record: Parity) -> None:
         self.images, self._record = images, record
-        self._recorded = {file.title: file for file in record.files}
         self._reference: tuple[ModelFile, Probabilities] | None = None
         self.is_recorded_set = False
 
@@ -71,12 +71,13 @@ class Remeasurement:
 
     def problems(self, measured: FileParity) -> Iterator[str]:
         """Yield what does not hold."""
-        recorded = self._recorded.get(measured.title)
+        recorded = self._record.of(measured.title, measured.place)
         allowed = self._allowed(measured, recorded)
         if not measured.largest_difference <= allowed:
             yield (
-                f"{measured.title}: a probability differs by {measured.largest_difference:.3g} "
-                f"from that of the fp32 file; the bundle allows {allowed:.3g}"
+                f"{measured.title} in {measured.runtime}: a probability differs by "
+                f"{measured.largest_difference:.3g} from that of the fp32 file; the bundle allows "
+                f"{allowed:.3g}"
             )
         if self.is_recorded_set and recorded is not None and recorded.scores is not None:
             yield from _other_counts(measured, recorded, self._record.images)
@@ -88,7 +89,7 @@ class Remeasurement:
 
 @dataclass(frozen=True)
 class FileResult:
-    """The result for one file; `skipped` says why there is none."""
+    """The result for one file in one runtime; `skipped` says why there is none."""
 
     file: ModelFile
     skipped: str = ""
@@ -131,7 +132,11 @@ def verify(
     accuracy = Remeasurement(_open_images(bundle.manifest, images), record) if images else None
     ordered = sorted(bundle.manifest.files, key=lambda file: file.precision != "fp32")
     place = Place(device, lite_python)
-    results = [_verify_file(bundle, file, place, (golden, pixels), accuracy) for file in ordered]
+    results = [
+        _verify_file(bundle, file, place, runtime, (golden, pixels), accuracy)
+        for file in ordered
+        for runtime in proving_runtimes(file, device)
+    ]
     return Verification(bundle, record, len(golden.images), accuracy, results)
 
 
@@ -148,6 +153,7 @@ def _verify_file(
     bundle: Bundle,
     file: ModelFile,
     place: Place,
+    runtime: Runtime | None,
     golden: tuple[GoldenSet, Pixels],
     accuracy: Remeasurement | None,
 ) -> FileResult:
@@ -155,7 +161,7 @@ def _verify_file(
         return FileResult(file, skipped=reason)
     result = FileResult(file)
     try:
-        runner = open_runner(bundle.path, bundle.manifest, file, *place)
+        runner = open_runner(bundle.path, bundle.manifest, file, *place, runtime)
         with closing(runner):
             result = replace(result, runtime=f"{runner.runtime} {runner.device}")
             difference = prove_probabilities(bundle, file, *golden, runner.predict)
@@ -199,6 +205,6 @@ def _other_counts(measured: FileParity, recorded: FileParity, images: int) -> It
         counted, stated = getattr(measured.scores, name), getattr(recorded.scores, name)
         if abs(counted - stated) > slack:
             yield (
-                f"{measured.title}: {name} is {counted} of {images} images, but {stated} was "
-                f"recorded; {measured.precision} may differ by {slack}"
+                f"{measured.title} in {measured.runtime}: {name} is {counted} of {images} images, "
+                f"but {stated} was recorded; {measured.precision} may differ by {slack}"
             )

@@ -14,9 +14,10 @@ from export.config import ConvertConfig
 from export.errors import ExportError
 from export.evaluation_set import Fingerprint, open_images, progress
 from export.lite.converter import convert_file
-from export.parity import Proof, Runner, compare, open_runner, require
+from export.parity import Runner, compare, open_runner, require
 from export.parity_record import PARITY, FileParity, read_parity, write_table
 from export.precision.cost import tolerance
+from export.proof import Proof
 from export.staging import staged, write_json
 
 
@@ -44,7 +45,7 @@ def convert(config: ConvertConfig) -> BundleCopy:
         file = convert_file(bundle, source, root, config)
         proof = _prove(bundle, source, file, root, config)
         _close(bundle, root, proof)
-    return BundleCopy(Bundle.open(target), proof.parity)
+    return BundleCopy(Bundle.open(target), *proof.parities)
 
 
 def _prove(
@@ -62,10 +63,10 @@ def _prove(
             largest = max(largest, parity.largest_difference)
         else:
             parity = parity.model_copy(update={"compared_with": "golden"})
-        proof = Proof(file, parity)
+        proof = Proof(file, [parity])
         if file.precision != "fp32":
             proof = proof.allowing(tolerance(file.path, file.precision, largest))
-        require(proof.parity)
+        require(*proof.parities)
         prove_probabilities(bundle, proof.file, golden, pixels, runner.predict)
         prove_mates(bundle, proof.file, golden, pixels, runner.predict, file.buckets)
     finally:
@@ -105,7 +106,7 @@ def _close(bundle: Bundle, root: Path, proof: Proof) -> None:
     write_json(root / MANIFEST, manifest)
     record = read_parity(bundle.path)
     files = [parity for parity in record.files if parity.title != proof.file.title]
-    parity = record.model_copy(update={"files": [*files, proof.parity]})
+    parity = record.model_copy(update={"files": [*files, *proof.parities]})
     write_json(root / PARITY, parity)
     write_table(root, parity)
     seal(root)

@@ -55,6 +55,16 @@ def runtimes(device: Device, precision: Precision | None) -> tuple[Runtime, ...]
     return CPU_RUNTIMES.get(precision, able)
 
 
+def serving(file: ModelFile, device: Device) -> list[Runtime]:
+    """Return the runtimes that run this file on a device of this machine, best first."""
+    return [
+        runtime
+        for runtime in runtimes(device, file.precision)
+        if FORMATS[runtime] == file.format
+        and not missing(runtime, device, precision=file.precision)
+    ]
+
+
 def choose(
     manifest: Manifest,
     device: Device,

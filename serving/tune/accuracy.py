@@ -30,7 +30,8 @@ class _Parity(BaseModel):
 def drops(bundle: Bundle) -> dict[Precision, float]:
     """Return the percentage points of top-1 accuracy that each precision loses, where measured.
 
-    Of several files of a precision the worst counts. Raises `BundleError` for a broken record.
+    Of several files of a precision, and of several runtimes, the worst counts. Raises
+    `BundleError` for a broken record.
     """
     if PARITY not in bundle.manifest.attachments:
         return {}

@@ -7,23 +7,17 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from bundle.golden import prove_pixels
 from bundle.manifest import ModelFile
 from bundle.store import Bundle, sha256
 from export.errors import ExportError, ParityError, PrecisionError
-from export.evaluation_set import HeldImages, Probabilities
-from export.original import Converted
 from export.parity import (
-    Reference,
     Runner,
     compare,
     open_runner,
-    prove,
     require,
     require_accuracy,
 )
 from export.parity_record import FileParity
-from images.transform import Pixels
 from tests.export.images import varied
 from tests.support.bundles import SIDE, probabilities, reseal, write_bundle
 
@@ -54,13 +48,14 @@ def test_a_true_file_agrees(bundle: Bundle) -> None:
     require(parity)
 
 
-def test_bf16_may_cost_as_much_accuracy_as_is_allowed(bundle: Bundle) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_they_may_cost_as_much_accuracy_as_is_allowed(bundle: Bundle, precision: str) -> None:
     exact = measured(bundle)
     assert exact.scores is not None
     worse = exact.scores.model_copy(update={"top1_correct": 5})
-    parity = exact.model_copy(update={"precision": "bf16", "scores": worse})
+    parity = exact.model_copy(update={"precision": precision, "scores": worse})
     require_accuracy(parity, exact.scores, 7, most=30)
-    with pytest.raises(PrecisionError, match=r"\(bf16\) costs 28\.57 .* allows 28, so nothing"):
+    with pytest.raises(PrecisionError, match=rf"in onnx.* costs 28\.57 .* Leave {precision} out"):
         require_accuracy(parity, exact.scores, 7, most=28)
     require_accuracy(parity.model_copy(update={"scores": None}), exact.scores, 7, most=0)
 
@@ -90,24 +85,6 @@ def test_differences_are_counted_over_all_images(bundle: Bundle) -> None:
     assert parity.largest_difference == pytest.approx(np.abs(wrong - EXPECTED).max())
     assert parity.mean_difference == pytest.approx(np.abs(wrong - EXPECTED).mean())
     assert (parity.top1_agreement, parity.scores) == (6, None)
-
-
-def test_a_file_is_proved_in_a_full_batch_of_every_bucket(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = bundle.manifest.files[0]
-    reference = Reference(HeldImages("seven", IMAGES), EXPECTED, *prove_pixels(bundle))
-    written = [Converted(file, reduced=False)]
-    asked: list[int] = []
-
-    def mixing(pixels: Pixels) -> Probabilities:
-        asked.append(len(pixels))
-        return probabilities(pixels) + np.float32(1e-3 * (len(pixels) == 8))
-
-    monkeypatch.setattr("export.parity.open_runner", lambda *_: Runner(mixing, "x", "cpu"))
-    with pytest.raises(ParityError, match=r"^model\.onnx: the model mixes .* batch, of 8 \("):
-        prove(bundle.path, bundle.manifest, written, "cpu", reference)
-    assert asked == [7, 3, 1, 2, 4, 8]
 
 
 def test_answers_that_are_no_numbers_are_refused(bundle: Bundle) -> None:

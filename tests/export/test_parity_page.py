@@ -20,7 +20,8 @@ def test_every_file_has_its_row(exported: Path) -> None:
     assert "on 12 images (" in text
     for file in parity.files:
         assert file.scores is not None
-        [row] = [line for line in text.splitlines() if line.startswith(f"| {file.path} |")]
+        start = f"| {file.path} | {file.runtime}, "
+        [row] = [line for line in text.splitlines() if line.startswith(start)]
         assert f"| {file.top1_agreement} | {file.scores.top1_correct} (" in row
         assert f"{file.largest_difference:.2g}" in row
     assert f"({PICTURE})" in text

@@ -31,8 +31,8 @@ def test_people_read_what_the_bundle_holds(
     assert "calibration on 100 images" in told["int8"]
     size = (exported / "model_fp32.onnx").stat().st_size
     row = told["model_fp32.onnx"].split()
-    assert row[:4] == ["fp32", f"{size:,}", "1,2,4", "1e-05"]
-    assert row[5:8] == ["12", str(scores.top1_correct), "12"]
+    assert row[:5] == ["fp32", "onnxruntime", f"{size:,}", "1,2,4", "1e-05"]
+    assert row[6:9] == ["12", str(scores.top1_correct), "12"]
 
 
 def test_programs_read_everything(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,5 +66,5 @@ def test_a_difference_beyond_what_was_recorded_is_told(exported: Path, animals: 
     assert list(remeasurement.problems(at_the_limit)) == []
     beyond = file.model_copy(update={"largest_difference": allowed * 1.01})
     [problem] = remeasurement.problems(beyond)
-    assert f"{INT8}: a probability differs by" in problem
+    assert f"{INT8} in openvino: a probability differs by" in problem
     assert f"the bundle allows {allowed:.3g}" in problem

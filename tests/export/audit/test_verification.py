@@ -43,13 +43,13 @@ def claim_one_more(scores: dict[str, Any]) -> None:
 def test_every_file_is_proved(exported: Path) -> None:
     verification = verify(exported, "cpu")
     require(verification)
-    runtimes = {result.file.path: result.runtime for result in verification.files}
-    assert runtimes == {
-        ONNX: "onnxruntime cpu",
-        "model_fp16.onnx": "onnxruntime cpu",
-        "model_int8.onnx": "onnxruntime cpu",
-        MINDIR: "mindspore cpu",
-    }
+    assert sorted((result.file.path, result.runtime) for result in verification.files) == [
+        ("model_fp16.onnx", "onnxruntime cpu"),
+        (MINDIR, "mindspore cpu"),
+        (ONNX, "onnxruntime cpu"),
+        ("model_int8.onnx", "onnxruntime cpu"),
+        ("model_int8.onnx", "openvino cpu"),
+    ]
     for result in verification.files:
         assert result.golden_difference is not None
         assert result.golden_difference < (1e-5 if result.file.precision == "fp32" else 0.2)
@@ -68,7 +68,9 @@ def test_the_recorded_set_gives_the_recorded_counts(exported: Path, animals: Pat
     assert verification.accuracy.reference == ONNX
     for result in verification.files:
         assert result.measured is not None
-        assert result.measured.scores == verification.record.scores(result.file.path)
+        recorded = verification.record.of(result.file.path, result.runtime)
+        assert recorded
+        assert (recorded.place, recorded.scores) == (result.runtime, result.measured.scores)
 
 
 def test_a_claimed_accuracy_is_counted_again(copy: Path, animals: Path) -> None:
@@ -76,7 +78,7 @@ def test_a_claimed_accuracy_is_counted_again(copy: Path, animals: Path) -> None:
     assert claimed is not None
     edit(copy, PARITY, lambda parity: claim_one_more(parity["files"][0]["scores"]))
     require(verify(copy, "cpu"))
-    counted = rf"{ONNX}: top1_correct is {claimed.top1_correct} of 12 images, but "
+    counted = rf"{ONNX} in onnxruntime: top1_correct is {claimed.top1_correct} of 12 images, but "
     with pytest.raises(VerificationError, match=counted + rf"{claimed.top1_correct + 1} was"):
         require(verify(copy, "cpu", animals))
 
@@ -181,6 +183,13 @@ def test_the_exit_code_tells(
     told = capsys.readouterr()
     assert "does not hold" in told.out
     assert f"error: {ONNX} cannot be proved on cpu" in told.err
+
+
+def test_a_device_that_cannot_be_is_named(
+    exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(exported), "--device", "abacus"]) == 1
+    assert "model_int8.onnx cannot be proved on abacus: unknown dev" in capsys.readouterr().err
 
 
 def test_a_device_that_is_not_there_is_named(

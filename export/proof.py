@@ -1,0 +1,145 @@
+"""The proof of a new bundle: every file, in every runtime that serves it, against the original."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bundle.golden import FileAnswers, GoldenSet, own_tolerance
+from bundle.manifest import Manifest, ModelFile
+from export.answers import require_independence
+from export.errors import PrecisionError
+from export.evaluation_set import ImageSet, Probabilities, progress
+from export.original import TOLERANCES, Converted
+from export.parity import PROVABLE, Runner, compare, open_runner, proving_runtimes, require
+from export.parity_record import FileParity
+from export.precision.cost import tolerance
+from images.transform import Pixels
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A file with its tolerance, how close it came in each runtime, and its own answers.
+
+    Only int8 and bf16 files have those.
+    """
+
+    file: ModelFile
+    parities: list[FileParity]
+    answers: FileAnswers | None = None
+
+    def allowing(self, tolerance: float) -> "Proof":
+        """Return the same with another tolerance."""
+        update = {"tolerance": tolerance}
+        parities = [parity.model_copy(update=update) for parity in self.parities]
+        return Proof(self.file.model_copy(update=update), parities, self.answers)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the original answered: to all of `images`, and to the golden ones."""
+
+    images: ImageSet
+    expected: Probabilities
+    golden: GoldenSet
+    golden_pixels: Pixels
+
+
+def prove(
+    root: Path, manifest: Manifest, written: Sequence[Converted], device: str, reference: Reference
+) -> list[Proof]:
+    """Measure every file that can be run here; reduced ones get the tolerance that they need.
+
+    Raises:
+        ParityError: a file does not answer as the original does.
+        PrecisionError: a reduced one is further from it than its precision accounts for.
+    """
+    provable = [item for item in written if item.file.format in PROVABLE]
+    return [_prove(root, manifest, item, device, reference) for item in provable]
+
+
+class _Run(NamedTuple):
+    """One runtime's answers to the images, compared, and to the golden ones."""
+
+    runner: Runner
+    parity: FileParity
+    golden: Probabilities
+
+
+def _prove(
+    root: Path, manifest: Manifest, item: Converted, device: str, reference: Reference
+) -> Proof:
+    """Prove one file; its runtimes and weights are gone before the next one is loaded."""
+    file = item.file
+    runs = [
+        _run(open_runner(root, manifest, file, device, runtime=runtime), file, reference)
+        for runtime in proving_runtimes(file, device)
+    ]
+    proof = Proof(file, [run.parity for run in runs])
+    if item.reduced:
+        proof = _reduced(item, proof, runs, reference.golden.probabilities())
+    allowed = min(proof.file.tolerance, TOLERANCES[file.precision])
+    for run, parity in zip(runs, proof.parities, strict=True):
+        require(parity)
+        # Its own answers are the measure, so that what a reduced precision costs is none here.
+        predict, pixels = run.runner.predict, reference.golden_pixels
+        require_independence(file.title, predict, file.buckets, pixels, run.golden, allowed)
+    return proof
+
+
+def _run(runner: Runner, file: ModelFile, reference: Reference) -> _Run:
+    images = reference.images
+    logger.info("proving %s in %s on %d images", file.title, runner.runtime, len(images))
+    batches = progress(images.batches(max(file.buckets)), len(images), file.title)
+    actual = runner.answers(batches)
+    parity = compare(file, runner, actual, reference.expected, images.labels)
+    return _Run(runner, parity, runner.predict(reference.golden_pixels))
+
+
+def _reduced(item: Converted, proof: Proof, runs: Sequence[_Run], golden: Probabilities) -> Proof:
+    file = item.file
+    largest = max(
+        max(run.parity.largest_difference, float(np.abs(run.golden - golden).max())) for run in runs
+    )
+    proof = proof.allowing(tolerance(file.title, file.precision, largest))
+    if file.precision == "fp16":
+        # Real float16 arithmetic differs from this processor's as much as from float32, so what
+        # the file answers here says nothing about other machines.
+        return proof
+    # Only ONNX Runtime's answers were asked for when the file was made.
+    told = {"quantization": item.quantization}
+    parities = [
+        parity.model_copy(update=told) if parity.runtime == "onnxruntime" else parity
+        for parity in proof.parities
+    ]
+    return Proof(proof.file, parities, _own_answers(file, runs, golden))
+
+
+def _own_answers(file: ModelFile, runs: Sequence[_Run], golden: Probabilities) -> FileAnswers:
+    """Return the mean of what the runtimes gave: no other answers are as close to all of them.
+
+    Raises:
+        PrecisionError: they are so far apart that one would not pass for the same file.
+    """
+    answers = np.mean([run.golden for run in runs], axis=0, dtype=np.float64)
+    distance = float(np.abs(answers - golden).max())
+    allowed = own_tolerance(file.precision, distance)
+    apart = max(float(np.abs(run.golden - answers).max()) for run in runs)
+    if apart > allowed:
+        raise PrecisionError(
+            f"{file.title}: {' and '.join(run.runner.runtime for run in runs)} answer the golden "
+            f"images differently: a probability is {apart:.3g} from their mean, which is "
+            f"{distance:.3g} from the original's and so allows {allowed:.3g}; nothing was "
+            f"exported. Leave {file.precision} out of --precision"
+        )
+    return FileAnswers(
+        format=file.format,
+        precision=file.precision,
+        tolerance=allowed,
+        probabilities=answers.tolist(),
+    )

@@ -1,0 +1,89 @@
+"""The proof of a new bundle: in every batch size, and int8 in every runtime that serves it."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundle.golden import prove_pixels, prove_probabilities
+from bundle.store import Bundle, BundleError
+from export.errors import ParityError, PrecisionError
+from export.evaluation_set import HeldImages, Probabilities
+from export.original import Converted
+from export.parity import Runner
+from export.proof import Proof, Reference, prove
+from images.transform import Pixels
+from serving.backends.settings import Runtime
+from tests.export.images import varied
+from tests.support.bundles import SIDE, probabilities, write_bundle
+
+IMAGES = varied(7, SIDE)
+EXPECTED = probabilities(IMAGES)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return Bundle.open(write_bundle(tmp_path))
+
+
+def test_a_file_is_proved_in_a_full_batch_of_every_bucket(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = bundle.manifest.files[0]
+    reference = Reference(HeldImages("seven", IMAGES), EXPECTED, *prove_pixels(bundle))
+    written = [Converted(file, reduced=False)]
+    asked: list[int] = []
+
+    def mixing(pixels: Pixels) -> Probabilities:
+        asked.append(len(pixels))
+        return probabilities(pixels) + np.float32(1e-3 * (len(pixels) == 8))
+
+    monkeypatch.setattr("export.proof.open_runner", lambda *_, **__: Runner(mixing, "x", "cpu"))
+    with pytest.raises(ParityError, match=r"^model\.onnx: the model mixes .* batch, of 8 \("):
+        prove(bundle.path, bundle.manifest, written, "cpu", reference)
+    assert asked == [7, 3, 1, 2, 4, 8]
+
+
+def prove_int8(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, apart: float) -> Proof:
+    """Prove an int8 file that takes 0.1 from each probability, in OpenVINO a part `apart` more."""
+    stated = bundle.manifest.files[0].model_copy(update={"precision": "int8"})
+
+    def opened(*_: object, runtime: Runtime) -> Runner:
+        less = np.float32(0.9 - (apart if runtime == "openvino" else 0))
+        return Runner(lambda pixels: probabilities(pixels) * less, runtime, "cpu")
+
+    monkeypatch.setattr("export.proof.open_runner", opened)
+    reference = Reference(HeldImages("seven", IMAGES), EXPECTED, *prove_pixels(bundle))
+    [proof] = prove(bundle.path, bundle.manifest, [Converted(stated, True)], "cpu", reference)
+    return proof
+
+
+def test_int8_is_proved_in_every_runtime_that_serves_it(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof = prove_int8(bundle, monkeypatch, apart=0.05)
+    assert [parity.runtime for parity in proof.parities] == ["openvino", "onnxruntime"]
+    openvino, onnxruntime = proof.parities
+    assert openvino.largest_difference > 1.4 * onnxruntime.largest_difference
+    assert openvino.largest_difference <= proof.file.tolerance == onnxruntime.tolerance
+    golden, pixels = prove_pixels(bundle)
+    assert proof.answers
+    recorded = golden.model_copy(update={"files": [proof.answers]})
+    for part in (0.85, 0.9):
+        run = partial(scaled, part)
+        prove_probabilities(bundle, proof.file, recorded, pixels, run)
+    with pytest.raises(BundleError, match="what the int8 file itself gave"):
+        prove_probabilities(bundle, proof.file, recorded, pixels, probabilities)
+
+
+def scaled(part: float, pixels: Pixels) -> Probabilities:
+    return probabilities(pixels) * np.float32(part)
+
+
+def test_int8_that_runtimes_answer_differently_is_refused(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    differs = r"model\.onnx: openvino and onnxruntime answer the golden images differently: .* int8"
+    with pytest.raises(PrecisionError, match=differs):
+        prove_int8(bundle, monkeypatch, apart=0.25)
