@@ -11,6 +11,9 @@ from serving.backends.openvino.library import openvino
 from serving.backends.openvino.model import compile_model
 from serving.errors import DeviceLostError, OutOfDeviceMemoryError
 
+# On two cores EfficientNet-Lite0 in bf16, 18 MB, answers 11 to 17 % more images per second if each
+# instance has a compiled model of its own; ResNeXt152 in int8, 118 MB, no more.
+SHARED_FROM_BYTES = 64 << 20
 # Messages of C++, of OpenVINO, and of oneDNN, in which it computes.
 MEMORY = re.compile(r"bad_alloc|out of memory|failed to allocate|bad allocation", re.IGNORECASE)
 
@@ -18,10 +21,11 @@ MEMORY = re.compile(r"bad_alloc|out of memory|failed to allocate|bad allocation"
 def open_backends(target: Target, instances: int) -> list[Backend]:
     """Open backends of an ONNX file; raise as `serving.backends.runtimes.load` does.
 
-    They share a compiled model, and with it the weights.
+    Instances of a large model share a compiled one, and with it the weights.
     """
-    model = Model(compile_model(target, instances), target)
-    return [OpenVinoBackend(model) for _ in range(instances)]
+    shares = instances if target.path.stat().st_size >= SHARED_FROM_BYTES else 1
+    models = [Model(compile_model(target, shares), target) for _ in range(instances // shares)]
+    return [OpenVinoBackend(model) for model in models for _ in range(shares)]
 
 
 class Request(NamedTuple):

@@ -246,8 +246,10 @@ import resource
 from pathlib import Path
 from bundle.store import Bundle
 from serving.backends.devices import Device
+from serving.backends.openvino import backend
 from serving.backends.runtimes import load
 
+backend.SHARED_FROM_BYTES = {shared_from}
 bundle, device = Bundle.open(Path({bundle!r})), Device("cpu")
 file, buckets = bundle.file("onnx", "fp32"), [1, 4096]
 asked = {{"device": device, "runtime": "openvino", "instances": 2, "buckets": buckets}}
@@ -268,14 +270,17 @@ for backend, bucket in zip([backends[0], *backends], [4096, 1, 1]):
 """
 
 
-def test_a_batch_without_memory_is_not_answered_and_the_model_must_be_reopened() -> None:
-    program = SHORT_OF_MEMORY.format(bundle=str(SHIPPED))
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_batch_without_memory_is_not_answered_and_the_model_must_be_reopened(
+    *, shared: bool
+) -> None:
+    program = SHORT_OF_MEMORY.format(bundle=str(SHIPPED), shared_from=0 if shared else 1 << 40)
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, text=True, capture_output=True, check=True
     )
-    first, *later = done.stdout.splitlines()
+    first, again, other = done.stdout.splitlines()
     reason = "cpu: a batch of 4096 does not fit into its memory: Failed to allocate "
     assert first.startswith(f"OutOfDeviceMemoryError {reason}")
-    assert len(later) == 2
-    for line in later:
-        assert line.startswith(f"DeviceLostError the model must be reopened: {reason}")
+    lost = f"DeviceLostError the model must be reopened: {reason}"
+    assert again.startswith(lost)
+    assert other.startswith(lost if shared else "answered")
