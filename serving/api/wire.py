@@ -85,7 +85,7 @@ def parse(message: bytes, most_images: int) -> Request:
                 others.append(message[end:stop])
             end = stop
         return Request(pb.ClassifyRequest.FromString(b"".join(others)), message, images)
-    except DecodeError:
+    except (DecodeError, UnicodeDecodeError):  # protobuf in Python raises the second one, too
         raise InvalidRequestError(UNREADABLE) from None
 
 

@@ -48,7 +48,7 @@ class ServicerMethod:
             )
         try:
             return self._parse(message)
-        except DecodeError:
+        except (DecodeError, UnicodeDecodeError):  # the second one from protobuf in Python
             raise InvalidRequestError("the request is not a message of this method") from None
 
     def receive(self, call: RpcCall, request: bytes | None) -> None:  # gRPC's thread
