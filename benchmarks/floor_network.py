@@ -14,7 +14,7 @@ from cli.program import UsageError
 from export.formats.onnx_model import save
 from export.original import INPUT
 from images.transform import Size
-from serving.backends.openvino.library import openvino
+from serving.backends.openvino.library import core
 from serving.backends.ort.library import onnxruntime
 
 FloorRuntime = Literal["onnxruntime", "openvino"]
@@ -117,7 +117,7 @@ def _onnxruntime(path: Path, _precision: str, way: Way) -> list[Run]:
 
 def _openvino(path: Path, precision: str, way: Way) -> list[Run]:
     hint = HINTS.get(precision, "f32")
-    compiled = openvino.Core().compile_model(
+    compiled = core.compile_model(
         path,
         "CPU",
         {

@@ -9,7 +9,7 @@ from bundle.stamp import check_stamp
 from serving.backends.backend import Target
 from serving.backends.graph import Found, check_graph
 from serving.backends.hardware import missing
-from serving.backends.openvino.library import FrontEndManager, openvino
+from serving.backends.openvino.library import FrontEndManager, core, openvino
 from serving.errors import StartupError
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def _compile(target: Target, model: openvino.Model, instances: int) -> openvino.
         "ENABLE_CPU_PINNING": False,
     }
     try:
-        return openvino.Core().compile_model(model, DEVICE, settings)
+        return core.compile_model(model, DEVICE, settings)
     except Exception as error:
         raise _refused(target, error) from error
 

@@ -145,16 +145,40 @@ def test_both_threads_of_a_core_are_asked_for(
     tiny: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: dict[str, object] = {}
-    core = compiling.openvino.Core
+    core = compiling.core
 
     class Core:
         def compile_model(self, model: object, device: str, settings: dict[str, object]) -> object:
             asked.update(settings)
-            return core().compile_model(model, device, settings)
+            return core.compile_model(model, device, settings)
 
-    monkeypatch.setattr(compiling.openvino, "Core", Core)
+    monkeypatch.setattr(compiling, "core", Core())
     opened(tiny, manifest)
     assert asked["ENABLE_HYPER_THREADING"] is True
+
+
+SIGNAL = """
+import gc, os, signal
+from pathlib import Path
+from bundle.store import Bundle
+from serving.backends.devices import Device
+from serving.backends.runtimes import load
+
+bundle = Bundle.open(Path({bundle!r}))
+file = bundle.file("onnx", "fp32")
+[backend] = load(bundle.path, bundle.manifest, file, runtime="openvino", device=Device("cpu"))
+backend.close()
+del backend
+gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("asked to end"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_is_handled_after_a_model_is_closed() -> None:
+    program = SIGNAL.format(bundle=str(SHIPPED))
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, text=True, capture_output=True)
+    assert (done.returncode, done.stdout) == (0, "asked to end\n")
 
 
 def test_a_missing_package_is_named(
