@@ -74,7 +74,7 @@ class Transform(Frozen):
         "pillow",
         exclude_if=lambda resampler: resampler == "pillow",
         description="what resamples with antialias; fast_image_resize, of the package "
-        "cykooz.resizer, is several times as fast, and within 1 of Pillow",
+        "cykooz.resizer, is several times as fast, and on photos within 1 of Pillow",
     )
     decoding: Decoding = Field(
         "full",

@@ -257,11 +257,12 @@ class ServingConfig(BaseSettings):
         ):
             if getattr(self, largest) > getattr(self, in_flight):
                 raise ValueError(
-                    f"{_flag(largest)} is {getattr(self, largest)}: such a request could never be "
-                    f"admitted with {_flag(in_flight)} {getattr(self, in_flight)}"
+                    f"{flag(largest)} is {getattr(self, largest)}: such a request could never be "
+                    f"admitted with {flag(in_flight)} {getattr(self, in_flight)}"
                 )
         return self
 
 
-def _flag(field: str) -> str:
+def flag(field: str) -> str:
+    """Return the flag of a setting."""
     return f"--{field.replace('_', '-')}"

@@ -7,7 +7,7 @@ from bundle.store import Bundle, first_mistake
 from cli.cores import usable_cores
 from serving.backends.devices import Device
 from serving.backends.runtimes import choose
-from serving.config import ServingConfig
+from serving.config import ServingConfig, flag
 from serving.errors import StartupError
 from serving.tune.record import Choice, Key, Settings
 
@@ -57,11 +57,6 @@ def with_tuned(bundle: Bundle, config: ServingConfig) -> ServingConfig:
         path,
     )
     return config.model_copy(update=taken)
-
-
-def flag(name: str) -> str:
-    """Return the flag of a setting."""
-    return f"--{name.replace('_', '-')}"
 
 
 def _read(path: Path, key: Key) -> Choice | None:
