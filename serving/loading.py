@@ -24,7 +24,7 @@ from serving.engine.build import build
 from serving.engine.model import Model
 from serving.engine.room import Limits
 from serving.engine.wide import candidates
-from serving.errors import StartupError
+from serving.errors import ProcessLostError, StartupError
 from serving.memory import release_freed_memory
 from serving.metrics import Metrics
 from serving.threads import at_once
@@ -78,9 +78,11 @@ class Loader:
         return backends
 
     def _proved(self, backends: Sequence[Backend], buckets: Sequence[int]) -> None:
-        """Prove backends, or close them."""
+        """Prove backends, or close them unless the process has lost their device."""
         try:
             self._prove(backends, buckets)
+        except ProcessLostError:
+            raise
         except BaseException:
             for backend in backends:
                 backend.close()

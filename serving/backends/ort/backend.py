@@ -1,9 +1,6 @@
 """ONNX Runtime: ONNX files on CPU; with onnxruntime-gpu on NVIDIA GPUs, with -cann on Ascend."""
 
-import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -12,29 +9,11 @@ from images.transform import Pixels
 from serving.backends.backend import Backend, Placement, Probabilities, Target
 from serving.backends.devices import Device
 from serving.backends.ort.cuda import HostMemory, PinnedMemory, load_runtime
+from serving.backends.ort.failures import translated
 from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.options import PROVIDERS
 from serving.backends.ort.session import log_progress, open_session
 from serving.backends.ort.shared import SharedModel, share_model
-from serving.errors import DeviceLostError, OutOfDeviceMemoryError
-
-ort = onnxruntime.capi.onnxruntime_pybind11_state
-EXCEPTIONS = (
-    *(ort.Fail, ort.RuntimeException, ort.EPFail, ort.EngineError, ort.DeviceReset),
-    # OrtValue raises these instead.
-    *(RuntimeError, MemoryError),
-)
-# Messages of ONNX Runtime's arena, of CUDA and its libraries, and CANN's error 207001,
-# ACL_ERROR_RT_MEMORY_ALLOCATION.
-MEMORY = re.compile(
-    r"failed to allocate memory|is smaller than requested bytes|out of memory|bad allocation"
-    r"|std::bad_alloc|_STATUS_ALLOC_FAILED|\b207001\b",
-    re.IGNORECASE,
-)
-# Messages after which the device is lost: a CUDA error may destroy the context of the process.
-LOST = re.compile(
-    r"\b(CUDA|CUDNN|CUBLAS|CANN|ACL) (failure|error)\b|TensorRT EP.*fail", re.IGNORECASE
-)
 
 
 def open_backends(target: Target, instances: int) -> list[Backend]:
@@ -201,26 +180,6 @@ class BoundBackend:
         options = onnxruntime.RunOptions()
         options.add_run_config_entry("gpu_graph_id", str(bucket))
         return Bound(self._memory.allocate(shape), pixels, probabilities, binding, options)
-
-
-@contextmanager
-def translated(device: str, images: int) -> Iterator[None]:
-    """Turn ONNX Runtime's errors into `OutOfDeviceMemoryError` or `DeviceLostError` if they fit.
-
-    Args:
-        device: name of the device that runs the batch.
-        images: size of the batch.
-    """
-    try:
-        yield
-    except EXCEPTIONS as error:
-        if isinstance(error, MemoryError) or MEMORY.search(str(error)):
-            raise OutOfDeviceMemoryError(
-                f"{device}: a batch of {images} does not fit into its memory: {error}"
-            ) from error
-        if isinstance(error, ort.DeviceReset) or LOST.search(str(error)):
-            raise DeviceLostError(f"{device} failed and must be reopened: {error}") from error
-        raise
 
 
 def _backend(

@@ -16,15 +16,21 @@ from bundle.manifest import MANIFEST, Manifest
 from serving.backends.backend import Placement, Target, predict
 from serving.backends.devices import Device
 from serving.backends.ort import backend as ort
-from serving.backends.ort.backend import BoundBackend, translated
+from serving.backends.ort.backend import BoundBackend
 from serving.backends.ort.cuda import PinnedMemory
+from serving.backends.ort.failures import translated
 from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.session import open_session
 from serving.backends.settings import DEFAULTS
 from serving.config import ServingConfig
 from serving.engine.job import Prediction
 from serving.engine.sources import Raw
-from serving.errors import DeviceLostError, OutOfDeviceMemoryError, StartupError
+from serving.errors import (
+    DeviceLostError,
+    OutOfDeviceMemoryError,
+    ProcessLostError,
+    StartupError,
+)
 from serving.loading import load_model
 from serving.metrics import Metrics
 from tests.support.bundles import BUCKETS, SIDE, probabilities
@@ -133,17 +139,32 @@ def test_memory_that_runs_out_is_said_so(message: str, exception: type[Exception
         "CUDA failure 700: an illegal memory access was encountered ; GPU=0",
         "CUDA error cudaErrorUnknown:unknown error",
         "CUDNN failure 5003: CUDNN_STATUS_EXECUTION_FAILED ; GPU=0",
-        "CANN failure 507018: ; NPU=0",
+        "CUDNN_FE failure 11: CUDNN_BACKEND_API_FAILED ; GPU=0 ; hostname=h ; file=conv.cc",
+        "Failed to initialize CUDNN Frontend: CUDNN_BACKEND_API_FAILED",
+        "CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED ; GPU=0",
+        "CUFFT failure 6: CUFFT_EXEC_FAILED ; GPU=0",
         "TensorRT EP execution context enqueue failed.",
     ],
 )
 @pytest.mark.parametrize("exception", [native.Fail, RuntimeError])
-def test_a_device_that_fails_is_lost(message: str, exception: type[Exception]) -> None:
+@pytest.mark.parametrize("device", ["cuda:0", "tensorrt:1"])
+def test_a_gpu_that_fails_is_lost_for_the_process(
+    message: str, exception: type[Exception], device: str
+) -> None:
     with (
-        pytest.raises(DeviceLostError, match="cuda:0 failed and must be reopened"),
-        translated("cuda:0", 8),
+        pytest.raises(ProcessLostError, match=f"{device} is lost for this process: "),
+        translated(device, 8),
     ):
         raise exception(message)
+
+
+def test_an_npu_that_fails_is_lost_until_it_is_reopened() -> None:
+    with (
+        pytest.raises(DeviceLostError, match="ascend:0 failed and must be reopened") as caught,
+        translated("ascend:0", 8),
+    ):
+        raise native.Fail("CANN failure 507018: ; NPU=0")
+    assert not isinstance(caught.value, ProcessLostError)
 
 
 def test_a_tensor_that_cannot_be_allocated_does_not_fit() -> None:
@@ -167,6 +188,10 @@ def test_the_bucket_that_does_not_fit_is_named(
     [
         native.InvalidArgument("Got invalid dimensions"),
         native.Fail("no kernel"),
+        # What another thread's recording of a graph does to a call, and the call to the recording.
+        native.Fail("CUDA failure 900: operation not permitted when stream is capturing ; GPU=0"),
+        native.Fail("CUDA failure 901: operation failed due to a previous error during capture"),
+        native.Fail("OP not supported by CUDNN Frontend: x"),
         RuntimeError("wrong size"),
     ],
 )
