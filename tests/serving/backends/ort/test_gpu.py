@@ -16,8 +16,9 @@ from bundle.manifest import MANIFEST, Manifest
 from serving.backends.backend import Placement, Target, predict
 from serving.backends.devices import Device
 from serving.backends.ort import backend as ort
-from serving.backends.ort.backend import BoundBackend, translated
+from serving.backends.ort.bound import BoundBackend
 from serving.backends.ort.cuda import PinnedMemory
+from serving.backends.ort.errors import translated
 from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.session import open_session
 from serving.backends.settings import DEFAULTS
