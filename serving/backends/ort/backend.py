@@ -1,13 +1,16 @@
 """ONNX Runtime: ONNX files on CPU; with onnxruntime-gpu on NVIDIA GPUs, with -cann on Ascend."""
 
+from functools import partial
+
 import numpy as np
 
 from images.transform import Pixels
 from serving.backends.backend import Backend, Placement, Probabilities, Target
 from serving.backends.devices import Device
-from serving.backends.ort.bound import BoundBackend
+from serving.backends.ort.bound import BoundBackend, Opened
 from serving.backends.ort.cuda import PinnedMemory, load_runtime
-from serving.backends.ort.errors import translated
+from serving.backends.ort.failures import translated
+from serving.backends.ort.gpu_lock import gpu_lock
 from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.options import PROVIDERS
 from serving.backends.ort.session import open_session
@@ -19,7 +22,12 @@ def open_backends(target: Target, instances: int) -> list[Backend]:
 
     On a CPU instances of one thread share a session, and with it the weights.
     """
-    if target.device.kind == "cpu" and target.settings.threads == 1 and instances > 1:
+    device = target.device
+    if device.kind in ("cuda", "tensorrt"):
+        place, lock = ("cuda", device.ordinal), gpu_lock(device.ordinal)
+        opens = partial(_open_on_gpu, target)
+        return [BoundBackend(opens, target, place, lock) for _ in range(instances)]
+    if device.kind == "cpu" and target.settings.threads == 1 and instances > 1:
         shared = share_model(target)
         session = shared.open(target, threads=1)
         return [_backend(session, target, shared) for _ in range(instances)]
@@ -89,12 +97,18 @@ class OrtBackend:
 def _backend(
     session: onnxruntime.InferenceSession, target: Target, shared: SharedModel | None = None
 ) -> Backend:
-    device = target.device
-    used = session.get_provider_options()[PROVIDERS[device.kind]]
-    found = Device(device.kind, int(used.get("device_id", 0)))
-    placement = Placement("onnxruntime", str(found), target.file.precision)
-    if device.kind not in ("cuda", "tensorrt"):
-        return OrtBackend(session, target, placement, shared)
+    return OrtBackend(session, target, _placement(session, target), shared)
+
+
+def _open_on_gpu(target: Target) -> Opened:
+    session = open_session(target)
     # The same CUDA runtime that ONNX Runtime was built with and has loaded.
-    memory = PinnedMemory(load_runtime(onnxruntime.cuda_version))
-    return BoundBackend(session, target, placement, memory, ("cuda", device.ordinal))
+    memory = PinnedMemory(load_runtime(onnxruntime.cuda_version), target.device.ordinal)
+    return Opened(session, _placement(session, target), memory)
+
+
+def _placement(session: onnxruntime.InferenceSession, target: Target) -> Placement:
+    kind = target.device.kind
+    used = session.get_provider_options()[PROVIDERS[kind]]
+    found = Device(kind, int(used.get("device_id", 0)))
+    return Placement("onnxruntime", str(found), target.file.precision)
