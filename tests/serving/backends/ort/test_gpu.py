@@ -32,6 +32,7 @@ from serving.metrics import Metrics
 from tests.support.bundles import BUCKETS, SIDE, probabilities
 from tests.support.fake_backend import PlainMemory
 from tests.support.fake_cuda import Cudart, RecordingSession, Run
+from tests.support.waiting import WatchedLock
 
 native = onnxruntime.capi.onnxruntime_pybind11_state
 PLACEMENT = Placement("onnxruntime", "cuda:0", "fp32")
@@ -51,7 +52,7 @@ class Gpu:
     """
 
     def __init__(self, target: Target) -> None:
-        self.target, self.lock = target, GpuLock()
+        self.target, self.lock = target, WatchedLock()
         self.sessions: list[RecordingSession] = []
         self.opened_on: list[int] = []
 
@@ -142,28 +143,20 @@ class Gate:
             assert self.opened.wait(10)
 
 
-def test_a_graph_is_recorded_while_no_other_instance_runs(
-    gpu: Gpu, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_graph_is_recorded_while_no_other_instance_runs(gpu: Gpu) -> None:
     """Whatever reaches CUDA from another thread would spoil the recording, or fail itself."""
     order: list[str] = []
-    waits, wait_for = threading.Event(), gpu.lock._left.wait_for
     held = Gate(lambda _: len(gpu.sessions[0].runs) > 3 * len(BUCKETS))
     answering = gpu.open(held)
-
-    def waiting(predicate: Callable[[], bool]) -> bool:
-        waits.set()
-        return wait_for(predicate)
 
     def note(run: Run) -> None:
         order.append("records" if run.records else "prepares")
 
-    monkeypatch.setattr(gpu.lock._left, "wait_for", waiting)
     with ThreadPoolExecutor(2) as callers:
         answer = callers.submit(answering.run, answering.allocate(1), 1)
         assert held.reached.wait(10)
         other = callers.submit(gpu.open, note)
-        assert waits.wait(10)
+        assert gpu.lock.left.waited.wait(10)
         order.append("answers")
         held.opened.set()
         answer.result()
@@ -177,18 +170,12 @@ def test_a_graph_is_recorded_while_no_other_instance_runs(
 def test_no_batch_runs_while_a_graph_is_recorded(gpu: Gpu) -> None:
     answering = gpu.open()
     recording = Gate(lambda run: run.records and run.bucket == BUCKETS[-1])
-    asked = threading.Event()
     before = len(gpu.sessions[0].runs)
-
-    def answer() -> None:
-        asked.set()
-        answering.run(answering.allocate(1), 1)
-
     with ThreadPoolExecutor(2) as callers:
         other = callers.submit(gpu.open, recording)
         assert recording.reached.wait(10)
-        answered = callers.submit(answer)
-        assert asked.wait(10)
+        answered = callers.submit(answering.run, answering.allocate(1), 1)
+        assert gpu.lock.door.waited.wait(10)
         assert len(gpu.sessions[0].runs) == before
         recording.opened.set()
         answered.result()

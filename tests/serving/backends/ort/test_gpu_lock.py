@@ -3,14 +3,15 @@ from collections.abc import Callable
 
 import pytest
 
-from serving.backends.ort.gpu_lock import GpuLock, gpu_lock
+from serving.backends.ort.gpu_lock import gpu_lock
+from tests.support.waiting import WatchedLock
 
 LIMIT_S = 10
 
 
 @pytest.fixture
-def lock() -> GpuLock:
-    return GpuLock()
+def lock() -> WatchedLock:
+    return WatchedLock()
 
 
 def started(work: Callable[[], None]) -> threading.Thread:
@@ -19,7 +20,7 @@ def started(work: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def test_batches_run_at_the_same_time(lock: GpuLock) -> None:
+def test_batches_run_at_the_same_time(lock: WatchedLock) -> None:
     both = threading.Barrier(2, timeout=LIMIT_S)
 
     def use() -> None:
@@ -31,19 +32,9 @@ def test_batches_run_at_the_same_time(lock: GpuLock) -> None:
     other.join(LIMIT_S)
 
 
-def test_a_recording_waits_for_batches_and_lets_no_other_in_before_it(
-    lock: GpuLock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recording_waits_for_batches_and_lets_no_other_in_before_it(lock: WatchedLock) -> None:
     """Else batches of other instances, one after another, would keep it waiting for ever."""
     order: list[str] = []
-    waits = threading.Event()
-    wait_for = lock._left.wait_for
-
-    def noted(predicate: Callable[[], bool]) -> bool:
-        waits.set()
-        return wait_for(predicate)
-
-    monkeypatch.setattr(lock._left, "wait_for", noted)
 
     def record() -> None:
         with lock.recording():
@@ -55,33 +46,31 @@ def test_a_recording_waits_for_batches_and_lets_no_other_in_before_it(
 
     with lock.using():
         recorder = started(record)
-        assert waits.wait(LIMIT_S)
+        assert lock.left.waited.wait(LIMIT_S)
         second = started(use)
-        assert lock._door.locked()
+        assert lock.door.waited.wait(LIMIT_S)
         order.append("first batch")
     recorder.join(LIMIT_S)
     second.join(LIMIT_S)
     assert order == ["first batch", "recording", "second batch"]
 
 
-def test_nobody_comes_in_during_a_recording(lock: GpuLock) -> None:
+def test_nobody_comes_in_during_a_recording(lock: WatchedLock) -> None:
     order: list[str] = []
-    comes = threading.Event()
 
     def use() -> None:
-        comes.set()
         with lock.using():
             order.append("batch")
 
     with lock.recording():
         user = started(use)
-        assert comes.wait(LIMIT_S)
+        assert lock.door.waited.wait(LIMIT_S)
         order.append("recorded")
     user.join(LIMIT_S)
     assert order == ["recorded", "batch"]
 
 
-def test_what_fails_has_left(lock: GpuLock) -> None:
+def test_what_fails_has_left(lock: WatchedLock) -> None:
     with pytest.raises(ValueError, match="batch"), lock.using():
         raise ValueError("batch")
     with pytest.raises(ValueError, match="recording"), lock.recording():
