@@ -10,7 +10,7 @@ from serving.backends.devices import Device
 from serving.backends.ort.bound import BoundBackend, Opened
 from serving.backends.ort.cuda import PinnedMemory, load_runtime
 from serving.backends.ort.failures import translated
-from serving.backends.ort.gpu_lock import gpu_lock
+from serving.backends.ort.gpu_lock import GpuLock, gpu_lock
 from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.options import PROVIDERS
 from serving.backends.ort.session import open_session
@@ -22,12 +22,9 @@ def open_backends(target: Target, instances: int) -> list[Backend]:
 
     On a CPU instances of one thread share a session, and with it the weights.
     """
-    device = target.device
-    if device.kind in ("cuda", "tensorrt"):
-        place, lock = ("cuda", device.ordinal), gpu_lock(device.ordinal)
-        opens = partial(_open_on_gpu, target)
-        return [BoundBackend(opens, target, place, lock) for _ in range(instances)]
-    if device.kind == "cpu" and target.settings.threads == 1 and instances > 1:
+    if target.device.kind in ("cuda", "tensorrt"):
+        return [_open_on_gpu(target) for _ in range(instances)]
+    if target.device.kind == "cpu" and target.settings.threads == 1 and instances > 1:
         shared = share_model(target)
         session = shared.open(target, threads=1)
         return [_backend(session, target, shared) for _ in range(instances)]
@@ -100,7 +97,14 @@ def _backend(
     return OrtBackend(session, target, _placement(session, target), shared)
 
 
-def _open_on_gpu(target: Target) -> Opened:
+def _open_on_gpu(target: Target) -> Backend:
+    ordinal = target.device.ordinal
+    # TensorRT's instances record nothing, and need not wait for each other.
+    lock = gpu_lock(ordinal) if target.device.kind == "cuda" else GpuLock()
+    return BoundBackend(partial(_open_pinned, target), target, ("cuda", ordinal), lock)
+
+
+def _open_pinned(target: Target) -> Opened:
     session = open_session(target)
     # The same CUDA runtime that ONNX Runtime was built with and has loaded.
     memory = PinnedMemory(load_runtime(onnxruntime.cuda_version), target.device.ordinal)

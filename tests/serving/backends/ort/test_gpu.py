@@ -19,7 +19,7 @@ from serving.backends.ort import backend as ort
 from serving.backends.ort.bound import BoundBackend, Opened
 from serving.backends.ort.cuda import HostMemory, PinnedMemory
 from serving.backends.ort.failures import translated
-from serving.backends.ort.gpu_lock import GpuLock
+from serving.backends.ort.gpu_lock import GpuLock, gpu_lock
 from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.session import open_session
 from serving.backends.settings import DEFAULTS
@@ -183,6 +183,21 @@ def test_no_batch_runs_while_a_graph_is_recorded(gpu: Gpu) -> None:
     assert len(gpu.sessions[0].runs) == before + 1
     for backend in (answering, opened):
         backend.close()
+
+
+def test_instances_that_record_share_the_lock_of_their_gpu(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT's record nothing."""
+    monkeypatch.setattr(ort, "BoundBackend", lambda *arguments: arguments)
+
+    def locks(device: Device) -> list[GpuLock]:
+        opened: list[Any] = [*ort.open_backends(on_cpu(tiny)._replace(device=device), 2)]
+        assert [place for _, _, place, _ in opened] == [("cuda", 1)] * 2
+        return [lock for _, _, _, lock in opened]
+
+    assert locks(Device("cuda", 1)) == [gpu_lock(1)] * 2
+    assert gpu_lock(1) not in locks(Device("tensorrt", 1))
 
 
 def failing(error: Exception, is_hit: Callable[[Run], bool]) -> Callable[[Run], None]:
