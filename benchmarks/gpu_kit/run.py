@@ -62,7 +62,6 @@ def steps(bundle: Path, photos: Path, output: Path) -> list[Step]:
     fp16 = ["--precisions", "fp16", "--variants", ",".join(FP16_VARIANTS), "--name", "gpu-fp16"]
     fp32 = ["--precisions", "fp32", "--variants", ",".join(FP32_VARIANTS), "--name", "gpu-fp32"]
     return [
-        Step("devices", 60, ["serving", "devices"]),
         Step("fp16, variants", 160, [*gpu, "1.5", *bare, "1,32,128", *fp16]),
         Step("tests", 90, PYTEST),
         Step("bare and served", 150, [*gpu, "3", "--precisions", "fp16,fp32"]),
@@ -159,6 +158,8 @@ def prepare(run: Run, kit: Path, work: Path, revision: str) -> tuple[Path, dict[
     photos = ["benchmarks.photos", "--output", str(work / "photos"), "--images", "32"]
     photos += ["--width", "500", "--height", "375", "--quality", "90"]
     run.step(Step("photos", 60, photos), source, variables)
+    # It loads every library of the server, with a GPU or without.
+    run.step(Step("devices", 60, ["serving", "devices"]), source, variables)
     return source, variables
 
 

@@ -52,6 +52,7 @@ def test_everything_is_prepared_up_to_the_driver(kit: Path, untrained: Bundle) -
     assert [(step["name"], step["code"]) for step in record["steps"]] == [
         ("bundle", 0),
         ("photos", 0),
+        ("devices", 0),
     ]
 
 
