@@ -1,7 +1,7 @@
 """NVIDIA's libraries: the GPUs, the memory in use on them, and page-locked host memory.
 
 Sources: the CUDA driver API (libcuda) and, of the CUDA runtime API (libcudart), `cudaHostRegister`
-and `cudaHostUnregister`, through ctypes; NVML through nvidia-ml-py.
+and `cudaHostUnregister` with what they need, through ctypes; NVML through nvidia-ml-py.
 """
 
 import ctypes
@@ -97,29 +97,52 @@ class HostMemory(Protocol):
 class PinnedMemory:
     """Hands out page-locked uint8 arrays, which a GPU reads at the full speed of its bus.
 
+    Where memory cannot be locked, as in some sandboxes, they are ordinary ones.
+
     Args:
         cudart: the CUDA runtime library; see `load_runtime`.
+        ordinal: number of the GPU that reads them.
     """
 
-    def __init__(self, cudart: ctypes.CDLL) -> None:
-        self._cudart = cudart
-        self._arrays: list[Pixels] = []
+    def __init__(self, cudart: ctypes.CDLL, ordinal: int) -> None:
+        self._cudart, self._ordinal = cudart, ordinal
+        self._locked: list[Pixels] = []
+        self._may_lock = True
 
     def allocate(self, shape: tuple[int, ...]) -> Pixels:
-        """Return zeroed memory on pages of its own; raise `StartupError` if it cannot be locked."""
-        size = int(np.prod(shape))
-        array: Pixels = np.frombuffer(mmap.mmap(-1, size), np.uint8)
-        address = ctypes.c_void_p(array.ctypes.data)
-        if code := self._cudart.cudaHostRegister(address, ctypes.c_size_t(size), PORTABLE):
-            raise StartupError(f"{size} bytes cannot be page-locked: CUDA error {code}")
-        self._arrays.append(array)
+        """Return zeroed memory on pages of its own, locked if the system allows it."""
+        array: Pixels = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8)
+        if self._may_lock and (code := self._lock(array)):
+            logger.warning(
+                "cuda:%d: %d bytes cannot be page-locked (CUDA error %d): batches are copied from "
+                "ordinary memory, which takes longer",
+                self._ordinal,
+                array.nbytes,
+                code,
+            )
+            self._may_lock = False
         return array.reshape(shape)
 
     def close(self) -> None:
         """Unlock everything; the arrays stay valid."""
-        for array in self._arrays:
+        self._cudart.cudaSetDevice(self._ordinal)
+        for array in self._locked:
             self._cudart.cudaHostUnregister(ctypes.c_void_p(array.ctypes.data))
-        self._arrays.clear()
+        self._locked.clear()
+
+    def _lock(self, array: Pixels) -> int:
+        """Lock an array; return CUDA's error, 0 if there is none."""
+        address, size = ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes)
+        # Both calls use the thread's current device, and would make a context on that: GPU 0.
+        code: int = self._cudart.cudaSetDevice(self._ordinal) or self._cudart.cudaHostRegister(
+            address, size, PORTABLE
+        )
+        if code:
+            # Else the thread keeps the error, and ONNX Runtime's next kernel seems to have failed.
+            self._cudart.cudaGetLastError()
+        else:
+            self._locked.append(array)
+        return code
 
 
 def load_runtime(cuda_version: str) -> ctypes.CDLL:
