@@ -25,6 +25,7 @@ from images.transform import Pixels
 from serving.backends.backend import Backend, predict
 from serving.backends.devices import Device
 from serving.backends.hardware import describe, missing
+from serving.backends.ort.library import onnxruntime
 from serving.backends.runtimes import load
 
 LIBRARIES = ("grpcio", "numpy")
@@ -169,10 +170,12 @@ class GpuBench(Benchmark):
         return fail("\n".join(record.failures), FAILED) if record.failures else 0
 
     def _record(self, bundle: Bundle, device: Device) -> GpuRecord:
-        # Both may be installed: then the files of the one that was installed last are there.
+        # Both packages may be installed; only one of them is what Python imports.
         runtimes = sorted({*packages_distributions()["onnxruntime"]})
+        started = circumstances("benchmarks.gpu", (*LIBRARIES, *runtimes))
+        started.versions["onnxruntime as imported"] = onnxruntime.__version__
         return GpuRecord(
-            **circumstances("benchmarks.gpu", (*LIBRARIES, *runtimes)).model_dump(),
+            **started.model_dump(),
             device=describe(device),
             model=f"{bundle.manifest.name}/{bundle.manifest.version}",
             digest=bundle.digest,
