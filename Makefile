@@ -5,6 +5,7 @@ SHELL := bash
 PYTHON ?= python3.11
 RECIPE ?= fashion_mnist_cpu
 PLATFORM ?= CPU
+TRAINING := training$(if $(filter GPU,$(PLATFORM)),-gpu)
 # What Debian packages install; .ci/run removes them first, so that each run installs them anew.
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 PROMETHEUS := /usr/bin/prometheus
@@ -60,10 +61,10 @@ setup: $(VENV)/.dev ## Install everything: serving, training, export, tests
 
 lite-env: $(LITE)/.lite ## Install MindSpore Lite, in an environment of its own (PYTHON37=)
 
-train: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Train a checkpoint (RECIPE=, DATA=, PLATFORM=, PROCESSES=, RANK_TABLE=, RESUME=, ARGS=)
+train: $(VENV)/.$(TRAINING) $(filter $(FASHION_MNIST),$(DATA)) ## Train a checkpoint (RECIPE=, DATA=, PLATFORM=, PROCESSES=, RANK_TABLE=, RESUME=, ARGS=)
 	$(PY) -m training.train $(if $(RESUME),--resume $(RESUME),--recipe $(RECIPE) --data_dir $(DATA) --platform $(PLATFORM) $(GROUP)) $(ARGS)
 
-eval: $(VENV)/.training $(filter $(FASHION_MNIST),$(DATA)) ## Evaluate a checkpoint (CHECKPOINT=, DATA=, PLATFORM=, PROCESSES=)
+eval: $(VENV)/.$(TRAINING) $(filter $(FASHION_MNIST),$(DATA)) ## Evaluate a checkpoint (CHECKPOINT=, DATA=, PLATFORM=, PROCESSES=)
 	$(PY) -m training.eval --pretrained $(CHECKPOINT) --data_dir $(DATA) --platform $(PLATFORM) $(GROUP)
 
 export: $(VENV)/.export $(filter $(FASHION_MNIST),$(DATA)) ## Turn a checkpoint into a bundle (CHECKPOINT=, DATA=, PRECISION=, OUTPUT=, NAME=)
@@ -119,7 +120,7 @@ schemas: $(VENV)/.export ## Generate the JSON Schemas in docs/ from the models o
 	$(PY) -m export.schemas docs
 
 lock: ## Pin the dependencies of pyproject.toml in requirements/, with their hashes (needs uv)
-	for extra in dev export training serving cuda-dev cuda tensorrt; do \
+	for extra in dev export training training-gpu serving cuda-dev cuda tensorrt; do \
 	  $(compile)/$$extra.txt pyproject.toml --extra $$extra --constraints requirements/dev.txt; done
 	$(compile)/build.txt --group build
 	$(compile)/tensorrt-build.txt --group tensorrt-build
