@@ -11,8 +11,9 @@ from starlette.requests import Request
 
 from serving.errors import InvalidRequestError
 
-GZIP = 16 + zlib.MAX_WBITS
-IDENTITY_CODINGS, GZIP_CODINGS = {"", "identity"}, {"gzip", "x-gzip"}
+GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # whichever the first bytes say
+# What HTTP calls deflate is zlib's form of it (RFC 9110, 8.4.1.2).
+IDENTITY_CODINGS, INFLATED_CODINGS = {"", "identity"}, {"gzip", "x-gzip", "deflate"}
 # A form of more bytes is read in a thread of its own.
 LARGE_FORM_BYTES = 2**18
 # A part of a form has a handful of headers.
@@ -20,7 +21,7 @@ PART_HEADERS, PART_HEADER_BYTES = 8, 4096
 
 
 async def read_body(request: Request, most_bytes: int) -> bytes:
-    """Return the body of a request, inflated if it says that it is compressed with gzip.
+    """Return the body of a request, inflated if it says that it is compressed.
 
     What comes from a connection is in one piece, and bounded already. It is not copied.
 
@@ -40,39 +41,39 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     coding = request.headers.get("content-encoding", "").strip().lower()
     if coding in IDENTITY_CODINGS:
         return body
-    if coding in GZIP_CODINGS:
+    if coding in INFLATED_CODINGS:
         return await asyncio.to_thread(inflate, body, most_bytes)
     raise HTTPException(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        f"the body is coded as {coding!r}; this server reads gzip and bodies that are not coded",
-        {"accept-encoding": "gzip, identity"},
+        f"the body is coded as {coding!r}; this server reads gzip, deflate, and bodies as they are",
+        {"accept-encoding": "gzip, deflate, identity"},
     )
 
 
 def inflate(body: bytes, most_bytes: int) -> bytes:
-    """Return what a gzip file holds.
+    """Return what a body compressed with gzip or zlib holds.
 
     Raises:
         HTTPException: that is more than `most_bytes`; no more than that is inflated.
-        InvalidRequestError: it is no gzip file, or not a whole one.
+        InvalidRequestError: it is not compressed, or not whole, or something follows it: thousands
+            of small files in one body would take long.
     """
-    inflated = bytearray()
-    while body:
-        decompressor = zlib.decompressobj(GZIP)
-        try:
-            inflated += decompressor.decompress(body, most_bytes - len(inflated) + 1)
-        except zlib.error as error:
-            raise InvalidRequestError(f"the body is not gzip, as it says: {error}") from None
-        if len(inflated) > most_bytes:
-            raise HTTPException(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"the body has more than {most_bytes} bytes once it is inflated; it may have at "
-                f"most that (--max-message-bytes)",
-            )
-        if not decompressor.eof:
-            raise InvalidRequestError("the body ends before its gzip file does")
-        body = decompressor.unused_data  # another member, if anything
-    return bytes(inflated)
+    decompressor = zlib.decompressobj(GZIP_OR_ZLIB)
+    try:
+        inflated = decompressor.decompress(body, most_bytes + 1)
+    except zlib.error as error:
+        raise InvalidRequestError(f"the body is not compressed as it says: {error}") from None
+    if len(inflated) > most_bytes:
+        raise HTTPException(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"the body has more than {most_bytes} bytes once it is inflated; it may have at "
+            f"most that (--max-message-bytes)",
+        )
+    if not decompressor.eof:
+        raise InvalidRequestError("the compressed body is not whole")
+    if decompressor.unused_data:
+        raise InvalidRequestError("something follows what is compressed; compress all in one piece")
+    return inflated
 
 
 async def read_files(body: bytes, content_type: str, most_files: int) -> list[bytes]:
