@@ -16,7 +16,10 @@ from serving.console import banner
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.grpc_server import GrpcServer
-from serving.http_server import HttpServer, create_app
+from serving.http.app import create_app
+from serving.http.calls import Calls
+from serving.http.server import HttpServer
+from serving.http.traffic import HttpBounds
 from serving.lifecycle import Readiness, State, exit_after, stop_on_signals, unless
 from serving.loading import load_model, within_limits
 from serving.logs import announce
@@ -69,8 +72,7 @@ class Server:
         self.readiness = Readiness(self.metrics.ready)
         self.repository = ModelRepository()
         self.grpc = self._create_grpc()
-        app = create_app(self.metrics.registry, self.readiness, self.repository)
-        self.http = HttpServer(app, config.host, config.http_port)
+        self.http = self._create_http()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -105,7 +107,8 @@ class Server:
         logger.info("draining: answering for %g s more", self._config.shutdown_delay_s)
         await asyncio.sleep(self._config.shutdown_delay_s)
         logger.info("draining: refusing new calls, finishing those in flight")
-        await self.grpc.drain(self._config.grace_period_s)
+        grace_s = self._config.grace_period_s
+        await asyncio.gather(self.grpc.drain(grace_s), self.http.drain(grace_s))
         logger.info("drained")
 
     def unfinished(self) -> list[str]:
@@ -147,6 +150,23 @@ class Server:
             ),
             max_connections=self._config.max_connections,
         )
+
+    def _create_http(self) -> HttpServer:
+        default_timeout_s = self._config.default_timeout_ms / 1000
+        calls = Calls(
+            self.repository,
+            self.readiness,
+            max_images=self._config.max_images_per_request,
+            max_body_bytes=self._config.max_message_bytes,
+            default_timeout_s=default_timeout_s,
+        )
+        bounds = HttpBounds(
+            body_bytes=self._config.max_message_bytes,
+            transfer_bytes=self._config.max_transfer_bytes,
+            patience_s=default_timeout_s,
+        )
+        app = create_app(self.metrics.registry, calls)
+        return HttpServer(app, self._config.host, self._config.http_port, bounds)
 
     def _load_models(self) -> list[Model]:
         models = [load_model(path, self._config, self.metrics) for path in self._config.model]
