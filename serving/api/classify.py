@@ -11,6 +11,7 @@ import grpc
 
 from protos import classifier_pb2 as pb
 from serving.api.call import Call, Metadata
+from serving.api.fields import check_name
 from serving.api.messages import (
     MANY_CLASSES,
     classes_of,
@@ -20,7 +21,7 @@ from serving.api.messages import (
 )
 from serving.api.requests import Requests, only_error, to_serving_error
 from serving.api.status import CODES, retry_metadata, to_status
-from serving.api.wire import Request, check_name, id_of
+from serving.api.wire import Request, id_of
 from serving.engine.job import Answer
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
