@@ -1,5 +1,6 @@
 """What the server says of itself and its models, as messages; HTTP writes them as JSON."""
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from protos import open_inference_pb2 as pb
@@ -142,6 +143,7 @@ def _platform(model: Model) -> str:
     return f"{runtime}_{FORMATS.get(runtime, 'bundle')}"
 
 
+@cache
 def _version() -> str:
     try:
         return version(NAME)

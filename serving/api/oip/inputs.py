@@ -74,7 +74,7 @@ def _count(tensor: Tensor, named: Named, most_images: int) -> int:
     return count
 
 
-def _elements(tensor: Tensor, count: int) -> list[Buffer]:
+def _elements(tensor: Tensor, count: int) -> Sequence[Buffer]:
     """Return the elements of BYTES, without a copy."""
     if isinstance(tensor.data, bytes | memoryview):
         return unpacked(tensor.name, memoryview(tensor.data), count)

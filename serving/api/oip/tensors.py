@@ -11,7 +11,7 @@ The output is FP32 (n, classes), or BYTES (n, k) of `probability:index:label` on
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from reprlib import repr as brief
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from serving.errors import InvalidRequestError
 
@@ -62,6 +62,7 @@ class InferRequest:
         inputs: its inputs.
         outputs: what to return; empty for all outputs there are.
         binary: whether to return outputs as bytes that do not say it themselves.
+        wants_final: whether a response in a stream should say that no other one follows.
     """
 
     model: str = ""
@@ -71,6 +72,7 @@ class InferRequest:
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
     binary: bool = False
+    wants_final: bool = False
 
 
 @dataclass(slots=True)
@@ -120,8 +122,11 @@ def deadline(
     return own_s if deadline_s is None else min(own_s, deadline_s)
 
 
-def packed(elements: Sequence[Buffer]) -> bytes:
-    """Return elements of BYTES as they travel: each behind its length."""
+def raw(tensor: Tensor) -> bytes:
+    """Return the data of an output as it travels: elements of BYTES each behind its length."""
+    if isinstance(tensor.data, bytes | memoryview):
+        return bytes(tensor.data)
+    elements = cast("Sequence[Buffer]", tensor.data)  # of outputs, only BYTES has elements
     return b"".join(
         part for one in elements for part in (len(one).to_bytes(LENGTH_BYTES, "little"), one)
     )
@@ -137,13 +142,13 @@ def unpacked(name: str, data: memoryview, count: int) -> list[memoryview]:
     while at < end and len(elements) < count:
         start = at + LENGTH_BYTES
         size = int.from_bytes(data[at:start], "little")
-        at = start + size
-        if at > end:
+        if start + size > end:
             raise InvalidRequestError(
-                f"input {name!r}: element {len(elements)} should have {size} bytes, by the "
-                f"{LENGTH_BYTES} bytes of length before it, and {max(0, end - start)} follow; "
-                f"each element of BYTES is its length, little-endian, and then itself"
+                f"input {name!r}: element {len(elements)} is cut off: its length takes "
+                f"{LENGTH_BYTES} bytes, little-endian, and says that {size} follow; "
+                f"{end - at} are left for both"
             )
+        at = start + size
         elements.append(data[start:at])
     if at < end:
         raise InvalidRequestError(
