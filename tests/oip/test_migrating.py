@@ -51,8 +51,7 @@ def folder(tmp_path: Path) -> Path:
         names = {str(i): [f"n0{i}", label] for i, label in enumerate(LABELS)}
         archive.writestr("index_to_name.json", json.dumps(names))
     shutil.copy(next(SAMPLES.glob("*.png")), tmp_path / "finch.png")
-    (tmp_path / ".venv/bin").mkdir(parents=True)
-    (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
     return tmp_path
 
 
