@@ -109,7 +109,7 @@ def test_errors_are_those_of_the_clients():
 
 
 def test_a_deadline_of_the_client_ends_the_call():
-    many = asked(encoded(FILES * 20))
+    many = asked(encoded(FILES * 10))
     with pytest.raises(grpc.RpcError) as failed:
         over_grpc(lambda client: client.infer(many, timeout=0.001))
     assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -145,13 +145,13 @@ def test_classes_are_returned_with_their_labels(caller):
 
 
 def test_unknown_parameters_are_ignored(caller):
-    parameters = {"triton_enable_empty_final_response": True, "theirs": "x"}
+    parameters = {"triton_enable_it": True, "theirs": "x", "number": 7}
     assert caller.infer(ONE, parameters=parameters).as_numpy("probabilities").shape == (1, 10)
     assert caller.infer(ONE, priority=1, timeout=10_000_000).as_numpy("probabilities").size == 10
 
 
 def test_the_timeout_of_a_request_rules(caller):
-    status, message = infer_refusal(caller, caller.given(encoded(FILES * 20)), timeout=1)
+    status, message = infer_refusal(caller, caller.given(encoded(FILES * 10)), timeout=1)
     assert status in EXPIRED
     assert message
 

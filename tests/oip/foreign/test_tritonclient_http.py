@@ -64,7 +64,7 @@ def test_a_caller_who_leaves_costs_nobody_anything(client):
     async def leave():
         async with aio.InferenceServerClient(HTTP) as leaving:
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(leaving.infer(MODEL, given(encoded(FILES * 20))), 0.01)
+                await asyncio.wait_for(leaving.infer(MODEL, given(encoded(FILES * 10))), 0.01)
 
     asyncio.run(leave())
     found = client.infer(MODEL, given(encoded(FILES))).as_numpy("probabilities")
