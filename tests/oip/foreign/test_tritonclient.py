@@ -145,7 +145,7 @@ def test_classes_are_returned_with_their_labels(caller):
 
 
 def test_unknown_parameters_are_ignored(caller):
-    parameters = {"triton_enable_it": True, "theirs": "x", "number": 7}
+    parameters = {"theirs": "x", "number": 7, "flag": True}
     assert caller.infer(ONE, parameters=parameters).as_numpy("probabilities").shape == (1, 10)
     assert caller.infer(ONE, priority=1, timeout=10_000_000).as_numpy("probabilities").size == 10
 
