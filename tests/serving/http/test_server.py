@@ -8,7 +8,6 @@ import httpx
 import pytest
 from prometheus_client import Counter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
