@@ -34,9 +34,7 @@ def to_response(
     return pb.ClassifyResponse(**to_fields(options, model, answers), id=options.id)
 
 
-def to_fields(
-    options: pb.ClassifyRequest, model: Model, answers: list[Answer]
-) -> dict[str, Any]:
+def to_fields(options: pb.ClassifyRequest, model: Model, answers: list[Answer]) -> dict[str, Any]:
     """Return the fields of a `pb.ClassifyResponse` to a request, in its order, but for the id."""
     return {
         "results": [_to_result(options, model, answer) for answer in answers],

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from functools import cache
+from http import HTTPStatus
 from importlib.metadata import version
 
 import orjson
@@ -11,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, Router
+from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from serving.errors import InternalError, ServingError
@@ -59,7 +60,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         # Every error is turned into an answer here: routes raise what they do not find.
-        inner = scope | {"app": self}
+        inner = {**scope, "app": self}
         if scope["method"] == "HEAD":  # as GET; the connection leaves the body out
             inner["method"] = "GET"
         try:
@@ -67,22 +68,25 @@ class Application:
         except asyncio.CancelledError:
             return  # the client has left, or the server ends
         except HTTPException as error:
-            await self._refusal(Request(scope), error)(scope, receive, send)
+            await self._refusal(scope, error)(scope, receive, send)
         except ServingError as error:
             await error_response(error)(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - logged, and answered
             await error_response(InternalError.logged(error))(scope, receive, send)
 
-    @staticmethod
-    def _refusal(request: Request, error: HTTPException) -> Response:
-        if "Allow" in (error.headers or {}):
-            return method_response(request, error)
-        if error.status_code == 404:
+    def _refusal(self, scope: Scope, error: HTTPException) -> Response:
+        request = Request(scope)
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            return method_response(request, self._methods(scope))
+        if error.status_code == HTTPStatus.NOT_FOUND:
             error.detail = f"there is no {request.url.path}; /openapi.json lists what there is"
         return error_response(error)
 
+    def _methods(self, scope: Scope) -> set[str]:
+        """Return the methods that the path of a request has."""
+        fitting = (r for r in self._router.routes if r.matches(scope)[0] is not Match.NONE)
+        return {method for route in fitting for method in getattr(route, "methods", ())}
+
 
 def _openapi(routes: Sequence[BaseRoute]) -> dict[str, object]:
-    return get_openapi(
-        title=TITLE, version=version(TITLE), description=DESCRIPTION, routes=routes
-    )
+    return get_openapi(title=TITLE, version=version(TITLE), description=DESCRIPTION, routes=routes)

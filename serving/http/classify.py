@@ -21,15 +21,14 @@ from serving.api.requests import only_error
 from serving.engine.job import Answer, Prediction
 from serving.engine.model import Model
 from serving.engine.sources import Encoded
-from serving.errors import InvalidRequestError
-from serving.http.bodies import read_files
+from serving.errors import InvalidRequestError, UnavailableError
 from serving.http.calls import Calls, Name, TimeoutHeader
 from serving.http.errors import JsonResponse
-from serving.http.routes import DirectRoute, message_schema, object_schema, responses
+from serving.http.forms import FORM, read_files
+from serving.http.routes import DirectRoute, Endpoint, message_schema, object_schema, responses
 
 # How many classes people get who do not say; TorchServe's image classifier has the same number.
 TOP_K = 5
-FORM = "multipart/form-data"
 ERRORS = (400, 404, 413, 415, 429, 500, 503, 504)
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 FILES = {"type": "array", "items": {"type": "string", "contentMediaType": "image/*"}}
@@ -81,14 +80,12 @@ class Classification:
             "responses": responses(message_schema(pb.ClassifyResponse.DESCRIPTOR), *ERRORS),
         }
         predicted = described | {"responses": responses(NUMBERS, *ERRORS)}
-        both = "POST", "PUT"
         state = responses(object_schema(status={"type": "string"}), 503)
+        version = "/predictions/{model}/{version}"
         return [
-            DirectRoute("/v1/classify", self.classify, methods=both, **described),
-            DirectRoute("/predictions/{model}", self.predict, methods=both, **predicted),
-            DirectRoute(
-                "/predictions/{model}/{version}", self.predict_version, methods=both, **predicted
-            ),
+            *_by_method("/v1/classify", self.classify, described),
+            *_by_method("/predictions/{model}", self.predict, predicted),
+            *_by_method(version, self.predict_version, predicted),
             DirectRoute("/invocations", self.classify, methods=["POST"], **described),
             DirectRoute("/ping", self.ping, responses=state),
         ]
@@ -98,9 +95,7 @@ class Classification:
 
         One image that cannot be classified is an error; of several, each has its own `status`.
         """
-        options = pb.ClassifyRequest(
-            top_k=query.top_k, full_probabilities=query.full_probabilities
-        )
+        options = pb.ClassifyRequest(top_k=query.top_k, full_probabilities=query.full_probabilities)
         model, answers = await self._answers(request, query.model, query.version, headers)
         build = partial(_to_json, options, model, answers)
         slow = is_large(options, len(answers), model)
@@ -124,7 +119,7 @@ class Classification:
         """Whether a model answers, as TorchServe and SageMaker ask."""
         self._calls.readiness.check()
         if not any(self._calls.repository.ready().values()):
-            return JsonResponse(b'{"status":"Unhealthy"}', HTTPStatus.SERVICE_UNAVAILABLE)
+            raise UnavailableError("no model answers at this moment")
         return JsonResponse(b'{"status":"Healthy"}')
 
     async def _answers(
@@ -157,6 +152,11 @@ class Classification:
                 "with files (curl -F images=@cat.jpg …)"
             )
         return files
+
+
+def _by_method(path: str, endpoint: Endpoint, options: dict[str, Any]) -> list[DirectRoute]:
+    """Return a route each for POST and PUT: an operation of OpenAPI has one method."""
+    return [DirectRoute(path, endpoint, methods=[name], **options) for name in ("POST", "PUT")]
 
 
 def _to_json(options: pb.ClassifyRequest, model: Model, answers: Sequence[Answer]) -> bytes:

@@ -63,9 +63,9 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, at another's cost if need be."""
         super().connection_made(transport)
-        if len(self.connections) > self._traffic.bounds.connections:
-            loser = self._traffic.oldest()
-            self.connections.discard(loser)  # type: ignore[arg-type] # lost in the loop's next turn
+        if len(self.connections) > self._traffic.most_connections:
+            loser = self._traffic.oldest(besides=self)
+            self.connections.discard(loser)  # it is lost only in the loop's next turn
             loser.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -78,8 +78,17 @@ class HttpConnection(HttpToolsProtocol):
 
     def abort(self) -> None:
         """Close at once."""
+        self._release()
         self._is_deaf = True
         self.transport.abort()
+
+    def shutdown(self) -> None:
+        """Close as soon as what is being answered is; the server ends."""
+        self._is_deaf = True
+        if self._answered:
+            self._answered.keep_alive = False
+        else:
+            self.transport.close()
 
     def refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer the request that comes with an error, and read no more.
@@ -90,7 +99,10 @@ class HttpConnection(HttpToolsProtocol):
         self._is_deaf = True
         if self._answered:
             self._answered.keep_alive = False
-            return
+        elif not self.transport.is_closing():
+            self._say_last(status, message)
+
+    def _say_last(self, status: HTTPStatus, message: str) -> None:
         response = error_response(HTTPException(status, message))
         headers = (b": ".join(pair) + b"\r\n" for pair in response.raw_headers)
         head = b"".join([STATUS_LINE[status], *headers, b"connection: close\r\n\r\n"])

@@ -24,15 +24,16 @@ class JsonResponse(Response):
 def error_response(error: ServingError | HTTPException) -> Response:
     """Return `{"error": "…"}` with the code of the error, and when to try again."""
     if isinstance(error, HTTPException):
-        return _response(error.status_code, error.detail, dict(error.headers or {}))
+        later = error.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        headers = {"retry-after": str(RETRY_AFTER_S)} if later else {}
+        return _response(error.status_code, error.detail, headers | dict(error.headers or {}))
     return _response(CODES[type(error)].http, str(error), _retry_after(error))
 
 
-def method_response(request: Request, error: HTTPException) -> Response:
+def method_response(request: Request, methods: set[str]) -> Response:
     """Return the answer to a method that a path does not have: OPTIONS says which ones it has."""
-    methods = {method.strip() for method in (error.headers or {})["Allow"].split(",")}
-    methods |= {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
-    headers = {"allow": ", ".join(sorted(methods))}
+    allowed = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+    headers = {"allow": ", ".join(sorted(allowed))}
     if request.method == "OPTIONS":
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
     message = f"{request.url.path} does not have {request.method}; it has {headers['allow']}"

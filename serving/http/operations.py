@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from serving.engine.repository import ModelRepository
 from serving.http.errors import JsonResponse
-from serving.http.routes import DirectRoute, object_schema, responses
+from serving.http.routes import ERROR, DirectRoute, json_content, object_schema, responses
 from serving.lifecycle import Readiness
 
 # How often the metrics are rendered, in each format; it takes milliseconds of Python's lock.
@@ -24,6 +24,7 @@ READY = object_schema(
     ready={"type": "boolean"},
     models={"type": "object", "additionalProperties": {"type": "boolean"}},
 )
+NOT_READY = {503: {"description": "no", "content": json_content({"anyOf": [READY, ERROR]})}}
 
 
 class Operations:
@@ -51,7 +52,7 @@ class Operations:
         metrics = {200: {"description": "the metrics", "content": text}}
         return [
             DirectRoute("/healthz", self.healthz, responses=responses(ALIVE)),
-            DirectRoute("/readyz", self.readyz, responses=responses(READY, 503)),
+            DirectRoute("/readyz", self.readyz, responses=responses(READY) | NOT_READY),
             DirectRoute("/metrics", self.metrics, responses=metrics),
         ]
 

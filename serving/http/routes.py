@@ -2,11 +2,11 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from fastapi import params
 from fastapi.routing import APIRoute
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,6 +36,19 @@ SCALARS: dict[int, Schema] = {
 }
 
 
+def json_content(schema: Schema) -> dict[str, Any]:
+    """Return what OpenAPI says of a body that is JSON."""
+    return {"application/json": {"schema": schema}}
+
+
+def object_schema(**properties: Schema) -> Schema:
+    """Return the JSON Schema of an object that has all of these."""
+    return {"type": "object", "properties": properties, "required": [*properties]}
+
+
+ERROR = object_schema(error={"type": "string"})
+
+
 class DirectRoute(APIRoute):
     """A route that FastAPI describes, and that is called without FastAPI.
 
@@ -48,7 +61,9 @@ class DirectRoute(APIRoute):
     def __init__(
         self, path: str, endpoint: Endpoint, *, methods: Sequence[str] = ("GET",), **options: Any
     ) -> None:
-        super().__init__(path, endpoint, methods=[*methods], response_model=None, **options)
+        # The class: FastAPI's default claims JSON of any form for each answer.
+        options |= {"response_model": None, "response_class": Response}
+        super().__init__(path, endpoint, methods=[*methods], **options)
         models = _models(endpoint)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,10 +78,9 @@ class DirectRoute(APIRoute):
 def _models(endpoint: Endpoint) -> list[tuple[str, Callable[[Request], BaseModel]]]:
     """Return how each pydantic model among the parameters of an endpoint is read."""
     signature = inspect.signature(endpoint, eval_str=True)
-    annotated = [p for p in signature.parameters.values() if get_args(p.annotation)]
+    annotated = [p for p in signature.parameters.values() if get_origin(p.annotation) is Annotated]
     found = []
     for parameter in annotated:
-        assert get_origin(parameter.annotation) is not None
         model, source = get_args(parameter.annotation)
         reader = _query(model) if isinstance(source, params.Query) else _headers(model)
         found.append((parameter.name, reader))
@@ -107,20 +121,17 @@ def _validated(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
 
 def responses(schema: Schema, *errors: int) -> dict[int | str, dict[str, Any]]:
     """Return what /openapi.json says of the answers of a route: its JSON, and its errors."""
-    good = {"description": "the answer", "content": _json(schema)}
-    error = _json(object_schema(error={"type": "string"}))
-    bad = {code: {"description": REASONS[code], "content": error} for code in errors}
+    good = {"description": "the answer", "content": json_content(schema)}
+    error = json_content(ERROR)
+    bad: dict[int | str, Any] = {
+        code: {"description": REASONS[code], "content": error} for code in errors
+    }
     # FastAPI would add its own 422 if nothing covered it.
     return {200: good, **bad, "4XX": {"description": "what HTTP itself refuses", "content": error}}
 
 
-def object_schema(**properties: Schema) -> Schema:
-    """Return the JSON Schema of an object that has all of these."""
-    return {"type": "object", "properties": properties, "required": [*properties]}
-
-
-def message_schema(message: Descriptor) -> Schema:
-    """Return the JSON Schema of a message of protobuf, by the names of its fields."""
+def message_schema(message: Any) -> Schema:
+    """Return the JSON Schema of a message of protobuf, from its descriptor."""
     fields = {field.name: _field_schema(field) for field in message.fields}
     return {"type": "object", "properties": fields}
 
@@ -136,7 +147,3 @@ def _field_schema(field: FieldDescriptor) -> Schema:
     else:
         schema = SCALARS.get(field.cpp_type, {"type": "integer"})
     return {"type": "array", "items": schema} if field.is_repeated else schema
-
-
-def _json(schema: Schema) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}

@@ -29,9 +29,7 @@ class HttpServer:
         StartupError: it cannot bind.
     """
 
-    def __init__(
-        self, app: Any, host: str, port: int, bounds: HttpBounds | None = None
-    ) -> None:
+    def __init__(self, app: Any, host: str, port: int, bounds: HttpBounds | None = None) -> None:
         self._listener = listen(host, port, "HTTP", "--http-port")
         self.port: int = self._listener.getsockname()[1]
         self.traffic = Traffic(bounds or HttpBounds())

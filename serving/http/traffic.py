@@ -1,6 +1,7 @@
 """What strangers may hold of the HTTP port, all connections together."""
 
 import asyncio
+import resource
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class HttpBounds:
         transfer_bytes: what bodies that are coming may hold together; likewise answers that have
             been waiting to be read for longer than `SOON_S`.
         patience_s: time in which a request must be complete, and its answer be read, in seconds.
-        connections: their largest number.
+        connections: their largest number, if a quarter of the limit of open files is as many.
         idle_s: time without a request; longer than that of load balancers, which are to close
             first, in seconds.
         head_s: time in which the head of a request must be complete, in seconds.
@@ -45,7 +46,7 @@ class HttpBounds:
     body_bytes: int = 32 * 2**20
     transfer_bytes: int = 2**30
     patience_s: float = 30.0
-    connections: int = 256
+    connections: int = 1024
     idle_s: float = 75.0
     head_s: float = 10.0
     head_bytes: int = 16 * 2**10
@@ -89,12 +90,16 @@ class Traffic:
         connections: those that are open.
 
     Attributes:
+        most_connections: as many may be open.
         held: bytes of bodies that have come in part.
         closing: whether connections close with their next answer.
     """
 
     def __init__(self, bounds: HttpBounds, connections: Iterable[Connection] = ()) -> None:
         self.bounds = bounds
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        few_files = limit != resource.RLIM_INFINITY and limit // 4 < bounds.connections
+        self.most_connections = limit // 4 if few_files else bounds.connections
         self.connections = connections
         self.held = 0
         self.closing = False
@@ -114,12 +119,13 @@ class Traffic:
         """Note that a body is whole, or given up."""
         self.held -= nbytes
 
-    def oldest(self) -> Connection:
+    def oldest(self, besides: Connection) -> Connection:
         """Return the connection that gives way to a new one.
 
         An idle one loses nothing; one that is being answered is taken last.
         """
-        return min(self.connections, key=lambda each: (each.phase, each.since_s))
+        others = (connection for connection in self.connections if connection is not besides)
+        return min(others, key=lambda connection: (connection.phase, connection.since_s))
 
     async def watch(self) -> None:
         """End what takes too long, until cancelled."""

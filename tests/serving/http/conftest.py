@@ -1,7 +1,5 @@
 """An application of the HTTP port, and connections to it, byte by byte."""
 
-import asyncio
-
 import pytest
 from prometheus_client import CollectorRegistry
 

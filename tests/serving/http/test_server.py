@@ -8,6 +8,9 @@ import httpx
 import pytest
 from prometheus_client import Counter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from serving.errors import StartupError
 from serving.http.app import Application
@@ -112,14 +115,14 @@ async def test_a_connection_does_not_outlive_its_time(
 
 
 @pytest.mark.parametrize(
-    ("request", "code"),
+    ("sent", "code"),
     [
-        (GET + b"X: " + b"x" * 20_000, b"431"),
+        (GET + b"X: " + b"x" * 40_000, b"431"),
         (GET + b"X: 1\r\n" * 1000 + b"\r\n", b"431"),
-        (b"GET /" + b"x" * 20_000, b"431"),
+        (b"GET /" + b"x" * 40_000, b"431"),
         (CHUNKED + b"0\r\n" + b"X: 1\r\n" * 1000, b"431"),
-        (CHUNKED + b"0\r\nX: " + b"x" * 20_000, b"431"),
-        (CHUNKED + b"5;" + b"x" * 20_000, b"431"),
+        (CHUNKED + b"0\r\nX: " + b"x" * 40_000, b"431"),
+        (CHUNKED + b"5;" + b"x" * 40_000, b"431"),
         (GET + b"Content-Length: 1001\r\n\r\n", b"413"),
         (CHUNKED + b"3e9\r\n" + b"x" * 1001, b"413"),
         (CHUNKED + b"1\r\nx\r\n" * 1002, b"413"),
@@ -127,10 +130,10 @@ async def test_a_connection_does_not_outlive_its_time(
         (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", b"400"),
     ],
 )
-async def test_what_is_too_much_is_refused(request: bytes, code: bytes, app: Application) -> None:
+async def test_what_is_too_much_is_refused(sent: bytes, code: bytes, app: Application) -> None:
     server = HttpServer(app, "127.0.0.1", 0, HttpBounds(body_bytes=1000, linger_s=0.05))
     async with server.listening(), asyncio.timeout(60):
-        parts = (request[at : at + 15_000] for at in range(0, len(request), 15_000))
+        parts = (sent[at : at + 15_000] for at in range(0, len(sent), 15_000))
         said = await answer(server.port, *parts)
     head, _, body = said.partition(b"\r\n\r\n")
     assert head.split()[1] == code
@@ -177,15 +180,24 @@ async def test_a_client_that_asks_is_told_to_go_on(app: Application) -> None:
         writer.close()
 
 
-async def test_answers_that_are_not_read_end_their_connection(app: Application) -> None:
-    server = HttpServer(app, "127.0.0.1", 0, HttpBounds(patience_s=0.05))
+async def test_a_client_that_does_not_read_its_answer_loses_it() -> None:
+    async def large(_: Request) -> Response:
+        return Response(bytes(2**25))  # more than the kernel holds
+
+    large_app = Application([Route("/", large)])
+    server = HttpServer(large_app, "127.0.0.1", 0, HttpBounds(patience_s=0.05))
     async with server.listening(), asyncio.timeout(60):
         with socket.create_connection(("127.0.0.1", server.port)) as client:
-            client.setblocking(False)
-            loop, ask = asyncio.get_running_loop(), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
-            with pytest.raises(ConnectionError):
-                while True:  # until what the kernel holds is full, and the server gives up
-                    await loop.sock_sendall(client, ask)
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(lambda: server._server.server_state.total_requests == 1)
+            await until(lambda: not server._server.server_state.connections)
+
+
+async def test_too_many_requests_at_once_end_their_connection(app: Application) -> None:
+    server = HttpServer(app, "127.0.0.1", 0)
+    async with server.listening(), asyncio.timeout(60):
+        said = await answer(server.port, 100 * (GET + b"\r\n"))
+    assert said.count(b"200 OK") <= server.traffic.bounds.pipelined + 1
 
 
 async def test_idle_connections_keep_no_probe_out(app: Application) -> None:
