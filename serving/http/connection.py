@@ -45,8 +45,8 @@ class HttpConnection(HttpToolsProtocol):
         self.phase, self.since_s = Phase.IDLE, time.monotonic()
         self.stalled_s: float | None = None
         self.in_head, self.held = False, 0
-        # Of the request that comes: its head and trailers, pieces of its body, the body, and
-        # what has come without being any of that.
+        # Of the request that comes: headers and trailers that are whole, pieces of its body, the
+        # body, and what has come since the last piece, which may be no more than a head.
         self._head_bytes = self._pieces = self._quiet_bytes = 0
         self._body: bytes | bytearray = b""
         self._is_coming = False
@@ -116,9 +116,9 @@ class HttpConnection(HttpToolsProtocol):
         """Parse, unless the client was refused."""
         if self._is_deaf:
             return
-        progress = self._head_bytes, self._pieces
+        pieces = self._pieces
         super().data_received(data)
-        if self._is_coming and progress == (self._head_bytes, self._pieces):
+        if self._is_coming and pieces == self._pieces:
             self._quiet_bytes += len(data)
             self._bound_head(self._quiet_bytes)
         else:
