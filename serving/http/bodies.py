@@ -11,7 +11,9 @@ from serving.errors import InvalidRequestError
 
 GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # whichever the first bytes say
 # What HTTP calls deflate is zlib's form of it (RFC 9110, 8.4.1.2).
-IDENTITY_CODINGS, INFLATED_CODINGS = {"", "identity"}, {"gzip", "x-gzip", "deflate"}
+IDENTITY_CODINGS, COMPRESSED_CODINGS = {"", "identity"}, {"gzip", "x-gzip", "deflate"}
+# A gzip file may have several members; what follows one is copied to reach the next.
+MOST_MEMBERS = 16
 
 
 async def read_body(request: Request, most_bytes: int) -> bytes:
@@ -35,7 +37,7 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     coding = request.headers.get("content-encoding", "").strip().lower()
     if coding in IDENTITY_CODINGS:
         return body
-    if coding in INFLATED_CODINGS:
+    if coding in COMPRESSED_CODINGS:
         return await asyncio.to_thread(inflate, body, most_bytes)
     raise HTTPException(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -49,22 +51,27 @@ def inflate(body: bytes, most_bytes: int) -> bytes:
 
     Raises:
         HTTPException: that is more than `most_bytes`; no more than that is inflated.
-        InvalidRequestError: it is not compressed, or not whole, or something follows it: thousands
-            of small files in one body would take long.
+        InvalidRequestError: it is not compressed, not whole, or in more than `MOST_MEMBERS` parts.
     """
-    decompressor = zlib.decompressobj(GZIP_OR_ZLIB)
-    try:
-        inflated = decompressor.decompress(body, most_bytes + 1)
-    except zlib.error as error:
-        raise InvalidRequestError(f"the body is not compressed as it says: {error}") from None
-    if len(inflated) > most_bytes:
-        raise HTTPException(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"the body has more than {most_bytes} bytes once it is inflated; it may have at "
-            f"most that (--max-message-bytes)",
-        )
-    if not decompressor.eof:
-        raise InvalidRequestError("the compressed body is not whole")
-    if decompressor.unused_data:
-        raise InvalidRequestError("something follows what is compressed; compress all in one piece")
-    return inflated
+    inflated, members = bytearray(), 0
+    while body:
+        members += 1
+        if members > MOST_MEMBERS:
+            raise InvalidRequestError(
+                f"the body is compressed in more than {MOST_MEMBERS} parts; compress it in one"
+            )
+        decompressor = zlib.decompressobj(GZIP_OR_ZLIB)
+        try:
+            inflated += decompressor.decompress(body, most_bytes - len(inflated) + 1)
+        except zlib.error as error:
+            raise InvalidRequestError(f"the body is not compressed, as it says: {error}") from None
+        if len(inflated) > most_bytes:
+            raise HTTPException(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"the body has more than {most_bytes} bytes once it is inflated; it may have at "
+                f"most that (--max-message-bytes)",
+            )
+        if not decompressor.eof:
+            raise InvalidRequestError("the compressed body is not whole")
+        body = decompressor.unused_data  # another member, if anything
+    return bytes(inflated)

@@ -64,8 +64,8 @@ class OpenCatalog:
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes, with what /openapi.json says of them: nothing of what is lacking."""
-        index: dict[str, Any] = {"openapi_extra": {"requestBody": INDEX_BODY}}
-        index |= {"responses": responses(INDEX, 400, 413, 415), "methods": ["GET", "POST"]}
+        posted: dict[str, Any] = {"openapi_extra": {"requestBody": INDEX_BODY}}
+        posted |= {"responses": responses(INDEX, 400, 413, 415), "methods": ["POST"]}
         return [
             DirectRoute("/v2/health/live", self.live, responses=responses(LIVE)),
             DirectRoute("/v2/health/ready", self.ready, responses=_or_not(READY)),
@@ -76,7 +76,8 @@ class OpenCatalog:
             *_of_model("/ready", self.model_ready, _or_not(MODEL_READY, 400, 404)),
             *_of_model("/config", self.config, _message(pb.ModelConfig, *MODEL_ERRORS)),
             *_of_model("/stats", self.statistics, _message(STATISTICS, *MODEL_ERRORS)),
-            DirectRoute("/v2/repository/index", self.index, **index),
+            DirectRoute("/v2/repository/index", self.index, responses=responses(INDEX)),
+            DirectRoute("/v2/repository/index", self.asked_index, **posted),
             *(Route(path, _lack(why), methods=how) for path, (why, how) in LACKING.items()),
         ]
 
@@ -101,10 +102,16 @@ class OpenCatalog:
         """What all models have done."""
         return _told(statistics(self._repository, "", ""))
 
-    async def index(self, request: Request) -> Response:
-        """The versions of all models, under each of their names; no body is as good as `{}`."""
+    async def index(self, _: Request) -> Response:
+        """The versions of all models, under each of their names."""
+        return self._index(IndexRequest())
+
+    async def asked_index(self, request: Request) -> Response:
+        """The versions of all models, or of those that answer; no body is as good as `{}`."""
         body = await self._calls.body(request)
-        asked = read_json(body, IndexRequest) if body else IndexRequest()
+        return self._index(read_json(body, IndexRequest) if body else IndexRequest())
+
+    def _index(self, asked: IndexRequest) -> Response:
         index = self._catalog.index(only_ready=asked.ready)
         return JsonResponse(orjson.dumps([to_json(model) for model in index.models]))
 

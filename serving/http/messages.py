@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 
@@ -19,7 +18,7 @@ def to_json(message: Message) -> dict[str, Any]:
     }
 
 
-def _value(field: FieldDescriptor, value: Any) -> Any:
+def _value(field: Any, value: Any) -> Any:
     if not field.is_repeated:
         return _one(field, value)
     if field.message_type and field.message_type.GetOptions().map_entry:
@@ -28,7 +27,7 @@ def _value(field: FieldDescriptor, value: Any) -> Any:
     return [_one(field, one) for one in value]
 
 
-def _one(field: FieldDescriptor, value: Any) -> Any:
+def _one(field: Any, value: Any) -> Any:
     if field.message_type:
         return to_json(value)
     return field.enum_type.values_by_number[value].name if field.enum_type else value

@@ -1,4 +1,4 @@
-"""Bodies of the Open Inference Protocol's REST form <-> its tensors: JSON, and binary data after it.
+"""Bodies of the Open Inference Protocol over HTTP <-> tensors: JSON, and binary data after it.
 
 An image is not copied here: a tensor of binary data is a view of the body.
 """

@@ -183,9 +183,7 @@ async def test_the_most_probable_classes(
 @pytest.mark.parametrize(
     ("coding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
 )
-async def test_compressed_requests(
-    coding: str, compress: Any, client: httpx.AsyncClient
-) -> None:
+async def test_compressed_requests(coding: str, compress: Any, client: httpx.AsyncClient) -> None:
     body, headers = binary(png(1))
     headers |= {"content-encoding": coding, "accept-encoding": coding}
     answer = await client.post(INFER, content=compress(body), headers=headers)
@@ -219,9 +217,7 @@ async def test_what_is_wrong_is_said(client: httpx.AsyncClient) -> None:
     assert (code, "has no output 'x'" in sentence) == (400, True)
 
 
-@pytest.mark.parametrize(
-    "path", ["/v2/models/other/infer", "/v2/models/tiny/versions/2/infer"]
-)
+@pytest.mark.parametrize("path", ["/v2/models/other/infer", "/v2/models/tiny/versions/2/infer"])
 async def test_a_model_that_is_not_there(path: str, client: httpx.AsyncClient) -> None:
     assert refusal(await client.post(path, content=b"", headers=WHOLE_BODY))[0] == 404
 

@@ -115,18 +115,15 @@ async def test_a_model_describes_its_configuration(oip: "Stub", server: Server) 
     assert [(one.data_type, list(one.dims)) for one in files_] == [(pb.TYPE_STRING, [1])]
 
 
-@pytest.mark.parametrize(
-    ("method", "request_"),
-    [
-        ("ModelMetadata", pb.ModelMetadataRequest(name="nose")),
-        ("ModelConfig", pb.ModelConfigRequest(name="tiny", version="7")),
-        ("ModelStatistics", pb.ModelStatisticsRequest(name="nose")),
-    ],
-)
-async def test_an_unknown_model_is_not_found(oip: "Stub", method: str, request_: Any) -> None:
-    with pytest.raises(grpc.aio.AioRpcError, match="loaded: ") as refused:
-        await getattr(oip, method)(request_)
-    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+async def test_an_unknown_model_is_not_found(oip: "Stub") -> None:
+    for call in (
+        oip.ModelMetadata(pb.ModelMetadataRequest(name="nose")),
+        oip.ModelConfig(pb.ModelConfigRequest(name="tiny", version="7")),
+        oip.ModelStatistics(pb.ModelStatisticsRequest(name="nose")),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match="loaded: ") as refused:
+            await call
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_an_unknown_model_is_not_ready(oip: "Stub") -> None:
@@ -174,28 +171,25 @@ async def test_the_index_says_which_models_answer(tiny: Path) -> None:
         rig.may_reopen.set()
 
 
-@pytest.mark.parametrize(
-    ("method", "request_", "why"),
-    [
-        ("RepositoryModelLoad", pb.RepositoryModelLoadRequest(), "when the server starts"),
-        ("RepositoryModelUnload", pb.RepositoryModelUnloadRequest(), "when the server starts"),
-        *(
-            (
-                f"{kind}SharedMemory{what}",
-                getattr(pb, f"{kind}SharedMemory{what}Request")(),
-                "there is no shared memory",
-            )
-            for kind in ("System", "Cuda")
-            for what in ("Status", "Register", "Unregister")
-        ),
-        ("TraceSetting", pb.TraceSettingRequest(), "there are no traces"),
-        ("LogSettings", pb.LogSettingsRequest(), "the log is set up"),
-    ],
-)
-async def test_what_there_is_not_is_said(oip: "Stub", method: str, request_: Any, why: str) -> None:
-    with pytest.raises(grpc.aio.AioRpcError, match=why) as refused:
-        await getattr(oip, method)(request_)
-    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+MISSING = {
+    "RepositoryModelLoad": "when the server starts",
+    "RepositoryModelUnload": "when the server starts",
+    "SystemSharedMemoryStatus": "there is no shared memory",
+    "SystemSharedMemoryRegister": "there is no shared memory",
+    "SystemSharedMemoryUnregister": "there is no shared memory",
+    "CudaSharedMemoryStatus": "there is no shared memory of a GPU",
+    "CudaSharedMemoryRegister": "there is no shared memory of a GPU",
+    "CudaSharedMemoryUnregister": "there is no shared memory of a GPU",
+    "TraceSetting": "there are no traces",
+    "LogSettings": "the log is set up",
+}
+
+
+async def test_what_there_is_not_is_said(oip: "Stub") -> None:
+    for method, why in MISSING.items():
+        with pytest.raises(grpc.aio.AioRpcError, match=why) as refused:
+            await getattr(oip, method)(getattr(pb, f"{method}Request")())
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_every_method_has_an_answer() -> None:

@@ -1,15 +1,19 @@
 """ModelInfer on a real server of a real runtime."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
 import pytest
+import pytest_asyncio
 
 from protos import open_inference_pb2 as pb
 from serving.api.oip import service
 from serving.server import Server
 from tests.serving.api.messages import expected, png
+from tests.serving.api.oip.conftest import inferring
 from tests.serving.api.oip.messages import (
     INPUT,
     OUTPUT,
@@ -22,9 +26,26 @@ from tests.serving.api.oip.messages import (
     strings,
 )
 from tests.support.bundles import SIDE, photo, probabilities
+from tests.support.serving import running_server
 
 if TYPE_CHECKING:
     from protos.open_inference_pb2_grpc import GRPCInferenceServiceAsyncStub as Stub
+
+
+# One server for all of them.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tiny: Path) -> AsyncIterator[Server]:
+    async with running_server(tiny) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def oip(server: Server) -> AsyncIterator["Stub"]:
+    async with inferring(server) as calls:
+        yield calls
 
 
 async def refusal(stub: "Stub", request: pb.ModelInferRequest) -> tuple[grpc.StatusCode, str]:
@@ -72,18 +93,18 @@ async def test_pixels_in_contents(oip: "Stub") -> None:
     assert same(await oip.ModelInfer(request), 3)
 
 
-@pytest.mark.parametrize("most", [1, 2, 6, 1000])
-async def test_classes_as_strings(oip: "Stub", most: int) -> None:
-    request = photos(1, 2)
-    request.outputs.add(name=OUTPUT).parameters["classification"].int64_param = most
-    response = await oip.ModelInfer(request)
-    count = min(most, 6)
-    assert list(response.outputs[0].shape) == [2, count]
-    wanted = [one for seed in (1, 2) for one in expected(seed)[:count]]
-    for text, (index, label, probability) in zip(strings(response), wanted, strict=True):
-        value, place, name = text.split(":")
-        assert (int(place), name) == (index, label)
-        assert float(value) == pytest.approx(probability, abs=1e-6)
+async def test_classes_as_strings(oip: "Stub") -> None:
+    for most in (1, 2, 6, 1000):
+        request = photos(1, 2)
+        request.outputs.add(name=OUTPUT).parameters["classification"].int64_param = most
+        response = await oip.ModelInfer(request)
+        count = min(most, 6)
+        assert list(response.outputs[0].shape) == [2, count]
+        wanted = [one for seed in (1, 2) for one in expected(seed)[:count]]
+        for text, (index, label, probability) in zip(strings(response), wanted, strict=True):
+            value, place, name = text.split(":")
+            assert (int(place), name) == (index, label)
+            assert float(value) == pytest.approx(probability, abs=1e-6)
 
 
 async def test_many_strings_are_made_in_a_thread_of_their_own(
@@ -169,11 +190,11 @@ CASES: list[tuple[pb.ModelInferRequest, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("request_", "why"), CASES)
-async def test_what_is_wrong_is_said(oip: "Stub", request_: pb.ModelInferRequest, why: str) -> None:
-    code, details = await refusal(oip, request_)
-    assert why in details
-    assert code is grpc.StatusCode.INVALID_ARGUMENT
+async def test_what_is_wrong_is_said(oip: "Stub") -> None:
+    for request, why in CASES:
+        code, details = await refusal(oip, request)
+        assert why in details
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_an_input_of_another_name_is_told_the_right_one(oip: "Stub") -> None:
@@ -193,21 +214,16 @@ async def test_one_bad_image_fails_the_request_and_is_named(oip: "Stub") -> None
     assert (await refusal(oip, files(b"no image")))[1].startswith("8 bytes are not an image")
 
 
-@pytest.mark.parametrize(
-    ("model", "version", "hint"),
-    [
+async def test_an_unknown_model_is_told_what_is_there(oip: "Stub") -> None:
+    for model, version, hint in (
         ("nose", "", "loaded: tiny"),
         ("nose_pixels", "", "loaded: tiny"),
         ("tiny", "7", "loaded: 1"),
         ("tiny_pixels", "7", "loaded: 1"),
-    ],
-)
-async def test_an_unknown_model_is_told_what_is_there(
-    oip: "Stub", model: str, version: str, hint: str
-) -> None:
-    code, details = await refusal(oip, photos(1, model_name=model, model_version=version))
-    assert code is grpc.StatusCode.NOT_FOUND
-    assert hint in details
+    ):
+        code, details = await refusal(oip, photos(1, model_name=model, model_version=version))
+        assert code is grpc.StatusCode.NOT_FOUND
+        assert hint in details
 
 
 async def test_a_bug_is_told_as_an_id(
