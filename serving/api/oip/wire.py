@@ -11,7 +11,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from protos import open_inference_pb2 as pb
-from serving.api.fields import LONGEST_NAME, MOST_FIELDS, UnreadableError, check_name, fields
+from serving.api.fields import MOST_FIELDS, UnreadableError, check_name, fields, name_of
 from serving.api.oip.tensors import (
     InferRequest,
     InferResponse,
@@ -56,13 +56,7 @@ def parse(message: bytes, most_images: int) -> InferRequest:
 
 def id_of(message: bytes) -> str:
     """Return the id of a request that was refused, empty if it cannot be found."""
-    try:
-        for number, start, stop in fields(message, 0, len(message), MOST_FIELDS):
-            if number == ID and stop - start <= LONGEST_NAME:
-                return message[start:stop].decode()
-    except (UnreadableError, UnicodeDecodeError):
-        pass
-    return ""
+    return name_of(message, ID, MOST_FIELDS)
 
 
 def to_message(response: InferResponse, *, is_final: bool = False) -> pb.ModelInferResponse:
