@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, CliToggleFlag, NoDecode, SettingsCon
 from bundle.kinds import Precision
 from cli.program import FLAGS
 from images.limits import ImageLimits
-from serving.backends.settings import DEFAULTS, Runtime, RuntimeSettings
+from serving.backends.settings import CUDA_OPTIONS, DEFAULTS, Runtime, RuntimeSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 # The bounds are far beyond what is useful: they keep mistakes from what fails without a reason.
@@ -40,7 +40,7 @@ class DevicesConfig(BaseSettings):
 
 
 class ServingConfig(BaseSettings):
-    """Serve image classifiers over gRPC, with health and metrics over HTTP.
+    """Serve image classifiers over gRPC and HTTP, with health and metrics.
 
     Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.
     `python -m serving devices` lists the devices that this machine can serve on, `python -m serving
@@ -72,7 +72,7 @@ class ServingConfig(BaseSettings):
     precision: Precision | None = Field(
         None,
         description="unset: fp32 on a CPU; on other devices fp16 if the bundle has it, else fp32. "
-        "bf16 runs on CPUs that have it, with openvino",
+        "bf16 runs on CPUs that have it, with openvino; int8 does not run on cuda and tensorrt",
     )
     threads: Threads = Field(DEFAULTS.threads, description="CPU threads per batch")
     instances: Threads | None = Field(
@@ -91,6 +91,11 @@ class ServingConfig(BaseSettings):
         le=2**24,
         description="limit of ONNX Runtime's memory per instance on cuda or ascend, in MiB; unset: "
         "no limit",
+    )
+    cuda_options: Annotated[tuple[str, ...], NoDecode] = Field(
+        DEFAULTS.cuda_options,
+        description="options of ONNX Runtime's CUDA provider in place of the server's choice, "
+        "separated with commas (fuse_conv_bias=1,prefer_nhwc=0); for cuda",
     )
     cache_dir: Path | None = Field(
         DEFAULTS.cache_dir,
@@ -135,7 +140,8 @@ class ServingConfig(BaseSettings):
     )
     grpc_port: Port = Field(50051, description="gRPC port; 0 for any free port")
     http_port: Port = Field(
-        8080, description="HTTP port of health and metrics; 0 for any free port"
+        8080,
+        description="HTTP port: images, health, metrics and /openapi.json; 0 for any free port",
     )
     max_images_per_request: PositiveInt = Field(128, description="maximum images in a request")
     max_inflight_images: int = Field(
@@ -181,7 +187,8 @@ class ServingConfig(BaseSettings):
         32 * 2**20,
         gt=0,
         le=2**31 - 1,  # gRPC's own
-        description="maximum size of a gRPC message, in bytes",
+        description="maximum size of a gRPC message, and of a body over HTTP, as it comes and "
+        "inflated, in bytes",
     )
     max_transfer_bytes: PositiveInt = Field(
         2**30,
@@ -235,7 +242,7 @@ class ServingConfig(BaseSettings):
         """The settings that runtimes need."""
         return RuntimeSettings(**{name: getattr(self, name) for name in RuntimeSettings._fields})
 
-    @field_validator("model", "buckets", mode="before")
+    @field_validator("model", "buckets", "cuda_options", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return value.split(",") if isinstance(value, str) else value
@@ -246,6 +253,15 @@ class ServingConfig(BaseSettings):
         if buckets and list(buckets) != sorted(set(buckets)):
             raise ValueError(f"{list(buckets)} must ascend; use {sorted(set(buckets))}")
         return buckets
+
+    @field_validator("cuda_options")
+    @classmethod
+    def _check_options(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        for option in options:
+            name, _, value = option.partition("=")
+            if name not in CUDA_OPTIONS or not value:
+                raise ValueError(f"{option!r} must be one of {', '.join(CUDA_OPTIONS)}, =, a value")
+        return options
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:

@@ -8,6 +8,7 @@ ServingError
 ├── DeadlineExceededError   the caller's deadline has passed, or cannot be met
 ├── UnavailableError        loading, draining, or all devices of the model are lost
 ├── DeviceLostError         a backend's device or worker is gone; it must be reopened
+│   └── ProcessLostError    it is gone for this process: only another one can open it
 ├── OutOfDeviceMemoryError  a batch did not fit into the device's memory; a smaller one may
 ├── InternalError           anything else: logged whole, one a second; callers get an id
 └── StartupError            the server cannot start: a taken port, a missing device
@@ -24,6 +25,10 @@ class ServingError(Exception):
     """Base of all errors; `outcome` is the label under which `images_total` counts its images."""
 
     outcome: ClassVar[Literal["invalid", "rejected", "expired", "failed"]] = "failed"
+
+    def of_image(self, index: int, images: int) -> Self:
+        """Return an error like this one, which says which of several images has it."""
+        return type(self)(f"image {index}: {self}" if images > 1 else str(self))
 
 
 class InvalidRequestError(ServingError):
@@ -51,6 +56,11 @@ class OverloadedError(ServingError):
         super().__init__(message)
         self.retry_after_ms = retry_after_ms
 
+    def of_image(self, index: int, images: int) -> Self:
+        """Return an error like this one, which says which of several images has it."""
+        message = f"image {index}: {self}" if images > 1 else str(self)
+        return type(self)(message, self.retry_after_ms)
+
 
 class DeadlineExceededError(ServingError):
     """The deadline has passed, or the answer would come after it."""
@@ -66,6 +76,14 @@ class UnavailableError(ServingError):
 
 class DeviceLostError(ServingError):
     """A backend's device or worker died or hangs; nothing runs on it until it is reopened."""
+
+
+class ProcessLostError(DeviceLostError):
+    """A backend's device is lost for as long as this process lives; it must not even be closed.
+
+    An accelerator whose driver keeps the error in the process is lost so. Freeing what is on it
+    would fail, too, and where that happens in a destructor of the runtime, abort the process.
+    """
 
 
 class OutOfDeviceMemoryError(ServingError):

@@ -16,6 +16,8 @@ from serving.engine.job import Answer, Caller, Waiter
 from serving.engine.latency import Clock
 from serving.engine.watch import Watch
 from serving.engine.wide import Wide
+from serving.errors import ProcessLostError
+from serving.metrics import ModelMetrics
 
 
 class Loop:
@@ -52,6 +54,7 @@ class Model:
         bundle: the proved bundle.
         placement: its runtime, devices and precision.
         buckets: its warmed batch sizes, ascending.
+        metrics: what it counts.
         clock: monotonic time, in seconds.
     """
 
@@ -70,13 +73,14 @@ class Model:
         wide: Wide | None,
         watch: Watch,
         loop: Loop,
+        metrics: ModelMetrics,
         clock: Clock,
     ) -> None:
         self.bundle, self.placement, self.buckets = bundle, placement, tuple(buckets)
         self._admission, self._answers, self._loop = admission, answers, loop
         self.decoders, self.background = decoders, background
         self.batcher, self.devices, self.wide = batcher, devices, wide
-        self.watch, self.clock = watch, clock
+        self.watch, self.metrics, self.clock = watch, metrics, clock
 
     @property
     def name(self) -> str:
@@ -93,8 +97,14 @@ class Model:
         """Whether a device answers, and a thread decodes."""
         return bool(self.batcher.serving) and not self.decoders.is_lost
 
+    @property
+    def lost_process(self) -> ProcessLostError | None:
+        """The error after which this process can run the model no more; None before."""
+        errors = (device.runner.lost_process for device in self.devices)
+        return next((error for error in errors if error), None)
+
     def on_ready(self, listener: Callable[[], None]) -> None:
-        """Call `listener` on the event loop each time that `ready` may have changed."""
+        """Call `listener` on the event loop when `ready` or `lost_process` may have changed."""
         self._loop.listeners.append(listener)
 
     def warm_up(self) -> None:
@@ -118,10 +128,14 @@ class Model:
             device.start()
         self.watch.start()
 
-    def close(self) -> None:
-        """Fail what still waits, finish what runs, however long it takes, stop all threads."""
+    def refuse(self) -> None:
+        """Fail what still waits, and from now on whatever comes; what runs goes on."""
         for stage in (self.decoders, self.background, self.batcher):
             self._answers.fail(stage.queue.close(), closing())
+
+    def close(self) -> None:
+        """Fail what still waits, finish what runs, however long it takes, stop all threads."""
+        self.refuse()
         self.decoders.close()
         self.background.close()
         for device in self.devices:
