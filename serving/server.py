@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry
 
 from serving.api.classify import Classifier
+from serving.api.oip.service import OpenInference
 from serving.backends.devices import parse_devices
 from serving.backends.ort.cuda import watch_gpu_memory
 from serving.config import ServingConfig
@@ -130,14 +131,22 @@ class Server:
 
     def _create_grpc(self) -> GrpcServer:
         default_timeout_s = self._config.default_timeout_ms / 1000
+        most_images = self._config.max_images_per_request
         classifier = Classifier(
             self.repository,
             self.readiness,
-            max_images_per_request=self._config.max_images_per_request,
+            max_images_per_request=most_images,
+            default_timeout_s=default_timeout_s,
+        )
+        open_inference = OpenInference(
+            self.repository,
+            self.readiness,
+            max_images_per_request=most_images,
             default_timeout_s=default_timeout_s,
         )
         return GrpcServer(
             classifier,
+            open_inference,
             self.readiness,
             host=self._config.host,
             port=self._config.grpc_port,

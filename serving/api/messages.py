@@ -94,11 +94,11 @@ def top_classes(
     """Return the fields of the `top_k` most probable classes, 0 for all; ties keep label order."""
     return [
         {"index": index, "label": labels[index], "probability": probabilities.item(index)}
-        for index in _order(probabilities, top_k)
+        for index in order(probabilities, top_k)
     ]
 
 
-def _order(probabilities: Probabilities, top_k: int) -> list[int]:
+def order(probabilities: Probabilities, top_k: int) -> list[int]:
     """Return the indices of the `top_k` most probable classes, by falling probability."""
     if top_k == 1:
         return [int(probabilities.argmax())]

@@ -17,8 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 from serving.errors import InternalError, ServingError
 from serving.http.calls import Calls
+from serving.http.catalog import OpenCatalog
 from serving.http.classify import Classification
 from serving.http.errors import JsonResponse, error_response, method_response
+from serving.http.inference import Inference
 from serving.http.operations import Operations
 
 TITLE = "resnext-serving"
@@ -32,7 +34,8 @@ def create_app(registry: CollectorRegistry, calls: Calls) -> "Application":
     """Return the application: classification, what operators look at, and /openapi.json."""
     operations = Operations(registry, calls.readiness, calls.repository)
     # The first that fits is called: those that are called most stand first.
-    return Application([*Classification(calls).routes(), *operations.routes()])
+    classify = [*Classification(calls).routes(), *Inference(calls).routes()]
+    return Application([*classify, *operations.routes(), *OpenCatalog(calls).routes()])
 
 
 class Application:

@@ -9,12 +9,15 @@ from starlette.requests import Request
 
 from serving.errors import InvalidRequestError
 
-GZIP = 16 + zlib.MAX_WBITS
-IDENTITY_CODINGS, GZIP_CODINGS = {"", "identity"}, {"gzip", "x-gzip"}
+GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # whichever the first bytes say
+# What HTTP calls deflate is zlib's form of it (RFC 9110, 8.4.1.2).
+IDENTITY_CODINGS, COMPRESSED_CODINGS = {"", "identity"}, {"gzip", "x-gzip", "deflate"}
+# A gzip file may have several members; what follows one is copied to reach the next.
+MOST_MEMBERS = 16
 
 
 async def read_body(request: Request, most_bytes: int) -> bytes:
-    """Return the body of a request, inflated if it says that it is compressed with gzip.
+    """Return the body of a request, inflated if it says that it is compressed.
 
     What comes from a connection is in one piece, and bounded already. It is not copied.
 
@@ -34,29 +37,34 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     coding = request.headers.get("content-encoding", "").strip().lower()
     if coding in IDENTITY_CODINGS:
         return body
-    if coding in GZIP_CODINGS:
+    if coding in COMPRESSED_CODINGS:
         return await asyncio.to_thread(inflate, body, most_bytes)
     raise HTTPException(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        f"the body is coded as {coding!r}; this server reads gzip and bodies that are not coded",
-        {"accept-encoding": "gzip, identity"},
+        f"the body is coded as {coding!r}; this server reads gzip, deflate, and bodies as they are",
+        {"accept-encoding": "gzip, deflate, identity"},
     )
 
 
 def inflate(body: bytes, most_bytes: int) -> bytes:
-    """Return what a gzip file holds.
+    """Return what a body compressed with gzip or zlib holds.
 
     Raises:
         HTTPException: that is more than `most_bytes`; no more than that is inflated.
-        InvalidRequestError: it is no gzip file, or not a whole one.
+        InvalidRequestError: it is not compressed, not whole, or in more than `MOST_MEMBERS` parts.
     """
-    inflated = bytearray()
+    inflated, members = bytearray(), 0
     while body:
-        decompressor = zlib.decompressobj(GZIP)
+        members += 1
+        if members > MOST_MEMBERS:
+            raise InvalidRequestError(
+                f"the body is compressed in more than {MOST_MEMBERS} parts; compress it in one"
+            )
+        decompressor = zlib.decompressobj(GZIP_OR_ZLIB)
         try:
             inflated += decompressor.decompress(body, most_bytes - len(inflated) + 1)
         except zlib.error as error:
-            raise InvalidRequestError(f"the body is not gzip, as it says: {error}") from None
+            raise InvalidRequestError(f"the body is not compressed, as it says: {error}") from None
         if len(inflated) > most_bytes:
             raise HTTPException(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -64,6 +72,6 @@ def inflate(body: bytes, most_bytes: int) -> bytes:
                 f"most that (--max-message-bytes)",
             )
         if not decompressor.eof:
-            raise InvalidRequestError("the body ends before its gzip file does")
+            raise InvalidRequestError("the compressed body is not whole")
         body = decompressor.unused_data  # another member, if anything
     return bytes(inflated)

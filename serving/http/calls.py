@@ -60,9 +60,13 @@ class Calls:
             ModelNotFoundError: there is no such name or version.
             InvalidRequestError: no name is given, and there are several.
         """
+        self.check_open()
+        return self.repository.get(name, version)
+
+    def check_open(self) -> None:
+        """Raise `UnavailableError` if the server accepts no more requests."""
         if self.readiness.closing.is_set():
             raise UnavailableError("the server is draining; try another")
-        return self.repository.get(name, version)
 
     def deadline(
         self, request: Request, header: TimeoutHeader, timeout_s: float | None = None

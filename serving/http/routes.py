@@ -137,8 +137,13 @@ def message_schema(message: Any) -> Schema:
 
 
 def _field_schema(field: FieldDescriptor) -> Schema:
+    if field.message_type and field.message_type.GetOptions().map_entry:
+        value = field.message_type.fields_by_name["value"]
+        return {"type": "object", "additionalProperties": _field_schema(value)}
     if field.message_type:
         schema = message_schema(field.message_type)
+    elif field.enum_type:
+        schema = {"type": "string", "enum": [value.name for value in field.enum_type.values]}
     else:
         schema = SCALARS.get(field.cpp_type, {"type": "integer"})
     return {"type": "array", "items": schema} if field.is_repeated else schema

@@ -34,10 +34,14 @@ async def test_gzip_is_inflated(coding: str) -> None:
     assert await read_body(request(twice, coding), 9) == b"begin end"
 
 
+async def test_deflate_is_inflated() -> None:
+    assert await read_body(request(zlib.compress(b"whole"), "deflate"), 9) == b"whole"
+
+
 async def test_other_codings_are_refused_with_those_that_are_read() -> None:
     with pytest.raises(HTTPException, match="'br'") as refused:
         await read_body(request(b"x", "br"), 10)
-    assert refused.value.headers == {"accept-encoding": "gzip, identity"}
+    assert refused.value.headers == {"accept-encoding": "gzip, deflate, identity"}
 
 
 @pytest.mark.parametrize(
@@ -61,12 +65,13 @@ def test_as_much_as_a_body_may_have_is_inflated() -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"rubbish", "is not gzip"),
-        (zlib.compress(b"other"), "is not gzip"),
-        (gzip.compress(b"whole")[:-5], "ends before its gzip file does"),
-        (gzip.compress(b"whole") + b"rest", "is not gzip"),
+        (b"rubbish", "is not compressed, as it says"),
+        (gzip.compress(b"whole")[:-5], "is not whole"),
+        (zlib.compress(b"whole")[:-1], "is not whole"),
+        (gzip.compress(b"whole") + b"rest", "is not compressed, as it says"),
+        (gzip.compress(b"") * 17, "in more than 16 parts"),
     ],
 )
-def test_what_is_not_gzip_is_told_so(body: bytes, message: str) -> None:
+def test_what_is_not_compressed_is_told_so(body: bytes, message: str) -> None:
     with pytest.raises(InvalidRequestError, match=message):
         inflate(body, 1000)
