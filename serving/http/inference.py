@@ -24,7 +24,7 @@ from serving.http.routes import DirectRoute, object_schema, responses
 from serving.http.schemas import HEADER, InferenceRequest, schema_of
 from serving.http.tensors import build, parse
 
-# JSON of more bytes is parsed in a thread, and only one at a time: it takes 25 times as many.
+# JSON of more bytes is parsed in a thread, and only one at a time: it may take 18 times as many.
 LARGE_JSON = 2**16
 # Probabilities that are written in the time of one class with its label.
 PROBABILITIES_PER_CLASS = 16
