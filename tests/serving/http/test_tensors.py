@@ -125,12 +125,12 @@ def test_what_is_asked_for() -> None:
         (pixels([[1], [2, 3, 4]], [2, 2]), "must have the shape [2, 2]"),
         (pixels([[1, 2], 3, 4], [2, 2]), "must have the shape [2, 2]"),
         (pixels([[[1, 2]], [[3, 4]]], [2, 2]), "must have the shape [2, 2]"),
-        (pixels([256], [1]), "UINT8 takes whole numbers, 0 to 255"),
-        (pixels([-1], [1]), "UINT8 takes whole numbers, 0 to 255"),
-        (pixels([1.0], [1]), "UINT8 takes whole numbers, 0 to 255"),
-        (pixels([True], [1]), "UINT8 takes whole numbers, 0 to 255"),
-        (pixels(["1"], [1]), "UINT8 takes whole numbers, 0 to 255"),
-        (pixels([{}], [1]), "UINT8 takes whole numbers, 0 to 255"),
+        (pixels([256], [1]), "of UINT8 must hold whole numbers from 0 to 255"),
+        (pixels([-1], [1]), "of UINT8 must hold whole numbers from 0 to 255"),
+        (pixels([1.0], [1]), "of UINT8 must hold whole numbers from 0 to 255"),
+        (pixels([True], [1]), "of UINT8 must hold whole numbers from 0 to 255"),
+        (pixels(["1"], [1]), "of UINT8 must hold whole numbers from 0 to 255"),
+        (pixels([{}], [1]), "of UINT8 must hold whole numbers from 0 to 255"),
     ],
 )
 def test_what_is_wrong_is_said(sent: tuple[bytes, int], reason: str) -> None:
