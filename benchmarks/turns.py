@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import Field, PositiveFloat, PositiveInt
 from rich.console import Console
 
 from benchmarks.command import RESULTS, Benchmark
 from benchmarks.records import Record, markdown
-from benchmarks.server import LoadResult, Server
+from benchmarks.server import LoadResult
 from cli.tables import show_rows
 
 HEADER = (
@@ -19,6 +19,13 @@ HEADER = (
     "MiB",
 )  # fmt: skip
 Taken = TypeVar("Taken")
+
+
+class Loaded(Protocol):
+    """A server, or a way of calling one."""
+
+    def load(self, images: str, seconds: float, *load: str) -> LoadResult:
+        """Run the load tester with these flags."""
 
 
 class Turns(Record):
@@ -59,7 +66,7 @@ class Comparison(Benchmark):
         show_rows(HEADER, table, title=f"{self.model}, {record.images}", text_columns=2)
         record.write(self.output, name, page + markdown(HEADER, table, text_columns=2))
 
-    def compare(self, servers: Mapping[str, Server]) -> dict[str, dict[str, list[LoadResult]]]:
+    def compare(self, servers: Mapping[str, Loaded]) -> dict[str, dict[str, list[LoadResult]]]:
         """Load the servers; return what each answered, by requests in flight and by name."""
 
         def turns(in_flight: int) -> dict[str, list[LoadResult]]:

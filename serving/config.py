@@ -40,7 +40,7 @@ class DevicesConfig(BaseSettings):
 
 
 class ServingConfig(BaseSettings):
-    """Serve image classifiers over gRPC, with health and metrics over HTTP.
+    """Serve image classifiers over gRPC and HTTP, with health and metrics.
 
     Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.
     `python -m serving devices` lists the devices that this machine can serve on, `python -m serving
@@ -140,7 +140,8 @@ class ServingConfig(BaseSettings):
     )
     grpc_port: Port = Field(50051, description="gRPC port; 0 for any free port")
     http_port: Port = Field(
-        8080, description="HTTP port of health and metrics; 0 for any free port"
+        8080,
+        description="HTTP port: images, health, metrics and /openapi.json; 0 for any free port",
     )
     max_images_per_request: PositiveInt = Field(128, description="maximum images in a request")
     max_inflight_images: int = Field(
@@ -186,7 +187,8 @@ class ServingConfig(BaseSettings):
         32 * 2**20,
         gt=0,
         le=2**31 - 1,  # gRPC's own
-        description="maximum size of a gRPC message, in bytes",
+        description="maximum size of a gRPC message, and of a body over HTTP, as it comes and "
+        "inflated, in bytes",
     )
     max_transfer_bytes: PositiveInt = Field(
         2**30,

@@ -26,6 +26,10 @@ class ServingError(Exception):
 
     outcome: ClassVar[Literal["invalid", "rejected", "expired", "failed"]] = "failed"
 
+    def of_image(self, index: int, images: int) -> Self:
+        """Return an error like this one, which says which of several images has it."""
+        return type(self)(f"image {index}: {self}" if images > 1 else str(self))
+
 
 class InvalidRequestError(ServingError):
     """The request cannot be answered; the message says what to send instead."""
@@ -51,6 +55,11 @@ class OverloadedError(ServingError):
     def __init__(self, message: str, retry_after_ms: int) -> None:
         super().__init__(message)
         self.retry_after_ms = retry_after_ms
+
+    def of_image(self, index: int, images: int) -> Self:
+        """Return an error like this one, which says which of several images has it."""
+        message = f"image {index}: {self}" if images > 1 else str(self)
+        return type(self)(message, self.retry_after_ms)
 
 
 class DeadlineExceededError(ServingError):

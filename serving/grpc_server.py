@@ -1,4 +1,4 @@
-"""gRPC with the Classifier, health and reflection services."""
+"""gRPC with the Classifier, the Open Inference Protocol, health and reflection."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,17 +9,22 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from protos import classifier_pb2
+from protos import classifier_pb2, open_inference_pb2
 from protos.classifier_pb2_grpc import add_ClassifierServicer_to_server
+from protos.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from serving.api.call import Call
-from serving.api.classify import Classifier, messages_until
+from serving.api.classify import Classifier
+from serving.api.oip.service import OpenInference
+from serving.api.stream import messages_until
 from serving.errors import StartupError
 from serving.lifecycle import Readiness, unless
 from serving.listener import listen
 from serving.rpc.options import options
 from serving.rpc.server import Bounds, DirectServer
 
-SERVICE = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
+CLASSIFIER = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
+OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+SERVICES = CLASSIFIER, OPEN_INFERENCE
 STATES = health_pb2.HealthCheckResponse
 
 
@@ -33,7 +38,7 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # the package ha
 
     async def say(self, *, serving: bool) -> None:
         """Set the state of the server and of its services."""
-        for service in ("", SERVICE):
+        for service in ("", *SERVICES):
             await self.say_of(service, serving=serving)
 
     async def say_of(self, service: str, *, serving: bool) -> None:
@@ -82,7 +87,8 @@ class GrpcServer:
     """Binds its port at once, listens while `listening` is open.
 
     Args:
-        classifier: the service.
+        classifier: a service.
+        open_inference: another one.
         readiness: the server's state.
         host: address to listen on.
         port: its port; 0 takes a free one, then in `port`.
@@ -93,6 +99,7 @@ class GrpcServer:
     def __init__(
         self,
         classifier: Classifier,
+        open_inference: OpenInference,
         readiness: Readiness,
         *,
         host: str,
@@ -103,16 +110,19 @@ class GrpcServer:
         self._server = DirectServer(options(bounds.message_bytes, max_connections), bounds)
         self._readiness = readiness
         self.health = Health(readiness.closing)
-        self._register(classifier)
+        self._register(classifier, open_inference)
         self.port = _bind(self._server, host, port)
 
-    def _register(self, classifier: Classifier) -> None:
+    def _register(self, classifier: Classifier, open_inference: OpenInference) -> None:
         # Generated code is typed for grpcio's own servers and servicers.
-        server, servicer = cast("Any", self._server), cast("Any", classifier)
-        services = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        add_ClassifierServicer_to_server(servicer, server)
-        self._server.add_direct_method(f"/{SERVICE}/Classify", classifier.Classify)
-        self._server.give_bytes(f"/{SERVICE}/ClassifyStream")
+        server = cast("Any", self._server)
+        services = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        add_ClassifierServicer_to_server(cast("Any", classifier), server)
+        self._server.add_direct_method(f"/{CLASSIFIER}/Classify", classifier.Classify)
+        self._server.give_bytes(f"/{CLASSIFIER}/ClassifyStream")
+        add_GRPCInferenceServiceServicer_to_server(cast("Any", open_inference), server)
+        self._server.add_direct_method(f"/{OPEN_INFERENCE}/ModelInfer", open_inference.ModelInfer)
+        self._server.give_bytes(f"/{OPEN_INFERENCE}/ModelStreamInfer")
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         reflected = Reflection(services, self._readiness.closing)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, server)

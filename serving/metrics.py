@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
@@ -75,6 +75,11 @@ class StageTimes:
                 self._images[bisect_left(SECONDS, image_s)] += 1
             self._seconds += sum(seconds)
 
+    @property
+    def total_s(self) -> float:
+        """The sum of their times, in seconds."""
+        return self._seconds
+
     def sample(self) -> tuple[list[tuple[str, float]], float]:
         """Return how many images took no longer than each bound, and the sum of their times."""
         with self._lock:
@@ -109,6 +114,46 @@ class Stages(Collector):
         yield family
 
 
+class BatchTotals(NamedTuple):
+    """Batches of one size: how many, and how long they took, in seconds.
+
+    Attributes:
+        batches: how many.
+        decode_s: time in which their images were decoded.
+        infer_s: time in which they ran.
+    """
+
+    batches: int = 0
+    decode_s: float = 0.0
+    infer_s: float = 0.0
+
+
+NONE = BatchTotals()
+
+
+class BatchSizes:
+    """One model's batches by their exact number of images; any thread may call."""
+
+    def __init__(self) -> None:
+        self._totals: dict[int, BatchTotals] = {}
+        self._last = 0.0
+        self._lock = threading.Lock()
+
+    def observe(self, images: int, decode_s: float, infer_s: float, finished: float) -> None:
+        """Count a batch that ended at `finished`, on the engine's clock."""
+        with self._lock:
+            batches, before_s, inferred_s = self._totals.get(images, NONE)
+            self._totals[images] = BatchTotals(
+                batches + 1, before_s + decode_s, inferred_s + infer_s
+            )
+            self._last = finished
+
+    def sample(self) -> tuple[dict[int, BatchTotals], float]:
+        """Return the totals by size, smallest first, and when the last one ended; 0 if none did."""
+        with self._lock:
+            return dict(sorted(self._totals.items())), self._last
+
+
 class ModelMetrics:
     """One model's metrics, with the labels bound once so that counting needs no lookup."""
 
@@ -122,6 +167,7 @@ class ModelMetrics:
         self.overdue_workers = metrics.overdue_workers.labels(**bound)
         self.nonfinite_images = metrics.nonfinite_images.labels(**bound)
         self.batch_images = metrics.batch_images.labels(**bound)
+        self.batch_sizes = BatchSizes()
         self.padded_slots = metrics.padded_slots.labels(**bound)
         self.cold_batches = metrics.cold_batches.labels(**bound)
         self.wide_batches = metrics.wide_batches.labels(**bound)
@@ -140,6 +186,17 @@ class ModelMetrics:
         """Count images that were refused at admission."""
         self.rejections[reason].inc(images)
         self.images["rejected"].inc(images)
+
+
+def value(counter: Counter) -> int:
+    """Return what a counter with its labels bound shows."""
+    [total] = (
+        sample.value
+        for family in counter.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    )
+    return int(total)
 
 
 class Metrics:

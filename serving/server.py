@@ -10,6 +10,7 @@ from typing import NoReturn
 from prometheus_client import CollectorRegistry
 
 from serving.api.classify import Classifier
+from serving.api.oip.service import OpenInference
 from serving.backends.devices import parse_devices
 from serving.backends.ort.cuda import watch_gpu_memory
 from serving.config import ServingConfig
@@ -18,7 +19,10 @@ from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.errors import ProcessLostError
 from serving.grpc_server import GrpcServer
-from serving.http_server import HttpServer, create_app
+from serving.http.app import create_app
+from serving.http.calls import Calls
+from serving.http.server import HttpServer
+from serving.http.traffic import HttpBounds
 from serving.lifecycle import (
     DEVICE_LOST,
     Readiness,
@@ -86,8 +90,7 @@ class Server:
         self.repository = ModelRepository()
         self._lost: asyncio.Future[ProcessLostError] = asyncio.get_running_loop().create_future()
         self.grpc = self._create_grpc()
-        app = create_app(self.metrics.registry, self.readiness, self.repository)
-        self.http = HttpServer(app, config.host, config.http_port)
+        self.http = self._create_http()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -129,7 +132,7 @@ class Server:
         logger.info("draining: answering for %g s more", self._config.shutdown_delay_s)
         await asyncio.sleep(self._config.shutdown_delay_s)
         logger.info("draining: refusing new calls, finishing those in flight")
-        await self.grpc.drain(self._config.grace_period_s)
+        await self._drain_calls(self._config.grace_period_s)
         logger.info("drained")
         if self._lost.done():
             await self.loss()
@@ -152,8 +155,11 @@ class Server:
         if self.readiness.state is not State.DRAINING:  # else all calls have ended
             await self.grpc.health.enter_graceful_shutdown()
             self.readiness.enter(State.DRAINING)
-            await self.grpc.drain(LOST_GRACE_S)
+            await self._drain_calls(LOST_GRACE_S)
         exit_now(DEVICE_LOST)
+
+    async def _drain_calls(self, grace_s: float) -> None:
+        await asyncio.gather(self.grpc.drain(grace_s), self.http.drain(grace_s))
 
     def unfinished(self) -> list[str]:
         """Return what the threads of the models work on."""
@@ -177,14 +183,22 @@ class Server:
 
     def _create_grpc(self) -> GrpcServer:
         default_timeout_s = self._config.default_timeout_ms / 1000
+        most_images = self._config.max_images_per_request
         classifier = Classifier(
             self.repository,
             self.readiness,
-            max_images_per_request=self._config.max_images_per_request,
+            max_images_per_request=most_images,
+            default_timeout_s=default_timeout_s,
+        )
+        open_inference = OpenInference(
+            self.repository,
+            self.readiness,
+            max_images_per_request=most_images,
             default_timeout_s=default_timeout_s,
         )
         return GrpcServer(
             classifier,
+            open_inference,
             self.readiness,
             host=self._config.host,
             port=self._config.grpc_port,
@@ -197,6 +211,23 @@ class Server:
             ),
             max_connections=self._config.max_connections,
         )
+
+    def _create_http(self) -> HttpServer:
+        default_timeout_s = self._config.default_timeout_ms / 1000
+        calls = Calls(
+            self.repository,
+            self.readiness,
+            max_images=self._config.max_images_per_request,
+            max_body_bytes=self._config.max_message_bytes,
+            default_timeout_s=default_timeout_s,
+        )
+        bounds = HttpBounds(
+            body_bytes=self._config.max_message_bytes,
+            transfer_bytes=self._config.max_transfer_bytes,
+            patience_s=default_timeout_s,
+        )
+        app = create_app(self.metrics.registry, calls)
+        return HttpServer(app, self._config.host, self._config.http_port, bounds)
 
     def _load_models(self) -> list[Model]:
         models = [load_model(path, self._config, self.metrics) for path in self._config.model]

@@ -10,7 +10,7 @@ from images.decoders import configure
 from tests.support import lite
 from tests.support.paths import SHIPPED
 
-ACCELERATORS = {"gpu", "ascend"}
+MAY_BE_MISSING = {"gpu", "ascend", "perf_analyzer"}
 
 # What this user's `tune` has found would decide how the servers of the tests run.
 os.environ["SERVING_TUNED"] = "off"
@@ -22,14 +22,14 @@ configure()  # as every program does before it decodes
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where CI is set only an accelerator may be missing: any other skip is a failure."""
+    """Where CI is set only what a machine cannot have may be missing: other skips are failures."""
     report = yield
-    missing_accelerator = any(item.get_closest_marker(name) for name in ACCELERATORS)
+    may_be_missing = any(item.get_closest_marker(name) for name in MAY_BE_MISSING)
     # Workers send reports as UTF-8, which has no lone surrogates.
     report.sections = [
         (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
     ]
-    if report.skipped and os.environ.get("CI") and not missing_accelerator:
+    if report.skipped and os.environ.get("CI") and not may_be_missing:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped: {report.longrepr}"
     return report

@@ -11,7 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cli.program import FLAGS, Command, main
 
 if TYPE_CHECKING:
+    from benchmarks.load.http_wire import HttpWire
     from benchmarks.load.runs import Load
+    from benchmarks.load.wire import Wire
 
 
 class LoadTest(BaseSettings):
@@ -22,6 +24,12 @@ class LoadTest(BaseSettings):
     )
 
     address: str = Field("localhost:50051", description="host:port of the server")
+    path: str = Field(
+        "",
+        description="of HTTP, to which images are posted as they are, such as /v1/classify; unset: "
+        "gRPC",
+    )
+    http_address: str = Field("localhost:8080", description="its host:port for HTTP")
     concurrency: list[PositiveInt] | None = Field(
         None,
         description="closed loops: requests in flight, comma-separated; 1,8,32,128 without --rate",
@@ -49,13 +57,12 @@ def _run(settings: LoadTest) -> None:
 
     from benchmarks.load.output import new_figure, print_reports, write
     from benchmarks.load.runs import measure
-    from benchmarks.load.wire import Wire, read_requests
     from clients.client import ClassifierClient
 
     # Without matplotlib, say so before anything is measured.
     figure = new_figure() if settings.output else None
-    requests = read_requests(settings.images, model=settings.model, version=settings.version)
-    with Wire(settings.address) as wire, ClassifierClient(settings.address) as client:
+    opened, requests = _wire(settings)
+    with opened as wire, ClassifierClient(settings.address) as client:
         model = client.get_model(settings.model, settings.version)
         runs = measure(
             wire,
@@ -70,6 +77,17 @@ def _run(settings: LoadTest) -> None:
     print_reports(reports)
     if settings.output:
         write(settings.output, model, reports, figure)
+
+
+def _wire(settings: LoadTest) -> "tuple[Wire | HttpWire, list[bytes]]":
+    """Return a connection to the server, and the requests for it."""
+    from benchmarks.load import http_wire, wire
+
+    if settings.path:
+        requests = http_wire.read_requests(settings.images, settings.path)
+        return http_wire.HttpWire(settings.http_address), requests
+    names = {"model": settings.model, "version": settings.version}
+    return wire.Wire(settings.address), wire.read_requests(settings.images, **names)
 
 
 def _loads(settings: LoadTest) -> "list[Load]":

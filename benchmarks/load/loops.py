@@ -15,7 +15,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.load.wire import Cancel, Wire
+from benchmarks.load.wire import Cancel, Sender
 
 # The shortest sleep of an open loop: requests due within it go out together, late by this at most,
 # which counts as latency. A wake-up for each would cost a third of what sending costs.
@@ -25,7 +25,7 @@ NAP_S = 0.001
 class Sample(NamedTuple):
     """One request: when it was due and done (monotonic seconds), and how it ended.
 
-    `response` is the ClassifyResponse as it came, to be parsed when the load is over.
+    `response` is as it came, to be parsed when the load is over.
     """
 
     due: float
@@ -40,7 +40,7 @@ class Target:
     Each has `timeout_s` from the moment when it is due.
     """
 
-    def __init__(self, wire: Wire, requests: Sequence[bytes], *, timeout_s: float) -> None:
+    def __init__(self, wire: Sender, requests: Sequence[bytes], *, timeout_s: float) -> None:
         self._wire, self._timeout_s = wire, timeout_s
         self._requests = itertools.cycle(requests)
 

@@ -1,7 +1,7 @@
 """From samples to figures."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -43,6 +43,7 @@ class Report:
 def summarize(
     load: str,
     samples: Sequence[Sample],
+    timing: Callable[[bytes], pb.Timing | None],
     *,
     start: float,
     seconds: float,
@@ -51,14 +52,14 @@ def summarize(
 ) -> Report:
     """Return the figures of a run that began at `start` (monotonic seconds).
 
-    `samples` and `cpu_s` include what came before.
+    `samples` and `cpu_s` include what came before; `timing` reads a response.
     """
     answered = [sample for sample in samples if sample.code is grpc.StatusCode.OK]
     came = [sample for sample in answered if start <= sample.done <= start + seconds]
     in_time = [sample for sample in came if sample.done - sample.due <= timeout_s]
     due = [sample for sample in samples if sample.due >= start]
     latencies = [(s.done - s.due) * 1e3 for s in due if s.code is grpc.StatusCode.OK]
-    timings = [_timing(sample.response) for sample in due if sample.response is not None]
+    timings = [t for sample in due if sample.response and (t := timing(sample.response))]
     return Report(
         load=load,
         seconds=seconds,
@@ -75,10 +76,6 @@ def summarize(
         client_cpu_ms=cpu_s * 1e3 / max(len(samples), 1),
         answered=len(answered),
     )
-
-
-def _timing(response: bytes) -> pb.Timing:
-    return pb.ClassifyResponse.FromString(response).results[0].timing
 
 
 def percentiles(values: Sequence[float]) -> Percentiles:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from benchmarks.load.loops import Sample, Target, closed_loop, open_loop, poisson
 from benchmarks.load.report import Report, summarize
-from benchmarks.load.wire import Wire
+from benchmarks.load.wire import Sender
 
 
 class Load(Protocol):
@@ -49,7 +49,7 @@ class Open:
 
 
 def measure(
-    wire: Wire,
+    wire: Sender,
     loads: Sequence[Load],
     requests: Sequence[bytes],
     *,
@@ -66,6 +66,7 @@ def measure(
             yield summarize(
                 str(load),
                 samples,
+                wire.timing,
                 start=began + warm_up_s,
                 seconds=seconds,
                 timeout_s=timeout_s,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import grpc
 from grpc._cython import cygrpc
@@ -19,6 +19,7 @@ from clients import proxies
 from clients.client import CLASSIFY
 from clients.files import find_images, read_image
 from clients.messages import MAX_MESSAGE_BYTES, classify_request
+from protos import classifier_pb2 as pb
 
 KNOWN_GRPCIO = "1.85"
 METHOD = CLASSIFY.path.encode()
@@ -34,6 +35,16 @@ CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 Ended = Callable[[grpc.StatusCode, bytes | None], None]
 Cancel = Callable[[], None]
+
+
+class Sender(Protocol):
+    """A way to send requests, over gRPC or HTTP."""
+
+    def ask(self, request: bytes, timeout_s: float, ended: Ended) -> Cancel:
+        """Send a request; `ended` gets its code, and its response if that is OK."""
+
+    def timing(self, response: bytes) -> pb.Timing | None:
+        """Return where the time of a response went, None if it does not say."""
 
 
 def read_requests(images: str, *, model: str = "", version: str = "") -> list[bytes]:
@@ -112,6 +123,11 @@ class Wire:
         )
         self._due.put(1)
         return lambda: call.cancel(cygrpc.StatusCode.cancelled, "the caller cancels")
+
+    @staticmethod
+    def timing(response: bytes) -> pb.Timing | None:
+        """Return where the time of a response went."""
+        return pb.ClassifyResponse.FromString(response).results[0].timing
 
     def _read(self) -> None:
         while self._due.get():

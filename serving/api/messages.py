@@ -31,13 +31,17 @@ def to_response(
 ) -> pb.ClassifyResponse:
     """Return the answers to a request, in its order."""
     # Protobuf copies messages that go into a message, through their bytes; of dicts it makes them.
-    return pb.ClassifyResponse(
-        results=[_to_result(options, model, answer) for answer in answers],
-        model=model.name,
-        version=model.version,
-        digest=model.bundle.digest,
-        id=options.id,
-    )
+    return pb.ClassifyResponse(**to_fields(options, model, answers), id=options.id)
+
+
+def to_fields(options: pb.ClassifyRequest, model: Model, answers: list[Answer]) -> dict[str, Any]:
+    """Return the fields of a `pb.ClassifyResponse` to a request, in its order, but for the id."""
+    return {
+        "results": [_to_result(options, model, answer) for answer in answers],
+        "model": model.name,
+        "version": model.version,
+        "digest": model.bundle.digest,
+    }
 
 
 def to_model(model: Model, max_images_per_request: int, *, ready: bool) -> pb.Model:
@@ -90,11 +94,11 @@ def top_classes(
     """Return the fields of the `top_k` most probable classes, 0 for all; ties keep label order."""
     return [
         {"index": index, "label": labels[index], "probability": probabilities.item(index)}
-        for index in _order(probabilities, top_k)
+        for index in order(probabilities, top_k)
     ]
 
 
-def _order(probabilities: Probabilities, top_k: int) -> list[int]:
+def order(probabilities: Probabilities, top_k: int) -> list[int]:
     """Return the indices of the `top_k` most probable classes, by falling probability."""
     if top_k == 1:
         return [int(probabilities.argmax())]

@@ -6,7 +6,7 @@ from serving.api.wire import Request
 from serving.engine.job import Answer
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
-from serving.errors import InternalError, InvalidRequestError, ServingError
+from serving.errors import InvalidRequestError, ServingError
 
 
 class Requests:
@@ -49,8 +49,3 @@ def only_error(answers: list[Answer]) -> ServingError | None:
     """Return the error of a request's only image: the whole request fails with it."""
     [answer, *others] = answers
     return None if others or not isinstance(answer, ServingError) else answer
-
-
-def to_serving_error(error: Exception) -> ServingError:
-    """Return `error` if callers may see it; any other is logged, and they get its id."""
-    return error if isinstance(error, ServingError) else InternalError.logged(error)

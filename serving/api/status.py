@@ -5,6 +5,7 @@ from typing import NamedTuple
 import grpc
 from google.rpc.status_pb2 import Status
 
+from serving.api.call import Metadata
 from serving.errors import (
     DeadlineExceededError,
     DeviceLostError,
@@ -41,6 +42,17 @@ CODES: dict[type[ServingError], Code] = {
     InternalError: Code(grpc.StatusCode.INTERNAL, 500),
     StartupError: Code(grpc.StatusCode.INTERNAL, 500),
 }
+
+
+def to_serving_error(error: Exception) -> ServingError:
+    """Return `error` if callers may see it; any other is logged, and they get its id."""
+    return error if isinstance(error, ServingError) else InternalError.logged(error)
+
+
+def failure(error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:
+    """Return the code, the details and the trailing metadata with which a call ends."""
+    visible = to_serving_error(error)
+    return CODES[type(visible)].grpc, str(visible), retry_metadata(visible)
 
 
 def to_status(error: ServingError) -> Status:

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from bundle.kinds import Precision
+from serving.backends.ascend import count_npus, missing_npu
 from serving.backends.devices import Device, Kind
 from serving.backends.ort.driver import CudaError, count_gpus, gpu_name, too_old, without_code
 from serving.backends.ort.options import PROVIDERS
@@ -63,7 +64,7 @@ def present(kind: Kind) -> int:
     if kind == "cpu":
         return 1
     if kind == "ascend":
-        return len(list(Path("/dev").glob("davinci[0-9]*")))
+        return count_npus()
     try:
         return count_gpus()
     except CudaError:
@@ -96,8 +97,7 @@ def _missing_hardware(device: Device) -> str | None:
     if device.kind == "cpu":
         return None
     if device.kind == "ascend":
-        path = Path(f"/dev/davinci{device.ordinal}")
-        return None if path.exists() else f"no NPU {device.ordinal}: there is no {path}"
+        return missing_npu(device.ordinal)
     try:
         return _missing_gpu(device)
     except CudaError as error:

@@ -106,7 +106,7 @@ class Answers:
         for times, place in self._stages:
             times.observe([timing[place] for timing in timings])
         self._count_images(len(timings), in_time, failed, len(jobs))
-        self._count_batch(run, len(jobs))
+        self._count_batch(run, jobs)
         for job in jobs:  # only now: metrics that are read after an answer include it
             job.waiter.settle()
 
@@ -119,7 +119,13 @@ class Answers:
         if wasted := images - answered - failed:
             self._metrics.wasted_images.inc(wasted)
 
-    def _count_batch(self, run: BatchRun, images: int) -> None:
+    def _count_batch(self, run: BatchRun, jobs: Sequence[ImageJob]) -> None:
+        images, decode_s = len(jobs), 0.0
+        for job in jobs:
+            decode_s += job.decoded - job.decode_started
+        self._metrics.batch_sizes.observe(
+            images, decode_s, run.finished - run.started, run.finished
+        )
         self._metrics.batches[run.reason].inc()
         self._metrics.batch_images.observe(images)
         self._metrics.padded_slots.inc(run.bucket - images)

@@ -128,6 +128,7 @@ def build(
         wide=alone,
         watch=Watch(manifest.name, watched, overdue_s, loop.notify, counted),
         loop=loop,
+        metrics=counted,
         clock=clock,
     )
 

@@ -15,6 +15,7 @@ PRIORS = {
     "WEBP": (8.0, 40.0),
     "BMP": (2.0, 0.0),
     "raw": (1.0, 0.0),
+    "ready": (0.1, 0.0),
 }
 OTHER_PRIOR = (4.0, 10.0)
 PRIOR_S = 1e-4  # and for any image

@@ -17,6 +17,7 @@ from serving.engine.latency import Clock
 from serving.engine.watch import Watch
 from serving.engine.wide import Wide
 from serving.errors import ProcessLostError
+from serving.metrics import ModelMetrics
 
 
 class Loop:
@@ -53,6 +54,7 @@ class Model:
         bundle: the proved bundle.
         placement: its runtime, devices and precision.
         buckets: its warmed batch sizes, ascending.
+        metrics: what it counts.
         clock: monotonic time, in seconds.
     """
 
@@ -71,13 +73,14 @@ class Model:
         wide: Wide | None,
         watch: Watch,
         loop: Loop,
+        metrics: ModelMetrics,
         clock: Clock,
     ) -> None:
         self.bundle, self.placement, self.buckets = bundle, placement, tuple(buckets)
         self._admission, self._answers, self._loop = admission, answers, loop
         self.decoders, self.background = decoders, background
         self.batcher, self.devices, self.wide = batcher, devices, wide
-        self.watch, self.clock = watch, clock
+        self.watch, self.metrics, self.clock = watch, metrics, clock
 
     @property
     def name(self) -> str:

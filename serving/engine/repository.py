@@ -29,6 +29,10 @@ class ModelRepository:
         versions[model.version] = model
         self._newest[model.name] = versions[max(versions, key=_age)]
 
+    def __contains__(self, name: str) -> bool:
+        """Whether a version of a model is loaded."""
+        return name in self._models
+
     def all(self) -> list[Model]:
         """Return every model, sorted by name, then version."""
         versions = (self._models[name] for name in sorted(self._models))
@@ -40,6 +44,10 @@ class ModelRepository:
             name: any(model.ready for model in versions.values())
             for name, versions in sorted(self._models.items())
         }
+
+    def versions(self, name: str) -> list[str]:
+        """Return the versions of a model that are loaded, oldest first."""
+        return sorted(self._models.get(name, ()), key=_age)
 
     def get(self, name: str, version: str) -> Model:
         """Return a model; an empty name means the only one, an empty version the newest.
@@ -56,7 +64,7 @@ class ModelRepository:
         if version not in versions:
             raise ModelNotFoundError(
                 f"model {newest.name!r} has no version {version!r}; "
-                f"loaded: {', '.join(sorted(versions, key=_age))}"
+                f"loaded: {', '.join(self.versions(newest.name))}"
             )
         return versions[version]
 

@@ -1,5 +1,6 @@
 """Images as callers send them, and how they become the network's pixels."""
 
+import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -98,3 +99,23 @@ class Raw(NamedTuple):
             )
         samples = np.frombuffer(self.samples, np.uint8)
         return transform.sample(Picture(samples.reshape(shape[: 2 if self.channels == 1 else 3])))
+
+
+class Ready(NamedTuple):
+    """Pixels as the network sees them: uint8 RGB, row by row; nothing is left to be done."""
+
+    samples: bytes
+
+    def size(self, limits: ImageLimits) -> Size:  # noqa: ARG002 - the network's own size
+        """Return what it is."""
+        return Size("ready", len(self.samples) // 3, len(self.samples))
+
+    def pixels(self, transform: Transform, limits: ImageLimits) -> Pixels:  # noqa: ARG002
+        """Check that there are as many as the network takes."""
+        shape = transform.crop.height, transform.crop.width, 3
+        if len(self.samples) != math.prod(shape):
+            raise InvalidImageError(
+                f"the network takes pixels of {shape} (height, width, channels), "
+                f"{math.prod(shape)} bytes, but {len(self.samples)} were sent"
+            )
+        return np.frombuffer(self.samples, np.uint8).reshape(shape)

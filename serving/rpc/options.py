@@ -7,8 +7,8 @@ import resource
 PING_INTERVAL_MS = 5_000
 # A connection without a call ends after this time; clients open another when they need it.
 IDLE_MS = 60_000
-# Files that a server opens besides its connections: models, HTTP, logs.
-OTHER_FILES = 256
+# Files that a server opens besides its connections: models, logs, and the connections of HTTP.
+OTHER_FILES = 256 + 1024
 # A connection whose other end has vanished, or reads nothing, is noticed after their sum.
 KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 60_000, 20_000
 # From the connection to the first frames of HTTP/2.
@@ -62,4 +62,4 @@ def _possible(connections: int) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, highest))
     if limit == resource.RLIM_INFINITY:
         return connections
-    return max(min(connections, limit - OTHER_FILES), 1)
+    return min(connections, max(limit - OTHER_FILES, limit // 2))

@@ -93,7 +93,7 @@ def test_wrong_usage_names_the_flags_without_a_traceback() -> None:
     assert "Traceback" not in done.stderr
 
 
-HEAVY = {"cv2", "grpc", "numpy", "onnxruntime", "openvino", "PIL", "starlette"}
+HEAVY = {"cv2", "grpc", "numpy", "onnxruntime", "openvino", "PIL", "fastapi", "starlette"}
 
 
 def test_help_explains_every_flag_and_imports_no_runtime() -> None:

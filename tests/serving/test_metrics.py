@@ -3,7 +3,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from serving.metrics import SECONDS, Metrics, RateWindow
+from serving.metrics import SECONDS, BatchSizes, BatchTotals, Metrics, RateWindow, value
 from tests.support.serving import VirtualClock
 
 NAMES = (
@@ -57,6 +57,20 @@ def test_the_times_of_batches_are_a_histogram_of_their_images() -> None:
         if not sample.name.endswith("_created"):
             labels = {**sample.labels, "model": "net", "version": "1", "stage": "infer"}
             assert registry.get_sample_value(sample.name, labels) == sample.value
+
+
+def test_batches_are_counted_by_their_exact_size() -> None:
+    sizes = BatchSizes()
+    assert sizes.sample() == ({}, 0.0)
+    for images, finished in ((8, 1.0), (3, 2.0), (8, 3.0)):
+        sizes.observe(images, 0.5, 0.25, finished)
+    assert sizes.sample() == ({3: BatchTotals(1, 0.5, 0.25), 8: BatchTotals(2, 1.0, 0.5)}, 3.0)
+
+
+def test_a_counter_has_the_value_that_a_scrape_shows() -> None:
+    counter = Metrics(CollectorRegistry()).model("net", "1", time.monotonic).images["ok"]
+    counter.inc(41)
+    assert value(counter) == 41
 
 
 def test_a_steady_rate_is_that_rate() -> None:

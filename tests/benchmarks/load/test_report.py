@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.load.loops import Sample, poisson
 from benchmarks.load.report import percentiles, summarize
+from benchmarks.load.wire import Wire
 from protos import classifier_pb2 as pb
 
 OK, LATE = grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED
@@ -21,7 +22,9 @@ def test_a_run_in_figures():
         Sample(due=101.9, done=102.1, code=OK, response=response),  # after the end
         Sample(due=101.0, done=102.0, code=LATE, response=None),
     ]
-    report = summarize("x", samples, start=100.0, seconds=2.0, timeout_s=1.0, cpu_s=0.003)
+    report = summarize(
+        "x", samples, Wire.timing, start=100.0, seconds=2.0, timeout_s=1.0, cpu_s=0.003
+    )
     assert (report.requests, report.images_per_second, report.goodput) == (4, 1.5, 1.0)
     assert report.latency_ms["p50"] == pytest.approx(500)
     assert report.server_ms["infer"]["p99"] == 2
@@ -32,7 +35,7 @@ def test_a_run_in_figures():
 
 def test_a_run_without_answers_has_no_latencies():
     samples = [Sample(due=0.0, done=1.0, code=LATE, response=None)]
-    report = summarize("x", samples, start=0.0, seconds=1.0, timeout_s=1.0, cpu_s=0.0)
+    report = summarize("x", samples, Wire.timing, start=0.0, seconds=1.0, timeout_s=1.0, cpu_s=0.0)
     assert (report.images_per_second, report.latency_ms, report.server_ms["infer"]) == (0, {}, {})
 
 

@@ -20,6 +20,7 @@ from tests.serving.api.messages import png
 from tests.support.serving import Gate, Rig, gated_server, listening_server, running_server
 
 SERVICE = "resnext.serving.v1.Classifier"
+OPEN_INFERENCE = "inference.GRPCInferenceService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -48,7 +49,7 @@ async def test_health_lists_the_server_its_service_and_its_models(tiny: Path) ->
         stub: Any = health_pb2_grpc.HealthStub(channel)
         listed = (await stub.List(health_pb2.HealthListRequest())).statuses
         assert {name: state.status for name, state in listed.items()} == dict.fromkeys(
-            ("", SERVICE, "tiny"), SERVING
+            ("", SERVICE, OPEN_INFERENCE, "tiny"), SERVING
         )
         await server.grpc.health.enter_graceful_shutdown()
         listed = (await stub.List(health_pb2.HealthListRequest())).statuses
@@ -60,7 +61,7 @@ async def read_while(status: int, watch: Any) -> None:
         pass
 
 
-@pytest.mark.parametrize("service", ["", SERVICE])
+@pytest.mark.parametrize("service", ["", SERVICE, OPEN_INFERENCE])
 async def test_health_follows_the_life_of_the_server(tiny: Path, service: str) -> None:
     async with listening_server(tiny) as server:
         assert await check(server, service) == NOT_SERVING
@@ -168,7 +169,7 @@ async def test_reflection_lists_the_services(server: Server) -> None:
         asked = reflection_pb2.ServerReflectionRequest(list_services="")
         [answer] = [answer async for answer in stub.ServerReflectionInfo(iter([asked]))]
     listed = {service.name for service in answer.list_services_response.service}
-    assert {SERVICE, "grpc.health.v1.Health"} <= listed
+    assert {SERVICE, OPEN_INFERENCE, "grpc.health.v1.Health"} <= listed
 
 
 async def test_metrics_count_what_was_sent(server: Server) -> None:

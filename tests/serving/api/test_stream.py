@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from protos import classifier_pb2 as pb
-from serving.api import classify
+from serving.api import stream
 from serving.server import Server
 from tests.serving.api.conftest import calling
 from tests.serving.api.messages import flat, png
@@ -58,7 +58,7 @@ async def test_requests_run_at_once_but_not_without_bound(tiny: Path) -> None:
 async def test_a_large_answer_waits_for_those_before_it(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classify, "MANY_CLASSES", 1)
+    monkeypatch.setattr(stream, "MANY_CLASSES", 1)
     rig = Rig(tiny, slots=256)
     large = pb.ClassifyRequest(images=[flat(1)] * 8)
     async with gated_server(rig) as server, calling(server) as stub:

@@ -17,7 +17,7 @@ def test_a_device_beyond_the_last_is_missing(monkeypatch: pytest.MonkeyPatch) ->
     assert missing("onnxruntime", Device("cuda", 2)) == (
         "no GPU 2: the driver shows 2, counted from 0"
     )
-    assert "there is no /dev/davinci7" in (missing("onnxruntime", Device("ascend", 7)) or "")
+    assert "no NPU 7: there are " in (missing("onnxruntime", Device("ascend", 7)) or "")
 
 
 def test_a_provider_that_cannot_be_loaded_is_named_with_the_reason(

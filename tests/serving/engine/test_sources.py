@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from images.limits import ImageLimits
-from serving.engine.sources import Encoded, Raw, Size
+from serving.engine.sources import Encoded, Raw, Ready, Size
 from serving.errors import InvalidImageError
 from tests.support.bundles import SIDE, TRANSFORM, photo
 
@@ -76,3 +76,15 @@ def test_a_wrong_number_of_bytes_is_refused_with_the_right_one(length: int) -> N
 def test_broken_files_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidImageError, match="image"):
         Encoded(data).pixels(TRANSFORM, LIMITS)
+
+
+def test_pixels_that_are_ready_are_not_touched() -> None:
+    pixels = encoded(40, 30).pixels(TRANSFORM, LIMITS)
+    ready = Ready(pixels.tobytes())
+    assert ready.size(LIMITS) == Size("ready", SIDE * SIDE, SIDE * SIDE * 3)
+    np.testing.assert_array_equal(ready.pixels(TRANSFORM, LIMITS), pixels)
+
+
+def test_too_few_pixels_are_told_how_many_the_network_takes() -> None:
+    with pytest.raises(InvalidImageError, match=r"\(16, 16, 3\) .* 768 bytes, but 5 were sent"):
+        Ready(bytes(5)).pixels(TRANSFORM, LIMITS)

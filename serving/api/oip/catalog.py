@@ -1,0 +1,151 @@
+"""What the server says of itself and its models, as messages; HTTP writes them as JSON."""
+
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from protos import open_inference_pb2 as pb
+from serving.api.oip.names import Named, both, find
+from serving.engine.model import Model
+from serving.engine.repository import ModelRepository
+from serving.errors import ModelNotFoundError, UnavailableError
+from serving.lifecycle import Readiness, State
+
+NAME = "resnext-serving"
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
+TensorMetadata = pb.ModelMetadataResponse.TensorMetadata
+KINDS = {"cpu": pb.ModelInstanceGroup.KIND_CPU, "cuda": pb.ModelInstanceGroup.KIND_GPU}
+FORMATS = {"onnxruntime": "onnx", "openvino": "onnx", "mindspore-lite": "mindir"}
+
+
+class Catalog:
+    """Describes the server and the models of a repository.
+
+    Methods that take the name and version of a model raise what `names.find` raises.
+
+    Args:
+        repository: the loaded models.
+        readiness: the server's state.
+        max_images: largest number of images in a request.
+    """
+
+    def __init__(self, repository: ModelRepository, readiness: Readiness, max_images: int) -> None:
+        self._repository, self._readiness, self._max_images = repository, readiness, max_images
+
+    @property
+    def ready(self) -> bool:
+        """Whether a model answers, and clients should send calls here."""
+        return self._is_serving and any(self._repository.ready().values())
+
+    def model_ready(self, name: str, version: str) -> bool:
+        """Return whether a model answers; one that is not loaded does not."""
+        try:
+            return self._answers(find(self._repository, name, version).model)
+        except (ModelNotFoundError, UnavailableError):
+            return False
+
+    def server(self) -> pb.ServerMetadataResponse:
+        """Describe the server."""
+        return pb.ServerMetadataResponse(name=NAME, version=_version(), extensions=EXTENSIONS)
+
+    def metadata(self, name: str, version: str) -> pb.ModelMetadataResponse:
+        """Describe the tensors of a model."""
+        named = find(self._repository, name, version)
+        datatype, shape = ("UINT8", named.pixels_shape) if named.takes_pixels else ("BYTES", (1,))
+        return pb.ModelMetadataResponse(
+            name=named.name,
+            versions=self._repository.versions(named.model.name),
+            platform=_platform(named.model),
+            inputs=[TensorMetadata(name=named.input_name, datatype=datatype, shape=[-1, *shape])],
+            outputs=[
+                TensorMetadata(name=named.output_name, datatype="FP32", shape=[-1, named.classes])
+            ],
+        )
+
+    def config(self, name: str, version: str) -> pb.ModelConfig:
+        """Return the configuration of a model."""
+        named = find(self._repository, name, version)
+        model = named.model
+        facts = {
+            "digest": model.bundle.digest,
+            "precision": model.placement.precision,
+            "version": model.version,
+        }
+        return pb.ModelConfig(
+            name=named.name,
+            platform=_platform(model),
+            backend=model.placement.runtime,
+            max_batch_size=self._max_images,
+            input=[_input(named)],
+            output=[
+                pb.ModelOutput(name=named.output_name, data_type=pb.TYPE_FP32, dims=[named.classes])
+            ],
+            instance_group=_instances(model),
+            dynamic_batching=pb.ModelDynamicBatching(preferred_batch_size=model.buckets),
+            parameters={key: pb.ModelParameter(string_value=text) for key, text in facts.items()},
+        )
+
+    def index(self, *, only_ready: bool) -> pb.RepositoryIndexResponse:
+        """List every model, version by version, under each of its names."""
+        return pb.RepositoryIndexResponse(
+            models=[
+                self._entry(named)
+                for model in self._repository.all()
+                for named in both(self._repository, model)
+                if not only_ready or self._answers(model)
+            ]
+        )
+
+    def _entry(self, named: Named) -> pb.RepositoryIndexResponse.ModelIndex:
+        if self._answers(named.model):
+            state, reason = "READY", ""
+        elif self._is_serving:
+            state, reason = "UNAVAILABLE", "no device answers, or no thread decodes"
+        else:
+            state, reason = "UNAVAILABLE", f"the server is {self._readiness.state}"
+        return pb.RepositoryIndexResponse.ModelIndex(
+            name=named.name, version=named.model.version, state=state, reason=reason
+        )
+
+    @property
+    def _is_serving(self) -> bool:
+        return self._readiness.state is State.SERVING
+
+    def _answers(self, model: Model) -> bool:
+        return self._is_serving and model.ready
+
+
+def _input(named: Named) -> pb.ModelInput:
+    if named.takes_pixels:
+        return pb.ModelInput(
+            name=named.input_name,
+            data_type=pb.TYPE_UINT8,
+            format=pb.ModelInput.FORMAT_NHWC,
+            dims=named.pixels_shape,
+        )
+    return pb.ModelInput(name=named.input_name, data_type=pb.TYPE_STRING, dims=[1])
+
+
+def _instances(model: Model) -> list[pb.ModelInstanceGroup]:
+    device = model.placement.device
+    kind = KINDS.get(device.partition(":")[0], pb.ModelInstanceGroup.KIND_MODEL)
+    return [pb.ModelInstanceGroup(name=device, count=len(model.devices), kind=kind)]
+
+
+def _platform(model: Model) -> str:
+    runtime = model.placement.runtime
+    return f"{runtime}_{FORMATS.get(runtime, 'bundle')}"
+
+
+@cache
+def _version() -> str:
+    try:
+        return version(NAME)
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"

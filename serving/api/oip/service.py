@@ -1,0 +1,207 @@
+"""The GRPCInferenceService: the same engine as Classifier's, in the words of the protocol."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import grpc
+
+from protos import open_inference_pb2 as pb
+from serving.api.call import Call
+from serving.api.caller import UnaryCaller
+from serving.api.messages import MANY_CLASSES
+from serving.api.oip.catalog import Catalog
+from serving.api.oip.inputs import Images, images
+from serving.api.oip.names import Named, find
+from serving.api.oip.outputs import answer, check_outputs
+from serving.api.oip.statistics import statistics
+from serving.api.oip.tensors import InferRequest, deadline
+from serving.api.oip.wire import id_of, parse, to_message
+from serving.api.status import failure, to_serving_error
+from serving.api.stream import Pending, Stream, places
+from serving.engine.job import Answer
+from serving.engine.repository import ModelRepository
+from serving.lifecycle import Readiness
+
+Method = Callable[["OpenInference", Any, Call], Awaitable[Any]]
+
+
+def _unimplemented(why: str) -> Method:
+    async def refuse(self: "OpenInference", request: Any, call: Call) -> None:  # noqa: ARG001
+        await call.abort(grpc.StatusCode.UNIMPLEMENTED, why)
+
+    return refuse
+
+
+def _answering(method: Callable[["OpenInference", Any], Any]) -> Method:
+    """Return a method that ends its call with what the other one raises."""
+
+    async def respond(self: "OpenInference", request: Any, call: Call) -> Any:
+        try:
+            return method(self, request)
+        except Exception as error:  # noqa: BLE001 - the call ends with it
+            await call.abort(*failure(error))
+
+    return respond
+
+
+class OpenInference:
+    """Answers `inference.GRPCInferenceService`.
+
+    Args:
+        repository: the loaded models.
+        readiness: the server's state.
+        max_images_per_request: largest number of images.
+        default_timeout_s: the deadline of a request that has none, in seconds.
+    """
+
+    def __init__(
+        self,
+        repository: ModelRepository,
+        readiness: Readiness,
+        *,
+        max_images_per_request: int,
+        default_timeout_s: float,
+    ) -> None:
+        self._repository, self._readiness = repository, readiness
+        self._max_images, self._default_timeout_s = max_images_per_request, default_timeout_s
+        self._catalog = Catalog(repository, readiness, max_images_per_request)
+
+    def ModelInfer(self, message: bytes, call: Call) -> None:  # noqa: N802
+        """Classify the images of one request: admitted and answered on gRPC's thread."""
+        try:
+            asked, found = self._asked(message)
+            until = self._deadline(asked, call, call.arrived_s)
+            caller = UnaryCaller(call, until, asked.response, is_large=asked.is_large)
+            asked.named.model.submit(found, caller, len(message))
+        except Exception as error:  # noqa: BLE001 - the call ends with it
+            call.fail(*failure(error))
+
+    async def ModelStreamInfer(  # noqa: N802
+        self, messages: AsyncIterator[bytes], call: Call
+    ) -> None:
+        """Answer each request as soon as it is ready."""
+        await Stream(call, self._readiness.closing, partial(self._read, call)).serve(messages)
+
+    @_answering
+    def ServerLive(self, request: pb.ServerLiveRequest) -> Any:  # noqa: N802, ARG002
+        """Return that the process lives."""
+        return pb.ServerLiveResponse(live=True)
+
+    @_answering
+    def ServerReady(self, request: pb.ServerReadyRequest) -> Any:  # noqa: N802, ARG002
+        """Return whether a model answers."""
+        return pb.ServerReadyResponse(ready=self._catalog.ready)
+
+    @_answering
+    def ModelReady(self, request: pb.ModelReadyRequest) -> Any:  # noqa: N802
+        """Return whether a certain one does."""
+        ready = self._catalog.model_ready(request.name, request.version)
+        return pb.ModelReadyResponse(ready=ready)
+
+    @_answering
+    def ServerMetadata(self, request: pb.ServerMetadataRequest) -> Any:  # noqa: N802, ARG002
+        """Describe the server."""
+        return self._catalog.server()
+
+    @_answering
+    def ModelMetadata(self, request: pb.ModelMetadataRequest) -> Any:  # noqa: N802
+        """Describe the tensors of a model."""
+        return self._catalog.metadata(request.name, request.version)
+
+    @_answering
+    def ModelConfig(self, request: pb.ModelConfigRequest) -> Any:  # noqa: N802
+        """Describe a model in more detail."""
+        return pb.ModelConfigResponse(config=self._catalog.config(request.name, request.version))
+
+    @_answering
+    def ModelStatistics(self, request: pb.ModelStatisticsRequest) -> Any:  # noqa: N802
+        """Count what models have done."""
+        return statistics(self._repository, request.name, request.version)
+
+    @_answering
+    def RepositoryIndex(self, request: pb.RepositoryIndexRequest) -> Any:  # noqa: N802
+        """List the models."""
+        return self._catalog.index(only_ready=request.ready)
+
+    RepositoryModelLoad = RepositoryModelUnload = _unimplemented(
+        "models are loaded when the server starts, and stay: restart it with other --model flags"
+    )
+    SystemSharedMemoryStatus = SystemSharedMemoryRegister = SystemSharedMemoryUnregister = (
+        _unimplemented("there is no shared memory: send tensors in the message")
+    )
+    CudaSharedMemoryStatus = CudaSharedMemoryRegister = CudaSharedMemoryUnregister = _unimplemented(
+        "there is no shared memory of a GPU: send tensors in the message"
+    )
+    TraceSetting = _unimplemented("there are no traces; /metrics of the HTTP port has times")
+    LogSettings = _unimplemented("the log is set up when the server starts")
+
+    def _asked(self, message: bytes) -> "tuple[_Asked, Images]":
+        request = parse(message, self._max_images)
+        named = find(self._repository, request.model, request.version)
+        check_outputs(request, named)
+        found = images(request, named, self._max_images)
+        request.inputs.clear()  # they hold the message, which may be large
+        return _Asked(request, named, len(found)), found
+
+    def _deadline(self, asked: "_Asked", call: Call, since_s: float) -> float:
+        return deadline(asked.request, since_s, call.deadline_s, self._default_timeout_s)
+
+    def _read(self, call: Call, message: bytes) -> Pending:
+        try:
+            asked, found = self._asked(message)
+        except Exception as error:  # noqa: BLE001 - the response holds it
+            return Pending(1, partial(_return, _failed(id_of(message), error)))
+        respond = partial(self._respond, asked, found, call, len(message))
+        return Pending(places(asked.classes), respond)
+
+    async def _respond(self, asked: "_Asked", found: Images, call: Call, nbytes: int) -> bytes:
+        until = self._deadline(asked, call, time.monotonic())
+        try:
+            answers = await asked.named.model.classify(found, until, nbytes)
+            if asked.is_large:
+                return await asyncio.to_thread(asked.streamed, answers)
+            return asked.streamed(answers)
+        except Exception as error:  # noqa: BLE001 - the response holds it
+            return _failed(asked.request.id, error)
+
+
+class _Asked(NamedTuple):
+    """A request without its inputs, the model that answers it, and how many images it has."""
+
+    request: InferRequest
+    named: Named
+    images: int
+
+    @property
+    def classes(self) -> int:
+        """Number of strings in the response, one for each class that was asked for."""
+        outputs = self.request.outputs
+        return self.images * min(outputs[0].classes, self.named.classes) if outputs else 0
+
+    @property
+    def is_large(self) -> bool:
+        """Whether building the response takes so long that it should have a thread of its own."""
+        return self.classes > MANY_CLASSES
+
+    def response(self, answers: list[Answer]) -> pb.ModelInferResponse:
+        """Return the response; raise the error of an image."""
+        return to_message(answer(self.request, self.named, answers))
+
+    def streamed(self, answers: list[Answer]) -> bytes:
+        """Return the bytes of the response in a stream; raise the error of an image."""
+        response = answer(self.request, self.named, answers)
+        message = to_message(response, is_final=self.request.wants_final)
+        return pb.ModelStreamInferResponse(infer_response=message).SerializeToString()
+
+
+async def _return(response: bytes) -> bytes:
+    return response
+
+
+def _failed(request_id: str, error: Exception) -> bytes:
+    return pb.ModelStreamInferResponse(
+        error_message=str(to_serving_error(error)), infer_response={"id": request_id}
+    ).SerializeToString()

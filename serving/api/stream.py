@@ -1,0 +1,91 @@
+"""A call with a stream of requests and one of responses, whatever they are."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import NamedTuple, TypeVar
+
+import grpc
+
+from serving.api.call import Call
+from serving.api.messages import MANY_CLASSES
+from serving.lifecycle import unless
+
+PLACES = 32
+Message = TypeVar("Message")
+
+
+class Pending(NamedTuple):
+    """A request that was read.
+
+    Attributes:
+        places: how many of the stream's places its response takes.
+        respond: returns the bytes of the response; raises nothing.
+    """
+
+    places: int
+    respond: Callable[[], Awaitable[bytes]]
+
+
+class Stream:
+    """Requests of one caller, each answered when it is ready.
+
+    Args:
+        call: the call.
+        closing: set when the server accepts no more requests.
+        read: returns what is to be done for a request; raises nothing.
+    """
+
+    def __init__(
+        self, call: Call, closing: asyncio.Event, read: Callable[[bytes], Pending]
+    ) -> None:
+        self._call, self._closing, self._read = call, closing, read
+        self._places = asyncio.Semaphore(PLACES)
+        self._writing = asyncio.Lock()
+
+    async def serve(self, messages: AsyncIterator[bytes]) -> None:
+        """Answer all requests; read on only while few are in flight, until the server closes."""
+        async with (
+            aclosing(messages_until(self._closing, messages)) as received,
+            asyncio.TaskGroup() as answers,
+        ):
+            async for message in received:
+                pending = self._read(message)
+                for _ in range(pending.places):  # the answers before it must leave room for its own
+                    await self._places.acquire()
+                answers.create_task(self._answer(*pending))
+                del message, pending  # they may be large, and the next one may be long in coming
+            is_cut_off = self._closing.is_set()
+        if is_cut_off:
+            # There may be requests that were sent and not read: OK would claim that all have
+            # their answers.
+            await self._call.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
+
+    async def _answer(self, places: int, respond: Callable[[], Awaitable[bytes]]) -> None:
+        response = await respond()
+        del respond  # its request may be larger than the response, which may wait to be read
+        async with self._writing:
+            await self._call.write(response)
+        for _ in range(places):
+            self._places.release()
+
+
+def places(classes: int) -> int:
+    """Return how many of a stream's places a response of so many classes takes.
+
+    A large one takes all. So a stream that is not read holds no more than one large answer, or a
+    few small ones.
+    """
+    return min(1 + classes // MANY_CLASSES, PLACES)
+
+
+async def messages_until(
+    stop: asyncio.Event, messages: AsyncIterator[Message]
+) -> AsyncGenerator[Message, None]:
+    """Yield messages until they end or `stop` is set."""
+
+    async def read() -> Message | None:
+        return await anext(messages, None)
+
+    while (message := await unless(stop, read())) is not None:
+        yield message

@@ -1,0 +1,1 @@
+"""The HTTP port: classification, what operators look at, and the bounds of strangers."""

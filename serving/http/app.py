@@ -1,0 +1,92 @@
+"""The ASGI application of the HTTP port: its routes, their errors, and what describes them."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import cache
+from http import HTTPStatus
+from importlib.metadata import version
+
+import orjson
+from fastapi.openapi.utils import get_openapi
+from prometheus_client import CollectorRegistry
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route, Router
+from starlette.types import Receive, Scope, Send
+
+from serving.errors import InternalError, ServingError
+from serving.http.calls import Calls
+from serving.http.catalog import OpenCatalog
+from serving.http.classify import Classification
+from serving.http.errors import JsonResponse, error_response, method_response
+from serving.http.inference import Inference
+from serving.http.operations import Operations
+
+TITLE = "resnext-serving"
+DESCRIPTION = (
+    "Image classification. Every error is JSON with one sentence: what was wrong, and what would "
+    "be right."
+)
+
+
+def create_app(registry: CollectorRegistry, calls: Calls) -> "Application":
+    """Return the application: classification, what operators look at, and /openapi.json."""
+    operations = Operations(registry, calls.readiness, calls.repository)
+    # The first that fits is called: those that are called most stand first.
+    classify = [*Classification(calls).routes(), *Inference(calls).routes()]
+    return Application([*classify, *operations.routes(), *OpenCatalog(calls).routes()])
+
+
+class Application:
+    """Calls the route of a request, and turns what it raises into an answer.
+
+    There is no page at /docs: those that FastAPI has load scripts from other hosts.
+
+    Args:
+        routes: what is answered.
+    """
+
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        @cache
+        def described() -> bytes:
+            return orjson.dumps(_openapi(routes))
+
+        async def openapi(_: Request) -> Response:
+            return JsonResponse(described())
+
+        self._router = Router([*routes, Route("/openapi.json", openapi)], redirect_slashes=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        # Every error is turned into an answer here: routes raise what they do not find.
+        inner = {**scope, "app": self}
+        if scope["method"] == "HEAD":  # as GET; the connection leaves the body out
+            inner["method"] = "GET"
+        try:
+            await self._router(inner, receive, send)
+        except asyncio.CancelledError:
+            return  # the client has left, or the server ends
+        except HTTPException as error:
+            await self._refusal(scope, error)(scope, receive, send)
+        except ServingError as error:
+            await error_response(error)(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - logged, and answered
+            await error_response(InternalError.logged(error))(scope, receive, send)
+
+    def _refusal(self, scope: Scope, error: HTTPException) -> Response:
+        request = Request(scope)
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            return method_response(request, self._methods(scope))
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            error.detail = f"there is no {request.url.path}; /openapi.json lists what there is"
+        return error_response(error)
+
+    def _methods(self, scope: Scope) -> set[str]:
+        """Return the methods that the path of a request has."""
+        fitting = (r for r in self._router.routes if r.matches(scope)[0] is not Match.NONE)
+        return {method for route in fitting for method in getattr(route, "methods", ())}
+
+
+def _openapi(routes: Sequence[BaseRoute]) -> dict[str, object]:
+    return get_openapi(title=TITLE, version=version(TITLE), description=DESCRIPTION, routes=routes)

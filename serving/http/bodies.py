@@ -1,0 +1,77 @@
+"""Bodies of requests: whole, and inflated within bounds."""
+
+import asyncio
+import zlib
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from serving.errors import InvalidRequestError
+
+GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # whichever the first bytes say
+# What HTTP calls deflate is zlib's form of it (RFC 9110, 8.4.1.2).
+IDENTITY_CODINGS, COMPRESSED_CODINGS = {"", "identity"}, {"gzip", "x-gzip", "deflate"}
+# A gzip file may have several members; what follows one is copied to reach the next.
+MOST_MEMBERS = 16
+
+
+async def read_body(request: Request, most_bytes: int) -> bytes:
+    """Return the body of a request, inflated if it says that it is compressed.
+
+    What comes from a connection is in one piece, and bounded already. It is not copied.
+
+    Raises:
+        HTTPException: it is more than `most_bytes` once inflated (413), or coded otherwise (415).
+        InvalidRequestError: it is not what it says.
+    """
+    pieces = []
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise asyncio.CancelledError
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body"):
+            break
+    body = b"".join(pieces)  # of one piece: the piece itself
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding in IDENTITY_CODINGS:
+        return body
+    if coding in COMPRESSED_CODINGS:
+        return await asyncio.to_thread(inflate, body, most_bytes)
+    raise HTTPException(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        f"the body is coded as {coding!r}; this server reads gzip, deflate, and bodies as they are",
+        {"accept-encoding": "gzip, deflate, identity"},
+    )
+
+
+def inflate(body: bytes, most_bytes: int) -> bytes:
+    """Return what a body compressed with gzip or zlib holds.
+
+    Raises:
+        HTTPException: that is more than `most_bytes`; no more than that is inflated.
+        InvalidRequestError: it is not compressed, not whole, or in more than `MOST_MEMBERS` parts.
+    """
+    inflated, members = bytearray(), 0
+    while body:
+        members += 1
+        if members > MOST_MEMBERS:
+            raise InvalidRequestError(
+                f"the body is compressed in more than {MOST_MEMBERS} parts; compress it in one"
+            )
+        decompressor = zlib.decompressobj(GZIP_OR_ZLIB)
+        try:
+            inflated += decompressor.decompress(body, most_bytes - len(inflated) + 1)
+        except zlib.error as error:
+            raise InvalidRequestError(f"the body is not compressed, as it says: {error}") from None
+        if len(inflated) > most_bytes:
+            raise HTTPException(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"the body has more than {most_bytes} bytes once it is inflated; it may have at "
+                f"most that (--max-message-bytes)",
+            )
+        if not decompressor.eof:
+            raise InvalidRequestError("the compressed body is not whole")
+        body = decompressor.unused_data  # another member, if anything
+    return bytes(inflated)

@@ -1,0 +1,261 @@
+"""A connection of an HTTP client, of whom nothing is known: it takes little, and not for long."""
+
+import asyncio
+import time
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from serving.http.errors import error_response
+from serving.http.traffic import Phase, Traffic
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+# What HTTP/2 counts for a header besides its name and value: without it, 16 KiB hold thousands.
+HEADER_BYTES = 32
+# A body may come in so many pieces, and in one more for each so many bytes: each costs a call.
+FREE_PIECES, PIECE_BYTES = 1000, 64
+
+
+class HttpConnection(HttpToolsProtocol):
+    """uvicorn's connection, with bounds that uvicorn does not have.
+
+    The application is called once a request is whole, and gets its body in one piece: a slow client
+    costs no task, and a body that comes in one piece is never copied. A request that breaks a bound
+    is answered before it is whole, and what still comes is thrown away.
+
+    A client that leaves cancels what answers it.
+
+    It uses names that uvicorn does not promise, and so works with the versions of it that
+    `pyproject.toml` allows.
+
+    Args:
+        traffic: what all connections share.
+        uvicorn: what uvicorn gives a connection.
+    """
+
+    def __init__(self, traffic: Traffic, **uvicorn: Any) -> None:
+        super().__init__(**uvicorn)
+        self._traffic = traffic
+        self.phase, self.since_s = Phase.IDLE, time.monotonic()
+        self.stalled_s: float | None = None
+        self.in_head, self.held = False, 0
+        # Of the request that comes: headers and trailers that are whole, the body, and what has
+        # come since its last piece, which may be no more than a head.
+        self._head_bytes = self._quiet_bytes = 0
+        self._body: bytes | bytearray = b""
+        # Pieces of bodies: of all requests, and before this one.
+        self._pieces = self._pieces_before = 0
+        self._is_coming = False
+        self._waits = False  # what comes is the next to be answered
+        self._is_deaf = False  # nothing that comes is read any more
+        self._answered: RequestResponseCycle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def unread_bytes(self) -> int:
+        """What waits to be read by the client."""
+        return self.transport.get_write_buffer_size()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, at another's cost if need be."""
+        super().connection_made(transport)
+        if len(self.connections) > self._traffic.most_connections:
+            loser = self._traffic.oldest(besides=self)
+            self.connections.discard(loser)  # it is lost only in the loop's next turn
+            loser.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End, and cancel what answers the client."""
+        self._release()
+        super().connection_lost(exc)
+        if self._answered and self._task and not self._answered.response_complete:
+            self._answered.disconnected = True
+            self._task.cancel()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._release()
+        self._is_deaf = True
+        self.transport.abort()
+
+    def shutdown(self) -> None:
+        """Close as soon as what is being answered is; the server ends."""
+        self._is_deaf = True
+        if self._answered:
+            self._answered.keep_alive = False
+        else:
+            self.transport.close()
+
+    def refuse(self, status: HTTPStatus, message: str) -> None:
+        """Answer the request that comes with an error, and read no more.
+
+        One that came before it and is being answered keeps its answer, which is then the last.
+        """
+        self._release()
+        self._is_deaf = True
+        if self._answered:
+            self._answered.keep_alive = False
+        elif not self.transport.is_closing():
+            self._say_last(status, message)
+
+    def _say_last(self, status: HTTPStatus, message: str) -> None:
+        response = error_response(HTTPException(status, message))
+        headers = (b": ".join(pair) + b"\r\n" for pair in response.raw_headers)
+        head = b"".join([STATUS_LINE[status], *headers, b"connection: close\r\n\r\n"])
+        self.transport.write(head + bytes(response.body))
+        # Closed with bytes that were not read, the connection would be reset, and the client might
+        # lose the answer.
+        self.transport.write_eof()
+        self._enter(Phase.LEAVING)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, unless the client was refused."""
+        if self._is_deaf:
+            return
+        pieces = self._pieces
+        super().data_received(data)
+        if self._is_coming and pieces == self._pieces:
+            self._quiet_bytes += len(data)
+            self._bound_head(self._quiet_bytes)
+        else:
+            self._quiet_bytes = 0
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        if not self._is_deaf:
+            self.refuse(HTTPStatus.BAD_REQUEST, f"this is not HTTP/1.1: {msg}")
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        if self._is_deaf:
+            return
+        self.in_head = self._is_coming = True
+        self._head_bytes, self._pieces_before = 0, self._pieces
+        self._body = b""
+        self.scope["state"]["arrived_s"] = time.monotonic()
+        if not self._answered:
+            self._enter(Phase.RECEIVING)
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the address."""
+        super().on_url(url)
+        self._head_bytes += len(url)
+        self._bound_head(self._head_bytes)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header or a trailer."""
+        super().on_header(name, value)
+        self._head_bytes += len(name) + len(value) + HEADER_BYTES
+        self._bound_head(self._head_bytes)
+
+    def on_headers_complete(self) -> None:
+        """Refuse a request by its head, or wait for its body."""
+        self.in_head = False
+        stated = next((int(v) for name, v in self.headers if name == b"content-length"), 0)
+        self._bound_body(stated)
+        if self._is_deaf:
+            return
+        super().on_headers_complete()
+        if self.parser.should_upgrade():  # to what this server does not speak: nothing follows
+            self.cycle.keep_alive = False
+        if len(self.pipeline) > self._traffic.bounds.pipelined:
+            self.abort()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        size = self.held + len(body)
+        self._pieces += 1
+        self._bound_body(size)
+        pieces = self._pieces - self._pieces_before
+        if not self._is_deaf and pieces > FREE_PIECES + size // PIECE_BYTES:
+            self.refuse(HTTPStatus.BAD_REQUEST, "the body comes in too many pieces; send larger")
+        if self._is_deaf:
+            return
+        if not self.held:
+            self._body = body
+        elif isinstance(self._body, bytes):
+            self._body = bytearray(self._body) + body
+        else:
+            self._body += body
+        self.held = size
+        self._traffic.hold(len(body))
+
+    def on_message_complete(self) -> None:
+        """Answer a request that is whole, if it is the next to be answered."""
+        if self._is_deaf:
+            return
+        self._is_coming = False
+        # uvicorn hands over `bytes(body)`, which of bytes is no copy.
+        self.cycle.body = bytes(self._body)  # type: ignore[assignment]
+        self._release()
+        super().on_message_complete()
+        if self._waits:
+            self._waits = False
+            self._run(self.cycle)
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request."""
+        self._answered = None
+        self._enter(Phase.RECEIVING if self._is_coming else Phase.IDLE)
+        if not self._is_deaf:
+            super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """Note that the client does not read."""
+        self.stalled_s = time.monotonic()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Note that it does."""
+        self.stalled_s = None
+        super().resume_writing()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ARG002
+        """Answer the request whose turn it is, once it is whole."""
+        if not cycle.more_body:
+            self._run(cycle)
+            return
+        self._waits = True
+        if cycle.waiting_for_100_continue:
+            cycle.waiting_for_100_continue = False
+            self.transport.write(CONTINUE)
+
+    def _run(self, cycle: RequestResponseCycle) -> None:
+        self._enter(Phase.WORKING)
+        self._answered = cycle
+        if self._traffic.closing:
+            cycle.keep_alive = False
+        self._task = self.loop.create_task(cycle.run_asgi(self.app))
+        self._task.add_done_callback(self.tasks.discard)
+        self.tasks.add(self._task)
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase, self.since_s = phase, time.monotonic()
+
+    def _release(self) -> None:
+        self._traffic.release(self.held)
+        self.held, self._body = 0, b""
+
+    def _bound_head(self, nbytes: int) -> None:
+        most = self._traffic.bounds.head_bytes
+        if nbytes > most and not self._is_deaf:
+            self.refuse(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                f"the head of a request may have at most {most} bytes",
+            )
+
+    def _bound_body(self, nbytes: int) -> None:
+        most = self._traffic.bounds.body_bytes
+        if nbytes > most and not self._is_deaf:
+            self.refuse(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"the body has {nbytes} bytes or more; it may have at most {most} "
+                f"(--max-message-bytes)",
+            )

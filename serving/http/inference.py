@@ -1,0 +1,160 @@
+"""Inference in the Open Inference Protocol: `POST /v2/models/{model}/infer`."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import Header
+from pydantic import Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.messages import MANY_CLASSES
+from serving.api.oip.inputs import images
+from serving.api.oip.names import Named, find
+from serving.api.oip.outputs import answer, check_outputs
+from serving.api.oip.tensors import InferRequest, Tensor
+from serving.engine.job import Answer
+from serving.http.calls import Calls, TimeoutHeader
+from serving.http.errors import JsonResponse
+from serving.http.routes import DirectRoute, object_schema, responses
+from serving.http.schemas import HEADER, InferenceRequest, schema_of
+from serving.http.tensors import build, parse
+
+# JSON of more bytes is parsed in a thread, and only one at a time: it takes 25 times as many.
+LARGE_JSON = 2**16
+# Probabilities that are written in the time of one class with its label.
+PROBABILITIES_PER_CLASS = 16
+ERRORS = (400, 404, 413, 415, 429, 500, 503, 504)
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+BODY = {
+    "required": True,
+    "description": "JSON; or JSON followed by binary data; or only an image file",
+    "content": {
+        "application/json": {"schema": schema_of(InferenceRequest)},
+        "application/octet-stream": BINARY,
+    },
+}
+TEXT, NATURAL = {"type": "string"}, {"type": "integer", "minimum": 0}
+OUTPUT = object_schema(name=TEXT, datatype=TEXT, shape={"type": "array", "items": NATURAL})
+OUTPUT["properties"] |= {
+    "data": {"type": "array", "items": {"type": ["number", "string", "null"]}},
+    "parameters": object_schema(binary_data_size=NATURAL),
+}
+RESPONSE = object_schema(
+    model_name=TEXT, model_version=TEXT, outputs={"type": "array", "items": OUTPUT}
+)
+RESPONSE["properties"] |= {"id": TEXT}
+
+
+class InferenceHeaders(TimeoutHeader):
+    """The headers of an inference."""
+
+    inference_header_content_length: int | None = Field(
+        None,
+        ge=0,
+        description="how many bytes of the body are JSON, if binary data follows; 0 if the whole "
+        "body is the only element of the only input: an image file",
+    )
+
+
+Headers = Annotated[InferenceHeaders, Header()]
+
+
+class Inference:
+    """The routes that infer.
+
+    Args:
+        calls: what a request asks for.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._parsing = asyncio.Lock()
+
+    def routes(self) -> list[DirectRoute]:
+        """Return the routes, with what /openapi.json says of them."""
+        described = responses(RESPONSE, *ERRORS)
+        described[200]["content"]["application/octet-stream"] = BINARY
+        options: dict[str, Any] = {"openapi_extra": {"requestBody": BODY}, "responses": described}
+        path, post = "/v2/models/{model}", ["POST"]
+        return [
+            DirectRoute(f"{path}/infer", self.infer, methods=post, **options),
+            DirectRoute(
+                f"{path}/versions/{{version}}/infer", self.infer_version, methods=post, **options
+            ),
+        ]
+
+    async def infer(self, request: Request, model: str, headers: Headers) -> Response:
+        """Classify images with the newest version of a model."""
+        return await self.infer_version(request, model, "", headers)
+
+    async def infer_version(
+        self, request: Request, model: str, version: str, headers: Headers
+    ) -> Response:
+        """Classify images; if one of them cannot be, the request fails, and says which."""
+        self._calls.check_open()
+        named = find(self._calls.repository, model, version)
+        _check_type(request)
+        body = await self._calls.body(request)
+        asked = await self._asked(body, headers.inference_header_content_length, named)
+        check_outputs(asked, named)
+        sources = images(asked, named, self._calls.max_images)
+        timeout_s = None if asked.timeout_us is None else asked.timeout_us / 1e6
+        deadline = self._calls.deadline(request, headers, timeout_s)
+        answers = await named.model.classify(sources, deadline, len(body))
+        respond = partial(_respond, asked, named, answers)
+        return await asyncio.to_thread(respond) if _is_large(asked, named) else respond()
+
+    async def _asked(self, body: bytes, json_bytes: int | None, named: Named) -> InferRequest:
+        """Return the request that a body holds, of which so many bytes are JSON; None: all."""
+        if json_bytes == 0:
+            return _of_one_input(body, named)
+        size = len(body) if json_bytes is None else json_bytes
+        read = partial(parse, body, size, named.name, named.model.version)
+        if size <= LARGE_JSON:
+            return read()
+        async with self._parsing:
+            return await asyncio.to_thread(read)
+
+
+def _of_one_input(body: bytes, named: Named) -> InferRequest:
+    """Return the request whose body is the data of the only input, without any JSON."""
+    if not named.takes_pixels:
+        tensor = Tensor(named.input_name, "BYTES", (1,), [body])
+    else:
+        height, width, channels = named.pixels_shape
+        count = max(1, len(body) // (height * width * channels))
+        tensor = Tensor(named.input_name, "UINT8", (count, height, width, channels), body)
+    return InferRequest(named.name, named.model.version, inputs=[tensor])
+
+
+def _respond(asked: InferRequest, named: Named, answers: Sequence[Answer]) -> Response:
+    content, json_bytes = build(asked, answer(asked, named, answers))
+    if json_bytes is None:
+        return JsonResponse(content)
+    headers = {"inference-header-content-length": str(json_bytes)}
+    return Response(content, headers=headers, media_type="application/octet-stream")
+
+
+def _check_type(request: Request) -> None:
+    """Refuse what is surely no tensor. Other types say nothing: curl states one for forms."""
+    kind = request.headers.get("content-type", "")
+    if kind.lower().startswith("multipart/"):
+        raise HTTPException(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            f"a form is not read here; send JSON, or an image file as the body with the header "
+            f"`{HEADER}: 0`, or the form to /v1/classify",
+            {"accept": "application/json, application/octet-stream"},
+        )
+
+
+def _is_large(asked: InferRequest, named: Named) -> bool:
+    """Whether building the response takes so long that it should have a thread of its own."""
+    count = asked.inputs[0].shape[0]
+    if asked.outputs and asked.outputs[0].classes:
+        return count * min(asked.outputs[0].classes, named.classes) > MANY_CLASSES
+    return count * named.classes > MANY_CLASSES * PROBABILITIES_PER_CLASS

@@ -1,0 +1,149 @@
+"""Routes that FastAPI describes and Starlette serves."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, get_args, get_origin
+
+from fastapi import params
+from fastapi.routing import APIRoute
+from google.protobuf.descriptor import FieldDescriptor
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from serving.errors import InvalidRequestError
+
+Endpoint = Callable[..., Awaitable[Response]]
+Schema = dict[str, Any]
+
+REASONS = {
+    400: "the request, or its only image, cannot be answered; the sentence says what to send",
+    404: "no such model or version is loaded",
+    413: "the body is too large (--max-message-bytes)",
+    415: "the body has a type or coding that is not read",
+    429: "too many images are in flight; Retry-After says when to try again",
+    500: "a fault of the server; its log has the details under the id in the sentence",
+    501: "this server does not offer that",
+    503: "the server is loading or draining, or its devices are lost; try another, or again later",
+    504: "the deadline has passed, or cannot be met",
+}
+SCALARS: dict[int, Schema] = {
+    FieldDescriptor.CPPTYPE_BOOL: {"type": "boolean"},
+    FieldDescriptor.CPPTYPE_STRING: {"type": "string"},
+    FieldDescriptor.CPPTYPE_FLOAT: {"type": "number"},
+    FieldDescriptor.CPPTYPE_DOUBLE: {"type": "number"},
+}
+
+
+def json_content(schema: Schema) -> dict[str, Any]:
+    """Return what OpenAPI says of a body that is JSON."""
+    return {"application/json": {"schema": schema}}
+
+
+def object_schema(**properties: Schema) -> Schema:
+    """Return the JSON Schema of an object that has all of these."""
+    return {"type": "object", "properties": properties, "required": [*properties]}
+
+
+ERROR = object_schema(error={"type": "string"})
+
+
+class DirectRoute(APIRoute):
+    """A route that FastAPI describes, and that is called without FastAPI.
+
+    The endpoint is `async def (request, …) -> Response`. Its other parameters are names of the
+    path, or pydantic models of all that the query or the headers may hold:
+    `query: Annotated[Model, Query()]`. FastAPI reads the same signature for /openapi.json. Its own
+    way of calling an endpoint takes 60 µs, this one 5.
+    """
+
+    def __init__(
+        self, path: str, endpoint: Endpoint, *, methods: Sequence[str] = ("GET",), **options: Any
+    ) -> None:
+        # The class: FastAPI's default claims JSON of any form for each answer.
+        options |= {"response_model": None, "response_class": Response}
+        super().__init__(path, endpoint, methods=[*methods], **options)
+        models = _models(endpoint)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            request = Request(scope, receive, send)
+            arguments = {name: model(request) for name, model in models}
+            response = await endpoint(request, **scope["path_params"], **arguments)
+            await response(scope, receive, send)
+
+        self.app = app
+
+
+def _models(endpoint: Endpoint) -> list[tuple[str, Callable[[Request], BaseModel]]]:
+    """Return how each pydantic model among the parameters of an endpoint is read."""
+    signature = inspect.signature(endpoint, eval_str=True)
+    annotated = [p for p in signature.parameters.values() if get_origin(p.annotation) is Annotated]
+    found = []
+    for parameter in annotated:
+        model, source = get_args(parameter.annotation)
+        reader = _query(model) if isinstance(source, params.Query) else _headers(model)
+        found.append((parameter.name, reader))
+    return found
+
+
+def _query(model: type[BaseModel]) -> Callable[[Request], BaseModel]:
+    nothing = model()
+
+    def read(request: Request) -> BaseModel:
+        if not request.scope["query_string"]:
+            return nothing
+        return _validated(model, dict(request.query_params))
+
+    return read
+
+
+def _headers(model: type[BaseModel]) -> Callable[[Request], BaseModel]:
+    nothing = model()
+    names = {name.replace("_", "-").encode(): name for name in model.model_fields}
+
+    def read(request: Request) -> BaseModel:
+        headers: list[tuple[bytes, bytes]] = request.scope["headers"]
+        stated = {names[k]: v.decode("latin-1") for k, v in headers if k in names}
+        return _validated(model, stated) if stated else nothing
+
+    return read
+
+
+def _validated(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        wrong = (f"`{fault['loc'][0]}`: {fault['msg']}" for fault in error.errors())
+        takes = ", ".join(model.model_fields)
+        raise InvalidRequestError(f"{'; '.join(wrong)} (this takes {takes})") from None
+
+
+def responses(schema: Schema, *errors: int) -> dict[int | str, dict[str, Any]]:
+    """Return what /openapi.json says of the answers of a route: its JSON, and its errors."""
+    good = {"description": "the answer", "content": json_content(schema)}
+    error = json_content(ERROR)
+    bad: dict[int | str, Any] = {
+        code: {"description": REASONS[code], "content": error} for code in errors
+    }
+    # FastAPI would add its own 422 if nothing covered it.
+    return {200: good, **bad, "4XX": {"description": "what HTTP itself refuses", "content": error}}
+
+
+def message_schema(message: Any) -> Schema:
+    """Return the JSON Schema of a message, from its descriptor, with the names of the .proto."""
+    fields = {field.name: _field_schema(field) for field in message.fields}
+    return {"type": "object", "properties": fields}
+
+
+def _field_schema(field: FieldDescriptor) -> Schema:
+    if field.message_type and field.message_type.GetOptions().map_entry:
+        value = field.message_type.fields_by_name["value"]
+        return {"type": "object", "additionalProperties": _field_schema(value)}
+    if field.message_type:
+        schema = message_schema(field.message_type)
+    elif field.enum_type:
+        schema = {"type": "string", "enum": [value.name for value in field.enum_type.values]}
+    else:
+        schema = SCALARS.get(field.cpp_type, {"type": "integer"})
+    return {"type": "array", "items": schema} if field.is_repeated else schema

@@ -1,0 +1,151 @@
+"""The JSON of the Open Inference Protocol: what validates a request is what OpenAPI shows.
+
+The protocol is at https://github.com/kserve/open-inference-protocol, its extensions for binary data
+and classes at https://github.com/triton-inference-server/server/tree/main/docs/protocol. Both say
+that a server ignores parameters that it does not know.
+"""
+
+from http import HTTPStatus
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from starlette.exceptions import HTTPException
+
+from serving.errors import InvalidRequestError
+
+# Beyond what any model here takes: a request is refused before it costs more than its bytes do.
+MOST_TENSORS, MOST_DIMENSIONS, LONGEST_NAME = 16, 8, 1024
+# Parsing keeps Python's lock, and takes up to 25 times as many bytes of memory.
+LARGEST_JSON = 4 * 2**20
+HEADER = "Inference-Header-Content-Length"
+
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]
+Natural = Annotated[int, Field(ge=0)]
+Read = TypeVar("Read", bound="Json")
+
+
+class Json(BaseModel):
+    """An object; no value is converted, and fields that are not here are ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class InputParameters(Json):
+    """What this server knows of an input's parameters."""
+
+    binary_data_size: Natural | None = Field(
+        None, description="bytes of the tensor in the binary data that follows the JSON"
+    )
+    content_type: str | None = Field(
+        None, description="`base64` if each element of a BYTES tensor in `data` is in base64"
+    )
+    shared_memory_region: str | None = Field(None, description="not supported")
+
+
+class RequestInput(Json):
+    """An input tensor."""
+
+    name: Name
+    datatype: Name = Field(description="`BYTES` for image files, `UINT8` for pixels")
+    shape: Annotated[list[Natural], FailFast(), Field(max_length=MOST_DIMENSIONS)]
+    parameters: InputParameters | None = None
+    data: list[Any] | None = Field(
+        None, description="the elements, nested as the shape says or in one list, row by row"
+    )
+
+
+class OutputParameters(Json):
+    """What this server knows of a requested output's parameters."""
+
+    binary_data: bool | None = Field(None, description="whether to return it as binary data")
+    classification: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="return so many `value:index:label` per image, the most probable first"
+    )
+    shared_memory_region: str | None = Field(None, description="not supported")
+
+
+class RequestOutput(Json):
+    """An output that is asked for."""
+
+    name: Name
+    parameters: OutputParameters | None = None
+
+
+class RequestParameters(Json):
+    """What this server knows of a request's parameters."""
+
+    binary_data_output: bool | None = Field(
+        None, description="whether outputs that do not say so are returned as binary data"
+    )
+    timeout: Natural | None = Field(
+        None, description="time in which the answer is of use, in microseconds; 0 for the default"
+    )
+
+
+class InferenceRequest(Json):
+    """Images to classify."""
+
+    id: Name | None = Field(None, description="comes back in the answer")
+    inputs: Annotated[list[RequestInput], FailFast(), Field(max_length=MOST_TENSORS)]
+    outputs: Annotated[list[RequestOutput], FailFast(), Field(max_length=MOST_TENSORS)] = Field(
+        default=[], description="unset: all there are"
+    )
+    parameters: RequestParameters | None = None
+
+
+class IndexRequest(Json):
+    """Which models the index should list."""
+
+    ready: bool = Field(default=False, description="only those that answer")
+
+
+def schema_of(model: type[Json]) -> dict[str, Any]:
+    """Return the JSON Schema of a model, whole: it refers to nothing."""
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def whole(node: Any) -> Any:
+        if isinstance(node, list):
+            return [whole(one) for one in node]
+        if not isinstance(node, dict):
+            return node
+        rest = {key: whole(one) for key, one in node.items() if key != "$ref"}
+        if "$ref" not in node:
+            return rest
+        return {**whole(definitions[node["$ref"].rpartition("/")[2]]), **rest}
+
+    return whole(schema)  # type: ignore[no-any-return]
+
+
+def read_json(json: bytes | memoryview, model: type[Read]) -> Read:
+    """Return what JSON says.
+
+    Raises:
+        HTTPException: it is too large (413).
+        InvalidRequestError: it is no JSON, or not what the model states.
+    """
+    if len(json) > LARGEST_JSON:
+        raise HTTPException(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"the JSON of the request has {len(json)} bytes; it may have at most {LARGEST_JSON}. "
+            f"Send tensors as binary data after it, or an image file as the body: {HEADER} says "
+            f"where the JSON ends",
+        )
+    try:
+        return model.model_validate(orjson.loads(json))
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(
+            f"the body is not JSON ({error}); if it is an image file, add `{HEADER}: 0`"
+        ) from None
+    except ValidationError as invalid:
+        raise InvalidRequestError(f"the request cannot be read: {_first(invalid)}") from None
+
+
+def _first(invalid: ValidationError) -> str:
+    """Return the first thing that is wrong, and where."""
+    error = invalid.errors(include_url=False, include_context=False, include_input=False)[0]
+    what = error["msg"][0].lower() + error["msg"][1:]
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"])
+    where = "".join(parts).lstrip(".")
+    return f"`{where}`: {what}" if where else what
