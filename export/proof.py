@@ -20,6 +20,9 @@ from export.parity_record import FileParity
 from export.precision.cost import tolerance
 from images.transform import Pixels
 
+# A graph that rounds holds every value twice: larger batches cost memory and are no faster.
+ROUNDED_BATCH = 8
+
 logger = logging.getLogger(__name__)
 
 
@@ -135,7 +138,8 @@ def _rounded(root: Path, file: ModelFile, reference: Reference) -> float:
     from export.precision.rounded import rounded_answers
 
     logger.info("proving %s rounded after every node, as accelerators do", file.title)
-    batch, images = max(file.buckets), reference.images
+    batch = min(file.buckets, key=lambda bucket: abs(bucket - ROUNDED_BATCH))
+    images = reference.images
     golden = HeldImages("golden", reference.golden_pixels)
     batches = chain(images.batches(batch), golden.batches(batch))
     pixels = progress(batches, len(images) + len(golden), f"{file.title}, rounded")
