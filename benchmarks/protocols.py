@@ -52,7 +52,7 @@ class Protocols(Comparison):
             ways: dict[str, Loaded] = {
                 "gRPC Classify": server,
                 "/v1/classify?top_k=1": Route(server, "/v1/classify?top_k=1"),
-                #"v2, raw binary": Route(server, f"/v2/models/{name}/infer"),
+                # "v2, raw binary": Route(server, f"/v2/models/{name}/infer"),
             }
             turns = self.compare(ways)
         record = ProtocolsRecord(

@@ -45,10 +45,12 @@ class HttpConnection(HttpToolsProtocol):
         self.phase, self.since_s = Phase.IDLE, time.monotonic()
         self.stalled_s: float | None = None
         self.in_head, self.held = False, 0
-        # Of the request that comes: headers and trailers that are whole, pieces of its body, the
-        # body, and what has come since the last piece, which may be no more than a head.
-        self._head_bytes = self._pieces = self._quiet_bytes = 0
+        # Of the request that comes: headers and trailers that are whole, the body, and what has
+        # come since its last piece, which may be no more than a head.
+        self._head_bytes = self._quiet_bytes = 0
         self._body: bytes | bytearray = b""
+        # Pieces of bodies: of all requests, and before this one.
+        self._pieces = self._pieces_before = 0
         self._is_coming = False
         self._waits = False  # what comes is the next to be answered
         self._is_deaf = False  # nothing that comes is read any more
@@ -135,7 +137,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._is_deaf:
             return
         self.in_head = self._is_coming = True
-        self._head_bytes = self._pieces = 0
+        self._head_bytes, self._pieces_before = 0, self._pieces
         self._body = b""
         self.scope["state"]["arrived_s"] = time.monotonic()
         if not self._answered:
@@ -171,7 +173,8 @@ class HttpConnection(HttpToolsProtocol):
         size = self.held + len(body)
         self._pieces += 1
         self._bound_body(size)
-        if not self._is_deaf and self._pieces > FREE_PIECES + size // PIECE_BYTES:
+        pieces = self._pieces - self._pieces_before
+        if not self._is_deaf and pieces > FREE_PIECES + size // PIECE_BYTES:
             self.refuse(HTTPStatus.BAD_REQUEST, "the body comes in too many pieces; send larger")
         if self._is_deaf:
             return

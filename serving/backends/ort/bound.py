@@ -13,7 +13,7 @@ from serving.backends.ort.failures import EXCEPTIONS, translated
 from serving.backends.ort.gpu_lock import GpuLock
 from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.session import log_progress
-from serving.errors import DeviceLostError, StartupError
+from serving.errors import ProcessLostError, StartupError
 
 # `gpu_graph_id` of a run that neither records nor replays a graph.
 NO_GRAPH = -1
@@ -63,7 +63,7 @@ class BoundBackend:
 
     Raises:
         OutOfDeviceMemoryError: a bucket does not fit; it is named.
-        DeviceLostError: the GPU failed.
+        ProcessLostError: the GPU failed; nothing is freed.
         StartupError: the session cannot be opened, or a graph not recorded.
     """
 
@@ -116,7 +116,7 @@ class BoundBackend:
             # The largest first: the arena then grows once, and the others fit into it.
             for bucket in sorted(self._target.buckets, reverse=True):
                 self._prepare(bucket)
-        except DeviceLostError:
+        except ProcessLostError:
             raise  # after which not even closing is safe
         except BaseException:
             self._free()

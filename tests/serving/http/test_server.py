@@ -90,6 +90,16 @@ async def test_a_connection_has_many_answers(app: Application) -> None:
         writer.close()
 
 
+async def test_large_bodies_follow_each_other(app: Application) -> None:
+    server = HttpServer(app, "127.0.0.1", 0)
+    async with server.listening(), asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for _ in range(20):
+            writer.write(GET + b"Content-Length: 50000\r\n\r\n" + bytes(50_000))
+            assert (await read_answer(reader))[0].startswith(b"HTTP/1.1 200 OK")
+        writer.close()
+
+
 CHUNKED = b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SLOW = HttpBounds(idle_s=0.05, head_s=0.05, patience_s=0.05, linger_s=0.05)
 

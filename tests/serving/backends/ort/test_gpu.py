@@ -217,13 +217,25 @@ def failing(error: Exception, is_hit: Callable[[Run], bool]) -> Callable[[Run], 
 
 def test_a_graph_that_cannot_be_recorded_is_named_and_everything_is_freed(gpu: Gpu) -> None:
     cudart = Cudart()
-    error = native.Fail("no kernel may be launched ; expr=cudaStreamEndCapture")
+    error = native.Fail("CUDA failure 901: operation failed due to a previous error ; GPU=0")
     memory = PinnedMemory(cast("CDLL", cudart), 1)
     with pytest.raises(StartupError, match=r"cuda:0: the CUDA graph of batches of 4 cannot be rec"):
         gpu.open(failing(error, lambda run: (run.bucket, run.graph) == (4, 4)), memory)
     assert cudart.locked == []
     assert not [thread for thread in threading.enumerate() if thread.ident in gpu.opened_on]
     with gpu.lock.recording():  # nobody was left in it
+        pass
+
+
+def test_nothing_is_freed_on_a_gpu_that_is_lost_while_it_is_prepared(gpu: Gpu) -> None:
+    """It would fail, and might end the process from within a destructor."""
+    cudart = Cudart()
+    error = native.Fail("CUDA failure 700: an illegal memory access was encountered ; GPU=0")
+    memory = PinnedMemory(cast("CDLL", cudart), 1)
+    with pytest.raises(ProcessLostError):
+        gpu.open(failing(error, lambda run: run.bucket == 4), memory)
+    assert "unlock" not in cudart.calls
+    with gpu.lock.recording():
         pass
 
 
