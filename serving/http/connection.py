@@ -50,6 +50,7 @@ class HttpConnection(HttpToolsProtocol):
         self._head_bytes = self._pieces = self._quiet_bytes = 0
         self._body: bytes | bytearray = b""
         self._is_coming = False
+        self._has_body = False  # among what came last is a piece of a body
         self._waits = False  # what comes is the next to be answered
         self._is_deaf = False  # nothing that comes is read any more
         self._answered: RequestResponseCycle | None = None
@@ -116,9 +117,9 @@ class HttpConnection(HttpToolsProtocol):
         """Parse, unless the client was refused."""
         if self._is_deaf:
             return
-        pieces = self._pieces
+        self._has_body = False
         super().data_received(data)
-        if self._is_coming and pieces == self._pieces:
+        if self._is_coming and not self._has_body:
             self._quiet_bytes += len(data)
             self._bound_head(self._quiet_bytes)
         else:
@@ -170,6 +171,7 @@ class HttpConnection(HttpToolsProtocol):
         """Take a piece of the body."""
         size = self.held + len(body)
         self._pieces += 1
+        self._has_body = True
         self._bound_body(size)
         if not self._is_deaf and self._pieces > FREE_PIECES + size // PIECE_BYTES:
             self.refuse(HTTPStatus.BAD_REQUEST, "the body comes in too many pieces; send larger")

@@ -90,6 +90,20 @@ async def test_a_connection_has_many_answers(app: Application) -> None:
         writer.close()
 
 
+async def test_a_body_is_no_head_however_it_is_cut(app: Application) -> None:
+    server = HttpServer(app, "127.0.0.1", 0, HttpBounds(head_bytes=1000))
+    head = b"POST /healthz HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3000\r\n\r\n"
+    async with server.listening(), asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for first, rest in ((3000, 0), (2000, 1000)):
+            writer.write(head + bytes(first))
+            await reader.readuntil(b"100 Continue\r\n\r\n")
+            writer.write(bytes(rest))
+            answered, _ = await read_answer(reader)
+            assert answered.startswith(b"HTTP/1.1 405 ")
+        writer.close()
+
+
 CHUNKED = b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SLOW = HttpBounds(idle_s=0.05, head_s=0.05, patience_s=0.05, linger_s=0.05)
 
