@@ -22,22 +22,25 @@ class ProtocolsRecord(Turns):
 
 
 @dataclass
-class Route:
-    """A path of the server's HTTP port, to which images are posted as they are."""
+class Way:
+    """A way of calling a server, by what the load tester is told."""
 
     server: Server
-    path: str
+    flags: tuple[str, ...]
 
     def load(self, images: str, seconds: float, *load: str) -> LoadResult:
         """Run the load tester with these flags; every request must be answered."""
-        address = urlsplit(self.server.metrics).netloc
-        return self.server.load(
-            images, seconds, *load, "--path", self.path, "--http-address", address
-        )
+        return self.server.load(images, seconds, *load, *self.flags)
+
+
+def http(server: Server, path: str) -> Way:
+    """Return the way that posts images as they are to a path."""
+    address = urlsplit(server.metrics).netloc
+    return Way(server, ("--http-path", path, "--http-address", address))
 
 
 class Protocols(Comparison):
-    """Compare `/v1/classify` and the raw binary request of v2 with gRPC's `Classify`."""
+    """Compare the Open Inference Protocol over gRPC and HTTP, and `/v1/classify`, with `Classify`."""
 
     model_config = configured("benchmarks.protocols")
 
@@ -51,8 +54,9 @@ class Protocols(Comparison):
         with serving(self.model) as server:
             ways: dict[str, Loaded] = {
                 "gRPC Classify": server,
-                "/v1/classify?top_k=1": Route(server, "/v1/classify?top_k=1"),
-                #"v2, raw binary": Route(server, f"/v2/models/{name}/infer"),
+                "gRPC ModelInfer": Way(server, ("--open-inference",)),
+                "/v1/classify?top_k=1": http(server, "/v1/classify?top_k=1"),
+                "v2 infer, raw binary": http(server, f"/v2/models/{name}/infer"),
             }
             turns = self.compare(ways)
         record = ProtocolsRecord(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliToggleFlag, SettingsConfigDict
 
 from cli.program import FLAGS, Command, main
 
@@ -24,12 +24,14 @@ class LoadTest(BaseSettings):
     )
 
     address: str = Field("localhost:50051", description="host:port of the server")
-    path: str = Field(
-        "",
-        description="of HTTP, to which images are posted as they are, such as /v1/classify; unset: "
-        "gRPC",
+    open_inference: CliToggleFlag[bool] = Field(
+        default=False, description="call ModelInfer of the Open Inference Protocol, not Classify"
     )
-    http_address: str = Field("localhost:8080", description="its host:port for HTTP")
+    http_path: str = Field(
+        "",
+        description="post images as they are to this path, such as /v1/classify, instead of gRPC",
+    )
+    http_address: str = Field("localhost:8080", description="host:port of the server's HTTP")
     concurrency: list[PositiveInt] | None = Field(
         None,
         description="closed loops: requests in flight, comma-separated; 1,8,32,128 without --rate",
@@ -61,9 +63,10 @@ def _run(settings: LoadTest) -> None:
 
     # Without matplotlib, say so before anything is measured.
     figure = new_figure() if settings.output else None
-    opened, requests = _wire(settings)
-    with opened as wire, ClassifierClient(settings.address) as client:
+    with ClassifierClient(settings.address) as client:
         model = client.get_model(settings.model, settings.version)
+    opened, requests = _wire(settings, model.name)
+    with opened as wire:
         runs = measure(
             wire,
             _loads(settings),
@@ -79,13 +82,16 @@ def _run(settings: LoadTest) -> None:
         write(settings.output, model, reports, figure)
 
 
-def _wire(settings: LoadTest) -> "tuple[Wire | HttpWire, list[bytes]]":
+def _wire(settings: LoadTest, model: str) -> "tuple[Wire | HttpWire, list[bytes]]":
     """Return a connection to the server, and the requests for it."""
     from benchmarks.load import http_wire, wire
 
-    if settings.path:
-        requests = http_wire.read_requests(settings.images, settings.path)
+    if settings.http_path:
+        requests = http_wire.read_requests(settings.images, settings.http_path)
         return http_wire.HttpWire(settings.http_address), requests
+    if settings.open_inference:
+        requests = wire.read_infer_requests(settings.images, model=model, version=settings.version)
+        return wire.Wire(settings.address, wire.INFER), requests
     names = {"model": settings.model, "version": settings.version}
     return wire.Wire(settings.address), wire.read_requests(settings.images, **names)
 

@@ -20,9 +20,10 @@ from clients.client import CLASSIFY
 from clients.files import find_images, read_image
 from clients.messages import MAX_MESSAGE_BYTES, classify_request
 from protos import classifier_pb2 as pb
+from protos import open_inference_pb2 as open_pb
 
 KNOWN_GRPCIO = "1.85"
-METHOD = CLASSIFY.path.encode()
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 # A load tester that repeats requests would hide what it is there to show.
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -56,6 +57,25 @@ def read_requests(images: str, *, model: str = "", version: str = "") -> list[by
     return [_request(path, model, version) for path in find_images([images])]
 
 
+def read_infer_requests(images: str, *, model: str, version: str = "") -> list[bytes]:
+    """Return the same as requests of the Open Inference Protocol, for `INFER`."""
+    return [_infer_request(read_image(path), model, version) for path in find_images([images])]
+
+
+def _infer_request(data: bytes, model: str, version: str) -> bytes:
+    image = {"name": "image", "datatype": "BYTES", "shape": [1, 1]}
+    raw = len(data).to_bytes(4, "little") + data
+    request = open_pb.ModelInferRequest(
+        model_name=model, model_version=version, inputs=[image], raw_input_contents=[raw]
+    )
+    return request.SerializeToString()
+
+
+def read_timing(response: bytes) -> pb.Timing:
+    """Return where the time of a ClassifyResponse went."""
+    return pb.ClassifyResponse.FromString(response).results[0].timing
+
+
 def _request(path: Path, model: str, version: str) -> bytes:
     data = read_image(path)
     try:
@@ -80,7 +100,8 @@ class Wire:
         GrpcioVersionError: this grpcio is not one that is known to work.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, path: str = CLASSIFY.path) -> None:
+        self._path = path.encode()
         if not grpc.__version__.startswith(f"{KNOWN_GRPCIO}."):
             raise GrpcioVersionError(
                 f"the load tester needs grpcio {KNOWN_GRPCIO}, and this is {grpc.__version__}: "
@@ -119,15 +140,14 @@ class Wire:
 
         deadline = time.time() + timeout_s
         call = self._channel.integrated_call(
-            0, METHOD, None, deadline, (), None, ((operations, tag),), None, None
+            0, self._path, None, deadline, (), None, ((operations, tag),), None, None
         )
         self._due.put(1)
         return lambda: call.cancel(cygrpc.StatusCode.cancelled, "the caller cancels")
 
-    @staticmethod
-    def timing(response: bytes) -> pb.Timing | None:
-        """Return where the time of a response went."""
-        return pb.ClassifyResponse.FromString(response).results[0].timing
+    def timing(self, response: bytes) -> pb.Timing | None:
+        """Return where the time of a response went, None if it does not say."""
+        return None if self._path == INFER.encode() else read_timing(response)
 
     def _read(self) -> None:
         while self._due.get():

@@ -1,7 +1,7 @@
 """The files of a form, multipart/form-data (RFC 7578).
 
-The parser that Starlette uses goes through half boundaries byte by byte in Python: 32 MiB of them keep
-it busy for 4 s. Here each step is a search in C, and the number of steps is bounded.
+The parser that Starlette uses goes through half boundaries byte by byte in Python: 32 MiB of them
+keep it busy for 4 s. Here each step is a search in C, and the number of steps is bounded.
 """
 
 import asyncio

@@ -131,7 +131,7 @@ def responses(schema: Schema, *errors: int) -> dict[int | str, dict[str, Any]]:
 
 
 def message_schema(message: Any) -> Schema:
-    """Return the JSON Schema of a message of protobuf, from its descriptor."""
+    """Return the JSON Schema of a message, from its descriptor, with the names of the .proto."""
     fields = {field.name: _field_schema(field) for field in message.fields}
     return {"type": "object", "properties": fields}
 

@@ -1,6 +1,7 @@
 """uvicorn on the HTTP port, in the event loop of the gRPC server."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -31,6 +32,9 @@ class HttpServer:
 
     def __init__(self, app: Any, host: str, port: int, bounds: HttpBounds | None = None) -> None:
         self._listener = listen(host, port, "HTTP", "--http-port")
+        # Connections inherit it. An answer is written in two parts, and the second would wait for
+        # the client's acknowledgement of the first, 40 ms.
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._listener.getsockname()[1]
         self.traffic = Traffic(bounds or HttpBounds())
         config = uvicorn.Config(

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.load.loops import Sample, poisson
 from benchmarks.load.report import percentiles, summarize
-from benchmarks.load.wire import Wire
+from benchmarks.load.wire import read_timing
 from protos import classifier_pb2 as pb
 
 OK, LATE = grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED
@@ -23,7 +23,7 @@ def test_a_run_in_figures():
         Sample(due=101.0, done=102.0, code=LATE, response=None),
     ]
     report = summarize(
-        "x", samples, Wire.timing, start=100.0, seconds=2.0, timeout_s=1.0, cpu_s=0.003
+        "x", samples, read_timing, start=100.0, seconds=2.0, timeout_s=1.0, cpu_s=0.003
     )
     assert (report.requests, report.images_per_second, report.goodput) == (4, 1.5, 1.0)
     assert report.latency_ms["p50"] == pytest.approx(500)
@@ -35,7 +35,7 @@ def test_a_run_in_figures():
 
 def test_a_run_without_answers_has_no_latencies():
     samples = [Sample(due=0.0, done=1.0, code=LATE, response=None)]
-    report = summarize("x", samples, Wire.timing, start=0.0, seconds=1.0, timeout_s=1.0, cpu_s=0.0)
+    report = summarize("x", samples, read_timing, start=0.0, seconds=1.0, timeout_s=1.0, cpu_s=0.0)
     assert (report.images_per_second, report.latency_ms, report.server_ms["infer"]) == (0, {}, {})
 
 
