@@ -62,6 +62,23 @@ def fields(message: bytes, at: int, end: int, most: int) -> Iterator[tuple[int, 
         raise UnreadableError
 
 
+def name_of(message: bytes, wanted: int, most: int) -> str:
+    """Return a name from a message that was refused, empty if it cannot be found.
+
+    Args:
+        message: the message.
+        wanted: number of the field.
+        most: how many fields are looked at.
+    """
+    try:
+        for number, start, stop in fields(message, 0, len(message), most):
+            if number == wanted and stop - start <= LONGEST_NAME:
+                return message[start:stop].decode()
+    except (UnreadableError, UnicodeDecodeError):
+        pass
+    return ""
+
+
 def _skip(message: bytes, at: int, kind: int) -> int:
     """Return where the value ends that begins at `at`."""
     if kind == VARINT:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from google.protobuf.message import DecodeError
 
 from protos import classifier_pb2 as pb
-from serving.api.fields import LONGEST_NAME, MOST_FIELDS, UnreadableError, check_name, fields
+from serving.api.fields import MOST_FIELDS, UnreadableError, check_name, fields, name_of
 from serving.engine.sources import Encoded, Raw, Source
 from serving.errors import InvalidRequestError
 
@@ -82,13 +82,7 @@ def parse(message: bytes, most_images: int) -> Request:
 
 def id_of(message: bytes, most_images: int) -> str:
     """Return the id of a request that was refused, empty if it cannot be found."""
-    try:
-        for number, start, stop in fields(message, 0, len(message), most_images + MOST_FIELDS):
-            if number == ID and stop - start <= LONGEST_NAME:
-                return message[start:stop].decode()
-    except (UnreadableError, UnicodeDecodeError):
-        pass
-    return ""
+    return name_of(message, ID, most_images + MOST_FIELDS)
 
 
 def _image(message: bytes, start: int, stop: int) -> slice | Source:

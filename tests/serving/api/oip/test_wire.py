@@ -55,6 +55,7 @@ def contents(inner: bytes) -> bytes:
         (contents(b"\x20\x05"), "packed, once"),
         (contents(field(PIXELS, b"1") + field(FILES, b"1")), "must hold either"),
         (contents(field(FILES, b"1")) + contents(b""), "must hold either"),
+        (contents(field(PIXELS, bytes(LARGE)) * 3), "have more than 4194304 bytes"),
         (contents(field(PIXELS, b"\xff")), "must be numbers from 0 to 255"),
         (contents(field(PIXELS, b"\x80\x02")), "must be numbers from 0 to 255"),
         (field(INPUTS, b"") + field(RAW, b"") * 2, "1 inputs and 2 raw_input_contents"),
