@@ -167,6 +167,7 @@ class Model:
         """
         caller = _Task(deadline)
         waiter = self.submit(sources, caller, nbytes)
+        del sources  # they may hold the whole request, and the jobs hold their own images
         left_s = deadline - self.clock()
         timer = asyncio.get_running_loop().call_later(left_s, self._answers.expire, waiter)
         try:

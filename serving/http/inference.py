@@ -24,7 +24,7 @@ from serving.http.routes import DirectRoute, object_schema, responses
 from serving.http.schemas import HEADER, InferenceRequest, schema_of
 from serving.http.tensors import build, parse
 
-# JSON of more bytes is parsed in a thread, and only one at a time: it takes 25 times as many.
+# JSON of more bytes is parsed in a thread, and only one at a time: it may take 18 times as many.
 LARGE_JSON = 2**16
 # Probabilities that are written in the time of one class with its label.
 PROBABILITIES_PER_CLASS = 16
@@ -103,11 +103,14 @@ class Inference:
         asked = await self._asked(body, headers.inference_header_content_length, named)
         check_outputs(asked, named)
         sources = images(asked, named, self._calls.max_images)
+        is_large = _is_large(asked, named, len(sources))
         timeout_s = None if asked.timeout_us is None else asked.timeout_us / 1e6
         deadline = self._calls.deadline(request, headers, timeout_s)
-        answers = await named.model.classify(sources, deadline, len(body))
-        respond = partial(_respond, asked, named, answers)
-        return await asyncio.to_thread(respond) if _is_large(asked, named) else respond()
+        answering = named.model.classify(sources, deadline, len(body))
+        asked.inputs.clear()
+        del body, sources  # the images were copied out of it, and may wait long
+        respond = partial(_respond, asked, named, await answering)
+        return await asyncio.to_thread(respond) if is_large else respond()
 
     async def _asked(self, body: bytes, json_bytes: int | None, named: Named) -> InferRequest:
         """Return the request that a body holds, of which so many bytes are JSON; None: all."""
@@ -152,9 +155,8 @@ def _check_type(request: Request) -> None:
         )
 
 
-def _is_large(asked: InferRequest, named: Named) -> bool:
+def _is_large(asked: InferRequest, named: Named, count: int) -> bool:
     """Whether building the response takes so long that it should have a thread of its own."""
-    count = asked.inputs[0].shape[0]
     if asked.outputs and asked.outputs[0].classes:
         return count * min(asked.outputs[0].classes, named.classes) > MANY_CLASSES
     return count * named.classes > MANY_CLASSES * PROBABILITIES_PER_CLASS

@@ -7,6 +7,7 @@ import binascii
 import math
 from collections.abc import Sequence
 from itertools import chain
+from reprlib import repr as brief
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,8 @@ def _binary_size(stated: RequestInput) -> int | None:
     size = parameters.binary_data_size
     if (size is None) == (stated.data is None):
         raise InvalidRequestError(
-            f"input `{stated.name}` must have either `data` or the parameter `binary_data_size`"
+            f"input {brief(stated.name)} must have either `data` or the parameter "
+            f"`binary_data_size`"
         )
     return size
 
@@ -120,7 +122,9 @@ def _elements(stated: RequestInput) -> bytes | list[Any]:
                 return bytes(elements)
         except ValueError:  # a number of more than a byte
             pass
-        raise InvalidRequestError(f"input `{stated.name}`: UINT8 takes whole numbers, 0 to 255")
+        raise InvalidRequestError(
+            f"input {brief(stated.name)} of UINT8 must hold whole numbers from 0 to 255"
+        )
     if stated.datatype == "BYTES":
         return _decoded(stated, elements)
     return elements
@@ -135,8 +139,8 @@ def _flat(stated: RequestInput, data: list[Any]) -> list[Any]:
             data = list(chain.from_iterable(data))
     if list in set(map(type, data)) or len(data) != math.prod(stated.shape):
         raise InvalidRequestError(
-            f"input `{stated.name}`: `data` must have the shape {stated.shape}, nested as it says "
-            f"or as one list of {math.prod(stated.shape)} elements, row by row"
+            f"input {brief(stated.name)}: `data` must have the shape {stated.shape}, nested as it "
+            f"says or as one list of {math.prod(stated.shape)} elements, row by row"
         )
     return data
 
@@ -145,11 +149,11 @@ def _decoded(stated: RequestInput, elements: list[Any]) -> list[bytes]:
     """Return the files of a BYTES tensor in JSON."""
     parameters = stated.parameters
     if not parameters or parameters.content_type != "base64":
-        raise InvalidRequestError(f"input `{stated.name}`: {TEXT_HINT}")
+        raise InvalidRequestError(f"input {brief(stated.name)}: {TEXT_HINT}")
     try:
         return [binascii.a2b_base64(element, strict_mode=True) for element in elements]
     except (TypeError, ValueError) as error:
-        raise InvalidRequestError(f"input `{stated.name}` is not base64: {error}") from None
+        raise InvalidRequestError(f"input {brief(stated.name)} is not base64: {error}") from None
 
 
 def _output(stated: RequestOutput) -> Output:

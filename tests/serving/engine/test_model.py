@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from images.limits import ImageLimits
 from images.transform import Pixels, Transform
 from serving.engine.answers import EARLY_S
 from serving.engine.job import Prediction
-from serving.engine.sources import Encoded, Size
+from serving.engine.sources import Encoded, Raw, Size
 from serving.errors import (
     DeadlineExceededError,
     InternalError,
@@ -28,6 +29,22 @@ async def test_every_image_gets_its_own_answer_in_order(tiny: Path) -> None:
         answers = await rig.classify(3, 1, 5, 2)
     assert classes(answers) == [3, 1, 5, 2]
     assert rig.images("ok") == 4
+
+
+async def test_a_request_that_waits_does_not_hold_what_it_was_read_from(tiny: Path) -> None:
+    class Message(list[Raw]):
+        """What a weak reference can refer to."""
+
+    async with Rig(tiny).running() as rig:
+        busy = await rig.busy()
+        message = Message([grey(1)])
+        reference = weakref.ref(message)
+        waiting = asyncio.ensure_future(rig.model.classify(message, rig.model.clock() + 30))
+        del message
+        await rig.queued(1)
+        assert reference() is None
+        rig.gate.open()
+        assert classes([*await busy, *await waiting]) == [0, 1]
 
 
 async def test_stages_add_up_to_the_total(tiny: Path) -> None:

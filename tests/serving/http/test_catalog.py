@@ -119,6 +119,27 @@ async def test_the_index(client: httpx.AsyncClient, server: Server) -> None:
     assert (await client.post(path, json={"ready": 1})).status_code == 400
 
 
+async def test_all_of_it_is_described(client: httpx.AsyncClient) -> None:
+    described = (await client.get("/openapi.json")).json()["paths"]
+    of_model = ["", "/ready", "/config", "/stats", "/infer"]
+    of_version = [f"/versions/{{version}}{path}" for path in of_model]
+    paths = {f"/v2/models/{{model}}{path}" for path in of_model + of_version}
+    paths |= {"/v2", "/v2/health/live", "/v2/health/ready"}
+    paths |= {"/v2/models", "/v2/models/stats", "/v2/repository/index"}
+    assert {path for path in described if path.startswith("/v2")} == paths
+    assert {*described["/v2/repository/index"]} == {"get", "post"}
+    infer = described["/v2/models/{model}/versions/{version}/infer"]["post"]
+    assert {parameter["name"] for parameter in infer["parameters"]} == {
+        "model",
+        "version",
+        "x-request-timeout-ms",
+        "inference-header-content-length",
+    }
+    both = {"application/json", "application/octet-stream"}
+    assert {*infer["requestBody"]["content"]} == both
+    assert {*infer["responses"]["200"]["content"]} == both
+
+
 @pytest.mark.parametrize("path", ["", "/ready", "/config", "/stats"])
 async def test_a_model_that_is_not_there(path: str, client: httpx.AsyncClient) -> None:
     for name in ("other", "tiny/versions/2"):
