@@ -147,14 +147,13 @@ def test_from_kserve(reader: Reader, folder: Path) -> None:
 # Fails if KServe's types know a field by no such name.
 READ = """
 import json, sys
-from types import SimpleNamespace
 from kserve import V1beta1InferenceService, V1beta1InferenceServiceSpec, V1beta1PredictorSpec
-from kubernetes.client import ApiClient, V1Container
+from kubernetes.client import ApiClient
 
 document = json.loads(sys.argv[1])
 predictor = document["spec"].pop("predictor")
 [container] = predictor.pop("containers")
-read = ApiClient().deserialize(SimpleNamespace(data=json.dumps(container)), "V1Container")
+read = ApiClient().deserialize(json.dumps(container), "V1Container", "application/json")
 assert ApiClient().sanitize_for_serialization(read) == container, read
 names = {"apiVersion": "api_version"}
 spec = V1beta1InferenceServiceSpec(predictor=V1beta1PredictorSpec(containers=[read], **predictor))
