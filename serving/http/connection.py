@@ -136,6 +136,7 @@ class HttpConnection(HttpToolsProtocol):
                 self.parser.feed_data(data)
             except httptools.HttpParserError as error:
                 if not self._is_deaf:
+                    self.logger.warning("what came is not HTTP/1.1: %s", error)
                     self.refuse(HTTPStatus.BAD_REQUEST, f"this is not HTTP/1.1: {error}")
             except httptools.HttpParserUpgrade as upgrade:
                 # Java's client offers HTTP/2 like this with each first request. The parser takes
