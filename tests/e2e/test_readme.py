@@ -72,9 +72,10 @@ def test_every_command_runs(tmp_path: Path) -> None:
         assert "tot=100,acc=" in printed["make eval"]
         assert "Inference Performance:" in printed["make eval"]
         _own_bundle_answers(grpc, environment)
-        [program] = blocks("README.md", "python")
-        program = program.replace("50051", str(grpc))
-        _run(f".venv/bin/python -c {shlex.quote(program)}", environment)
+        for program in blocks("README.md", "python"):
+            venv = ".venv-oip" if "tritonclient" in program else ".venv"
+            addressed = program.replace("50051", str(grpc)).replace("8080", str(http))
+            _run(f"{venv}/bin/python -c {shlex.quote(addressed)}", environment)
     finally:
         _stop(server)
 

@@ -1,4 +1,4 @@
-"""What the tests of the foreign clients share: the four of tritonclient called in one way, and images."""
+"""What the tests share: the four clients of tritonclient, called in one way, and images."""
 
 import asyncio
 import importlib

@@ -101,7 +101,7 @@ def test_errors_are_those_of_the_clients():
     assert "1" in failed.value.details()
     with pytest.raises(httpx.HTTPStatusError, match="400 Bad Request"):
         over_rest(lambda client: client.infer(BASE, bad, MODEL))
-    with pytest.raises(httpx.HTTPStatusError, match="nothing.*404 Not Found"):
+    with pytest.raises(httpx.HTTPStatusError, match=r"nothing.*404 Not Found"):
         over_rest(lambda client: client.infer(BASE, asked(encoded(FILES)), "nothing"))
     with pytest.raises(grpc.RpcError) as failed:
         over_grpc(lambda client: client.infer(asked(encoded(FILES), "nothing")))
