@@ -136,6 +136,8 @@ bench: $(VENV)/.dev ## Measure the server against floor, rival, overload and att
 	$(PY) -m benchmarks --model build/benchmarks/resnext14_8x4d_224/1 \
 	  --images build/benchmarks/photos_12mp --concurrency 1,32 --name resnext14_8x4d_224-1-12mp $(ARGS)
 	$(PY) -m benchmarks.rival
+	$(PY) -m benchmarks.protocols --model models/fashion_resnext/1 --images examples/images
+	$(PY) -m benchmarks.protocols
 	$(PY) -m benchmarks.overload
 	$(PY) -m benchmarks.hostile
 	$(PY) -m benchmarks.decoders
