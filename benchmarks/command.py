@@ -35,10 +35,11 @@ def start(benchmark: type[Benchmark]) -> NoReturn:
     # What `python -m serving` and the load tester set for gRPC, which reads it when it is imported:
     # children inherit it, and a benchmark that sends requests itself imports gRPC after this.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener,-event_engine_client")
-    sys.exit(main({"": Command(benchmark, benchmark.run)}, _errors))
+    sys.exit(main({"": Command(benchmark, benchmark.run)}, errors))
 
 
-def _errors() -> tuple[type[Exception], ...]:
+def errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions whose message is for the user."""
     from bundle.store import BundleError
 
     return (BundleError,)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveInt, field_validator
 from pydantic_settings import NoDecode
 
 from benchmarks.command import Benchmark, configured, start
@@ -31,11 +31,13 @@ class Models(Benchmark):
         "this CPU has it",
     )
 
+    batch_size: PositiveInt = Field(32, description="largest batch that a server warms up")
+
     def run(self) -> None:
         """Write both."""
-        # Here, so that --help need not wait for MindSpore.
-        from benchmarks.untrained import original
-        from export.config import ExportConfig
+        # Here, so that --help need not wait for onnx.
+        from benchmarks.untrained import original, write_original
+        from export.config import FromOnnxConfig
         from export.pipeline import export_bundle
         from export.report import show_export
         from serving.backends.devices import Device
@@ -46,18 +48,20 @@ class Models(Benchmark):
             lacks_bf16 = missing("openvino", Device("cpu"), precision="bf16")
             precision = ("fp32", "int8") if lacks_bf16 else ("fp32", "bf16", "int8")
         write_photos(self.output / "photos")
-        config = ExportConfig.model_validate(
+        config = FromOnnxConfig.model_validate(
             {
-                "ckpt_file": "random weights",
+                **write_original(self.network, self.output / "originals"),
+                "output_kind": "logits",
                 "output": self.output,
                 "name": self.network,
                 "version": "1",
                 "overwrite": True,
+                "batch_size": self.batch_size,
             }
         )
         # Not validated: without images for int8, the original has its own way.
         config = config.model_copy(update={"precision": precision})
-        show_export(*export_bundle(original(self.network), config))
+        show_export(*export_bundle(original(config), config))
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -68,7 +68,7 @@ def _panel(record: PrecisionRecord, axes: "Axes") -> None:
     drawn = axes.bar(range(len(bars)), speeds, color=colours, width=0.7)
     labels = [_figure(speed) for speed in speeds]
     axes.bar_label(drawn, labels, fontweight="bold", padding=2)
-    ratios = ["", *(f"{speed / speeds[0]:.1f}x" for speed in speeds[1:])]
+    ratios = ["", *(f"{bar.ratio_to(bars[0]):.1f}x" for bar in bars[1:])]
     axes.bar_label(drawn, ratios, label_type="center", color="white", fontweight="bold")
     axes.set_xticks(range(len(bars)), [_tick(bar) for bar in bars], fontsize=8, color=INK)
     axes.set_title(record.model, fontsize=11, color=INK)

@@ -62,6 +62,11 @@ class Measured(BaseModel):
         """Of the server; the median over the rounds."""
         return median(pair.server.images_per_second for pair in self.pairs)
 
+    def ratio_to(self, other: "Measured") -> float:
+        """Return how many times as fast as another its server is; the median over the rounds."""
+        both = zip(self.pairs, other.pairs, strict=True)
+        return median(a.server.images_per_second / b.server.images_per_second for a, b in both)
+
 
 class PrecisionRecord(Record):
     """A run of this benchmark; ratios are to the first variant."""
@@ -82,13 +87,12 @@ class PrecisionRecord(Record):
 def _cells(measured: Measured, first: Measured) -> list[str]:
     pairs = zip(measured.pairs, first.pairs, strict=True)
     both = [(pair.server, other.server) for pair, other in pairs]
-    ratio = median(own.images_per_second / other.images_per_second for own, other in both)
     cpu_ratio = median(other.cpu_ms / own.cpu_ms for own, other in both)
     return [
         measured.name,
         "unknown" if measured.top1 is None else f"{measured.top1:.2%}",
         f"{measured.images_per_second:.1f}",
-        f"{ratio:.2f}",
+        f"{measured.ratio_to(first):.2f}",
         f"{median(own.cpu_ms for own, _ in both):.2f}",
         f"{cpu_ratio:.2f}",
         f"{median(pair.floor.images_per_second for pair in measured.pairs):.1f}",

@@ -14,6 +14,8 @@ from pydantic import BaseModel
 from cli.cores import cpu_model, usable_cores
 from cli.program import revision
 
+# Where there is no git: what a kit for a borrowed machine was built from.
+REVISION = "BENCH_REVISION"
 LIBRARIES = ("grpcio", "numpy", "onnxruntime", "opencv-python-headless", "pillow")
 
 
@@ -55,7 +57,7 @@ def circumstances(module: str, libraries: Sequence[str] = LIBRARIES) -> Record:
     return Record(
         command=shlex.join(["python", "-m", module, *sys.argv[1:]]),
         started=datetime.now(UTC),
-        revision=revision() or "unknown",
+        revision=os.environ.get(REVISION) or revision() or "unknown",
         machine=Machine(
             cpu=cpu_model(),
             cores=usable_cores().usable,

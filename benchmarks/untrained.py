@@ -1,66 +1,99 @@
-"""Networks with random weights."""
+"""Networks with random weights as ONNX files, and what `benchmarks.models` makes bundles of."""
 
-import hashlib
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-import training  # noqa: F401  # isort: skip  # sets what mindspore must find in the environment
-import mindspore
 import numpy as np
-from mindspore import Tensor
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from benchmarks.models import NAME, Network
+from benchmarks.models import Network
 from benchmarks.photos import jpeg, photo
+from benchmarks.weights import CLASSES, SIDE, Layer, Untrained, network
 from bundle.manifest import IMAGENET
-from export.checkpoint import WRITERS
+from export.config import FromOnnxConfig
 from export.evaluation_set import HeldImages
-from export.graph import Deployment, predictor
-from export.original import IMAGES_AT_ONCE, Original
+from export.foreign.source import Preparation, from_onnx
+from export.formats.onnx_model import OPSET, save
+from export.original import Original
 from images.transform import Size, Stretch, Transform
-from training.resnext import ARCHITECTURES, Architecture, ResNeXt, Stem
 
-ARCHITECTURE = Architecture(
-    (1, 1, 1, 1), cardinality=8, base_width=4, outputs=64, stem=Stem(channels=32, kernel=3)
-)
-CLASSES = 1000
-LAST_GAMMA, HEAD_SCALE = 0.2, 128
 # Photos to calibrate int8 on, other ones than those that are sent.
 CALIBRATION_SEEDS, CALIBRATION_BATCH = range(1000, 1008), 2
 TRANSFORM = Transform(
-    resize=Stretch(height=256, width=256), crop=Size(height=224, width=224), antialias=False
+    resize=Stretch(height=256, width=256), crop=Size(height=SIDE, width=SIDE), antialias=False
 )
 
 
-def original(name: Network = NAME) -> Original:
-    """Return a network with random weights, the same ones at every call."""
-    mindspore.set_seed(0)
-    architecture = ARCHITECTURE if name == NAME else ARCHITECTURES[name]
-    network = ResNeXt(architecture, CLASSES).set_train(False)
-    _sharpen(network)
-    deployment = Deployment(network, IMAGENET, TRANSFORM.crop)
-    weights = b"".join(parameter.asnumpy().tobytes() for parameter in network.get_parameters())
-    return Original(
-        architecture=name,
-        sha256=hashlib.sha256(weights).hexdigest(),
-        labels=[str(index) for index in range(CLASSES)],
-        transform=TRANSFORM,
-        normalization=IMAGENET,
-        predict=predictor(deployment.graph(), IMAGES_AT_ONCE),
-        write=lambda file_format, path: WRITERS[file_format](deployment, path),
-        quantize=_quantize,
+def original(config: FromOnnxConfig) -> Original:
+    """Return the network whose file `write_original` wrote; its bundle may have int8."""
+    return replace(from_onnx(config), quantize=_quantize)
+
+
+def write_original(name: Network, folder: Path) -> dict[str, str]:
+    """Write what the export makes a bundle of; return it by the names of the export's flags."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {
+        "model": folder / f"{name}.onnx",
+        "labels": folder / "labels.txt",
+        "transform": folder / "transform.json",
+    }
+    save(onnx_model(network(name)), paths["model"])
+    paths["labels"].write_text("".join(f"{index}\n" for index in range(CLASSES)))
+    preparation = Preparation(transform=TRANSFORM, normalization=IMAGENET)
+    paths["transform"].write_text(preparation.model_dump_json())
+    return {flag: str(path) for flag, path in paths.items()}
+
+
+def onnx_model(layers: Untrained, side: int = SIDE) -> ModelProto:
+    """Return the network: float32 (batch, 3, side, side), normalised -> logits (batch, classes)."""
+    graph = helper.make_graph(
+        list(_nodes(layers)),
+        "untrained",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, side, side])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", layers.classes])],
+        [numpy_helper.from_array(p.values(), name) for name, p in layers.parameters().items()],
+    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(
+        graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets)
     )
 
 
-def _sharpen(network: ResNeXt) -> None:
-    """Let every branch and the head change the output, so that parity means something.
+def _nodes(layers: Untrained) -> list[NodeProto]:
+    """Return the operators that MindSpore's exporter writes of the same network, batch norm folded.
 
-    A fresh network's last gammas are 0, and its probabilities hardly differ from 1 / classes.
+    "same" pads its max-pool (0, 1) on even sizes, which (1, 1) does not reproduce.
     """
-    for parameter in network.get_parameters():
-        if parameter.name.endswith(".bn3.gamma"):
-            parameter.set_data(Tensor(parameter.asnumpy() + LAST_GAMMA))
-    weight = network.head.fc.weight
-    weight.set_data(Tensor(weight.asnumpy() * HEAD_SCALE))
+    nodes = list[NodeProto]()
+
+    def add(operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        name = name or f"{operator}_{len(nodes)}"
+        nodes.append(helper.make_node(operator, inputs, [name], name, **attributes))
+        return name
+
+    def convolve(layer: Layer, x: str) -> str:
+        side, half = layer.kernel, layer.kernel // 2
+        return add(
+            "Conv", x, f"{layer.name}.weight", f"{layer.name}.bias", name=layer.name,
+            dilations=[1, 1], group=layer.groups, kernel_shape=[side] * 2, pads=[half] * 4,
+            strides=[layer.stride] * 2,
+        )  # fmt: skip
+
+    x = add("Relu", convolve(layers.stem, "images"))
+    if layers.architecture.stem.pool:
+        x = add("MaxPool", x, kernel_shape=[3, 3], auto_pad="SAME_UPPER", strides=[2, 2])
+    for block in layers.blocks():
+        y = add("Relu", convolve(block.first, x))
+        y = convolve(block.last, add("Relu", convolve(block.grouped, y)))
+        shortcut = convolve(block.shortcut, x) if block.shortcut else x
+        x = add("Relu", add("Add", y, shortcut))
+    x = add("ReduceMean", x, axes=[2, 3], keepdims=0)
+    head = layers.head.name
+    add("Gemm", x, f"{head}.weight", f"{head}.bias", name=head, transA=0, transB=1)
+    nodes[-1].output[:] = ["logits"]
+    return nodes
 
 
 def _quantize(source: Path, target: Path) -> None:

@@ -71,6 +71,10 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _from_checkpoint(config: ExportConfig) -> None:
+    if config.device_target == "GPU":
+        from training import cuda
+
+        cuda.prepare(config.device_id)  # before mindspore is imported
     from export.checkpoint import from_checkpoint
     from export.pipeline import export_bundle
     from export.report import show_export

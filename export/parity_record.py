@@ -55,6 +55,12 @@ class FileParity(Frozen):
     tolerance: NonNegativeFloat = Field(description="largest allowed difference of a probability")
     largest_difference: NonNegativeFloat = Field(description="of a probability, over all of them")
     mean_difference: NonNegativeFloat = Field(description="of a probability, over all of them")
+    rounded_difference: NonNegativeFloat | None = Field(
+        None,
+        exclude_if=lambda difference: difference is None,
+        description="of fp16 files made here: the largest difference, the golden images' too, if "
+        "every value is rounded to float16 as accelerators do; the tolerance follows from it",
+    )
     top1_agreement: NonNegativeInt = Field(description="images with the checkpoint's first class")
     scores: Scores | None = Field(description="null if the true classes are unknown")
     quantization: Quantization | None = Field(None, description="of int8 files made here")
@@ -161,6 +167,12 @@ def _lines(parity: Parity) -> Iterator[str]:
         f"| {path} | not proved: nothing here runs it | | | | | | | |" for path in parity.unproved
     )
     yield "\nDifferences are of probabilities, over all classes of all images."
+    yield from (
+        f"\n{file.title} rounded to float16 after every node, as accelerators do: largest "
+        f"difference {file.rounded_difference:.2g}; what is allowed follows from that."
+        for file in parity.files
+        if file.rounded_difference is not None
+    )
     if parity.reduced_decoding:
         told = parity.reduced_decoding.told(parity.checkpoint, parity.images)
         yield f"\n{told[0].upper()}{told[1:]}."

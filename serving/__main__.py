@@ -14,7 +14,8 @@ from serving.tune.config import TuneConfig
 def main() -> int:
     """Return the exit code: 0 after a signal or a command, 1 if it cannot start, 2 for wrong flags.
 
-    It is 70 (`lifecycle.UNFINISHED`) if something did not end in time after a signal.
+    It is 70 (`lifecycle.UNFINISHED`) if something did not end in time after a signal, and 71
+    (`lifecycle.DEVICE_LOST`) if the process lost its devices: a new one may have them again.
     """
     commands = {
         "": Command(ServingConfig, _serve),

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, CliToggleFlag, NoDecode, SettingsCon
 from bundle.kinds import Precision
 from cli.program import FLAGS
 from images.limits import ImageLimits
-from serving.backends.settings import DEFAULTS, Runtime, RuntimeSettings
+from serving.backends.settings import CUDA_OPTIONS, DEFAULTS, Runtime, RuntimeSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 # The bounds are far beyond what is useful: they keep mistakes from what fails without a reason.
@@ -72,7 +72,7 @@ class ServingConfig(BaseSettings):
     precision: Precision | None = Field(
         None,
         description="unset: fp32 on a CPU; on other devices fp16 if the bundle has it, else fp32. "
-        "bf16 runs on CPUs that have it, with openvino",
+        "bf16 runs on CPUs that have it, with openvino; int8 does not run on cuda and tensorrt",
     )
     threads: Threads = Field(DEFAULTS.threads, description="CPU threads per batch")
     instances: Threads | None = Field(
@@ -91,6 +91,11 @@ class ServingConfig(BaseSettings):
         le=2**24,
         description="limit of ONNX Runtime's memory per instance on cuda or ascend, in MiB; unset: "
         "no limit",
+    )
+    cuda_options: Annotated[tuple[str, ...], NoDecode] = Field(
+        DEFAULTS.cuda_options,
+        description="options of ONNX Runtime's CUDA provider in place of the server's choice, "
+        "separated with commas (fuse_conv_bias=1,prefer_nhwc=0); for cuda",
     )
     cache_dir: Path | None = Field(
         DEFAULTS.cache_dir,
@@ -237,7 +242,7 @@ class ServingConfig(BaseSettings):
         """The settings that runtimes need."""
         return RuntimeSettings(**{name: getattr(self, name) for name in RuntimeSettings._fields})
 
-    @field_validator("model", "buckets", mode="before")
+    @field_validator("model", "buckets", "cuda_options", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return value.split(",") if isinstance(value, str) else value
@@ -248,6 +253,15 @@ class ServingConfig(BaseSettings):
         if buckets and list(buckets) != sorted(set(buckets)):
             raise ValueError(f"{list(buckets)} must ascend; use {sorted(set(buckets))}")
         return buckets
+
+    @field_validator("cuda_options")
+    @classmethod
+    def _check_options(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        for option in options:
+            name, _, value = option.partition("=")
+            if name not in CUDA_OPTIONS or not value:
+                raise ValueError(f"{option!r} must be one of {', '.join(CUDA_OPTIONS)}, =, a value")
+        return options
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:

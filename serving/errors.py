@@ -8,6 +8,7 @@ ServingError
 ├── DeadlineExceededError   the caller's deadline has passed, or cannot be met
 ├── UnavailableError        loading, draining, or all devices of the model are lost
 ├── DeviceLostError         a backend's device or worker is gone; it must be reopened
+│   └── ProcessLostError    it is gone for this process: only another one can open it
 ├── OutOfDeviceMemoryError  a batch did not fit into the device's memory; a smaller one may
 ├── InternalError           anything else: logged whole, one a second; callers get an id
 └── StartupError            the server cannot start: a taken port, a missing device
@@ -75,6 +76,14 @@ class UnavailableError(ServingError):
 
 class DeviceLostError(ServingError):
     """A backend's device or worker died or hangs; nothing runs on it until it is reopened."""
+
+
+class ProcessLostError(DeviceLostError):
+    """A backend's device is lost for as long as this process lives; it must not even be closed.
+
+    An accelerator whose driver keeps the error in the process is lost so. Freeing what is on it
+    would fail, too, and where that happens in a destructor of the runtime, abort the process.
+    """
 
 
 class OutOfDeviceMemoryError(ServingError):

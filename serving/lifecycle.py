@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from prometheus_client import Gauge
 
@@ -23,6 +23,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # The exit code of a process that was told to stop, and in which something did not end in time.
 UNFINISHED = 70
+# The exit code of a process whose device is lost to it (`ProcessLostError`): a new one may have it.
+DEVICE_LOST = 71
 # The last words of such a process may take this long, in seconds: the reader of its log may hang.
 LAST_WORDS_S = 0.5
 
@@ -95,8 +97,10 @@ async def unless(stop: asyncio.Event, work: Coroutine[object, object, Result]) -
         stopping.cancel()
 
 
-def exit_after(seconds: float, unfinished: Callable[[], Sequence[str]]) -> None:
-    """End the process with code `UNFINISHED` in this time, unless it has ended by itself.
+def exit_after(
+    seconds: float, unfinished: Callable[[], Sequence[str]], code: int = UNFINISHED
+) -> None:
+    """End the process with an exit code in this time, unless it has ended by itself.
 
     It is the one limit for all that a server waits for at its end: calls, threads that decode or
     run, executors, and the interpreter, which joins threads too. None of them can be interrupted.
@@ -104,20 +108,30 @@ def exit_after(seconds: float, unfinished: Callable[[], Sequence[str]]) -> None:
     Args:
         seconds: time until then.
         unfinished: returns what still runs then, for the log.
+        code: the exit code.
     """
 
     def run() -> None:
         time.sleep(min(seconds, threading.TIMEOUT_MAX))
-        words = threading.Thread(target=_say_last, args=(seconds, unfinished), daemon=True)
-        words.start()
-        words.join(LAST_WORDS_S)
-        os._exit(UNFINISHED)
+        exit_now(code, lambda: _say_unfinished(seconds, unfinished, code))
 
     threading.Thread(target=run, name="exit", daemon=True).start()
 
 
-def _say_last(seconds: float, unfinished: Callable[[], Sequence[str]]) -> None:
+def exit_now(code: int, say: Callable[[], None] = lambda: None) -> NoReturn:
+    """Log last words, write the log, and end the process: no finalizer and no destructor runs."""
+
+    def speak() -> None:
+        say()
+        logging.shutdown()
+
+    words = threading.Thread(target=speak, daemon=True)
+    words.start()
+    words.join(LAST_WORDS_S)
+    os._exit(code)
+
+
+def _say_unfinished(seconds: float, unfinished: Callable[[], Sequence[str]], code: int) -> None:
     threads = [thread.name for thread in threading.enumerate() if not thread.daemon]
     what = "; ".join(unfinished()) or f"threads {', '.join(threads)}"
-    logger.error("not ended within %g s: %s; exit code %d", seconds, what, UNFINISHED)
-    logging.shutdown()
+    logger.error("not ended within %g s: %s; exit code %d", seconds, what, code)

@@ -9,13 +9,10 @@ from errno import EAGAIN, ENOMEM
 from functools import cached_property, partial
 from pathlib import Path
 
-from bundle.golden import GoldenSet, prove_pixels, prove_probabilities
 from bundle.manifest import ModelFile
-from bundle.mates import prove_mates
 from bundle.store import Bundle
 from cli.cores import usable_cores
-from images.transform import Pixels
-from serving.backends.backend import Backend, Instance, predict
+from serving.backends.backend import Backend, Instance
 from serving.backends.devices import Device, parse_devices
 from serving.backends.runtimes import choose, load
 from serving.backends.settings import Runtime, RuntimeSettings
@@ -24,10 +21,10 @@ from serving.engine.build import build
 from serving.engine.model import Model
 from serving.engine.room import Limits
 from serving.engine.wide import candidates
-from serving.errors import StartupError
+from serving.errors import ProcessLostError, StartupError
 from serving.memory import release_freed_memory
 from serving.metrics import Metrics
-from serving.threads import at_once
+from serving.proof import Prover
 from serving.tune.use import with_tuned
 
 logger = logging.getLogger(__name__)
@@ -56,7 +53,7 @@ class Loader:
         """
         wide = instances[0].backend.widen(threads)
         if wide:
-            self._proved([wide], candidates(self.buckets, len(instances)))
+            self._proved([wide], candidates(self.buckets, len(instances)), alike=True)
         return wide
 
     def _open_one(self, device: Device, buckets: Sequence[int]) -> Backend:
@@ -74,50 +71,24 @@ class Loader:
             buckets=buckets,
             settings=self.settings,
         )
-        self._proved(backends, buckets)
+        self._proved(backends, buckets, alike=device.kind == "cpu")
         return backends
 
-    def _proved(self, backends: Sequence[Backend], buckets: Sequence[int]) -> None:
-        """Prove backends, or close them."""
+    def _proved(self, backends: Sequence[Backend], buckets: Sequence[int], *, alike: bool) -> None:
+        """Prove backends, or close them unless the process has lost their device."""
         try:
-            self._prove(backends, buckets)
+            self._prover.prove(backends, buckets, alike=alike)
+        except ProcessLostError:
+            raise
         except BaseException:
             for backend in backends:
                 backend.close()
             raise
 
     @cached_property
-    def _golden(self) -> tuple[GoldenSet, Pixels]:
-        """The golden set and its pixels: proved once, for all devices and every reopening."""
-        return prove_pixels(self.bundle)
-
-    def _prove(self, backends: Sequence[Backend], buckets: Sequence[int]) -> None:
-        """Compare pixels and probabilities of the golden images with the recorded ones.
-
-        Every backend answers them once. Then each bucket runs once, filled with them: a file mixes
-        images or does not, so one backend may speak for all, and the buckets are shared out.
-        """
-        golden, pixels = self._golden
-        proved = self.bundle, self.file, golden, pixels
-        runs = [partial(predict, backend, buckets) for backend in backends]
-        shares: list[list[int]] = [[] for _ in runs]
-        for bucket in reversed(buckets):
-            min(shares, key=sum).append(bucket)
-        # At once, as they will serve: with many instances of a large model this takes long.
-        alone = [partial(prove_probabilities, *proved, run) for run in runs]
-        full = [
-            partial(prove_mates, *proved, run, share)
-            for run, share in zip(runs, shares, strict=True)
-        ]
-        differences = at_once(alone, "proof")
-        at_once(full, "proof")
-        logger.info(
-            "%s: %d golden images: pixels equal, probabilities within %.2g (allowed %.2g)",
-            self.bundle.path,
-            len(golden.images),
-            max(differences),
-            self.file.tolerance,
-        )
+    def _prover(self) -> Prover:
+        """One for all devices and every reopening: it reads and decodes the golden images once."""
+        return Prover(self.bundle, self.file)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 from prometheus_client import CollectorRegistry
 
@@ -16,12 +17,21 @@ from serving.config import ServingConfig
 from serving.console import banner
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
+from serving.errors import ProcessLostError
 from serving.grpc_server import GrpcServer
 from serving.http.app import create_app
 from serving.http.calls import Calls
 from serving.http.server import HttpServer
 from serving.http.traffic import HttpBounds
-from serving.lifecycle import Readiness, State, exit_after, stop_on_signals, unless
+from serving.lifecycle import (
+    DEVICE_LOST,
+    Readiness,
+    State,
+    exit_after,
+    exit_now,
+    stop_on_signals,
+    unless,
+)
 from serving.loading import load_model, within_limits
 from serving.logs import announce
 from serving.metrics import Metrics
@@ -35,12 +45,15 @@ logger = logging.getLogger(__name__)
 
 # What follows the grace period: connections close, models are freed, the interpreter ends.
 CLOSING_S = 1.0
+# The grace period of a process that can run nothing any more: what waits is refused, and told so.
+LOST_GRACE_S = 1.0
 
 
 async def serve(config: ServingConfig) -> bool:
     """Serve until a signal; return whether the models were loaded when it came.
 
-    The process ends with code `lifecycle.UNFINISHED` if that takes too long.
+    The process ends with code `lifecycle.UNFINISHED` if that takes too long, and with code
+    `lifecycle.DEVICE_LOST` once it has lost its devices: a new process may have them again.
 
     Raises:
         StartupError: a port is taken, or a model cannot run as configured.
@@ -49,15 +62,18 @@ async def serve(config: ServingConfig) -> bool:
     server = Server(config)
     with stop_on_signals() as stop:
         async with server.listening():
-            loaded = await unless(stop, server.load())
-            if loaded:
-                gc.collect()
-                gc.freeze()  # what is loaded stays: the collector need not visit it each time
-                await server.start()
-                await stop.wait()
-                limit_s = config.shutdown_delay_s + config.grace_period_s + CLOSING_S
-                exit_after(limit_s, server.unfinished)
-                await server.drain()
+            try:
+                loaded = await unless(stop, server.load())
+                if loaded:
+                    gc.collect()
+                    gc.freeze()  # what is loaded stays: the collector need not visit it each time
+                    await server.start()
+                    await unless(stop, server.loss())
+                    limit_s = config.shutdown_delay_s + config.grace_period_s + CLOSING_S
+                    exit_after(limit_s, server.unfinished)
+                    await server.drain()
+            except ProcessLostError as error:
+                await server.give_up(error)
     return bool(loaded)
 
 
@@ -72,6 +88,7 @@ class Server:
         self.metrics = Metrics(CollectorRegistry())
         self.readiness = Readiness(self.metrics.ready)
         self.repository = ModelRepository()
+        self._lost: asyncio.Future[ProcessLostError] = asyncio.get_running_loop().create_future()
         self.grpc = self._create_grpc()
         self.http = self._create_http()
 
@@ -101,22 +118,57 @@ class Server:
         bundle = self.repository.all()[0].bundle
         announce(banner(bundle, self._config.host, self.grpc.port, self.http.port))
 
+    async def loss(self) -> None:
+        """Wait until a model can run in this process no more; raise `ProcessLostError`."""
+        raise await asyncio.shield(self._lost)  # whoever gives up waiting must not cancel it
+
     async def drain(self) -> None:
-        """Report NOT_SERVING; after the delay, refuse new calls and finish those in flight."""
+        """Report NOT_SERVING; after the delay, refuse new calls and finish those in flight.
+
+        Raises `ProcessLostError` if a model can run in this process no more.
+        """
         await self.grpc.health.enter_graceful_shutdown()
         self.readiness.enter(State.DRAINING)
         logger.info("draining: answering for %g s more", self._config.shutdown_delay_s)
         await asyncio.sleep(self._config.shutdown_delay_s)
         logger.info("draining: refusing new calls, finishing those in flight")
-        grace_s = self._config.grace_period_s
-        await asyncio.gather(self.grpc.drain(grace_s), self.http.drain(grace_s))
+        await self._drain_calls(self._config.grace_period_s)
         logger.info("drained")
+        if self._lost.done():
+            await self.loss()
+
+    async def give_up(self, error: ProcessLostError) -> NoReturn:
+        """Refuse what waits and what comes, for a moment, and end with code `DEVICE_LOST`.
+
+        All devices are of one kind, and the error is the process's, so no model can go on. Nothing
+        is closed: what would free a lost device fails, too, or aborts the process.
+        """
+        logger.critical(
+            "%s; nothing can run in this process any more, which ends with exit code %d: "
+            "start another",
+            error,
+            DEVICE_LOST,
+        )
+        exit_after(LOST_GRACE_S + CLOSING_S, self.unfinished, DEVICE_LOST)
+        for model in self.repository.all():
+            model.refuse()
+        if self.readiness.state is not State.DRAINING:  # else all calls have ended
+            await self.grpc.health.enter_graceful_shutdown()
+            self.readiness.enter(State.DRAINING)
+            await self._drain_calls(LOST_GRACE_S)
+        exit_now(DEVICE_LOST)
+
+    async def _drain_calls(self, grace_s: float) -> None:
+        await asyncio.gather(self.grpc.drain(grace_s), self.http.drain(grace_s))
 
     def unfinished(self) -> list[str]:
         """Return what the threads of the models work on."""
         return [task for model in self.repository.all() for task in model.watch.unfinished()]
 
     def _models_changed(self) -> None:
+        errors = (model.lost_process for model in self.repository.all())
+        if (error := next((e for e in errors if e), None)) and not self._lost.done():
+            self._lost.set_result(error)
         self._publishing = asyncio.create_task(self._publish_models())
 
     async def _publish_models(self) -> None:

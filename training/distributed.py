@@ -14,6 +14,7 @@ from mindspore import Parameter, Tensor, communication, nn, ops
 from numpy.typing import NDArray
 
 from training.errors import DeviceError
+from training.launch import device_index
 from training.settings.config import CommonConfig
 
 Gradients = tuple[Tensor, ...]
@@ -44,7 +45,7 @@ def join(config: Config) -> Config:
     DeviceError if there is no such device, or the launcher started another number of processes
     than the settings say.
     """
-    use_device(config.platform, int(os.environ.get("DEVICE_ID", "0")))
+    use_device(config.platform, device_index())
     if not config.is_distributed:
         return config
     communication.init()

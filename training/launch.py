@@ -15,6 +15,7 @@ from typing import TypeVar
 import psutil
 
 from cli.program import INTERRUPTED, Command, main
+from training import cuda
 from training.errors import DeviceError, TrainingError, writing
 from training.run.log import log_to_stdout
 from training.settings.config import CommonConfig
@@ -41,12 +42,19 @@ def run(
 
     def start(config: Config) -> int:
         if not needed(config):
+            if config.platform == "GPU":
+                cuda.prepare(device_index())
             return program(config)
         module = settings.model_config["cli_prog_name"] or ""
         launch(config, [*module.split(), *words])
         return 0
 
     return main({"": Command(settings, start)}, lambda: (TrainingError,), words)
+
+
+def device_index() -> int:
+    """Return the index of this process's device, which a launcher sets; 0 without one."""
+    return int(os.environ.get("DEVICE_ID", "0"))
 
 
 def interrupted() -> int:

@@ -11,9 +11,9 @@ bf16. With AVX2 ONNX Runtime takes as long as before in float32, and 0.82 in int
 from collections import Counter
 from collections.abc import Iterator
 
-import numpy as np
-from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, NodeProto, numpy_helper
+
+from export.formats.kernels import merged
 
 WIDTH = 16
 MERGED = (2, 4, 8)
@@ -37,7 +37,7 @@ def merge_groups(graph: GraphProto) -> None:
         count = WIDTH // channels
         fits = channels in MERGED and len(kernels) == group.i * channels and not group.i % count
         if fits and kernels.dtype.kind == "f":
-            tensor.CopyFrom(numpy_helper.from_array(_merged(kernels, count), tensor.name))
+            tensor.CopyFrom(numpy_helper.from_array(merged(kernels, count), tensor.name))
             group.i //= count
 
 
@@ -55,13 +55,3 @@ def _group(node: NodeProto) -> AttributeProto | None:
     if node.op_type != "Conv" or node.domain:
         return None
     return next((a for a in node.attribute if a.name == "group" and a.i > 1), None)
-
-
-def _merged(kernels: NDArray[np.floating], count: int) -> NDArray[np.floating]:
-    """Return the kernels (out, channels, ...) of `count` groups at a time as those of one."""
-    out, channels, *window = kernels.shape
-    merged = np.zeros((out // (count * channels), count, channels, count, channels, *window))
-    split = kernels.reshape(-1, count, channels, channels, *window)
-    for place in range(count):
-        merged[:, place, :, place] = split[:, place]
-    return merged.reshape(out, count * channels, *window).astype(kernels.dtype)

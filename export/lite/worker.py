@@ -22,12 +22,22 @@ def main() -> None:
 
     converter = mindspore_lite.Converter()
     converter.save_type = mindspore_lite.ModelType.MINDIR
-    converter.optimize = settings["optimize"]
+    try:
+        converter.optimize = settings["optimize"]
+    except ValueError as error:
+        sys.exit(refusal(settings["optimize"], mindspore_lite.version.__version__, error))
     if "input_shape" in settings:
         converter.input_shape = settings["input_shape"]
     kind, config_file = mindspore_lite.FmkType.ONNX, settings.get("config_file", "")
     converter.convert(kind, settings["model"], settings["output"], config_file=config_file)
     os.write(stdout, mindspore_lite.version.__version__.encode())
+
+
+def refusal(optimize: str, version: str, error: ValueError) -> str:
+    """Return what to say of an NPU model that the converter of this version does not take."""
+    soc = optimize.partition(":")[2]
+    taken = "takes none: leave --soc out" if version.startswith("2.0.") else "may take 910b only"
+    return f"--soc {soc} is refused; the converter of MindSpore Lite {version} {taken} ({error})"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from export.errors import PrecisionError
 
 Method = Literal["minmax", "entropy", "percentile"]
 
-# For the arithmetic of other processors, such as real float16, which this one may lack.
+# For the kernels of other processors, which add and fuse in another order.
 MARGIN: dict[Precision, float] = {"bf16": 1.5, "fp16": 2.0, "int8": 1.5}
 # float16 rounds to 11 bits; a network that turns this into more is not fit for it. What int8 may
 # cost is a setting, in accuracy.

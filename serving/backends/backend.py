@@ -56,7 +56,8 @@ class Backend(Protocol):
     def allocate(self, bucket: int) -> Pixels:
         """Return a uint8 buffer (bucket, height, width, 3) in the memory that `run` reads fastest.
 
-        Calls for one bucket may return the same buffer; buckets share no memory.
+        The bucket is one of the target's. Calls for one bucket may return the same buffer; buckets
+        share no memory.
         """
 
     def run(self, buffer: Pixels, images: int) -> Probabilities:

@@ -1,37 +1,35 @@
 """The devices of this machine, and what it lacks to run a runtime on one of them."""
 
+import platform
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
 from bundle.kinds import Precision
+from serving.backends.ascend import count_npus, missing_npu
 from serving.backends.devices import Device, Kind
-from serving.backends.ort.cuda import CudaError, count_gpus, gpu_name
+from serving.backends.ort.driver import CudaError, count_gpus, gpu_name, too_old, without_code
 from serving.backends.ort.options import PROVIDERS
 from serving.backends.settings import Runtime
 
 PACKAGES: dict[Kind, str] = {
     "cpu": "onnxruntime (extra `serving`)",
     "cuda": "onnxruntime-gpu in place of onnxruntime (extra `cuda`)",
-    "tensorrt": "onnxruntime-gpu in place of onnxruntime (extra `cuda`)",
+    "tensorrt": "onnxruntime-gpu in place of onnxruntime (extra `tensorrt`)",
     "ascend": "onnxruntime-cann in place of onnxruntime (serving/backends/README.md)",
 }
+# What the TensorRT provider is linked with, of TensorRT.
+TENSORRT = ("libnvinfer.so", "libnvonnxparser.so")
 TIMEOUT_S = 60
 # Linux's names of what OpenVINO computes bf16 with: none of aarch64.
 BF16 = {"avx512_bf16", "amx_bf16"}
 # Runs in a process of its own: a provider that is loaded before ONNX Runtime does so never works.
 LOAD_PROVIDER = """
-import ctypes, pathlib, sys
-import onnxruntime
-if hasattr(onnxruntime, "preload_dlls"):
-    onnxruntime.preload_dlls()
-folder = pathlib.Path(onnxruntime.__file__).parent / "capi"
-for name in ("shared", sys.argv[1]):
-    path = folder / f"libonnxruntime_providers_{name}.so"
-    ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+import sys
+from serving.backends.ort.library import load_provider
+load_provider(sys.argv[1])
 """
-LIBRARIES: dict[Kind, str] = {"cuda": "cuda", "tensorrt": "tensorrt", "ascend": "cann"}
 
 
 def missing(
@@ -66,7 +64,7 @@ def present(kind: Kind) -> int:
     if kind == "cpu":
         return 1
     if kind == "ascend":
-        return len(list(Path("/dev").glob("davinci[0-9]*")))
+        return count_npus()
     try:
         return count_gpus()
     except CudaError:
@@ -81,6 +79,11 @@ def describe(device: Device) -> str:
 
 
 def _missing_package(kind: Kind) -> str | None:
+    if kind == "tensorrt" and platform.machine() != "x86_64":
+        return (
+            f"onnxruntime-gpu for {platform.machine()} has no TensorRT, which the one for x86-64 "
+            f"has; use cuda"
+        )
     try:
         from serving.backends.ort.library import onnxruntime
     except ImportError as error:
@@ -94,22 +97,32 @@ def _missing_hardware(device: Device) -> str | None:
     if device.kind == "cpu":
         return None
     if device.kind == "ascend":
-        path = Path(f"/dev/davinci{device.ordinal}")
-        return None if path.exists() else f"no NPU {device.ordinal}: there is no {path}"
+        return missing_npu(device.ordinal)
     try:
-        gpus = count_gpus()
+        return _missing_gpu(device)
     except CudaError as error:
         return str(error)
-    if device.ordinal < gpus:
-        return None
-    return f"no GPU {device.ordinal}: the driver shows {gpus}, counted from 0"
+
+
+def _missing_gpu(device: Device) -> str | None:
+    from serving.backends.ort.library import onnxruntime
+
+    gpus = count_gpus()
+    if device.ordinal >= gpus:
+        return f"no GPU {device.ordinal}: the driver shows {gpus}, counted from 0"
+    # The TensorRT provider has no code for GPUs: TensorRT itself brings that.
+    is_cuda = device.kind == "cuda"
+    return too_old() or (without_code(device.ordinal, onnxruntime.__version__) if is_cuda else None)
 
 
 def _missing_libraries(kind: Kind) -> str | None:
-    if kind not in LIBRARIES:
+    if kind == "cpu":
         return None
-    failure = _failure(Path(sys.executable), LOAD_PROVIDER, LIBRARIES[kind])
-    return f"{PROVIDERS[kind]} cannot be loaded: {failure}" if failure else None
+    if not (failure := _failure(Path(sys.executable), LOAD_PROVIDER, kind)):
+        return None
+    lacks_tensorrt = any(library in failure for library in TENSORRT)
+    hint = "; install TensorRT 10 (extra `tensorrt`)" * lacks_tensorrt
+    return f"{PROVIDERS[kind]} cannot be loaded: {failure}{hint}"
 
 
 def _missing_openvino() -> str | None:

@@ -31,6 +31,15 @@ CPU_RUNTIMES: dict[Precision, tuple[Runtime, ...]] = {
     "int8": ("openvino", "onnxruntime", "mindspore-lite"),
     "bf16": ("openvino",),
 }
+NO_BF16 = "only OpenVINO computes in it, on a CPU"
+# What no runtime computes on a device, and why.
+REFUSED: dict[tuple[Kind, Precision], str] = {
+    ("cuda", "int8"): "ONNX Runtime has no kernel there for the int32 biases of such a file",
+    ("tensorrt", "int8"): "TensorRT takes no zero point other than 0, and such a file has some",
+    ("cuda", "bf16"): NO_BF16,
+    ("tensorrt", "bf16"): NO_BF16,
+    ("ascend", "bf16"): NO_BF16,
+}
 REDUCED: tuple[Precision, ...] = ("fp16", "fp32")
 PRECISIONS: dict[Kind, tuple[Precision, ...]] = {
     "cpu": ("fp32",),
@@ -48,8 +57,13 @@ class Choice(NamedTuple):
 
 
 def runtimes(device: Device, precision: Precision | None) -> tuple[Runtime, ...]:
-    """Return what runs a precision on a device, best first; None for the device's usual one."""
+    """Return what runs a precision on a device, best first; None for the device's usual one.
+
+    Empty if nothing does.
+    """
     able = RUNTIMES[device.kind]
+    if precision and (device.kind, precision) in REFUSED:
+        return ()
     if device.kind != "cpu" or precision is None:
         return able
     return CPU_RUNTIMES.get(precision, able)
@@ -84,6 +98,7 @@ def choose(
     Raises:
         StartupError: there is no such file, or nothing can run it here; it gives all reasons.
     """
+    _check_precision(device, precision)
     reasons: list[str] = []
     for candidate in _candidates(device, precision, runtime):
         file = _find(manifest, candidate, device, precision)
@@ -134,11 +149,14 @@ def load(
         StartupError: the file cannot be loaded on that device.
         BundleError: the file is not the one that the manifest states.
     """
+    _check_precision(device, file.precision)
     if settings.device_memory_mib and (device.kind in ("cpu", "tensorrt") or file.format != "onnx"):
         raise StartupError(
             f"--device-memory-mib limits ONNX Runtime's own memory, on cuda and ascend; "
             f"it does not apply to {file.format} files on {device}"
         )
+    if settings.cuda_options and device.kind != "cuda":
+        raise StartupError(f"--cuda-options are for cuda; they do not apply to {device}")
     target = Target(root, manifest, file, device, list(buckets or file.buckets), settings)
     if runtime is None:
         runtime = _usual(file, device)
@@ -181,6 +199,14 @@ def _candidates(
     else:
         _check_runs(runtime, device, precision)
         yield runtime
+
+
+def _check_precision(device: Device, precision: Precision | None) -> None:
+    if precision and (reason := REFUSED.get((device.kind, precision))):
+        raise StartupError(
+            f"{precision} does not run on {device}: {reason}; use --precision "
+            f"{' or '.join(PRECISIONS[device.kind])} there, or --device cpu"
+        )
 
 
 def _check_runs(runtime: Runtime, device: Device, precision: Precision | None) -> None:

@@ -1,4 +1,8 @@
-"""One instance of a model: the thread that runs its batches, and reopens a lost backend."""
+"""One instance of a model: the thread that runs its batches, and reopens a lost backend.
+
+A backend that is lost for the process is neither reopened nor closed: its device leaves, and the
+process must end.
+"""
 
 import logging
 import math
@@ -15,7 +19,7 @@ from serving.engine.queue import compute_thread
 from serving.engine.runner import Runner
 from serving.engine.warm_up import measure
 from serving.engine.watch import Task
-from serving.errors import OutOfDeviceMemoryError
+from serving.errors import OutOfDeviceMemoryError, ProcessLostError
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +97,7 @@ class Device:
         self.stop()
         if self._thread.is_alive():
             self._thread.join()
-        if self._backend:
+        if self._backend and not self.runner.lost_process:
             self._backend.close()
 
     def stop(self) -> None:
@@ -101,16 +105,21 @@ class Device:
         self._closing.set()
 
     def run(self, batch: Batch) -> None:
-        """Run a batch; if the backend is lost, return once it is reopened, or when closing."""
+        """Run a batch; if the backend is lost, return once it is reopened, or when closing.
+
+        If it is lost for the process, `runner.lost_process` says so, and no batch may follow.
+        """
         try:
             self.runner.run(batch)
         finally:
             self._batcher.end()
-        if self.runner.is_lost:
+        if self.runner.lost_process:
+            self._register(self._batcher.leave)
+        elif self.runner.is_lost:
             self._recover()
 
     def _run(self) -> None:
-        while batch := self._batcher.take():
+        while not self.runner.lost_process and (batch := self._batcher.take()):
             self.run(batch)
 
     def _recover(self) -> None:
@@ -122,6 +131,10 @@ class Device:
             self.runner.worker.task = Task("reopen", self._clock())
             try:
                 self._open()
+            except ProcessLostError as error:
+                self.runner.lost_process = error
+                self._register(self._batcher.leave)
+                return
             except Exception as error:
                 self._pause_s = self._longer_pause_s()
                 logger.exception(

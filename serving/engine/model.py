@@ -16,6 +16,7 @@ from serving.engine.job import Answer, Caller, Waiter
 from serving.engine.latency import Clock
 from serving.engine.watch import Watch
 from serving.engine.wide import Wide
+from serving.errors import ProcessLostError
 from serving.metrics import ModelMetrics
 
 
@@ -96,8 +97,14 @@ class Model:
         """Whether a device answers, and a thread decodes."""
         return bool(self.batcher.serving) and not self.decoders.is_lost
 
+    @property
+    def lost_process(self) -> ProcessLostError | None:
+        """The error after which this process can run the model no more; None before."""
+        errors = (device.runner.lost_process for device in self.devices)
+        return next((error for error in errors if error), None)
+
     def on_ready(self, listener: Callable[[], None]) -> None:
-        """Call `listener` on the event loop each time that `ready` may have changed."""
+        """Call `listener` on the event loop when `ready` or `lost_process` may have changed."""
         self._loop.listeners.append(listener)
 
     def warm_up(self) -> None:
@@ -121,10 +128,14 @@ class Model:
             device.start()
         self.watch.start()
 
-    def close(self) -> None:
-        """Fail what still waits, finish what runs, however long it takes, stop all threads."""
+    def refuse(self) -> None:
+        """Fail what still waits, and from now on whatever comes; what runs goes on."""
         for stage in (self.decoders, self.background, self.batcher):
             self._answers.fail(stage.queue.close(), closing())
+
+    def close(self) -> None:
+        """Fail what still waits, finish what runs, however long it takes, stop all threads."""
+        self.refuse()
         self.decoders.close()
         self.background.close()
         for device in self.devices:

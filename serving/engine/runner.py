@@ -12,7 +12,12 @@ from serving.engine.job import BatchRun, ImageJob
 from serving.engine.latency import BatchLatency, Clock
 from serving.engine.watch import Task, Worker
 from serving.engine.wide import Wide
-from serving.errors import DeviceLostError, InternalError, OutOfDeviceMemoryError
+from serving.errors import (
+    DeviceLostError,
+    InternalError,
+    OutOfDeviceMemoryError,
+    ProcessLostError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +41,7 @@ class Runner:
         buffers: what the backend reads.
         free_at: when the batch that runs is expected to end, in seconds; 0 if none runs.
         is_lost: whether nothing can run until `use` gives it another backend.
+        lost_process: the error after which no backend can run in this process; None before.
         worker: what the thread that calls `run` works on.
     """
 
@@ -52,6 +58,7 @@ class Runner:
         self._buckets, self._latency, self._wide = buckets, latency, wide
         self._answers, self._decode, self._clock = answers, decode, clock
         self.worker = Worker(clock)
+        self.lost_process: ProcessLostError | None = None
         self.use(backend)
 
     def use(self, backend: Backend) -> None:
@@ -108,6 +115,8 @@ class Runner:
     ) -> None:
         if isinstance(error, DeviceLostError):
             self.is_lost = True
+            if isinstance(error, ProcessLostError):
+                self.lost_process = error
             self._answers.fail(jobs, error)
         elif isinstance(error, OutOfDeviceMemoryError) and self._shrink(jobs):
             self._run(jobs, batch, may_halve=may_halve)

@@ -72,10 +72,9 @@ def test_every_command_runs(tmp_path: Path) -> None:
         assert "tot=100,acc=" in printed["make eval"]
         assert "Inference Performance:" in printed["make eval"]
         _own_bundle_answers(grpc, environment)
-        for program in blocks("README.md", "python"):
-            venv = ".venv-oip" if "tritonclient" in program else ".venv"
-            addressed = program.replace("50051", str(grpc)).replace("8080", str(http))
-            _run(f"{venv}/bin/python -c {shlex.quote(addressed)}", environment)
+        program, _ = blocks("README.md", "python")  # the other: tests/oip/test_readme.py
+        program = program.replace("50051", str(grpc))
+        _run(f".venv/bin/python -c {shlex.quote(program)}", environment)
     finally:
         _stop(server)
 

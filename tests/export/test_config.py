@@ -45,7 +45,7 @@ def test_formats_come_with_commas_or_one_by_one(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("batch_size", "buckets"),
-    [(1, [1]), (4, [1, 2, 4]), (6, [1, 2, 4, 6]), (32, [1, 2, 4, 8, 16, 32])],
+    [(1, [1]), (6, [1, 2, 4, 6]), (32, [1, 2, 4, 8, 16, 32]), (128, [1, 2, 4, 8, 16, 32, 64, 128])],
 )
 def test_buckets_are_powers_of_two_up_to_the_batch_size(
     batch_size: int, buckets: list[int]

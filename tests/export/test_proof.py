@@ -1,5 +1,6 @@
-"""The proof of a new bundle: in every batch size, and int8 in every runtime that serves it."""
+"""The proof of a new bundle: in every batch size, int8 in every runtime, fp16 rounded."""
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -87,3 +88,48 @@ def test_int8_that_runtimes_answer_differently_is_refused(
     differs = r"model\.onnx: openvino and onnxruntime answer the golden images differently: .* int8"
     with pytest.raises(PrecisionError, match=differs):
         prove_int8(bundle, monkeypatch, apart=0.25)
+
+
+def prove_fp16(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, rounded: float) -> Proof:
+    """Prove an fp16 file that takes 0.001 from each probability, where all is rounded `rounded`."""
+    stated = bundle.manifest.files[0].model_copy(update={"precision": "fp16"})
+
+    def opened(*_: object, runtime: Runtime) -> Runner:
+        return Runner(partial(scaled, 0.999), "onnxruntime", "cpu")
+
+    def answered(
+        path: Path, batches: Iterable[Pixels], batch: int, *, optimized: bool
+    ) -> Probabilities:
+        assert path == bundle.path / stated.path
+        factor = 1.0 if optimized else 1 - rounded  # sums in another order
+        return np.concatenate([scaled(factor, pixels) for pixels in batches])
+
+    monkeypatch.setattr("export.proof.open_runner", opened)
+    monkeypatch.setattr("export.precision.rounded.rounded_answers", answered)
+    reference = Reference(HeldImages("seven", IMAGES), EXPECTED, *prove_pixels(bundle))
+    [proof] = prove(bundle.path, bundle.manifest, [Converted(stated, True)], "cpu", reference)
+    return proof
+
+
+@pytest.mark.parametrize(("rounded", "wider"), [(0.004, True), (0.0005, False)])
+def test_the_tolerance_of_fp16_follows_from_arithmetic_that_rounds(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, rounded: float, wider: bool
+) -> None:
+    proof = prove_fp16(bundle, monkeypatch, rounded)
+    [parity] = proof.parities
+    assert parity.rounded_difference
+    assert (parity.rounded_difference > parity.largest_difference) == wider
+    largest = max(parity.rounded_difference, parity.largest_difference)
+    assert 2 * largest <= proof.file.tolerance == parity.tolerance < 2.3 * largest
+    assert proof.answers is None
+
+
+@pytest.mark.parametrize(
+    ("rounded", "told"),
+    [(0.2, "float16 may cost 0.02"), (float("nan"), "beyond 65504, where float16 ends")],
+)
+def test_fp16_that_hardware_cannot_compute_is_refused(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, rounded: float, told: str
+) -> None:
+    with pytest.raises(PrecisionError, match=f"{told}.*Leave fp16 out of --precision"):
+        prove_fp16(bundle, monkeypatch, rounded)

@@ -36,6 +36,12 @@ def test_several_models_and_buckets() -> None:
     assert config.buckets == (1, 4, 32)
 
 
+def test_options_of_a_provider() -> None:
+    config = parse("--model", "a", "--cuda-options", "fuse_conv_bias=1,prefer_nhwc=0")
+    assert config.runtime_settings.cuda_options == ("fuse_conv_bias=1", "prefer_nhwc=0")
+    assert parse("--model", "a").runtime_settings.cuda_options == ()
+
+
 def test_nothing_mutates_it() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         parse("--model", "a").threads = 2  # type: ignore[misc]
@@ -63,6 +69,8 @@ def test_nothing_mutates_it() -> None:
         (["--host", ""], "at least 1 character"),
         (["--precision", "fp8"], "'fp32', 'bf16', 'fp16' or 'int8'"),
         (["--buckets", "4,2"], r"must ascend; use \[2, 4\]"),
+        (["--cuda-options", "fuse_bias=1"], "'fuse_bias=1' must be one of arena_extend_strategy, "),
+        (["--cuda-options", "prefer_nhwc"], "'prefer_nhwc' must be one of"),
         (["--max-transfer-bytes", "8"], "never be admitted with --max-transfer-bytes 8"),
         (["--max-inflight-images", "8"], "never be admitted with --max-inflight-images 8"),
     ],

@@ -9,6 +9,7 @@ from the memory and its probabilities are written there. A failure is answered b
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import os
@@ -19,6 +20,7 @@ import struct
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, Callable  # noqa: UP035 - of 3.7
 
 import numpy
@@ -28,6 +30,9 @@ BUCKET = struct.Struct("<I")
 SECONDS = struct.Struct("<d")
 LONGEST_MESSAGE = 65536
 LONGEST_ERROR = 4000
+# What MindSpore Lite loads to run a model on an NPU; it needs libraries of CANN. In the package of
+# 2.0 its name ends in _python.so.
+PLUGIN = "libascend_kernel_plugin"
 
 
 def main() -> None:
@@ -71,12 +76,37 @@ def load(settings: dict[str, Any], memory: int) -> tuple[Callable[[int], float],
 
     context = make_context(mindspore_lite, settings)
     model = mindspore_lite.Model()
-    model.build_from_file(settings["model"], mindspore_lite.ModelType.MINDIR, context)
+    try:
+        model.build_from_file(settings["model"], mindspore_lite.ModelType.MINDIR, context)
+    except RuntimeError as error:
+        reason = unloadable(mindspore_lite) if settings["device"] == "ascend" else ""
+        if not reason:
+            raise
+        raise RuntimeError(f"{str(error).rstrip('.')}; {reason}") from error
     state = read_back(context)
     state["python"] = platform.python_version()
     state["mindspore_lite"] = mindspore_lite.version.__version__
     state["inputs"] = [[tensor.dtype.name, tensor.shape] for tensor in model.get_inputs()]
     return Model(model, settings, memory).run, state
+
+
+def unloadable(mindspore_lite: Any) -> str:
+    """Return why the plugin for NPUs cannot be loaded; empty if it can.
+
+    The library itself says only that the model could not be built.
+    """
+    package = Path(mindspore_lite.__file__).parent
+    found = sorted(package.glob(f"lib/{PLUGIN}*.so"))
+    if not found:
+        return f"this package of MindSpore Lite is not built for Ascend: it has no {PLUGIN}"
+    try:
+        ctypes.CDLL(str(found[0]))
+    except OSError as error:
+        reason = f"{found[0].name} cannot be loaded: {error}; source CANN's set_env.sh first"
+        if mindspore_lite.version.__version__.startswith("2.0."):
+            reason += ". MindSpore Lite 2.0 is for CANN 6 and 7: beside CANN 8 use 2.3 or later"
+        return reason
+    return ""
 
 
 def make_context(mindspore_lite: Any, settings: dict[str, Any]) -> Any:

@@ -1,13 +1,12 @@
-"""NVIDIA's libraries: the GPUs, the memory in use on them, and page-locked host memory.
+"""The memory in use on NVIDIA's GPUs, and page-locked host memory.
 
-Sources: the CUDA driver API (libcuda) and, of the CUDA runtime API (libcudart), `cudaHostRegister`
-and `cudaHostUnregister`, through ctypes; NVML through nvidia-ml-py.
+Sources: of the CUDA runtime API (libcudart), `cudaHostRegister` and `cudaHostUnregister` with what
+they need, through ctypes; NVML through nvidia-ml-py.
 """
 
 import ctypes
 import logging
 import mmap
-import uuid
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from images.transform import Pixels
 from serving.backends.devices import Device
+from serving.backends.ort.driver import CudaError, gpu_uuid
 from serving.errors import StartupError
 
 logger = logging.getLogger(__name__)
@@ -26,62 +26,6 @@ MEMORY_METRIC = "serving_device_memory_bytes"
 MEMORY_HELP = "Memory of a GPU in bytes: used, by all processes, and total"
 # cudaHostRegisterPortable: locked for every device, not only for the current one.
 PORTABLE = 1
-NAME_BYTES = 99
-
-
-class CudaError(Exception):
-    """The driver is missing, or refuses."""
-
-
-def count_gpus() -> int:
-    """Return how many GPUs the driver shows; raise `CudaError` if it shows none."""
-    count = ctypes.c_int()
-    if code := _driver().cuDeviceGetCount(ctypes.byref(count)):
-        raise _no_gpu(code)
-    return count.value
-
-
-def gpu_name(ordinal: int) -> str:
-    """Return the model of a GPU, as "NVIDIA H100"."""
-    name = ctypes.create_string_buffer(NAME_BYTES)
-    driver, device = _device(ordinal)
-    _check(driver.cuDeviceGetName(name, len(name), device), ordinal)
-    return name.value.decode()
-
-
-def gpu_uuid(ordinal: int) -> uuid.UUID:
-    """Return the identity of a GPU, which CUDA_VISIBLE_DEVICES does not renumber."""
-    raw = (ctypes.c_ubyte * 16)()
-    driver, device = _device(ordinal)
-    _check(driver.cuDeviceGetUuid(ctypes.byref(raw), device), ordinal)
-    return uuid.UUID(bytes=bytes(raw))
-
-
-def _driver() -> ctypes.CDLL:
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError as error:
-        raise CudaError(f"no NVIDIA driver: {error}") from error
-    if code := driver.cuInit(0):
-        raise _no_gpu(code)
-    return driver
-
-
-def _device(ordinal: int) -> tuple[ctypes.CDLL, ctypes.c_int]:
-    driver, device = _driver(), ctypes.c_int()
-    _check(driver.cuDeviceGet(ctypes.byref(device), ordinal), ordinal)
-    return driver, device
-
-
-def _check(code: int, ordinal: int) -> None:
-    if code:
-        raise CudaError(f"cuda:{ordinal}: the driver cannot identify it: CUDA error {code}")
-
-
-def _no_gpu(code: int) -> CudaError:
-    return CudaError(
-        f"the NVIDIA driver reports CUDA error {code}: there is no GPU, or none may be used"
-    )
 
 
 class HostMemory(Protocol):
@@ -97,29 +41,52 @@ class HostMemory(Protocol):
 class PinnedMemory:
     """Hands out page-locked uint8 arrays, which a GPU reads at the full speed of its bus.
 
+    Where memory cannot be locked, as in some sandboxes, they are ordinary ones.
+
     Args:
         cudart: the CUDA runtime library; see `load_runtime`.
+        ordinal: number of the GPU that reads them.
     """
 
-    def __init__(self, cudart: ctypes.CDLL) -> None:
-        self._cudart = cudart
-        self._arrays: list[Pixels] = []
+    def __init__(self, cudart: ctypes.CDLL, ordinal: int) -> None:
+        self._cudart, self._ordinal = cudart, ordinal
+        self._locked: list[Pixels] = []
+        self._may_lock = True
 
     def allocate(self, shape: tuple[int, ...]) -> Pixels:
-        """Return zeroed memory on pages of its own; raise `StartupError` if it cannot be locked."""
-        size = int(np.prod(shape))
-        array: Pixels = np.frombuffer(mmap.mmap(-1, size), np.uint8)
-        address = ctypes.c_void_p(array.ctypes.data)
-        if code := self._cudart.cudaHostRegister(address, ctypes.c_size_t(size), PORTABLE):
-            raise StartupError(f"{size} bytes cannot be page-locked: CUDA error {code}")
-        self._arrays.append(array)
+        """Return zeroed memory on pages of its own, locked if the system allows it."""
+        array: Pixels = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8)
+        if self._may_lock and (code := self._lock(array)):
+            logger.warning(
+                "cuda:%d: %d bytes cannot be page-locked (CUDA error %d): batches are copied from "
+                "ordinary memory, which takes longer",
+                self._ordinal,
+                array.nbytes,
+                code,
+            )
+            self._may_lock = False
         return array.reshape(shape)
 
     def close(self) -> None:
         """Unlock everything; the arrays stay valid."""
-        for array in self._arrays:
+        self._cudart.cudaSetDevice(self._ordinal)
+        for array in self._locked:
             self._cudart.cudaHostUnregister(ctypes.c_void_p(array.ctypes.data))
-        self._arrays.clear()
+        self._locked.clear()
+
+    def _lock(self, array: Pixels) -> int:
+        """Lock an array; return CUDA's error, 0 if there is none."""
+        address, size = ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes)
+        # Both calls use the thread's current device, and would make a context on that: GPU 0.
+        code: int = self._cudart.cudaSetDevice(self._ordinal) or self._cudart.cudaHostRegister(
+            address, size, PORTABLE
+        )
+        if code:
+            # Else the thread keeps the error, and ONNX Runtime's next kernel seems to have failed.
+            self._cudart.cudaGetLastError()
+        else:
+            self._locked.append(array)
+        return code
 
 
 def load_runtime(cuda_version: str) -> ctypes.CDLL:

@@ -31,7 +31,8 @@ def providers(target: Target) -> list[Provider]:
         return [(PROVIDERS["ascend"], _cann(target))]
     cuda = _cuda(target)
     if kind == "cuda":
-        return [(PROVIDERS["cuda"], {**cuda, "enable_cuda_graph": "1"})]
+        chosen = dict(option.split("=", 1) for option in target.settings.cuda_options)
+        return [(PROVIDERS["cuda"], {**cuda, "enable_cuda_graph": "1"} | chosen)]
     # CUDA too, for shape arithmetic and for the memory of bound inputs and outputs.
     return [(PROVIDERS["tensorrt"], _tensorrt(target)), (PROVIDERS["cuda"], cuda)]
 
@@ -61,15 +62,24 @@ def engine_cache(target: Target) -> Path:
 def _cuda(target: Target) -> Options:
     return {
         "device_id": str(target.device.ordinal),
-        # ONNX Runtime's default, the exhaustive search, repeats for every new batch size.
+        # cuDNN 9's heuristic mode A; ONNX Runtime's default, EXHAUSTIVE, is mode B. Neither times
+        # anything.
         "cudnn_conv_algo_search": "HEURISTIC",
         "arena_extend_strategy": "kSameAsRequested",
         # Tensor cores want channels last in fp16.
         "prefer_nhwc": str(int(target.file.precision == "fp16")),
-        # ONNX Runtime's default rounds the factors of fp32 products to 10 bits.
-        "use_tf32": "0",
+        **_tf32(target),
         **_memory_limit("gpu_mem_limit", target),
     }
+
+
+def _tf32(target: Target) -> Options:
+    """Have fp32 computed in fp32: the default rounds the factors of its products to 10 bits.
+
+    Not for fp16: ONNX Runtime takes `use_tf32=0` for a ban of all of cuDNN's engines that use
+    tensor cores, whatever the type of the convolution (its nn/conv.cc, 1.31).
+    """
+    return {"use_tf32": "0"} if target.file.precision == "fp32" else {}
 
 
 def _tensorrt(target: Target) -> Options:
@@ -78,7 +88,6 @@ def _tensorrt(target: Target) -> Options:
     return {
         "device_id": str(target.device.ordinal),
         "trt_fp16_enable": str(int(target.file.precision == "fp16")),
-        "trt_int8_enable": str(int(target.file.precision == "int8")),
         # One engine for all buckets, tuned for the largest.
         "trt_profile_min_shapes": smallest,
         "trt_profile_opt_shapes": largest,

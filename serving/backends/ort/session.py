@@ -15,7 +15,7 @@ from serving.backends.backend import Target
 from serving.backends.devices import Device
 from serving.backends.graph import Found, check_graph
 from serving.backends.hardware import missing
-from serving.backends.ort.library import onnxruntime
+from serving.backends.ort.library import onnxruntime, preload
 from serving.backends.ort.options import Options, Provider, engine_cache, providers
 from serving.errors import StartupError
 
@@ -46,8 +46,7 @@ def open_session(
     if device.kind == "tensorrt":
         _prepare_tensorrt(target)
     if device.kind in ("cuda", "tensorrt"):
-        # Finds the CUDA libraries that are installed as Python packages.
-        onnxruntime.preload_dlls()
+        preload(device.kind)
     with (
         nullcontext() if device.kind == "cpu" else log_progress(f"{device}: opening {path.name}"),
         held(target.root, target.file.parts) as descriptors,

@@ -85,6 +85,14 @@ def test_an_interpreter_without_mindspore_lite_is_named(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.*"))
 
 
+def test_an_npu_model_is_refused_by_the_converter_that_takes_none(
+    lite_python: Path, tmp_path: Path
+) -> None:
+    asked = {"device": "ascend", "soc": "910b", "lite_python": lite_python, "output": tmp_path}
+    with pytest.raises(ExportError, match=r"Lite 2\.0\.0 takes none: leave --soc out"):
+        convert(ConvertConfig.model_validate({"bundle": SHIPPED, **asked}))
+
+
 def test_ascend_needs_its_own_machine(lite_python: Path, tmp_path: Path) -> None:
     config = ConvertConfig(
         bundle=SHIPPED, device="ascend", lite_python=lite_python, output=tmp_path

@@ -18,7 +18,7 @@ from bundle.store import Bundle, BundleError, seal, sha256
 from export.__main__ import main
 from export.evaluation_set import HeldImages
 from export.parity import open_runner
-from export.parity_record import read_parity
+from export.parity_record import PAGE, read_parity
 from tests.export.precision.conftest import TRANSFORM
 from tests.export.precision.networks import write_network
 from tests.support.paths import ROOT
@@ -72,11 +72,21 @@ def test_tolerances_are_measured(bundle: Bundle) -> None:
     for file in bundle.manifest.files:
         measured = [one for one in parity if one.title == file.title]
         assert {one.tolerance for one in measured} == {file.tolerance}
-        largest = max(one.largest_difference for one in measured)
+        largest = max(one.rounded_difference or one.largest_difference for one in measured)
         if file.precision == "fp32":
             assert file.tolerance == 1e-5
         else:
             assert largest < file.tolerance < 3 * largest + 1e-5
+
+
+def test_fp16_may_differ_as_it_does_where_every_value_is_rounded(bundle: Bundle) -> None:
+    *others, fp16 = read_parity(bundle.path).files
+    assert {file.rounded_difference for file in others} == {None}
+    assert fp16.precision == "fp16"
+    assert fp16.rounded_difference
+    assert fp16.rounded_difference > fp16.largest_difference
+    assert 2 * fp16.rounded_difference <= fp16.tolerance < 2.2 * fp16.rounded_difference
+    assert "model_fp16.onnx rounded to float16 after every" in (bundle.path / PAGE).read_text()
 
 
 def test_parity_tells_what_int8_cost(bundle: Bundle) -> None:

@@ -1,4 +1,4 @@
-"""fp16: half the bytes and nearly the same answers."""
+"""fp16: half the bytes, nearly the same answers, and a tolerance for hardware that rounds."""
 
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from export.errors import PrecisionError
 from export.evaluation_set import EvaluationSet
 from export.precision.fp16 import write_fp16
 from export.precision.int8 import answers
+from export.precision.rounded import rounded_answers
 from tests.export.runtime import has_nothing_to_say
 
 
@@ -29,6 +30,14 @@ def test_answers_are_nearly_the_same(
     assert fp16.dtype == np.float32
     assert 0 < np.abs(fp32 - fp16).max() < 5e-3
     assert (fp32.argmax(axis=1) == fp16.argmax(axis=1)).mean() > 0.98
+
+
+def test_rounding_every_value_costs_more_than_rounding_the_weights(
+    network: Path, halved: Path, evaluation: EvaluationSet
+) -> None:
+    fp32, fp16 = (answers(path, evaluation.batches(16), 16) for path in (network, halved))
+    rounded = rounded_answers(halved, evaluation.batches(16), 16)
+    assert np.abs(fp16 - fp32).max() < np.abs(rounded - fp32).max() < 5e-3
 
 
 def test_all_but_normalisation_and_softmax_is_half(halved: Path, network: Path) -> None:
@@ -94,3 +103,31 @@ def test_a_weight_beyond_float16_is_refused(network: Path, tmp_path: Path) -> No
     onnx.save(model, tmp_path / "large.onnx")
     with pytest.raises(PrecisionError, match=r"stem\.bias holds 7e\+04, and float16 ends at 65504"):
         write_fp16(tmp_path / "large.onnx", tmp_path / "fp16.onnx")
+
+
+def test_every_value_is_rounded_as_it_is_made(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Mul", ["pixels", "scale"], ["scaled"]),
+        helper.make_node("Relu", ["scaled"], ["positive"]),
+        helper.make_node("Add", ["positive", "offset"], ["sum"]),
+    ]
+    weights = {"scale": [0.3, -0.1, 1 / 3], "offset": [1e3, 2e3, 0.1]}
+    pixels = np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3)
+    write_fp16(write_graph(tmp_path / "a.onnx", weights, nodes), tmp_path / "b.onnx")
+    scale, offset = (np.array(weights[name], np.float16) for name in ("scale", "offset"))
+    # NumPy's float16 is computed in float32 and rounded, operator by operator.
+    summed = np.maximum(pixels.astype(np.float16) * scale, np.float16(0)) + offset
+    expected = summed.astype(np.float32).mean(axis=(1, 2)).astype(np.float16)
+    np.testing.assert_array_equal(rounded_answers(tmp_path / "b.onnx", [pixels], 2), expected)
+    assert (answers(tmp_path / "b.onnx", [pixels], 2) != expected).any()
+
+
+def test_what_leaves_the_range_of_float16_shows_when_it_is_rounded(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Mul", ["pixels", "scale"], ["large"]),
+        helper.make_node("Div", ["large", "scale"], ["sum"]),
+    ]
+    write_fp16(write_graph(tmp_path / "a.onnx", {"scale": 6e4}, nodes), tmp_path / "b.onnx")
+    pixels = [np.full((2, 4, 4, 3), 2, np.uint8)]
+    np.testing.assert_allclose(answers(tmp_path / "b.onnx", pixels, 2), 2)
+    assert not np.isfinite(rounded_answers(tmp_path / "b.onnx", pixels, 2)).any()

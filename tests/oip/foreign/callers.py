@@ -1,4 +1,4 @@
-"""What the tests share: the four clients of tritonclient, called in one way, and images."""
+"""What the tests of foreign clients share: tritonclient's four, called in one way, and images."""
 
 import asyncio
 import importlib

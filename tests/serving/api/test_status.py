@@ -22,6 +22,8 @@ def test_every_error_has_a_code_at_both_edges() -> None:
         (errors.OverloadedError, grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
         (errors.DeadlineExceededError, grpc.StatusCode.DEADLINE_EXCEEDED, 504),
         (errors.UnavailableError, grpc.StatusCode.UNAVAILABLE, 503),
+        (errors.DeviceLostError, grpc.StatusCode.UNAVAILABLE, 503),
+        (errors.ProcessLostError, grpc.StatusCode.UNAVAILABLE, 503),
         (errors.InternalError, grpc.StatusCode.INTERNAL, 500),
     ],
 )

@@ -10,7 +10,7 @@ from serving.backends import hardware, runtimes
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
 from serving.backends.runtimes import choose, load
-from serving.backends.settings import Runtime
+from serving.backends.settings import Runtime, RuntimeSettings
 from serving.errors import StartupError
 
 Kind = tuple[Format, Precision]
@@ -147,6 +147,33 @@ def test_bf16_is_not_run_as_something_else(tiny: Path, runtime: Runtime) -> None
         choose(stated, CPU, "bf16", runtime)
     with pytest.raises(StartupError, match=reason):
         load(tiny, stated, stated.files[0], device=CPU, runtime=runtime)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "reason"),
+    [
+        ("cuda:1", "int8", "no kernel there for the int32 biases"),
+        ("tensorrt", "int8", "TensorRT takes no zero point other than 0"),
+        ("cuda", "bf16", "only OpenVINO computes in it, on a CPU"),
+    ],
+)
+@pytest.mark.usefixtures("everything_runs")
+def test_a_precision_that_a_gpu_cannot_run_is_refused_before_anything_is_opened(
+    tiny: Path, device: str, precision: Precision, reason: str
+) -> None:
+    stated, gpu = holding(tiny, ("onnx", precision)), Device.parse(device)
+    said = f"{precision} does not run on {gpu}: .*{reason}.*; use --precision fp16 or fp32 there"
+    with pytest.raises(StartupError, match=said):
+        choose(stated, gpu, precision)
+    with pytest.raises(StartupError, match=said):
+        load(Path("nowhere"), stated, stated.files[0], device=gpu)
+    assert runtimes.serving(stated.files[0], gpu) == []
+
+
+def test_options_of_cuda_are_for_cuda(tiny: Path) -> None:
+    stated, chosen = holding(tiny, ONNX), RuntimeSettings(cuda_options=("prefer_nhwc=0",))
+    with pytest.raises(StartupError, match=r"--cuda-options are for cuda; .* apply to cpu"):
+        load(tiny, stated, stated.files[0], device=CPU, settings=chosen)
 
 
 def test_a_cpu_that_computes_no_bf16_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from serving.errors import (
     DeviceLostError,
     InternalError,
     OutOfDeviceMemoryError,
+    ProcessLostError,
     UnavailableError,
 )
 from tests.support.serving import Gate, Rig, classes, until
@@ -153,6 +154,44 @@ async def test_other_devices_go_on(tiny: Path) -> None:
         assert classes(await rig.classify(*range(20))) == [value % 6 for value in range(20)]
         rig.may_reopen.set()
         await until(lambda: rig.sample("device_ready", device="cpu#0") == 1)
+
+
+async def test_a_device_that_the_process_has_lost_is_neither_reopened_nor_closed(
+    tiny: Path,
+) -> None:
+    rig = Rig(tiny, gate=Failing(ProcessLostError("an illegal memory access"), is_open=False))
+    changes: list[ProcessLostError | None] = []
+    rig.model.on_ready(lambda: changes.append(rig.model.lost_process))
+    async with rig.running():
+        running = await rig.busy()
+        waiting = rig.classify(2)
+        await rig.queued(1)
+        rig.gate.open()
+        [answer] = await running
+        assert isinstance(answer, ProcessLostError)
+        [answer] = await waiting
+        assert isinstance(answer, UnavailableError)
+        await until(lambda: bool(changes))
+        assert changes == [rig.model.lost_process]
+        assert not rig.model.ready
+    assert len(rig.backends) == 1
+    assert not rig.backends[0].is_closed
+
+
+async def test_a_device_that_the_process_loses_while_it_is_reopened_stays_away(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_module, "LONGEST_PAUSE_S", 3600.0)
+    gate = Failing(DeviceLostError("the worker died"))
+    rig = Rig(tiny, gate=gate)
+    rig.may_reopen.clear()
+    async with rig.running():
+        await rig.classify(1)
+        gate.error = ProcessLostError("an illegal memory access")
+        rig.may_reopen.set()
+        await until(lambda: rig.model.lost_process is gate.error)
+        await until(lambda: rig.model.batcher.is_lost)
+    assert [backend.is_closed for backend in rig.backends] == [True, False]
 
 
 async def test_a_backend_that_keeps_failing_is_reopened(tiny: Path) -> None:

@@ -37,7 +37,7 @@ def test_the_cpu_has_no_options(tiny: Path) -> None:
     assert asked(tiny, "cpu") == [("CPUExecutionProvider", {})]
 
 
-def test_cuda_searches_by_heuristic_records_graphs_and_keeps_fp32(tiny: Path) -> None:
+def test_cuda_takes_the_heuristic_records_graphs_and_keeps_fp32(tiny: Path) -> None:
     [(name, options)] = asked(tiny, "cuda:3")
     assert name == "CUDAExecutionProvider"
     assert options == {
@@ -50,10 +50,17 @@ def test_cuda_searches_by_heuristic_records_graphs_and_keeps_fp32(tiny: Path) ->
     }
 
 
-@pytest.mark.parametrize(("precision", "nhwc"), [("fp32", "0"), ("fp16", "1"), ("int8", "0")])
-def test_only_fp16_runs_channels_last(tiny: Path, precision: Precision, nhwc: str) -> None:
-    [(_, options)] = asked(tiny, "cuda", precision)
-    assert options["prefer_nhwc"] == nhwc
+def test_fp16_runs_channels_last_and_may_use_tensor_cores(tiny: Path) -> None:
+    [(_, options)] = asked(tiny, "cuda", "fp16")
+    assert options["prefer_nhwc"] == "1"
+    assert "use_tf32" not in options
+
+
+def test_what_the_operator_chooses_comes_last(tiny: Path) -> None:
+    settings = RuntimeSettings(cuda_options=("fuse_conv_bias=1", "enable_cuda_graph=0"))
+    [(_, options)] = asked(tiny, "cuda", settings=settings)
+    assert (options["fuse_conv_bias"], options["enable_cuda_graph"]) == ("1", "0")
+    assert options["use_tf32"] == "0"
 
 
 @pytest.mark.parametrize(
@@ -76,9 +83,9 @@ def test_tensorrt_builds_one_engine_for_all_buckets_and_keeps_it(tiny: Path) -> 
     assert options["trt_profile_min_shapes"] == "images:1x16x16x3"
     assert options["trt_profile_opt_shapes"] == "images:8x16x16x3"
     assert options["trt_profile_max_shapes"] == "images:8x16x16x3"
-    assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("1", "0")
+    assert options["trt_fp16_enable"] == "1"
     assert (options["device_id"], cuda["device_id"]) == ("1", "1")
-    assert "enable_cuda_graph" not in cuda
+    assert not {"enable_cuda_graph", "use_tf32"} & {*cuda}
     opened = target(tiny, "tensorrt:1", "fp16", settings)
     folder = f"/cache/tensorrt/onnxruntime-{onnxruntime.__version__}/{opened.file.sha256}"
     assert options["trt_engine_cache_path"] == folder

@@ -1,0 +1,115 @@
+"""What NVIDIA's driver says of GPUs that are not here."""
+
+import ctypes
+import platform
+import re
+from typing import Any
+
+import pytest
+
+from serving.backends import hardware
+from serving.backends.devices import Device
+from serving.backends.hardware import missing
+from serving.backends.ort import driver
+from serving.backends.ort.driver import DEVICE_CODE, RELEASE, Capability, without_code
+from serving.backends.ort.library import onnxruntime
+from tests.support.paths import ROOT
+
+
+class Driver:
+    """libcuda of a machine with one GPU."""
+
+    def __init__(self, capability: tuple[int, int] = (9, 0), cuda: int = 13000) -> None:
+        self.attributes = {75: capability[0], 76: capability[1]}
+        self.cuda = cuda
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802
+        return flags
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = 1
+        return 0
+
+    def cuDeviceGet(self, device: Any, ordinal: int) -> int:  # noqa: N802
+        device._obj.value = ordinal
+        return 0
+
+    def cuDeviceGetName(self, name: Any, size: int, device: Any) -> int:  # noqa: N802
+        name.value = b"NVIDIA Test"
+        return 0
+
+    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: N802
+        value._obj.value = self.attributes[attribute]
+        return 0
+
+    def cuDriverGetVersion(self, version: Any) -> int:  # noqa: N802
+        version._obj.value = self.cuda
+        return 0
+
+
+def lacks(monkeypatch: pytest.MonkeyPatch, found: Driver, kind: str = "cuda") -> str | None:
+    """Return what the hardware lacks of a machine with this driver and the locked package."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: found)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(onnxruntime, "__version__", RELEASE)
+    monkeypatch.setattr(hardware, "_missing_package", lambda _: None)
+    monkeypatch.setattr(hardware, "_missing_libraries", lambda _: None)
+    return missing("onnxruntime", Device.parse(kind))
+
+
+@pytest.mark.parametrize(
+    ("machine", "able", "unable"),
+    [
+        # Those of T4, A100, A10, an Orin, L4, H100, RTX PRO 6000, GB10; of V100, B200, B300
+        ("x86_64", {75, 80, 86, 87, 89, 90, 120, 121}, {70, 100, 103}),
+        ("aarch64", {89, 90, 120, 121}, {75, 80, 86, 87, 100, 103, 110}),
+    ],
+)
+def test_code_runs_on_later_revisions_of_its_architecture(
+    machine: str, able: set[int], unable: set[int]
+) -> None:
+    found = {
+        number
+        for number in able | unable
+        if any(Capability(*divmod(number, 10)).runs(built) for built in DEVICE_CODE[machine])
+    }
+    assert found == able
+
+
+def test_a_card_without_code_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, name in [((7, 0), "sm_70"), ((10, 0), "sm_100")]:
+        assert lacks(monkeypatch, Driver(capability)) == (
+            f"NVIDIA Test is {name}, and onnxruntime-gpu {RELEASE} for x86_64 has no code for "
+            f"that, only for sm_75, sm_80, sm_86, sm_89, sm_90, sm_120"
+        )
+    assert lacks(monkeypatch, Driver((9, 0))) is None
+    # TensorRT brings code of its own.
+    assert lacks(monkeypatch, Driver((10, 0)), "tensorrt") is None
+
+
+@pytest.mark.parametrize("kind", ["cuda", "tensorrt"])
+def test_a_driver_that_is_too_old_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lacks(monkeypatch, Driver(cuda=12090), kind) == (
+        f"the NVIDIA driver offers CUDA 12.9, and onnxruntime-gpu {RELEASE} needs CUDA 13.0: "
+        "install driver 580 or newer"
+    )
+    assert lacks(monkeypatch, Driver(cuda=13020), kind) is None
+
+
+def test_of_other_releases_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "gpu_capability", lambda _: Capability(7, 0))
+    assert without_code(0, "9.9.9") is None
+
+
+@pytest.mark.parametrize("lock", ["cuda", "cuda-dev", "tensorrt"])
+def test_the_facts_are_those_of_the_locked_release(lock: str) -> None:
+    """After an upgrade, read the device code of both packages anew."""
+    text = (ROOT / f"requirements/{lock}.txt").read_text()
+    assert re.findall(r"^onnxruntime-gpu==(\S+)", text, re.MULTILINE) == [RELEASE]
+
+
+def test_on_aarch64_tensorrt_is_not_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert missing("onnxruntime", Device("tensorrt")) == (
+        "onnxruntime-gpu for aarch64 has no TensorRT, which the one for x86-64 has; use cuda"
+    )
