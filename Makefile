@@ -163,7 +163,7 @@ bench: $(VENV)/.dev ## Measure the server against floor, rival, overload and att
 	$(PY) -m benchmarks.lite
 	$(PY) -m benchmarks.training
 
-bench-gpu: nvidia $(CUDA)/.cuda-dev ## Measure the full network on a GPU, bare and served (DEVICE=, ARGS=)
+bench-gpu: nvidia $(CUDA)/.cuda-dev $(if $(filter tensorrt%,$(DEVICE)),$(CUDA)/.tensorrt) ## Measure the full network on a GPU, bare and served (DEVICE=, ARGS=)
 	$(CUDA)/bin/python $(gpu-model)
 	$(CUDA)/bin/python -m benchmarks.gpu --device $(or $(filter cuda% tensorrt%,$(DEVICE)),cuda) $(ARGS)
 

@@ -183,8 +183,8 @@ def answers(
     """Return float32 (n, classes) of an ONNX file, in ONNX Runtime on the CPU.
 
     Each of `batches` is uint8 (at most batch, height, width, 3); always `batch` images run at
-    once, padded with zeros, because some files run nothing else. What is not `optimized` runs node by
-    node, as the file has them.
+    once, padded with zeros, because some files run nothing else. What is not `optimized` runs node
+    by node, as the file has them.
     """
     options = onnxruntime.SessionOptions()
     if not optimized:
