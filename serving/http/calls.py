@@ -10,8 +10,11 @@ from serving.config import DAY_S
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.errors import UnavailableError
-from serving.http.bodies import read_body
+from serving.http.bodies import Turns, read_body
 from serving.lifecycle import Readiness
+
+# What may wait for one thread, in bodies of the largest size.
+MOST_WAITING = 8
 
 Name = Annotated[str, Field(max_length=1024)]
 
@@ -37,6 +40,9 @@ class Calls:
         max_images: largest number of images in a request.
         max_body_bytes: size of the largest body, as it comes and inflated.
         default_timeout_s: time that a request has which states none, in seconds.
+
+    Attributes:
+        inflating, dividing, parsing: the turns of what is compressed, of forms, and of JSON.
     """
 
     def __init__(
@@ -50,6 +56,9 @@ class Calls:
     ) -> None:
         self.repository, self.max_images = repository, max_images
         self.readiness = readiness
+        most_waiting = MOST_WAITING * max_body_bytes
+        self.inflating, self.dividing = Turns(most_waiting), Turns(most_waiting)
+        self.parsing = Turns(most_waiting)
         self._max_body_bytes, self._default_timeout_s = max_body_bytes, default_timeout_s
 
     def model(self, name: str, version: str) -> Model:
@@ -82,7 +91,7 @@ class Calls:
 
     async def body(self, request: Request) -> bytes:
         """Return the body of a request, inflated; see `read_body`."""
-        return await read_body(request, self._max_body_bytes)
+        return await read_body(request, self._max_body_bytes, self.inflating)
 
 
 def arrived_s(request: Request) -> float:
