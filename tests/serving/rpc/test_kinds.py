@@ -152,8 +152,13 @@ def test_nothing_that_serves_goes_by_a_clock_that_can_be_set() -> None:
         for line in path.read_text().splitlines()
         if re.search(r"time\.time(_ns)?\(|datetime\.now|utcnow|CLOCK_REALTIME", line)
     ]
-    # gRPC's deadlines come on that clock, and a record of `tune` says when it was made.
-    allowed = ["serving/rpc/private_grpc.py", "serving/tune/command.py"]
+    # Statistics of the Open Inference Protocol and gRPC's deadlines are on that clock, and a record
+    # of `tune` says when it was made.
+    allowed = [
+        "serving/api/oip/statistics.py",
+        "serving/rpc/private_grpc.py",
+        "serving/tune/command.py",
+    ]
     assert [reader.split(":")[0] for reader in readers] == allowed
 
 
