@@ -165,7 +165,7 @@ def _hold(server: Server, end: float, begin: Sequence[bytes], more: bytes) -> Co
         for beat in beats(end, 20):
             for opened, left in [*sockets.items()]:
                 try:
-                    sockets[opened] = left[opened.send(left) :] if left else b""
+                    sockets[opened] = left[opened.send(left) :] if left else left
                 except BlockingIOError:
                     pass
                 except OSError as error:

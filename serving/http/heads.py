@@ -10,11 +10,9 @@ def too_large(nbytes: int, most_bytes: int) -> Fault | None:
     """Return what is wrong with a body of so many bytes or more, if anything is."""
     if nbytes <= most_bytes:
         return None
-    return (
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"the body has {nbytes} bytes or more; it may have at most {most_bytes} "
-        f"(--max-message-bytes)",
-    )
+    most = f"at most {most_bytes} (--max-message-bytes)"
+    message = f"the body has {nbytes} bytes or more; it may have {most}"
+    return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message
 
 
 def fault(headers: Iterable[tuple[bytes, bytes]], version: str, most_bytes: int) -> Fault | None:
@@ -39,9 +37,6 @@ def fault(headers: Iterable[tuple[bytes, bytes]], version: str, most_bytes: int)
     if hosts > 1 or (not hosts and version != "1.0"):
         return HTTPStatus.BAD_REQUEST, "a request must have one Host header"
     if codings not in ([], [b"chunked"]):
-        return (
-            HTTPStatus.NOT_IMPLEMENTED,
-            "the only transfer coding that this server knows is chunked; state gzip as "
-            "Content-Encoding",
-        )
+        why = "no transfer coding but chunked is read; gzip may be stated as Content-Encoding"
+        return HTTPStatus.NOT_IMPLEMENTED, why
     return None
