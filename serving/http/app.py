@@ -32,7 +32,7 @@ DESCRIPTION = (
 
 def create_app(registry: CollectorRegistry, calls: Calls) -> "Application":
     """Return the application: classification, what operators look at, and /openapi.json."""
-    operations = Operations(registry, calls.readiness, calls.repository)
+    operations = Operations(registry, calls.requests)
     # The first that fits is called: those that are called most stand first.
     classify = [*Classification(calls).routes(), *Inference(calls).routes()]
     return Application([*classify, *operations.routes(), *OpenCatalog(calls).routes()])

@@ -59,8 +59,8 @@ class OpenCatalog:
     """
 
     def __init__(self, calls: Calls) -> None:
-        self._calls, self._repository = calls, calls.repository
-        self._catalog = Catalog(calls.repository, calls.readiness, calls.max_images)
+        self._calls, self._repository = calls, calls.requests.repository
+        self._catalog = Catalog(calls.requests)
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes, with what /openapi.json says of them: nothing of what is lacking."""

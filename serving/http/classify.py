@@ -117,8 +117,8 @@ class Classification:
 
     async def ping(self, _: Request) -> Response:
         """Whether a model answers, as TorchServe and SageMaker ask."""
-        self._calls.readiness.check()
-        if not any(self._calls.repository.ready().values()):
+        self._calls.requests.readiness.check()
+        if not any(self._calls.requests.repository.ready().values()):
             raise UnavailableError("no model answers at this moment")
         return JsonResponse(b'{"status":"Healthy"}')
 
@@ -127,7 +127,7 @@ class Classification:
     ) -> tuple[Model, Sequence[Answer]]:
         """Return the model and its answers; raise the error of an only image."""
         model = self._calls.model(name, version)
-        files = await self._files(request, most or self._calls.max_images)
+        files = await self._files(request, most or self._calls.requests.max_images)
         deadline, nbytes = self._calls.deadline(request, headers), sum(map(len, files))
         answering = model.classify([Encoded(file) for file in files], deadline, nbytes)
         del files  # the jobs have them, and let go of each once it is decoded

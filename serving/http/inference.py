@@ -97,15 +97,14 @@ class Inference:
     ) -> Response:
         """Classify images; if one of them cannot be, the request fails, and says which."""
         self._calls.check_open()
-        named = find(self._calls.repository, model, version)
+        named = find(self._calls.requests.repository, model, version)
         _check_type(request)
         body = await self._calls.body(request)
         asked = await self._asked(body, headers.inference_header_content_length, named)
         check_outputs(asked, named)
-        sources = images(asked, named, self._calls.max_images)
+        sources = images(asked, named, self._calls.requests.max_images)
         is_large = _is_large(asked, named, len(sources))
-        timeout_s = None if asked.timeout_us is None else asked.timeout_us / 1e6
-        deadline = self._calls.deadline(request, headers, timeout_s)
+        deadline = self._calls.deadline(request, headers, asked.timeout_us)
         answering = named.model.classify(sources, deadline, len(body))
         asked.inputs.clear()
         del body, sources  # the images were copied out of it, and may wait long

@@ -11,10 +11,9 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.engine.repository import ModelRepository
+from serving.api.requests import Requests
 from serving.http.errors import JsonResponse
 from serving.http.routes import ERROR, DirectRoute, json_content, object_schema, responses
-from serving.lifecycle import Readiness
 
 # How often the metrics are rendered, in each format; it takes milliseconds of Python's lock.
 RENDERINGS_PER_S = 5
@@ -32,14 +31,11 @@ class Operations:
 
     Args:
         registry: the metrics.
-        readiness: the server's state.
-        repository: the loaded models.
+        requests: the state of the server, and its models.
     """
 
-    def __init__(
-        self, registry: CollectorRegistry, readiness: Readiness, repository: ModelRepository
-    ) -> None:
-        self._readiness, self._repository = readiness, repository
+    def __init__(self, registry: CollectorRegistry, requests: Requests) -> None:
+        self._readiness, self._repository = requests.readiness, requests.repository
         self._text = Page(partial(generate_latest, registry), CONTENT_TYPE_LATEST)
         self._openmetrics = Page(
             partial(openmetrics.generate_latest, registry), openmetrics.CONTENT_TYPE_LATEST

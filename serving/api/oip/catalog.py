@@ -5,10 +5,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 from protos import open_inference_pb2 as pb
 from serving.api.oip.names import Named, both, find
+from serving.api.requests import Requests
 from serving.engine.model import Model
-from serving.engine.repository import ModelRepository
 from serving.errors import ModelNotFoundError, UnavailableError
-from serving.lifecycle import Readiness, State
+from serving.lifecycle import State
 
 NAME = "resnext-serving"
 EXTENSIONS = (
@@ -30,13 +30,12 @@ class Catalog:
     Methods that take the name and version of a model raise what `names.find` raises.
 
     Args:
-        repository: the loaded models.
-        readiness: the server's state.
-        max_images: largest number of images in a request.
+        requests: what requests may ask for.
     """
 
-    def __init__(self, repository: ModelRepository, readiness: Readiness, max_images: int) -> None:
-        self._repository, self._readiness, self._max_images = repository, readiness, max_images
+    def __init__(self, requests: Requests) -> None:
+        self._repository, self._readiness = requests.repository, requests.readiness
+        self._max_images = requests.max_images
 
     @property
     def ready(self) -> bool:

@@ -105,23 +105,6 @@ def classes(output: str, value: object) -> int:
     return value
 
 
-def deadline(
-    request: InferRequest, since_s: float, deadline_s: float | None, default_timeout_s: float
-) -> float:
-    """Return when a request must be answered, on the monotonic clock: the earlier deadline rules.
-
-    Args:
-        request: may have a timeout of its own.
-        since_s: when it came, on that clock.
-        deadline_s: what its transport says, on that clock; None if nothing.
-        default_timeout_s: time that a request without a deadline has, in seconds.
-    """
-    if request.timeout_us is None:
-        return since_s + default_timeout_s if deadline_s is None else deadline_s
-    own_s = since_s + request.timeout_us / 1e6
-    return own_s if deadline_s is None else min(own_s, deadline_s)
-
-
 def raw(tensor: Tensor) -> bytes:
     """Return the data of an output as it travels: elements of BYTES each behind its length."""
     if isinstance(tensor.data, bytes | memoryview):

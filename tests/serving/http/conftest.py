@@ -3,6 +3,7 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
+from serving.api.requests import Requests
 from serving.engine.repository import ModelRepository
 from serving.http.app import Application, create_app
 from serving.http.calls import Calls
@@ -14,11 +15,7 @@ from serving.metrics import Metrics
 def app() -> Application:
     """An application without a model."""
     metrics = Metrics(CollectorRegistry())
-    calls = Calls(
-        ModelRepository(),
-        Readiness(metrics.ready),
-        max_images=8,
-        max_body_bytes=2**20,
-        default_timeout_s=30.0,
+    requests = Requests(
+        ModelRepository(), Readiness(metrics.ready), max_images=8, default_timeout_s=30.0
     )
-    return create_app(metrics.registry, calls)
+    return create_app(metrics.registry, Calls(requests, 2**20))
