@@ -20,7 +20,15 @@ from serving.api.oip.tensors import InferRequest, Tensor
 from serving.engine.job import Answer
 from serving.http.calls import Calls, TimeoutHeader
 from serving.http.errors import JsonResponse
-from serving.http.routes import DirectRoute, object_schema, responses
+from serving.http.routes import (
+    BINARY,
+    IMAGE_ERRORS,
+    TEXT,
+    DirectRoute,
+    object_schema,
+    responses,
+    versioned,
+)
 from serving.http.schemas import HEADER, InferenceRequest, schema_of
 from serving.http.tensors import build, parse
 
@@ -28,8 +36,6 @@ from serving.http.tensors import build, parse
 LARGE_JSON = 2**16
 # Probabilities that are written in the time of one class with its label.
 PROBABILITIES_PER_CLASS = 16
-ERRORS = (400, 404, 413, 415, 429, 500, 503, 504)
-BINARY = {"schema": {"type": "string", "format": "binary"}}
 BODY = {
     "required": True,
     "description": "JSON; or JSON followed by binary data; or only an image file",
@@ -38,7 +44,7 @@ BODY = {
         "application/octet-stream": BINARY,
     },
 }
-TEXT, NATURAL = {"type": "string"}, {"type": "integer", "minimum": 0}
+NATURAL = {"type": "integer", "minimum": 0}
 OUTPUT = object_schema(name=TEXT, datatype=TEXT, shape={"type": "array", "items": NATURAL})
 OUTPUT["properties"] |= {
     "data": {"type": "array", "items": {"type": ["number", "string", "null"]}},
@@ -77,24 +83,13 @@ class Inference:
 
     def routes(self) -> list[DirectRoute]:
         """Return the routes, with what /openapi.json says of them."""
-        described = responses(RESPONSE, *ERRORS)
+        described = responses(RESPONSE, *IMAGE_ERRORS)
         described[200]["content"]["application/octet-stream"] = BINARY
         options: dict[str, Any] = {"openapi_extra": {"requestBody": BODY}, "responses": described}
-        path, post = "/v2/models/{model}", ["POST"]
-        return [
-            DirectRoute(f"{path}/infer", self.infer, methods=post, **options),
-            DirectRoute(
-                f"{path}/versions/{{version}}/infer", self.infer_version, methods=post, **options
-            ),
-        ]
+        path = "/v2/models/{model}/versions/{version}/infer"
+        return versioned(path, self.infer, methods=["POST"], **options)
 
-    async def infer(self, request: Request, model: str, headers: Headers) -> Response:
-        """Classify images with the newest version of a model."""
-        return await self.infer_version(request, model, "", headers)
-
-    async def infer_version(
-        self, request: Request, model: str, version: str, headers: Headers
-    ) -> Response:
+    async def infer(self, request: Request, model: str, version: str, headers: Headers) -> Response:
         """Classify images; if one of them cannot be, the request fails, and says which."""
         self._calls.check_open()
         named = find(self._calls.requests.repository, model, version)

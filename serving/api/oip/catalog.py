@@ -19,6 +19,11 @@ EXTENSIONS = (
     "schedule_policy",
     "statistics",
 )
+# Why calls that clients of other servers make are not answered.
+LOADING = "models are loaded when the server starts, and stay: restart it with other --model flags"
+MEMORY = "there is no shared memory: send tensors in requests"
+TRACES = "there are no traces; /metrics of the HTTP port has times"
+LOG = "the log is set up when the server starts (--log-level)"
 TensorMetadata = pb.ModelMetadataResponse.TensorMetadata
 KINDS = {"cpu": pb.ModelInstanceGroup.KIND_CPU, "cuda": pb.ModelInstanceGroup.KIND_GPU}
 FORMATS = {"onnxruntime": "onnx", "openvino": "onnx", "mindspore-lite": "mindir"}

@@ -12,7 +12,7 @@ from protos import open_inference_pb2 as pb
 from serving.api.call import Call
 from serving.api.caller import UnaryCaller
 from serving.api.messages import MANY_CLASSES
-from serving.api.oip.catalog import Catalog
+from serving.api.oip.catalog import LOADING, LOG, MEMORY, TRACES, Catalog
 from serving.api.oip.inputs import Images, images
 from serving.api.oip.names import Named, find
 from serving.api.oip.outputs import answer, check_outputs
@@ -114,17 +114,12 @@ class OpenInference:
         """List the models."""
         return self._catalog.index(only_ready=request.ready)
 
-    RepositoryModelLoad = RepositoryModelUnload = _unimplemented(
-        "models are loaded when the server starts, and stay: restart it with other --model flags"
-    )
-    SystemSharedMemoryStatus = SystemSharedMemoryRegister = SystemSharedMemoryUnregister = (
-        _unimplemented("there is no shared memory: send tensors in the message")
-    )
-    CudaSharedMemoryStatus = CudaSharedMemoryRegister = CudaSharedMemoryUnregister = _unimplemented(
-        "there is no shared memory of a GPU: send tensors in the message"
-    )
-    TraceSetting = _unimplemented("there are no traces; /metrics of the HTTP port has times")
-    LogSettings = _unimplemented("the log is set up when the server starts")
+    RepositoryModelLoad = RepositoryModelUnload = _unimplemented(LOADING)
+    SystemSharedMemoryStatus = SystemSharedMemoryRegister = _unimplemented(MEMORY)
+    SystemSharedMemoryUnregister = CudaSharedMemoryUnregister = _unimplemented(MEMORY)
+    CudaSharedMemoryStatus = CudaSharedMemoryRegister = _unimplemented(MEMORY)
+    TraceSetting = _unimplemented(TRACES)
+    LogSettings = _unimplemented(LOG)
 
     def _asked(self, message: bytes) -> "tuple[_Asked, Images]":
         request = parse(message, self._requests.max_images)
