@@ -10,7 +10,10 @@ from serving.api.requests import Requests
 from serving.config import DAY_S
 from serving.engine.model import Model
 from serving.errors import UnavailableError
-from serving.http.bodies import read_body
+from serving.http.bodies import Turns, read_body
+
+# What may wait for one thread, in bodies of the largest size.
+MOST_WAITING = 8
 
 Name = Annotated[str, Field(max_length=1024)]
 
@@ -33,10 +36,16 @@ class Calls:
     Args:
         requests: what requests may ask for.
         max_body_bytes: size of the largest body, as it comes and inflated.
+
+    Attributes:
+        inflating, dividing, parsing: the turns of what is compressed, of forms, and of JSON.
     """
 
     def __init__(self, requests: Requests, max_body_bytes: int) -> None:
         self.requests, self._max_body_bytes = requests, max_body_bytes
+        most_waiting = MOST_WAITING * max_body_bytes
+        self.inflating, self.dividing = Turns(most_waiting), Turns(most_waiting)
+        self.parsing = Turns(most_waiting)
 
     def model(self, name: str, version: str) -> Model:
         """Return the model that a request asks for; empty: the only one, the newest version.
@@ -67,7 +76,7 @@ class Calls:
 
     async def body(self, request: Request) -> bytes:
         """Return the body of a request, inflated; see `read_body`."""
-        return await read_body(request, self._max_body_bytes)
+        return await read_body(request, self._max_body_bytes, self.inflating)
 
 
 def arrived_s(request: Request) -> float:

@@ -159,7 +159,9 @@ class Classification:
                 {"accept": f"{FORM}, image/*"},
             )
         body = await self._calls.body(request)
-        files = await read_files(body, content_type, most) if kind == FORM else [body]
+        files = [body]
+        if kind == FORM:
+            files = await read_files(body, content_type, most, self._calls.dividing)
         if not files or files == [b""]:
             raise InvalidRequestError(
                 "the request holds no image; send a file as it is (curl -T cat.jpg …), or a form "

@@ -79,7 +79,6 @@ class Inference:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._parsing = asyncio.Lock()
 
     def routes(self) -> list[DirectRoute]:
         """Return the routes, with what /openapi.json says of them."""
@@ -114,8 +113,7 @@ class Inference:
         read = partial(parse, body, size, named.name, named.model.version)
         if size <= LARGE_JSON:
             return read()
-        async with self._parsing:
-            return await asyncio.to_thread(read)
+        return await self._calls.parsing.take(len(body), read)
 
 
 def _of_one_input(body: bytes, named: Named) -> InferRequest:

@@ -114,7 +114,7 @@ def _query(model: type[BaseModel]) -> Callable[[Request], BaseModel]:
     def read(request: Request) -> BaseModel:
         if not request.scope["query_string"]:
             return nothing
-        return _validated(model, dict(request.query_params))
+        return _validated(model, request.query_params.multi_items())
 
     return read
 
@@ -125,7 +125,7 @@ def _headers(model: type[BaseModel]) -> Callable[[Request], BaseModel]:
 
     def read(request: Request) -> BaseModel:
         headers: list[tuple[bytes, bytes]] = request.scope["headers"]
-        stated = {names[k]: v.decode("latin-1") for k, v in headers if k in names}
+        stated = [(names[k], v.decode("latin-1")) for k, v in headers if k in names]
         return _validated(model, stated, _as_header) if stated else nothing
 
     return read
@@ -136,8 +136,13 @@ def _as_header(field: str) -> str:
 
 
 def _validated(
-    model: type[BaseModel], values: dict[str, str], spelt: Callable[[str], str] = str
+    model: type[BaseModel], stated: list[tuple[str, str]], spelt: Callable[[str], str] = str
 ) -> BaseModel:
+    values = dict(stated)
+    if len(values) < len(stated):  # who looked at it before may have gone by the other one
+        names = [name for name, _ in stated]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidRequestError(f"`{spelt(twice)}` is stated more than once")
     try:
         return model.model_validate(values)
     except ValidationError as error:

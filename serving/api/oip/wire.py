@@ -95,6 +95,8 @@ def _parse(message: bytes, most_images: int) -> InferRequest:
             f"the request has {len(inputs)} inputs and {len(tensors)} raw_input_contents; "
             f"there must be one for each input, or none"
         )
+    if tensors and any(contents is not None for _, contents in inputs):
+        raise InvalidRequestError("an input has both raw_input_contents and contents; send one")
     request = InferRequest(
         parsed.model_name,
         parsed.model_version,
@@ -194,6 +196,8 @@ def _tensor(tensor: pb.ModelInferRequest.InferInputTensor, data: Data | None) ->
             f"an input has neither raw_input_contents nor contents{instead}; send the tensor in "
             f"the message"
         )
+    if isinstance(data, bytes) and tensor.datatype == "BYTES":
+        raise InvalidRequestError(f"the elements of BYTES must be in {FILES}, not in {PIXELS}")
     return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data)
 
 

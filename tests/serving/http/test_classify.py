@@ -141,12 +141,17 @@ async def test_torchserve_and_sagemaker_find_their_routes(http: httpx.AsyncClien
     assert (await http.post("/predictions/tiny", files=two)).status_code == 400
 
 
+TWICE = [("x-request-timeout-ms", "1"), ("X-Request-Timeout-Ms", "1000")]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "options", "code", "message"),
     [
         ("PUT", "/v1/classify", {}, 400, "holds no image"),
         ("PUT", "/v1/classify?top_k=-1", {"content": PHOTO}, 400, "`top_k`: "),
         ("PUT", "/v1/classify?topk=1", {"content": PHOTO}, 400, "(this takes model, version, "),
+        ("PUT", "/v1/classify?top_k=1&top_k=2", {"content": PHOTO}, 400, "`top_k` is stated more"),
+        ("PUT", "/v1/classify", {"headers": TWICE}, 400, "`x-request-timeout-ms` is stated more"),
         ("PUT", "/v1/classify?model=other", {"content": PHOTO}, 404, "loaded: tiny"),
         ("PUT", "/predictions/tiny/7", {"content": PHOTO}, 404, "no version '7'"),
         ("PUT", "/v1/classify/cat.jpg", {"content": PHOTO}, 404, "/openapi.json lists"),
