@@ -15,7 +15,7 @@ from starlette.responses import Response
 from serving.api.messages import MANY_CLASSES
 from serving.api.oip.inputs import images
 from serving.api.oip.names import Named, find
-from serving.api.oip.outputs import answer, check_outputs
+from serving.api.oip.outputs import answer, check_outputs, classes_of
 from serving.api.oip.tensors import InferRequest, Tensor
 from serving.engine.job import Answer
 from serving.http.calls import Calls, TimeoutHeader
@@ -147,8 +147,8 @@ def _check_type(request: Request) -> None:
         )
 
 
-def _is_large(asked: InferRequest, named: Named, count: int) -> bool:
+def _is_large(asked: InferRequest, named: Named, images: int) -> bool:
     """Whether building the response takes so long that it should have a thread of its own."""
-    if asked.outputs and asked.outputs[0].classes:
-        return count * min(asked.outputs[0].classes, named.classes) > MANY_CLASSES
-    return count * named.classes > MANY_CLASSES * PROBABILITIES_PER_CLASS
+    if classes := classes_of(asked, named, images):
+        return classes > MANY_CLASSES
+    return images * named.classes > MANY_CLASSES * PROBABILITIES_PER_CLASS

@@ -56,7 +56,7 @@ class Catalog:
 
     def server(self) -> pb.ServerMetadataResponse:
         """Describe the server."""
-        return pb.ServerMetadataResponse(name=NAME, version=_version(), extensions=EXTENSIONS)
+        return pb.ServerMetadataResponse(name=NAME, version=server_version(), extensions=EXTENSIONS)
 
     def metadata(self, name: str, version: str) -> pb.ModelMetadataResponse:
         """Describe the tensors of a model."""
@@ -148,8 +148,9 @@ def _platform(model: Model) -> str:
 
 
 @cache
-def _version() -> str:
+def server_version() -> str:
+    """Return the version of this package; "0" in a checkout that is not installed."""
     try:
         return version(NAME)
-    except PackageNotFoundError:  # run from a checkout that is not installed
+    except PackageNotFoundError:
         return "0"

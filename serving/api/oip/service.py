@@ -15,7 +15,7 @@ from serving.api.messages import MANY_CLASSES
 from serving.api.oip.catalog import LOADING, LOG, MEMORY, TRACES, Catalog
 from serving.api.oip.inputs import Images, images
 from serving.api.oip.names import Named, find
-from serving.api.oip.outputs import answer, check_outputs
+from serving.api.oip.outputs import answer, check_outputs, classes_of
 from serving.api.oip.statistics import statistics
 from serving.api.oip.tensors import InferRequest
 from serving.api.oip.wire import id_of, parse, to_message
@@ -162,9 +162,8 @@ class _Asked(NamedTuple):
 
     @property
     def classes(self) -> int:
-        """Number of strings in the response, one for each class that was asked for."""
-        outputs = self.request.outputs
-        return self.images * min(outputs[0].classes, self.named.classes) if outputs else 0
+        """How many classes the response names."""
+        return classes_of(self.request, self.named, self.images)
 
     @property
     def is_large(self) -> bool:
