@@ -20,13 +20,13 @@ from serving.backends.backend import Target
 from serving.backends.devices import Device
 from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.options import providers
+from serving.backends.ort.session import check_placement, prepare, session_options
 from serving.backends.settings import DEFAULTS
 
 # Runs before the one that is captured: they plan, and the arena grows to what the batch needs.
 RUNS_BEFORE_CAPTURE = 2
 NO_GRAPH = "-1"
 FEWEST_RUNS = 3
-ERRORS_ONLY = 3
 
 
 class GpuSession(Benchmark):
@@ -133,20 +133,25 @@ class Bound:
 
 
 def open_variant(target: Target, variant: Variant) -> onnxruntime.InferenceSession:
-    """Open a session as the server does, but for what the variant changes."""
+    """Open a session as the server does, but for what the variant changes.
+
+    Raises:
+        StartupError: it does not run as that says; what a provider cannot run, for example, would
+            be measured on the CPU.
+    """
     [(provider, usual), *others] = providers(target)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
-    if target.device.kind != "cpu":
-        onnxruntime.preload_dlls()
     wanted = [(provider, {**usual, **variant.options}), *others]
+    options = session_options(target)
+    prepare(target)
     with TemporaryDirectory(prefix="variant-") as scratch:
         path = target.path
         if variant.unmerged:
             from benchmarks.unmerged import write_unmerged
 
             path = write_unmerged(path, Path(scratch) / path.name)
-        return onnxruntime.InferenceSession(path, options, wanted, enable_fallback=0)
+        session = onnxruntime.InferenceSession(path, options, wanted, enable_fallback=0)
+    check_placement(session, target.device, wanted[0])
+    return session
 
 
 def _replay(bound: Bound, times: BatchTimes) -> None:

@@ -8,12 +8,16 @@ import pytest
 
 from benchmarks import gpu
 from benchmarks.gpu import GpuBench
+from benchmarks.gpu_session import open_variant
 from benchmarks.variants import BatchTimes, Variant, VariantTimes, measure
 from bundle.golden import GOLDEN, read_golden
 from bundle.store import Bundle
 from cli.program import UsageError
+from serving.backends.backend import Target
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
+from serving.backends.settings import DEFAULTS
+from serving.errors import StartupError
 from tests.support.bundles import BUCKETS, reseal, write_bundle
 from tests.support.paths import ROOT, SAMPLES
 
@@ -124,6 +128,16 @@ def test_a_variant_is_what_it_says(text: str, variant: Variant) -> None:
 def test_another_variant_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="options of the provider, as use_tf32=1"):
         Variant.parse(text)
+
+
+@pytest.mark.skipif(missing("onnxruntime", Device("cuda")) is None, reason="there is a GPU")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_variant_that_would_run_on_the_cpu_is_refused(tmp_path: Path) -> None:
+    bundle = Bundle.open(write_bundle(tmp_path))
+    [file] = bundle.manifest.files
+    target = Target(bundle.path, bundle.manifest, file, Device("cuda"), [1], DEFAULTS)
+    with pytest.raises(StartupError, match="cuda:0 was asked for, but ONNX Runtime uses"):
+        open_variant(target, Variant({}))
 
 
 def test_a_variant_that_takes_too_long_ends_with_what_it_measured(
