@@ -146,6 +146,8 @@ bench: $(VENV)/.dev ## Measure the server against floor, rival, overload and att
 	$(PY) -m benchmarks --model build/benchmarks/resnext14_8x4d_224/1 \
 	  --images build/benchmarks/photos_12mp --concurrency 1,32 --name resnext14_8x4d_224-1-12mp $(ARGS)
 	$(PY) -m benchmarks.rival
+	$(PY) -m benchmarks.protocols --model models/fashion_resnext/1 --images examples/images
+	$(PY) -m benchmarks.protocols
 	$(PY) -m benchmarks.overload
 	$(PY) -m benchmarks.hostile
 	$(PY) -m benchmarks.decoders
@@ -161,7 +163,7 @@ bench: $(VENV)/.dev ## Measure the server against floor, rival, overload and att
 	$(PY) -m benchmarks.lite
 	$(PY) -m benchmarks.training
 
-bench-gpu: nvidia $(CUDA)/.cuda-dev ## Measure the full network on a GPU, bare and served (DEVICE=, ARGS=)
+bench-gpu: nvidia $(CUDA)/.cuda-dev $(if $(filter tensorrt%,$(DEVICE)),$(CUDA)/.tensorrt) ## Measure the full network on a GPU, bare and served (DEVICE=, ARGS=)
 	$(CUDA)/bin/python $(gpu-model)
 	$(CUDA)/bin/python -m benchmarks.gpu --device $(or $(filter cuda% tensorrt%,$(DEVICE)),cuda) $(ARGS)
 

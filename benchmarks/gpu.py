@@ -92,9 +92,16 @@ class GpuRecord(Record):
 
     def markdown(self) -> str:
         """Return tables and failures in Markdown."""
-        pages = [f"## {t}\n\n{markdown(h, r)}" for t, h, r in self.tables()]
+        pages = [
+            f"## {title}\n\n{markdown(header, rows, _text_columns(header))}"
+            for title, header, rows in self.tables()
+        ]
         lines = [f"- {' '.join(failure.split())}\n" for failure in self.failures]
         return "\n".join([*pages, *(["## Failures\n\n" + "".join(lines)] if lines else [])])
+
+
+def _text_columns(header: Header) -> int:
+    return TRIED.index("batch") if header is TRIED else 1
 
 
 def _bare_cells(bare: Bare) -> list[str]:
@@ -166,7 +173,7 @@ class GpuBench(Benchmark):
                     _recorded(step, measured)
                     record.write(self.output, self.name, record.markdown())
         for title, header, rows in record.tables():
-            show_rows(header, rows, title=title)
+            show_rows(header, rows, title=title, text_columns=_text_columns(header))
         return fail("\n".join(record.failures), FAILED) if record.failures else 0
 
     def _record(self, bundle: Bundle, device: Device) -> GpuRecord:

@@ -40,7 +40,7 @@ def http(server: Server, path: str) -> Way:
 
 
 class Protocols(Comparison):
-    """Compare the Open Inference Protocol, gRPC and HTTP, and `/v1/classify` with `Classify`."""
+    """Compare `/v1/classify` and the Open Inference Protocol, in both forms, with `Classify`."""
 
     model_config = configured("benchmarks.protocols")
 

@@ -83,6 +83,7 @@ class Comparison(Benchmark):
 def _cells(turns: Sequence[LoadResult], first: Sequence[LoadResult]) -> list[str]:
     pairs = list(zip(turns, first, strict=True))
     ratio = median(turn.images_per_second / other.images_per_second for turn, other in pairs)
+    batch = median(turn.batch_images for turn in turns)
     cpu_ratio = median(other.cpu_ms / turn.cpu_ms for turn, other in pairs)
     return [
         f"{median(turn.images_per_second for turn in turns):.1f}",
@@ -91,7 +92,7 @@ def _cells(turns: Sequence[LoadResult], first: Sequence[LoadResult]) -> list[str
         f"{cpu_ratio:.2f}",
         f"{median(turn.p50_ms for turn in turns):.2f}",
         f"{median(turn.p99_ms for turn in turns):.2f}",
-        f"{median(turn.batch_images for turn in turns):.1f}",
+        f"{batch:.1f}" if batch else "-",  # some protocols do not say
         f"{median(turn.memory_mib for turn in turns):.0f}",
     ]
 

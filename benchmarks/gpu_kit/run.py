@@ -29,7 +29,8 @@ LAST_CHARACTERS = 6000
 
 FP16_VARIANTS = (
     "usual", "use_tf32=0", "unmerged", "fuse_conv_bias=1", "prefer_nhwc=0",
-    "prefer_nhwc=0+fuse_conv_bias=1", "capture-at-once", "enable_cuda_graph=0",
+    "prefer_nhwc=0+fuse_conv_bias=1", "cudnn_conv_algo_search=EXHAUSTIVE", "capture-at-once",
+    "enable_cuda_graph=0",
 )  # fmt: skip
 FP32_VARIANTS = ("usual", "use_tf32=1", "unmerged", "fuse_conv_bias=1", "prefer_nhwc=1")
 PYTEST = (

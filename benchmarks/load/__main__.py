@@ -90,7 +90,9 @@ def _wire(settings: LoadTest, model: str) -> "tuple[Wire | HttpWire, list[bytes]
         requests = http_wire.read_requests(settings.images, settings.http_path)
         return http_wire.HttpWire(settings.http_address), requests
     if settings.open_inference:
-        requests = wire.read_infer_requests(settings.images, model=model, version=settings.version)
+        requests = wire.read_infer_requests(
+            settings.address, settings.images, model, settings.version
+        )
         return wire.Wire(settings.address, wire.INFER), requests
     names = {"model": settings.model, "version": settings.version}
     return wire.Wire(settings.address), wire.read_requests(settings.images, **names)

@@ -21,6 +21,7 @@ from clients.files import find_images, read_image
 from clients.messages import MAX_MESSAGE_BYTES, classify_request
 from protos import classifier_pb2 as pb
 from protos import open_inference_pb2 as open_pb
+from protos.open_inference_pb2_grpc import GRPCInferenceServiceStub
 
 KNOWN_GRPCIO = "1.85"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -57,18 +58,19 @@ def read_requests(images: str, *, model: str = "", version: str = "") -> list[by
     return [_request(path, model, version) for path in find_images([images])]
 
 
-def read_infer_requests(images: str, *, model: str, version: str = "") -> list[bytes]:
+def read_infer_requests(address: str, images: str, model: str, version: str) -> list[bytes]:
     """Return the same as requests of the Open Inference Protocol, for `INFER`."""
-    return [_infer_request(read_image(path), model, version) for path in find_images([images])]
+    with grpc.insecure_channel(address, proxies.options(address)) as channel:
+        asked = open_pb.ModelMetadataRequest(name=model, version=version)
+        metadata = GRPCInferenceServiceStub(channel).ModelMetadata(asked)
+    head = open_pb.ModelInferRequest(model_name=model, model_version=version)
+    head.inputs.add(name=metadata.inputs[0].name, datatype="BYTES", shape=[1, 1])
+    return [_infer_request(head, read_image(path)) for path in find_images([images])]
 
 
-def _infer_request(data: bytes, model: str, version: str) -> bytes:
-    image = {"name": "image", "datatype": "BYTES", "shape": [1, 1]}
-    raw = len(data).to_bytes(4, "little") + data
-    request = open_pb.ModelInferRequest(
-        model_name=model, model_version=version, inputs=[image], raw_input_contents=[raw]
-    )
-    return request.SerializeToString()
+def _infer_request(head: open_pb.ModelInferRequest, data: bytes) -> bytes:
+    image = open_pb.ModelInferRequest(raw_input_contents=[len(data).to_bytes(4, "little") + data])
+    return head.SerializeToString() + image.SerializeToString()
 
 
 def read_timing(response: bytes) -> pb.Timing:

@@ -177,13 +177,19 @@ def fewest(most: int, suffices: Callable[[int], bool]) -> int | None:
     return bound
 
 
-def answers(path: Path, batches: Iterable[Pixels], batch: int) -> Probabilities:
+def answers(
+    path: Path, batches: Iterable[Pixels], batch: int, *, optimized: bool = True
+) -> Probabilities:
     """Return float32 (n, classes) of an ONNX file, in ONNX Runtime on the CPU.
 
     Each of `batches` is uint8 (at most batch, height, width, 3); always `batch` images run at
-    once, padded with zeros, because some files run nothing else.
+    once, padded with zeros, because some files run nothing else. What is not `optimized` runs node
+    by node, as the file has them.
     """
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     rows = []
     for pixels in batches:
         [probabilities] = session.run([OUTPUT], {INPUT: padded(pixels, batch)})

@@ -24,7 +24,9 @@ SELECTING = frozenset(
 )
 
 
-def rounded_answers(half: Path, batches: Iterable[Pixels], batch: int) -> Probabilities:
+def rounded_answers(
+    half: Path, batches: Iterable[Pixels], batch: int, *, optimized: bool = True
+) -> Probabilities:
     """Return what a float16 file answers if all is rounded; float32 (n, classes), see `answers`.
 
     Answers are not finite if a value leaves the range of float16.
@@ -32,7 +34,7 @@ def rounded_answers(half: Path, batches: Iterable[Pixels], batch: int) -> Probab
     with TemporaryDirectory(prefix="export-") as scratch:
         path = Path(scratch) / "rounded.onnx"
         write_rounded(half, path)
-        return answers(path, batches, batch)
+        return answers(path, batches, batch, optimized=optimized)
 
 
 def write_rounded(half: Path, target: Path) -> None:

@@ -19,6 +19,8 @@ PACKAGES: dict[Kind, str] = {
     "tensorrt": "onnxruntime-gpu in place of onnxruntime (extra `tensorrt`)",
     "ascend": "onnxruntime-cann in place of onnxruntime (serving/backends/README.md)",
 }
+# What the TensorRT provider is linked with, of TensorRT.
+TENSORRT = ("libnvinfer.so", "libnvonnxparser.so")
 TIMEOUT_S = 60
 # Linux's names of what OpenVINO computes bf16 with: none of aarch64.
 BF16 = {"avx512_bf16", "amx_bf16"}
@@ -116,9 +118,11 @@ def _missing_gpu(device: Device) -> str | None:
 def _missing_libraries(kind: Kind) -> str | None:
     if kind == "cpu":
         return None
-    failure = _failure(Path(sys.executable), LOAD_PROVIDER, kind)
-    hint = "; the extra `tensorrt` brings TensorRT 10" if kind == "tensorrt" else ""
-    return f"{PROVIDERS[kind]} cannot be loaded: {failure}{hint}" if failure else None
+    if not (failure := _failure(Path(sys.executable), LOAD_PROVIDER, kind)):
+        return None
+    lacks_tensorrt = any(library in failure for library in TENSORRT)
+    hint = "; install TensorRT 10 (extra `tensorrt`)" * lacks_tensorrt
+    return f"{PROVIDERS[kind]} cannot be loaded: {failure}{hint}"
 
 
 def _missing_openvino() -> str | None:

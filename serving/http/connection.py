@@ -5,6 +5,7 @@ import time
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -18,6 +19,8 @@ from serving.http.traffic import Phase, Traffic
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # What HTTP/2 counts for a header besides its name and value: without it, 16 KiB hold thousands.
 HEADER_BYTES = 32
+# Headers with which a client offers another protocol.
+OFFERS = {b"connection", b"upgrade", b"http2-settings"}
 # A body may come in so many pieces, and in one more for each so many bytes: each costs a call.
 FREE_PIECES, PIECE_BYTES = 1000, 64
 
@@ -118,18 +121,37 @@ class HttpConnection(HttpToolsProtocol):
         """Parse, unless the client was refused."""
         if self._is_deaf:
             return
+        self._unset_keepalive_if_required()
         pieces = self._pieces
-        super().data_received(data)
+        self._parse(data)
         if self._is_coming and pieces == self._pieces:
             self._quiet_bytes += len(data)
             self._bound_head(self._quiet_bytes)
         else:
             self._quiet_bytes = 0
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP."""
-        if not self._is_deaf:
-            self.refuse(HTTPStatus.BAD_REQUEST, f"this is not HTTP/1.1: {msg}")
+    def _parse(self, data: bytes) -> None:
+        while not self._is_deaf:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserError as error:
+                if not self._is_deaf:
+                    self.logger.warning("what came is not HTTP/1.1: %s", error)
+                    self.refuse(HTTPStatus.BAD_REQUEST, f"this is not HTTP/1.1: {error}")
+            except httptools.HttpParserUpgrade as upgrade:
+                # Java's client offers HTTP/2 like this with each first request. The parser takes
+                # what follows the head for that: it gets the head again, without the offer.
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        closes = any(n == b"connection" and b"close" in v.lower() for n, v in self.headers)
+        headers = [pair for pair in self.headers if pair[0] not in OFFERS]
+        headers += [(b"connection", b"close")] if closes else []
+        lines = [b"%s %s HTTP/1.1" % (self.parser.get_method(), self.url)]
+        return b"\r\n".join([*lines, *map(b": ".join, headers), b"", b""])
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -158,13 +180,15 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Refuse a request by its head, or wait for its body."""
         self.in_head = False
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                self.refuse(HTTPStatus.NOT_IMPLEMENTED, "this server is no proxy")
+            return
         stated = next((int(v) for name, v in self.headers if name == b"content-length"), 0)
         self._bound_body(stated)
         if self._is_deaf:
             return
         super().on_headers_complete()
-        if self.parser.should_upgrade():  # to what this server does not speak: nothing follows
-            self.cycle.keep_alive = False
         if len(self.pipeline) > self._traffic.bounds.pipelined:
             self.abort()
 
@@ -189,7 +213,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Answer a request that is whole, if it is the next to be answered."""
-        if self._is_deaf:
+        if self._is_deaf or self.parser.should_upgrade():
             return
         self._is_coming = False
         # uvicorn hands over `bytes(body)`, which of bytes is no copy.

@@ -100,22 +100,29 @@ def _query(model: type[BaseModel]) -> Callable[[Request], BaseModel]:
 
 def _headers(model: type[BaseModel]) -> Callable[[Request], BaseModel]:
     nothing = model()
-    names = {name.replace("_", "-").encode(): name for name in model.model_fields}
+    names = {_as_header(name).encode(): name for name in model.model_fields}
 
     def read(request: Request) -> BaseModel:
         headers: list[tuple[bytes, bytes]] = request.scope["headers"]
         stated = {names[k]: v.decode("latin-1") for k, v in headers if k in names}
-        return _validated(model, stated) if stated else nothing
+        return _validated(model, stated, _as_header) if stated else nothing
 
     return read
 
 
-def _validated(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
+def _as_header(field: str) -> str:
+    return field.replace("_", "-")
+
+
+def _validated(
+    model: type[BaseModel], values: dict[str, str], spelt: Callable[[str], str] = str
+) -> BaseModel:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        wrong = (f"`{fault['loc'][0]}`: {fault['msg']}" for fault in error.errors())
-        takes = ", ".join(model.model_fields)
+        faults = error.errors()
+        wrong = (f"`{spelt(str(fault['loc'][0]))}`: {fault['msg']}" for fault in faults)
+        takes = ", ".join(map(spelt, model.model_fields))
         raise InvalidRequestError(f"{'; '.join(wrong)} (this takes {takes})") from None
 
 

@@ -142,8 +142,9 @@ def read_json(json: bytes | memoryview, model: type[Read]) -> Read:
     try:
         return model.model_validate(orjson.loads(text))
     except orjson.JSONDecodeError as error:
+        why = "it is not UTF-8" if "UTF-8" in error.msg else error
         raise InvalidRequestError(
-            f"the body is not JSON ({error}); if it is an image file, add `{HEADER}: 0`"
+            f"the body is not JSON ({why}); if it is an image file, add the header `{HEADER}: 0`"
         ) from None
     except ValidationError as invalid:
         raise InvalidRequestError(f"the request cannot be read: {_first(invalid)}") from None

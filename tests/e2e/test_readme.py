@@ -72,7 +72,7 @@ def test_every_command_runs(tmp_path: Path) -> None:
         assert "tot=100,acc=" in printed["make eval"]
         assert "Inference Performance:" in printed["make eval"]
         _own_bundle_answers(grpc, environment)
-        [program] = blocks("README.md", "python")
+        program, _ = blocks("README.md", "python")  # the other: tests/oip/test_readme.py
         program = program.replace("50051", str(grpc))
         _run(f".venv/bin/python -c {shlex.quote(program)}", environment)
     finally:

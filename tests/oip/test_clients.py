@@ -9,9 +9,16 @@ from tests.support.paths import FASHION_MNIST
 from tests.support.process import Server
 
 FOREIGN = Path(__file__).parent / "foreign"
+SLOW = {"test_fashion_mnist"}
 
 
-@pytest.mark.parametrize("path", sorted(FOREIGN.glob("test_*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in SLOW))
+        for path in sorted(FOREIGN.glob("test_*.py"))
+    ],
+)
 def test_they_work(server: Server, path: Path) -> None:
     """Runs one file of tests with the interpreter of .venv-oip."""
     flags = ("-c", FOREIGN / "pytest.ini", "-p", "no:cacheprovider", "--quiet")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import grpc
@@ -11,7 +12,7 @@ import pytest
 from protos import classifier_pb2 as pb
 from protos.classifier_pb2_grpc import ClassifierStub
 from serving.lifecycle import DEVICE_LOST
-from tests.serving.api.messages import flat
+from tests.serving.api.messages import flat, png
 from tests.support.process import metric, ready, start
 
 POISON = 200
@@ -76,10 +77,14 @@ def test_callers_are_told_and_the_process_ends_without_closing_anything(
         running = classify.future(pb.ClassifyRequest(images=[flat(POISON)]), timeout=60)
         wait_until_held(process)
         waiting = classify.future(pb.ClassifyRequest(images=[flat(1)]), timeout=60)
-        while metric(server, "serving_queue_images") < 1:
+        connection = HTTPConnection(server.http.removeprefix("http://"), timeout=60)
+        connection.request("POST", "/v1/classify", png(1).encoded)
+        while metric(server, "serving_queue_images") < 2:
             pass
         pipe.write_text("")
         errors = [running.exception(60), waiting.exception(60)]
+        assert connection.getresponse().status == 503
+        connection.close()
     _, said = process.communicate(timeout=60)
     assert process.returncode == DEVICE_LOST, said
     assert [error.code() for error in errors] == [grpc.StatusCode.UNAVAILABLE] * 2

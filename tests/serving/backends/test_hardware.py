@@ -29,3 +29,15 @@ def test_a_provider_that_cannot_be_loaded_is_named_with_the_reason(
     assert reason is not None
     assert reason.startswith("CUDAExecutionProvider cannot be loaded: OSError: ")
     assert "libonnxruntime_providers_" in reason
+
+
+def test_the_libraries_of_tensorrt_are_named_with_what_brings_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hardware, "_missing_package", lambda _: None)
+    monkeypatch.setattr(hardware, "_missing_hardware", lambda _: None)
+    monkeypatch.setattr(hardware, "_failure", lambda *_: "OSError: libnvinfer.so.10: no such file")
+    assert missing("onnxruntime", Device("tensorrt")) == (
+        "TensorrtExecutionProvider cannot be loaded: OSError: libnvinfer.so.10: no such file; "
+        "install TensorRT 10 (extra `tensorrt`)"
+    )

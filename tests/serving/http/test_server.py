@@ -100,6 +100,22 @@ async def test_large_bodies_follow_each_other(app: Application) -> None:
         writer.close()
 
 
+async def test_an_offer_of_http2_is_passed_over(app: Application) -> None:
+    server = HttpServer(app, "127.0.0.1", 0)
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
+    async with server.listening(), asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for last in (b"", b"Connection: close\r\n"):
+            writer.write(GET + offer + last + b"Content-Length: 4\r\n\r\nbo")
+            await asyncio.sleep(0)
+            writer.write(b"dy")
+            head, _ = await read_answer(reader)
+            assert head.startswith(b"HTTP/1.1 200 OK")
+        assert b"connection: close" in head.splitlines()
+        assert await reader.read() == b""
+        writer.close()
+
+
 CHUNKED = b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SLOW = HttpBounds(idle_s=0.05, head_s=0.05, patience_s=0.05, linger_s=0.05)
 
@@ -137,6 +153,8 @@ async def test_a_connection_does_not_outlive_its_time(
         (CHUNKED + b"3e9\r\n" + b"x" * 1001, b"413"),
         (CHUNKED + b"1\r\nx\r\n" * 1002, b"413"),
         (b"rubbish\r\n\r\n", b"400"),
+        (b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", b"501"),
+        (b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", b"400"),
     ],
 )
