@@ -10,7 +10,7 @@ from serving.api.call import Call
 from serving.api.caller import UnaryCaller
 from serving.api.fields import check_name
 from serving.api.messages import classes_of, is_large, to_model, to_response
-from serving.api.requests import Requests, only_error
+from serving.api.requests import Requests, check_only
 from serving.api.status import failure, to_serving_error, to_status
 from serving.api.stream import Pending, Stream, places
 from serving.api.wire import id_of
@@ -133,9 +133,7 @@ class _Streamed:
 def _response(
     options: pb.ClassifyRequest, model: Model, answers: list[Answer]
 ) -> pb.ClassifyResponse:
-    if error := only_error(answers):
-        # A new one: `error` holds no traceback, which would hold the answers.
-        raise error.of_image(0, images=1)
+    check_only(answers)
     return to_response(options, model, answers)
 
 

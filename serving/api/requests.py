@@ -1,5 +1,7 @@
 """What all requests share: the model they name, their deadline, and how they fail."""
 
+from collections.abc import Sequence
+
 from serving.api import wire
 from serving.api.call import Call
 from serving.api.wire import Request
@@ -45,7 +47,9 @@ class Requests:
         return since_s + self._default_timeout_s if call.deadline_s is None else call.deadline_s
 
 
-def only_error(answers: list[Answer]) -> ServingError | None:
-    """Return the error of a request's only image: the whole request fails with it."""
+def check_only(answers: Sequence[Answer]) -> None:
+    """Raise the error of a request's only image: the whole request fails with it."""
     [answer, *others] = answers
-    return None if others or not isinstance(answer, ServingError) else answer
+    if not others and isinstance(answer, ServingError):
+        # A new one: the traceback of `answer` would hold the answers, which hold `answer`.
+        raise answer.of_image(0, images=1)

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from protos import classifier_pb2 as pb
 from serving.api.messages import is_large, to_fields, top_classes
-from serving.api.requests import only_error
+from serving.api.requests import check_only
 from serving.engine.job import Answer, Prediction
 from serving.engine.model import Model
 from serving.engine.sources import Encoded
@@ -129,9 +129,10 @@ class Classification:
         model = self._calls.model(name, version)
         files = await self._files(request, most or self._calls.max_images)
         deadline, nbytes = self._calls.deadline(request, headers), sum(map(len, files))
-        answers = await model.classify([Encoded(file) for file in files], deadline, nbytes)
-        if error := only_error(answers):
-            raise error
+        answering = model.classify([Encoded(file) for file in files], deadline, nbytes)
+        del files  # the jobs have them, and let go of each once it is decoded
+        answers = await answering
+        check_only(answers)
         return model, answers
 
     async def _files(self, request: Request, most: int) -> list[bytes]:

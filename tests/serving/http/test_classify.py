@@ -1,6 +1,7 @@
 """`/v1/classify` and the routes of other servers, over real connections."""
 
 import asyncio
+import gc
 import gzip
 import io
 from collections.abc import AsyncIterator
@@ -14,11 +15,13 @@ from google.protobuf import json_format
 from PIL import Image
 
 from protos import classifier_pb2 as pb
+from serving.errors import ServingError
 from serving.server import Server
 from tests.serving.api.conftest import calling
 from tests.serving.api.messages import expected, png
 from tests.serving.http.raw import read_answer
 from tests.support.bundles import LABELS, write_bundle
+from tests.support.objects import alive
 from tests.support.serving import (
     Gate,
     Rig,
@@ -114,6 +117,18 @@ async def test_one_of_many_images_fails_alone_and_an_only_one_as_an_error(
     assert good["classes"][0]["label"] == expected(1)[0][1]
     alone = await http.post("/v1/classify", content=BROKEN)
     assert (alone.status_code, alone.json()) == (400, {"error": broken["status"]["message"]})
+
+
+async def test_images_that_fail_leave_no_work_to_the_collector(http: httpx.AsyncClient) -> None:
+    gc.collect()
+    before = alive(ServingError)
+    gc.disable()
+    try:
+        for _ in range(30):
+            assert (await http.post("/v1/classify", content=BROKEN)).status_code == 400
+        assert alive(ServingError) < before + 10  # a thread that decodes holds its last image
+    finally:
+        gc.enable()
 
 
 async def test_torchserve_and_sagemaker_find_their_routes(http: httpx.AsyncClient) -> None:
