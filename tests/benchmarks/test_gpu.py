@@ -3,21 +3,22 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import MagicMock, Mock
 
 import pytest
 
 from benchmarks import gpu
-from benchmarks.gpu import GpuBench
+from benchmarks.gpu import GpuBench, Measured
 from benchmarks.gpu_session import open_variant
 from benchmarks.variants import BatchTimes, Variant, VariantTimes, measure
-from bundle.golden import GOLDEN, read_golden
+from bundle.golden import GOLDEN, prove_pixels, read_golden
 from bundle.store import Bundle
 from cli.program import UsageError
 from serving.backends.backend import Target
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
 from serving.backends.settings import DEFAULTS
-from serving.errors import StartupError
+from serving.errors import ProcessLostError, StartupError
 from tests.support.bundles import BUCKETS, reseal, write_bundle
 from tests.support.paths import ROOT, SAMPLES
 
@@ -109,6 +110,23 @@ def test_a_revision_can_be_told_where_there_is_no_git(
     bundle = Bundle.open(write_bundle(tmp_path))
     record = GpuBench(model=bundle.path)._record(bundle, Device("cpu"))
     assert record.revision == "0123abcd"
+
+
+@pytest.mark.parametrize(
+    ("error", "closed"), [(ProcessLostError("error 700"), 0), (ValueError("nonsense"), 1)]
+)
+def test_what_is_lost_with_the_process_is_not_closed(
+    error: Exception, closed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That would abort it, and nothing more be measured."""
+    backend = MagicMock(run=Mock(side_effect=error))
+    monkeypatch.setattr(gpu, "load", lambda *_, **__: [backend])
+    bundle = Bundle.open(write_bundle(tmp_path))
+    [file] = bundle.manifest.files
+    measured = Measured(precision="fp32", tolerance=file.tolerance)
+    with pytest.raises(type(error)):
+        GpuBench()._bare(bundle, file, Device("cuda"), *prove_pixels(bundle), measured)
+    assert backend.close.call_count == closed
 
 
 @pytest.mark.parametrize(
