@@ -178,7 +178,8 @@ test-gpu: nvidia $(CUDA)/.cuda-dev ## Run the tests that need a GPU (ARGS=)
 	$(CUDA)/bin/python -m pytest -m gpu $(ARGS) tests/serving/backends/test_accelerators.py
 
 nvidia:
-	@test -e /dev/nvidiactl || { echo "no NVIDIA GPU here: without /dev/nvidiactl no driver is loaded"; exit 1; }
+	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libcuda.so.1")' 2>/dev/null || \
+	  { echo "no NVIDIA driver here: libcuda.so.1 cannot be loaded"; exit 1; }
 
 clean: ## Remove the environment, caches and outputs
 	rm -rf $(VENV) $(LITE) $(CUDA) $(KIT) $(PROTOS) $(CLIENTS) $(OIP) outputs bundles build rewritten_network *.egg-info .mypy_cache .ruff_cache .pytest_cache \

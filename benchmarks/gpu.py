@@ -27,6 +27,7 @@ from serving.backends.devices import Device
 from serving.backends.hardware import describe, missing
 from serving.backends.ort.library import onnxruntime
 from serving.backends.runtimes import load
+from serving.errors import ProcessLostError
 
 LIBRARIES = ("grpcio", "numpy")
 BARE = ("precision", "batch", "img/s", "ms per batch")
@@ -211,8 +212,12 @@ class GpuBench(Benchmark):
             measured.bare += [self._rate(backend, batch) for batch in batches]
             # Last: a file that misses its tolerance is measured, too.
             prove_probabilities(bundle, file, golden, pixels, lambda _: answers)
-        finally:
+        except ProcessLostError:
+            raise  # to close it would abort the process, with all that is still to be measured
+        except BaseException:
             backend.close()
+            raise
+        backend.close()
 
     def _rate(self, backend: Backend, batch: int) -> Bare:
         buffer = backend.allocate(batch)

@@ -18,15 +18,13 @@ from bundle.store import Bundle
 from images.transform import Pixels
 from serving.backends.backend import Target
 from serving.backends.devices import Device
+from serving.backends.ort.bound import NO_GRAPH, PLAIN_RUNS
 from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.options import providers
+from serving.backends.ort.session import check_placement, prepare, session_options
 from serving.backends.settings import DEFAULTS
 
-# Runs before the one that is captured: they plan, and the arena grows to what the batch needs.
-RUNS_BEFORE_CAPTURE = 2
-NO_GRAPH = "-1"
 FEWEST_RUNS = 3
-ERRORS_ONLY = 3
 
 
 class GpuSession(Benchmark):
@@ -70,7 +68,7 @@ class GpuSession(Benchmark):
         bound.upload(bound.pixels)
         if not variant.at_once:
             times.first_s = _seconds(lambda: bound.run(NO_GRAPH))
-            for _ in range(RUNS_BEFORE_CAPTURE - 1):
+            for _ in range(PLAIN_RUNS - 1):
                 bound.run(NO_GRAPH)
         times.capture_s = _seconds(bound.run)
         times.ms = self._mean_ms(bound.run)
@@ -99,7 +97,7 @@ class Bound:
         pixels: Pixels,
         expected: NDArray[np.float32],
     ) -> None:
-        self._session, self._graph = session, str(batch)
+        self._session, self._graph = session, batch
         self.pixels = np.resize(pixels, (batch, *pixels.shape[1:]))
         self._expected = np.resize(expected, (batch, expected.shape[1]))
         memory = ("cpu", 0) if target.device.kind == "cpu" else ("cuda", target.device.ordinal)
@@ -114,10 +112,10 @@ class Bound:
         """Copy a batch to the device."""
         self._images.update_inplace(np.ascontiguousarray(pixels))
 
-    def run(self, graph: str | None = None) -> None:
+    def run(self, graph: int | None = None) -> None:
         """Run the batch there; the first run under a graph's name records it, later ones replay."""
         options = onnxruntime.RunOptions()
-        options.add_run_config_entry("gpu_graph_id", graph or self._graph)
+        options.add_run_config_entry("gpu_graph_id", str(graph or self._graph))
         self._session.run_with_iobinding(self._binding, options)
 
     def run_with_copies(self) -> None:
@@ -133,20 +131,25 @@ class Bound:
 
 
 def open_variant(target: Target, variant: Variant) -> onnxruntime.InferenceSession:
-    """Open a session as the server does, but for what the variant changes."""
+    """Open a session as the server does, but for what the variant changes.
+
+    Raises:
+        StartupError: it does not run as that says; what a provider cannot run, for example, would
+            be measured on the CPU.
+    """
     [(provider, usual), *others] = providers(target)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
-    if target.device.kind != "cpu":
-        onnxruntime.preload_dlls()
     wanted = [(provider, {**usual, **variant.options}), *others]
+    options = session_options(target)
+    prepare(target)
     with TemporaryDirectory(prefix="variant-") as scratch:
         path = target.path
         if variant.unmerged:
             from benchmarks.unmerged import write_unmerged
 
             path = write_unmerged(path, Path(scratch) / path.name)
-        return onnxruntime.InferenceSession(path, options, wanted, enable_fallback=0)
+        session = onnxruntime.InferenceSession(path, options, wanted, enable_fallback=0)
+    check_placement(session, target.device, wanted[0])
+    return session
 
 
 def _replay(bound: Bound, times: BatchTimes) -> None:

@@ -94,6 +94,14 @@ def flood(
         return sum((one.result() for one in asked), Counter[str]())
 
 
+def paced(rate: float, make: Callable[[Server], bytes], server: Server, end: float) -> Counter[str]:
+    """Send so many requests a second, each on a new connection."""
+    message, address = make(server), parts(server.metrics)
+    with ThreadPoolExecutor(64) as askers:
+        asked = [askers.submit(ask, address, message) for _ in beats(end, rate)]
+        return Counter(one.result() for one in asked)
+
+
 def garbage(server: Server, end: float) -> Counter[str]:
     """Send 200 requests a second of which each breaks a rule of HTTP."""
     address, messages = parts(server.metrics), cycle(GARBAGE)
@@ -199,6 +207,8 @@ HTTP: dict[str, Attack] = {
     "HTTP: unread answers": unread,
     "HTTP: 16 gzip bombs in flight": partial(flood, 16, _gzip_bomb),
     "HTTP: 64 gzips of 31 MiB in flight": partial(flood, 64, _gzip_noise),
+    "HTTP: gzips of 31 MiB at 1 Gbit/s": partial(paced, 4, _gzip_noise),
+    "HTTP: forms of half boundaries at 1 Gbit/s": partial(paced, 4, _form),
     "HTTP: 16 forms of half boundaries in flight": partial(flood, 16, _form),
     "HTTP: 16 JSONs of 2 MiB in flight": partial(flood, 16, _json),
 }

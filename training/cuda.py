@@ -8,7 +8,7 @@ GPU.
 The extra `training-gpu` brings the libraries as packages, in which the system does not look; but a
 library that is loaded already is not looked for. In place of nvcc, which no package has, stands
 `cuda_home/bin/nvcc`. Sources: `readelf -d` of libmindspore_gpu.so.11.6, `DeviceContextManager` in
-libmindspore_hardware_abstract.so, the device code in libcuda_ops.so.11, the CUDA driver API.
+libmindspore_hardware_abstract.so, the device code in libcuda_ops.so.11.
 """
 
 import ctypes
@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from cli.gpus import CudaError, count_gpus, driver_cuda, gpu_capability, gpu_name
 from training.errors import DeviceError
 
 logger = logging.getLogger(__name__)
@@ -28,9 +29,7 @@ SYSTEM_CUDA = Path("/usr/local/cuda/lib64")
 # Compute capabilities: the wheel has machine code for 6.0, 6.1, 7.0, 7.5 and 8.0, which runs on
 # later ones of the same major number too, and code for the driver to compile of 6.0 and 8.6.
 OLDEST, NEWEST = (6, 0), (8, 9)
-CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
-OLDEST_DRIVER = 11_000  # the CUDA that it knows, as 1000 * major + 10 * minor
-NAME_BYTES = 99
+OLDEST_CUDA = (11, 0)  # that a driver must offer
 # The most that the driver keeps of what it has compiled: its default is too small for the wheel's.
 CACHE_BYTES = 4 << 30
 
@@ -66,7 +65,7 @@ def prepare(index: int) -> None:
     os.environ.setdefault("CUDA_CACHE_MAXSIZE", str(CACHE_BYTES))  # the driver reads it in cuInit
     # Also where it is set: a machine may have CUDA 12 or 13 there, for which there is no plugin.
     os.environ["CUDA_HOME"] = str(CUDA_HOME)
-    lacks = [reason for reason in (_missing_card(index), _missing_libraries()) if reason]
+    lacks = [reason for reason in (_missing_gpu(index), _missing_libraries()) if reason]
     if lacks:
         raise DeviceError(f"the platform GPU: {'; '.join(lacks)}")
 
@@ -109,38 +108,26 @@ def _show(folder: Path) -> None:
         os.environ["LD_LIBRARY_PATH"] = os.pathsep.join([str(folder), *known])
 
 
-def _missing_card(index: int) -> str | None:
+def _missing_gpu(index: int) -> str | None:
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError as error:
-        return f"there is no NVIDIA driver ({error})"
-    version, count = ctypes.c_int(), ctypes.c_int()
-    driver.cuDriverGetVersion(ctypes.byref(version))
-    if version.value < OLDEST_DRIVER:
-        return f"the NVIDIA driver is older than 450, and knows no CUDA 11 ({version.value})"
-    if code := driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-        return f"the NVIDIA driver finds no GPU, or none may be used: CUDA error {code}"
-    if index >= count.value:
-        return f"there is no GPU {index}: the driver shows {count.value}, counted from 0"
-    device = ctypes.c_int()
-    driver.cuDeviceGet(ctypes.byref(device), index)
-    name = ctypes.create_string_buffer(NAME_BYTES)
-    driver.cuDeviceGetName(name, len(name), device)
-    major = _attribute(driver, CAPABILITY_MAJOR, device)
-    minor = _attribute(driver, CAPABILITY_MINOR, device)
-    card = f"{name.value.decode()} (compute capability {major}.{minor})"
-    if (major, minor) < OLDEST:
+        return _unusable(index)
+    except CudaError as error:
+        return str(error)
+
+
+def _unusable(index: int) -> str | None:
+    if (offered := driver_cuda()) < OLDEST_CUDA:
+        return "the NVIDIA driver is older than 450: it offers CUDA {}.{}, not 11".format(*offered)
+    if index >= (gpus := count_gpus()):
+        return f"no GPU {index}: the driver shows {gpus}, counted from 0"
+    capability = gpu_capability(index)
+    card = "{} (compute capability {}.{})".format(gpu_name(index), *capability)
+    if capability < OLDEST:
         return f"{card} is too old: MindSpore's wheel has code for GPUs from 6.0 on"
-    if (major, minor) > NEWEST:
+    if capability > NEWEST:
         logger.warning(
             "%s: MindSpore's wheel has machine code for GPUs from 6.0 to 8.9; the driver compiles "
             "it for this one at the first run, which takes minutes",
             card,
         )
     return None
-
-
-def _attribute(driver: ctypes.CDLL, attribute: int, device: ctypes.c_int) -> int:
-    value = ctypes.c_int()
-    driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
-    return value.value

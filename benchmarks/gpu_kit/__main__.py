@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu_kit`: builds the kit; there, `restore` makes its bundle whole again."""
+"""`python -m benchmarks.gpu_kit` builds the kit; `restore` makes its bundle whole where it runs."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ SOURCE, KIT = "source.tar.xz", "kit.json"
 class Build(Benchmark):
     """Build a folder that measures on a borrowed machine: one NVIDIA GPU, PyTorch, no network.
 
-    There: python3 run.py --output DIR. `restore`, with its own --help, is a part of that.
+    On that machine: python3 run.py --output DIR. It calls `restore`, which has its own --help.
     """
 
     model_config = configured("benchmarks.gpu_kit")

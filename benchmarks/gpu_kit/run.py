@@ -95,21 +95,20 @@ class Run:
         if nvidia_smi := shutil.which("nvidia-smi"):
             subprocess.run([nvidia_smi], stdout=self._log, stderr=self._log, check=False)  # noqa: S603
 
-    def step(self, step: Step, cwd: Path, variables: Mapping[str, str]) -> bool:
-        """Run a step to its end, or to its limit; return whether it succeeded."""
+    def step(self, step: Step, cwd: Path, variables: Mapping[str, str]) -> None:
+        """Run a step to its end, or to its limit."""
         began = time.monotonic()
         left_s = self._limit_s - (began - self._started)
         limit_s = min(step.limit_s, left_s)
         if left_s < LEAST_S:
             self.say(f"{step.name}: left out, the time is over")
             self.done.append(Done(step.name, None, 0.0))
-            return False
+            return
         self.say(f"{step.name}: at most {limit_s:.0f} s")
         code = self._ended([sys.executable, "-m", *step.arguments], cwd, variables, limit_s)
         took_s = time.monotonic() - began
         self.say(f"{step.name}: {'at its limit' if code is None else f'exit code {code}'}")
         self.done.append(Done(step.name, code, round(took_s, 1)))
-        return code == 0
 
     def _ended(
         self, command: list[str], cwd: Path, variables: Mapping[str, str], limit_s: float

@@ -4,6 +4,7 @@ ONNX Runtime's converter (`onnxruntime.transformers.float16`) rounds between two
 must leave alone, and leaves nodes out of order; hence this one.
 """
 
+from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 
@@ -68,7 +69,7 @@ class _Halving:
         for node in self.nodes:
             kind = TensorProto.FLOAT if id(node) in self.exact else TensorProto.FLOAT16
             if kind == TensorProto.FLOAT16:
-                _halve_attributes(node)
+                change_type(node, TensorProto.FLOAT, TensorProto.FLOAT16, _half)
             for index, name in enumerate(node.input):
                 if self._must_be_cast(node, index, kind):
                     node.input[index] = self._cast(name, kind, casts)
@@ -115,13 +116,16 @@ def _normalizes(node: NodeProto) -> bool:
     return node.op_type in NORMALIZATION or node.name.startswith(PRELUDE)
 
 
-def _halve_attributes(node: NodeProto) -> None:
+def change_type(
+    node: NodeProto, old: int, new: int, convert: Callable[[TensorProto], TensorProto]
+) -> None:
+    """Turn what a node's attributes hold, or cast to, from one type of float into another."""
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.TENSOR:
-            if attribute.t.data_type == TensorProto.FLOAT:
-                attribute.t.CopyFrom(_half(attribute.t))
-        elif node.op_type == "Cast" and attribute.name == "to":
-            attribute.i = TensorProto.FLOAT16 if attribute.i == TensorProto.FLOAT else attribute.i
+            if attribute.t.data_type == old:
+                attribute.t.CopyFrom(convert(attribute.t))
+        elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == old:
+            attribute.i = new
 
 
 def _half(tensor: TensorProto) -> TensorProto:

@@ -15,6 +15,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from export.evaluation_set import Probabilities
 from export.formats.onnx_model import save, without_weights
+from export.precision.fp16 import change_type
 from export.precision.int8 import answers
 from images.transform import Pixels
 
@@ -51,7 +52,7 @@ def write_rounded(half: Path, target: Path) -> None:
     nodes = list(graph.node)
     del graph.node[:], graph.value_info[:]
     for node in nodes:
-        _widen_attributes(node)
+        change_type(node, TensorProto.FLOAT16, TensorProto.FLOAT, _widened)
         graph.node.extend(_rounding(node, halves))
     save(model, target)
 
@@ -74,15 +75,6 @@ def _rounding(node: NodeProto, halves: set[str]) -> Iterator[NodeProto]:
         stored = f"{name}/float16"
         yield helper.make_node("Cast", [f"{name}/exact"], [stored], to=TensorProto.FLOAT16)
         yield helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT)
-
-
-def _widen_attributes(node: NodeProto) -> None:
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.TENSOR:
-            if attribute.t.data_type == TensorProto.FLOAT16:
-                attribute.t.CopyFrom(_widened(attribute.t))
-        elif node.op_type == "Cast" and attribute.name == "to":
-            attribute.i = TensorProto.FLOAT if attribute.i == TensorProto.FLOAT16 else attribute.i
 
 
 def _widened(tensor: TensorProto) -> TensorProto:

@@ -7,9 +7,10 @@ from functools import cache
 from pathlib import Path
 
 from bundle.kinds import Precision
+from cli.gpus import CudaError, count_gpus, gpu_name
 from serving.backends.ascend import count_npus, missing_npu
 from serving.backends.devices import Device, Kind
-from serving.backends.ort.driver import CudaError, count_gpus, gpu_name, too_old, without_code
+from serving.backends.ort.needs import too_old, without_code
 from serving.backends.ort.options import PROVIDERS
 from serving.backends.settings import Runtime
 

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from serving.http.errors import error_response
+from serving.http.heads import fault, too_large
 from serving.http.traffic import Phase, Traffic
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -51,7 +52,8 @@ class HttpConnection(HttpToolsProtocol):
         # Of the request that comes: headers and trailers that are whole, the body, its size, and
         # what has come since its last piece, which may be no more than a head.
         self._head_bytes = self._quiet_bytes = self._size = 0
-        self._body: bytes | bytearray = b""
+        # In pieces: a bytearray that grows beside others is copied whenever it does.
+        self._body: list[bytes] = []
         # Pieces of bodies: of all requests, and before this one.
         self._pieces = self._pieces_before = 0
         self._is_coming = False
@@ -108,6 +110,8 @@ class HttpConnection(HttpToolsProtocol):
         self._is_deaf = True
         if self._answered:
             self._answered.keep_alive = False
+            if self.cycle is not self._answered:
+                self.cycle.body = bytearray()  # uvicorn keeps it until the connection ends
         elif not self.transport.is_closing():
             self._say_last(status, message)
 
@@ -164,7 +168,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         self.in_head = self._is_coming = True
         self._head_bytes, self._pieces_before = 0, self._pieces
-        self._size, self._body = 0, b""
+        self._size, self._body = 0, []
         self.scope["state"]["arrived_s"] = time.monotonic()
         if not self._answered:
             self._enter(Phase.RECEIVING)
@@ -189,16 +193,9 @@ class HttpConnection(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 self._refuse_once(HTTPStatus.NOT_IMPLEMENTED, "this server is no proxy")
             return
-        stated = dict(self.headers)  # a second Content-Length has been refused by the parser
-        self._bound_body(int(stated.get(b"content-length", 0)))
-        if self.parser.get_http_version() == "1.1" and self._hosts() != 1:
-            self._refuse_once(HTTPStatus.BAD_REQUEST, "a request must have one Host header")
-        elif stated.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
-            self._refuse_once(
-                HTTPStatus.NOT_IMPLEMENTED,
-                "the only transfer coding that this server knows is chunked; state gzip as "
-                "Content-Encoding",
-            )
+        version, most = self.parser.get_http_version(), self._traffic.bounds.body_bytes
+        if found := fault(self.headers, version, most):
+            self._refuse_once(*found)
         if self._is_deaf:
             return
         super().on_headers_complete()
@@ -209,7 +206,8 @@ class HttpConnection(HttpToolsProtocol):
         """Take a piece of the body."""
         size = self._size + len(body)
         self._pieces += 1
-        self._bound_body(size)
+        if found := too_large(size, self._traffic.bounds.body_bytes):
+            self._refuse_once(*found)
         pieces = self._pieces - self._pieces_before
         if pieces > FREE_PIECES + size // PIECE_BYTES:
             self._refuse_once(
@@ -217,12 +215,9 @@ class HttpConnection(HttpToolsProtocol):
             )
         if self._is_deaf:
             return
-        if not self._size:
-            self._body = body
-        elif isinstance(self._body, bytes):
-            self._body = bytearray(self._body) + body
-        else:
-            self._body += body
+        self._body.append(body)
+        if pieces % FREE_PIECES == 0:  # small ones take more memory than what they hold
+            self._body[-FREE_PIECES:] = [b"".join(self._body[-FREE_PIECES:])]
         self._size = size
         self.held += len(body)
         self._traffic.hold(len(body))
@@ -233,8 +228,8 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._is_coming = False
         # uvicorn hands over `bytes(body)`, which of bytes is no copy.
-        self.cycle.body = bytes(self._body)  # type: ignore[assignment]
-        self._body = b""
+        self.cycle.body = b"".join(self._body)  # type: ignore[assignment]
+        self._body = []
         super().on_message_complete()
         if self._waits:
             self._waits = False
@@ -283,12 +278,9 @@ class HttpConnection(HttpToolsProtocol):
     def _release(self, nbytes: int | None = None) -> None:
         """Note that bytes of bodies are held no more; None: all, and the body that comes."""
         if nbytes is None:
-            nbytes, self._body = self.held, b""
+            nbytes, self._body = self.held, []
         self._traffic.release(nbytes)
         self.held -= nbytes
-
-    def _hosts(self) -> int:
-        return sum(name == b"host" for name, _ in self.headers)
 
     def _refuse_once(self, status: HTTPStatus, message: str) -> None:
         if not self._is_deaf:
@@ -300,13 +292,4 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse_once(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"the head of a request may have at most {most} bytes",
-            )
-
-    def _bound_body(self, nbytes: int) -> None:
-        most = self._traffic.bounds.body_bytes
-        if nbytes > most:
-            self._refuse_once(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"the body has {nbytes} bytes or more; it may have at most {most} "
-                f"(--max-message-bytes)",
             )

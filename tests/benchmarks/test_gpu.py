@@ -3,17 +3,22 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import MagicMock, Mock
 
 import pytest
 
 from benchmarks import gpu
-from benchmarks.gpu import GpuBench
+from benchmarks.gpu import GpuBench, Measured
+from benchmarks.gpu_session import open_variant
 from benchmarks.variants import BatchTimes, Variant, VariantTimes, measure
-from bundle.golden import GOLDEN, read_golden
+from bundle.golden import GOLDEN, prove_pixels, read_golden
 from bundle.store import Bundle
 from cli.program import UsageError
+from serving.backends.backend import Target
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
+from serving.backends.settings import DEFAULTS
+from serving.errors import ProcessLostError, StartupError
 from tests.support.bundles import BUCKETS, reseal, write_bundle
 from tests.support.paths import ROOT, SAMPLES
 
@@ -108,6 +113,23 @@ def test_a_revision_can_be_told_where_there_is_no_git(
 
 
 @pytest.mark.parametrize(
+    ("error", "closed"), [(ProcessLostError("error 700"), 0), (ValueError("nonsense"), 1)]
+)
+def test_what_is_lost_with_the_process_is_not_closed(
+    error: Exception, closed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That would abort it, and nothing more be measured."""
+    backend = MagicMock(run=Mock(side_effect=error))
+    monkeypatch.setattr(gpu, "load", lambda *_, **__: [backend])
+    bundle = Bundle.open(write_bundle(tmp_path))
+    [file] = bundle.manifest.files
+    measured = Measured(precision="fp32", tolerance=file.tolerance)
+    with pytest.raises(type(error)):
+        GpuBench()._bare(bundle, file, Device("cuda"), *prove_pixels(bundle), measured)
+    assert backend.close.call_count == closed
+
+
+@pytest.mark.parametrize(
     ("text", "variant"),
     [
         ("usual", Variant({})),
@@ -124,6 +146,16 @@ def test_a_variant_is_what_it_says(text: str, variant: Variant) -> None:
 def test_another_variant_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="options of the provider, as use_tf32=1"):
         Variant.parse(text)
+
+
+@pytest.mark.skipif(missing("onnxruntime", Device("cuda")) is None, reason="there is a GPU")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_variant_that_would_run_on_the_cpu_is_refused(tmp_path: Path) -> None:
+    bundle = Bundle.open(write_bundle(tmp_path))
+    [file] = bundle.manifest.files
+    target = Target(bundle.path, bundle.manifest, file, Device("cuda"), [1], DEFAULTS)
+    with pytest.raises(StartupError, match="cuda:0 was asked for, but ONNX Runtime uses"):
+        open_variant(target, Variant({}))
 
 
 def test_a_variant_that_takes_too_long_ends_with_what_it_measured(

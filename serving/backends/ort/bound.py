@@ -22,6 +22,10 @@ NO_GRAPH = -1
 # first one left. The two runs that ONNX Runtime itself makes before it records are now and then not
 # enough with `kSameAsRequested`.
 PLAIN_RUNS = 2
+# Backends that nobody has closed yet. The garbage collector must free none: it would do so on any
+# thread and, after a failure of the GPU, abort the process. If one cannot be opened, for example,
+# nobody else holds those that were opened before it.
+_unclosed = set["BoundBackend"]()
 
 
 class Bound(NamedTuple):
@@ -112,6 +116,7 @@ class BoundBackend:
     def _open(self, opens: Callable[[], Opened]) -> None:
         with self._lock.using():
             self._session, self._placement, self._memory = opens()
+        _unclosed.add(self)
         try:
             # The largest first: the arena then grows once, and the others fit into it.
             for bucket in sorted(self._target.buckets, reverse=True):
@@ -127,6 +132,7 @@ class BoundBackend:
             self._buckets.clear()
             del self._session
             self._memory.close()
+        _unclosed.discard(self)
 
     def _prepare(self, bucket: int) -> None:
         with log_progress(f"{self._placement.device}: preparing batches of {bucket}"):

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from cli.gpus import CudaError, gpu_uuid
 from images.transform import Pixels
 from serving.backends.devices import Device
-from serving.backends.ort.driver import CudaError, gpu_uuid
 from serving.errors import StartupError
 
 logger = logging.getLogger(__name__)

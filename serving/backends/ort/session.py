@@ -43,10 +43,7 @@ def open_session(
     if reason := missing("onnxruntime", device):
         raise StartupError(f"device {device}: {reason}")
     wanted = providers(target)
-    if device.kind == "tensorrt":
-        _prepare_tensorrt(target)
-    if device.kind in ("cuda", "tensorrt"):
-        preload(device.kind)
+    prepare(target)
     with (
         nullcontext() if device.kind == "cpu" else log_progress(f"{device}: opening {path.name}"),
         held(target.root, target.file.parts) as descriptors,
@@ -116,6 +113,17 @@ def _open(
         raise StartupError(
             f"{target.path}: ONNX Runtime cannot load it on {target.device}: {reason}"
         ) from error
+
+
+def prepare(target: Target) -> None:
+    """Load the libraries that a session on the target's device needs, and make its folders.
+
+    Raises `StartupError` if these cannot be made.
+    """
+    if target.device.kind == "tensorrt":
+        _prepare_tensorrt(target)
+    if target.device.kind in ("cuda", "tensorrt"):
+        preload(target.device.kind)
 
 
 def _prepare_tensorrt(target: Target) -> None:

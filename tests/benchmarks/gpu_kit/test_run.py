@@ -9,14 +9,30 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from benchmarks.command import Benchmark, errors
+from benchmarks.gpu import GpuBench
 from benchmarks.gpu_kit.__main__ import KIT, RUN, SOURCE, pack_source
-from benchmarks.gpu_kit.run import NO_DRIVER, WRONG_PYTHON, Run, Step, missing_driver, steps
+from benchmarks.gpu_kit.run import (
+    FP16_VARIANTS,
+    FP32_VARIANTS,
+    NO_DRIVER,
+    WRONG_PYTHON,
+    Run,
+    Step,
+    missing_driver,
+    steps,
+)
 from benchmarks.gpu_kit.skeleton import cut
+from benchmarks.gpu_torch import GpuTorch
+from benchmarks.variants import Variant
 from bundle.store import Bundle
+from cli.program import FAILED, Command, main
+from serving.backends.settings import CUDA_OPTIONS
 from tests.support.paths import ROOT
 
 PYTHON = ".".join(platform.python_version_tuple()[:2])
@@ -72,7 +88,7 @@ def test_a_step_ends_at_its_limit_with_all_its_children(tmp_path: Path) -> None:
     )
     with (tmp_path / "log").open("w") as log:
         run = Run(log, limit_s=60)
-        assert not run.step(Step("hangs", 3, ["hangs"]), tmp_path, os.environ)
+        run.step(Step("hangs", 3, ["hangs"]), tmp_path, os.environ)
     [done] = run.done
     assert (done.name, done.code) == ("hangs", None)
     child = int((tmp_path / "log").read_text().split("\n")[1])
@@ -83,13 +99,34 @@ def test_a_step_ends_at_its_limit_with_all_its_children(tmp_path: Path) -> None:
 
 def test_what_there_is_no_time_for_is_left_out(tmp_path: Path) -> None:
     run = Run(io.StringIO(), limit_s=1)
-    assert not run.step(Step("late", 60, ["this"]), tmp_path, os.environ)
+    run.step(Step("late", 60, ["this"]), tmp_path, os.environ)
     assert run.done == [("late", None, 0.0)]
 
 
-def test_the_steps_are_commands_that_exist(tmp_path: Path) -> None:
-    for step in steps(tmp_path / "bundle", tmp_path / "photos", tmp_path):
-        if step.arguments[0].startswith("benchmarks."):
-            module = ROOT / f"{step.arguments[0].replace('.', '/')}.py"
-            assert module.exists()
-    assert sum(step.limit_s for step in steps(tmp_path, tmp_path, tmp_path)) > 450
+@pytest.mark.skipif(missing_driver() is None, reason="there is an NVIDIA driver")
+@pytest.mark.skipif(find_spec("torch") is not None, reason="there is PyTorch")
+def test_the_programs_take_the_flags_of_their_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What they do not take would show on the borrowed machine, and cost its time."""
+    programs: dict[str, type[Benchmark]] = {
+        "benchmarks.gpu": GpuBench,
+        "benchmarks.gpu_torch": GpuTorch,
+    }
+    taken = []
+    for name, _, (module, *words) in steps(tmp_path / "bundle", tmp_path / "photos", tmp_path):
+        if module in programs:
+            command = Command(programs[module], programs[module].run)
+            assert main({"": command}, errors, words) == FAILED
+            said = capsys.readouterr().err
+            assert "cannot be measured here" in said or "PyTorch cannot be imported" in said
+            taken.append(name)
+    assert taken == ["fp16, variants", "bare and served", "fp32, variants", "PyTorch"]
+
+
+def test_the_variants_change_options_that_a_server_takes() -> None:
+    """ONNX Runtime refuses others, but only there."""
+    changed = {
+        name for text in FP16_VARIANTS + FP32_VARIANTS for name in Variant.parse(text).options
+    }
+    assert changed <= {*CUDA_OPTIONS}

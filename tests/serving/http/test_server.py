@@ -156,6 +156,7 @@ async def test_a_connection_does_not_outlive_its_time(
         (b"GET /healthz HTTP/1.1\r\n\r\n", b"400"),
         (GET + b"Host: y\r\n\r\n", b"400"),
         (CHUNKED.replace(b"chunked", b"gzip, chunked"), b"501"),
+        (CHUNKED.replace(b"chunked", b"gzip\r\nTransfer-Encoding: chunked"), b"501"),
         (b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", b"501"),
         (b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", b"400"),
@@ -179,6 +180,20 @@ async def test_a_body_in_crumbs_is_refused(app: Application) -> None:
         said = await answer(server.port, CHUNKED + b"1\r\nx\r\n" * 1100)
     assert said.startswith(b"HTTP/1.1 400 ")
     assert b"too many pieces" in said
+
+
+async def test_a_body_in_many_pieces_is_whole() -> None:
+    async def echo(request: Request) -> Response:
+        return Response(await request.body())
+
+    app = Application([Route("/healthz", echo, methods=["POST"])])
+    server = HttpServer(app, "127.0.0.1", 0)
+    pieces = [b"%064d" % number for number in range(2500)]
+    async with server.listening(), asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(CHUNKED + b"".join(b"40\r\n%s\r\n" % piece for piece in pieces) + b"0\r\n\r\n")
+        assert (await read_answer(reader))[1] == b"".join(pieces)
+        writer.close()
 
 
 async def test_the_oldest_of_too_many_bodies_is_refused(app: Application) -> None:
@@ -219,6 +234,7 @@ async def test_a_body_that_waits_behind_an_answer_is_counted() -> None:
         newer, newer_writer = await asyncio.open_connection("127.0.0.1", server.port)
         newer_writer.write(GET + b"\r\n" + behind)
         await until(lambda: connection.held == 0)
+        assert not connection.cycle.body
         assert server.traffic.held == 1000
         may_answer.set()
         assert (await read_answer(oldest))[1] == b"slow"

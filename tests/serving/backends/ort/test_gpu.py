@@ -1,7 +1,9 @@
 """The backend of GPUs, with ONNX Runtime's CPU memory in the device's place."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import CDLL
@@ -237,6 +239,19 @@ def test_nothing_is_freed_on_a_gpu_that_is_lost_while_it_is_prepared(gpu: Gpu) -
     assert "unlock" not in cudart.calls
     with gpu.lock.recording():
         pass
+
+
+def test_only_closing_frees_a_session(gpu: Gpu) -> None:
+    """Not the garbage collector: an error while another is opened leaves it to nobody else."""
+    left, session = weakref.ref(gpu.open()), weakref.ref(gpu.sessions.pop())
+    gc.collect()
+    assert session()
+    backend = left()
+    assert backend
+    backend.close()
+    assert not session()
+    del backend
+    assert not left()
 
 
 async def test_the_engine_fills_and_reads_the_fixed_buffers(

@@ -1,4 +1,5 @@
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from ctypes import CDLL
 from typing import cast
 
@@ -20,7 +21,8 @@ def test_memory_is_locked_on_the_gpu_that_reads_it_and_unlocked_at_the_end() -> 
     assert array.shape == (2, 8, 8, 3)
     assert array.ctypes.data % 4096 == 0
     assert cudart.locked == [(array.ctypes.data, 384, 1)]
-    memory.close()
+    with ThreadPoolExecutor(1) as another:  # whose current GPU is the first
+        another.submit(memory.close).result()
     assert cudart.locked == []
     assert cudart.gpus == {1}
     array[:] = 1  # it stays valid

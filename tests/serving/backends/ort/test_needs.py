@@ -1,50 +1,19 @@
-"""What NVIDIA's driver says of GPUs that are not here."""
+"""What ONNX Runtime needs of drivers and GPUs that are not here."""
 
 import ctypes
 import platform
 import re
-from typing import Any
 
 import pytest
 
 from serving.backends import hardware
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
-from serving.backends.ort import driver
-from serving.backends.ort.driver import DEVICE_CODE, RELEASE, Capability, without_code
+from serving.backends.ort import needs
 from serving.backends.ort.library import onnxruntime
+from serving.backends.ort.needs import DEVICE_CODE, RELEASE, runs, without_code
+from tests.support.fake_driver import Driver
 from tests.support.paths import ROOT
-
-
-class Driver:
-    """libcuda of a machine with one GPU."""
-
-    def __init__(self, capability: tuple[int, int] = (9, 0), cuda: int = 13000) -> None:
-        self.attributes = {75: capability[0], 76: capability[1]}
-        self.cuda = cuda
-
-    def cuInit(self, flags: int) -> int:  # noqa: N802
-        return flags
-
-    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
-        count._obj.value = 1
-        return 0
-
-    def cuDeviceGet(self, device: Any, ordinal: int) -> int:  # noqa: N802
-        device._obj.value = ordinal
-        return 0
-
-    def cuDeviceGetName(self, name: Any, size: int, device: Any) -> int:  # noqa: N802
-        name.value = b"NVIDIA Test"
-        return 0
-
-    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: N802
-        value._obj.value = self.attributes[attribute]
-        return 0
-
-    def cuDriverGetVersion(self, version: Any) -> int:  # noqa: N802
-        version._obj.value = self.cuda
-        return 0
 
 
 def lacks(monkeypatch: pytest.MonkeyPatch, found: Driver, kind: str = "cuda") -> str | None:
@@ -71,7 +40,7 @@ def test_code_runs_on_later_revisions_of_its_architecture(
     found = {
         number
         for number in able | unable
-        if any(Capability(*divmod(number, 10)).runs(built) for built in DEVICE_CODE[machine])
+        if any(runs(divmod(number, 10), built) for built in DEVICE_CODE[machine])
     }
     assert found == able
 
@@ -96,8 +65,21 @@ def test_a_driver_that_is_too_old_is_named(kind: str, monkeypatch: pytest.Monkey
     assert lacks(monkeypatch, Driver(cuda=13020), kind) is None
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"), [(b"system not yet initialized", "system not yet init"), (None, "unknown")]
+)
+def test_a_driver_that_does_not_start_says_why(
+    reason: bytes | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On machines with NVSwitch, for example, while the fabric manager does not run."""
+    told = lacks(monkeypatch, Driver(code=802, reason=reason))
+    assert told
+    assert told.startswith(f"the NVIDIA driver shows no GPU: {said}")
+    assert told.endswith(" (CUDA error 802)")
+
+
 def test_of_other_releases_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "gpu_capability", lambda _: Capability(7, 0))
+    monkeypatch.setattr(needs, "gpu_capability", lambda _: (7, 0))
     assert without_code(0, "9.9.9") is None
 
 
@@ -105,7 +87,9 @@ def test_of_other_releases_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -
 def test_the_facts_are_those_of_the_locked_release(lock: str) -> None:
     """After an upgrade, read the device code of both packages anew."""
     text = (ROOT / f"requirements/{lock}.txt").read_text()
-    assert re.findall(r"^onnxruntime-gpu==(\S+)", text, re.MULTILINE) == [RELEASE]
+    [(release, marker)] = re.findall(r"^onnxruntime-gpu==(\S+)(.*)", text, re.MULTILINE)
+    assert release == RELEASE
+    assert all(machine in marker for machine in DEVICE_CODE)
 
 
 def test_on_aarch64_tensorrt_is_not_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
