@@ -62,6 +62,8 @@ class Turns:
         except asyncio.CancelledError:
             await asyncio.wait([running])
             raise
+        finally:
+            del running  # it holds its error, whose traceback holds this frame, and so the body
 
 
 async def read_body(request: Request, most_bytes: int, turns: Turns) -> bytes:

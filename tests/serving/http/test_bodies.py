@@ -1,9 +1,12 @@
 """Bodies that are compressed, and bombs."""
 
 import asyncio
+import gc
 import gzip
 import threading
+import weakref
 import zlib
+from functools import partial
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -122,3 +125,19 @@ async def test_who_leaves_keeps_its_turn_until_its_thread_ends() -> None:
     second.may_end.set()
     assert await behind == "done"
     assert leaving.cancelled()
+
+
+async def test_an_error_leaves_no_body_to_the_collector() -> None:
+    def fail(_: Work) -> None:
+        raise InvalidRequestError("no")
+
+    held = Work()
+    gone = weakref.ref(held)
+    gc.disable()
+    try:
+        await Turns(100).take(1, partial(fail, held))
+    except InvalidRequestError:
+        del held
+    finally:
+        gc.enable()
+    assert gone() is None
