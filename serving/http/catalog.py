@@ -73,16 +73,16 @@ class OpenCatalog:
         return [
             DirectRoute("/v2/health/live", self.live, responses=responses(LIVE)),
             DirectRoute("/v2/health/ready", self.ready, responses=responses_or_not(READY)),
-            DirectRoute("/v2", self.server, responses=_message(pb.ServerMetadataResponse)),
+            DirectRoute("/v2", self.server, responses=_described(pb.ServerMetadataResponse)),
             DirectRoute("/v2/models", self.names, responses=responses(NAMES)),
-            DirectRoute("/v2/models/stats", self.all_statistics, responses=_message(STATISTICS)),
-            *_of_model("", self.metadata, _message(pb.ModelMetadataResponse, *MODEL_ERRORS)),
+            DirectRoute("/v2/models/stats", self.all_statistics, responses=_described(STATISTICS)),
+            *_of_model("", self.metadata, _described(pb.ModelMetadataResponse, *MODEL_ERRORS)),
             *_of_model("/ready", self.model_ready, responses_or_not(MODEL_READY, 400, 404)),
-            *_of_model("/config", self.config, _message(pb.ModelConfig, *MODEL_ERRORS)),
-            *_of_model("/stats", self.statistics, _message(STATISTICS, *MODEL_ERRORS)),
+            *_of_model("/config", self.config, _described(pb.ModelConfig, *MODEL_ERRORS)),
+            *_of_model("/stats", self.statistics, _described(STATISTICS, *MODEL_ERRORS)),
             DirectRoute("/v2/repository/index", self.index, responses=responses(INDEX)),
             DirectRoute("/v2/repository/index", self.asked_index, **posted),
-            *(Route(path, _lack(why), methods=how) for path, (why, how) in LACKING.items()),
+            *(Route(path, _refusing(why), methods=how) for path, (why, how) in LACKING.items()),
         ]
 
     async def live(self, _: Request) -> Response:
@@ -91,11 +91,11 @@ class OpenCatalog:
 
     async def ready(self, _: Request) -> Response:
         """Whether a model answers."""
-        return _state({"ready": self._catalog.ready})
+        return _state_response({"ready": self._catalog.ready})
 
     async def server(self, _: Request) -> Response:
         """The server, and the extensions of the protocol that it has."""
-        return _told(self._catalog.server())
+        return _message_response(self._catalog.server())
 
     async def names(self, _: Request) -> Response:
         """The names of all models, of which each has one for files and one for pixels."""
@@ -104,7 +104,7 @@ class OpenCatalog:
 
     async def all_statistics(self, _: Request) -> Response:
         """What all models have done."""
-        return _told(statistics(self._repository, "", ""))
+        return _message_response(statistics(self._repository, "", ""))
 
     async def index(self, _: Request) -> Response:
         """The versions of all models, under each of their names."""
@@ -121,20 +121,22 @@ class OpenCatalog:
 
     async def metadata(self, _: Request, model: str, version: str) -> Response:
         """The tensors that a model takes and returns."""
-        return _told(self._catalog.metadata(model, version))
+        return _message_response(self._catalog.metadata(model, version))
 
     async def model_ready(self, _: Request, model: str, version: str) -> Response:
         """Whether a model answers."""
         named = find(self._repository, model, version)
-        return _state({"name": named.name, "ready": self._catalog.model_ready(model, version)})
+        return _state_response(
+            {"name": named.name, "ready": self._catalog.model_ready(model, version)}
+        )
 
     async def config(self, _: Request, model: str, version: str) -> Response:
         """How a model is served."""
-        return _told(self._catalog.config(model, version))
+        return _message_response(self._catalog.config(model, version))
 
     async def statistics(self, _: Request, model: str, version: str) -> Response:
         """What a model has done."""
-        return _told(statistics(self._repository, model, version))
+        return _message_response(statistics(self._repository, model, version))
 
 
 def _of_model(path: str, endpoint: Endpoint, described: Described) -> list[DirectRoute]:
@@ -142,18 +144,18 @@ def _of_model(path: str, endpoint: Endpoint, described: Described) -> list[Direc
     return versioned(path, endpoint, responses=described)
 
 
-def _lack(why: str) -> Callable[[Request], Awaitable[Response]]:
+def _refusing(why: str) -> Callable[[Request], Awaitable[Response]]:
     async def refuse(_: Request) -> Response:
         raise HTTPException(HTTPStatus.NOT_IMPLEMENTED, why)
 
     return refuse
 
 
-def _told(message: Message) -> Response:
+def _message_response(message: Message) -> Response:
     return JsonResponse(orjson.dumps(to_json(message)))
 
 
-def _state(state: dict[str, Any]) -> Response:
+def _state_response(state: dict[str, Any]) -> Response:
     """Return whether something is ready: with 503 if it is not."""
     if state["ready"]:
         return JsonResponse(orjson.dumps(state))
@@ -161,6 +163,6 @@ def _state(state: dict[str, Any]) -> Response:
     return JsonResponse(orjson.dumps(state), HTTPStatus.SERVICE_UNAVAILABLE, headers)
 
 
-def _message(message: type[Message], *errors: int) -> Described:
+def _described(message: type[Message], *errors: int) -> Described:
     """Return what /openapi.json says of a route that tells a message."""
     return responses(message_schema(message.DESCRIPTOR), *errors)
