@@ -30,7 +30,7 @@ SAMPLE_S = 0.05
 # How long a server may take to end after SIGTERM; its grace period is 30 s.
 PATIENCE_S = 35.0
 HEADER = (
-    "attack", "good caller in time", "p50 ms", "p99 ms", "answers to the attack",
+    "attack", "good caller in time", "over HTTP", "p50 ms", "p99 ms", "answers to the attack",
     "server CPU s", "growth MiB", "log KB", "end s",
 )  # fmt: skip
 
@@ -41,6 +41,8 @@ class Turn(BaseModel):
     attack: str
     in_time: int = Field(description="images of the good caller answered within its deadline")
     sent: int = Field(description="images of the good caller")
+    http_in_time: int = Field(description="images of its like over HTTP answered in time")
+    http_sent: int = Field(description="images of its like over HTTP")
     p50_ms: float | None = Field(description="of its answers")
     p99_ms: float | None
     outcome: dict[str, int] = Field(description="how the attack's calls ended, by code")
@@ -54,9 +56,9 @@ class Turn(BaseModel):
         latencies = ["-" if ms is None else f"{ms:.1f}" for ms in (self.p50_ms, self.p99_ms)]
         outcome = ", ".join(f"{code} {count}" for code, count in sorted(self.outcome.items()))
         end = "killed" if self.end_s is None else f"{self.end_s:.1f}"
-        share = f"{self.in_time / self.sent:.1%}"
+        shares = f"{self.in_time / self.sent:.1%}", f"{self.http_in_time / self.http_sent:.1%}"
         figures = f"{self.cpu_s:.1f}", f"{self.growth_mib:.0f}", f"{self.log_bytes / 1e3:.0f}"
-        return [self.attack, share, *latencies, outcome or "-", *figures, end]
+        return [self.attack, *shares, *latencies, outcome or "-", *figures, end]
 
 
 class HostileRecord(Record):
@@ -69,7 +71,10 @@ class HostileRecord(Record):
 
 
 class Hostile(Benchmark):
-    """Attack a server, and count what a good caller loses: 20 small PNGs a second, deadline 1 s."""
+    """Attack a server, and count what good callers lose: each 20 small PNGs a second in 1 s.
+
+    One calls over gRPC, the other over HTTP.
+    """
 
     model_config = configured("benchmarks.hostile")
 
@@ -107,6 +112,8 @@ class Hostile(Benchmark):
         )
 
     def _turn(self, name: str, attack: "Attack") -> Turn:
+        from benchmarks.hostile_http import GoodCaller
+
         with (
             TemporaryFile("w+") as log,
             serving(self.model, tree=self.tree, log=log) as server,
@@ -114,9 +121,12 @@ class Hostile(Benchmark):
             _good_caller(server, self.images, seconds=1.0)  # warms up both sides
             cpu_s, memory = server.cpu_s(), MemoryWatch(server)
             end = time.monotonic() + self.duration_s
-            with ThreadPoolExecutor(1) as attacker:
-                ended = attacker.submit(attack, server, end)
+            http_caller = GoodCaller(server, self.images, DEADLINE_S)
+            with ThreadPoolExecutor(2) as others:
+                ended = others.submit(attack, server, end)
+                over_http = others.submit(http_caller.run, end, RATE)
                 samples = _good_caller(server, self.images, self.duration_s)
+                http_in_time, http_sent = over_http.result()
                 cpu_s = server.cpu_s() - cpu_s
                 growth_mib = memory.stop()
                 end_s = server.stop(PATIENCE_S)
@@ -128,6 +138,8 @@ class Hostile(Benchmark):
             attack=name,
             in_time=sum(s.done - s.due <= DEADLINE_S for s in answered),
             sent=len(samples),
+            http_in_time=http_in_time,
+            http_sent=http_sent,
             p50_ms=p50_ms,
             p99_ms=p99_ms,
             outcome=ended.result(),

@@ -10,10 +10,13 @@ import numpy as np
 from benchmarks import hostile_calls as calls
 from benchmarks import hostile_files as files
 from benchmarks.hostile_calls import MIB, Attack
+from benchmarks.hostile_http import HTTP
 from benchmarks.load.loops import Sample, Target, closed_loop, open_loop, poisson
-from benchmarks.load.wire import Wire
+from benchmarks.load.wire import INFER, Wire
 from benchmarks.server import Server
+from clients.client import CLASSIFY
 from protos import classifier_pb2 as pb
+from protos import open_inference_pb2 as open_pb
 
 # What a weak line carries, and the most files per second.
 BYTES_PER_S, FILES_PER_S = 100_000, 50.0
@@ -49,6 +52,10 @@ CALLS: dict[str, Attack] = {
     "gzip bombs": calls.gzip_bombs,
     "stalled uploads": calls.stalled_uploads,
     "unread streams": calls.unread_streams,
+    "OIP: unread streams": calls.unread_inferences,
+    "OIP: 8 tensors of packed numbers in flight": lambda server, end: _closed(
+        8, _packed_numbers(), server, end, INFER
+    ),
     "300 header fields": calls.many_fields,
     "pings": calls.pings,
     "idle connections": calls.idle_connections,
@@ -65,6 +72,7 @@ def attacks() -> dict[str, Attack]:
         **{name: partial(_flood, *flood) for name, flood in FLOODS.items()},
         "31 MB model names": lambda server, end: _closed(1, _long_name(), server, end),
         **CALLS,
+        **HTTP,
     }
 
 
@@ -84,8 +92,10 @@ def _flood(in_flight: int, make: Callable[[], bytes], server: Server, end: float
     return _closed(in_flight, _request(make()), server, end)
 
 
-def _closed(in_flight: int, request: bytes, server: Server, end: float) -> Counter[str]:
-    with Wire(server.address) as wire:
+def _closed(
+    in_flight: int, request: bytes, server: Server, end: float, path: str = CLASSIFY.path
+) -> Counter[str]:
+    with Wire(server.address, path) as wire:
         target = Target(wire, [request], timeout_s=TIMEOUT_S)
         seconds = max(0.0, end - time.monotonic())
         return _codes(closed_loop(target, concurrency=in_flight, seconds=seconds))
@@ -97,6 +107,13 @@ def _codes(samples: list[Sample]) -> Counter[str]:
 
 def _request(image: bytes) -> bytes:
     request = pb.ClassifyRequest(images=[pb.Image(encoded=image)], top_k=1)
+    return request.SerializeToString()
+
+
+def _packed_numbers() -> bytes:
+    request = open_pb.ModelInferRequest()
+    tensor = request.inputs.add(name="images", datatype="UINT8", shape=[1, 1, 1, 3])
+    tensor.contents.uint_contents.extend([1] * (4 * MIB))
     return request.SerializeToString()
 
 

@@ -18,13 +18,16 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+from google.protobuf.message import Message
 
 from benchmarks.server import Server
 from clients.client import CLASSIFY
 from protos import classifier_pb2 as pb
+from protos import open_inference_pb2 as open_pb
 
 MIB = 2**20
 STREAM, STATUS = f"{CLASSIFY.path}Stream", "grpc-status"
+INFER_STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 # Messages of this size are accepted by default (`--max-message-bytes`).
 LARGEST = 32 * MIB
 # The longest that a caller waits for anything.
@@ -154,17 +157,30 @@ def stalled_uploads(server: Server, end: float, uploads: int = 20) -> Counter[st
         return _watch(connections, end)
 
 
-def unread_streams(server: Server, end: float, streams: int = 20) -> Counter[str]:
+def unread_streams(server: Server, end: float) -> Counter[str]:
     """Send requests of 1 MiB in 20 streams, and never read an answer."""
     image = pb.Image(raw=pb.RawImage(pixels=bytes(MIB), height=1024, width=1024, channels=1))
-    request = frame(pb.ClassifyRequest(images=[image]).SerializeToString())
+    return _unread(server, end, STREAM, pb.ClassifyRequest(images=[image]))
+
+
+def unread_inferences(server: Server, end: float) -> Counter[str]:
+    """Do the same in the Open Inference Protocol."""
+    request = open_pb.ModelInferRequest(raw_input_contents=[bytes(3 * MIB)])
+    request.inputs.add(name="images", datatype="UINT8", shape=[1, 1024, 1024, 3])
+    return _unread(server, end, INFER_STREAM, request)
+
+
+def _unread(
+    server: Server, end: float, path: str, message: Message, streams: int = 20
+) -> Counter[str]:
+    request = frame(message.SerializeToString())
     with ExitStack() as stack:
         connections = [_open(stack, server) for _ in range(streams)]
         share_s = max(0.0, end - time.monotonic()) / streams
         for connection in connections:
             with _parted(connection):
                 until = time.monotonic() + share_s / 2
-                stream = connection.call(STREAM)
+                stream = connection.call(path)
                 while connection.send(stream, request, until, end=False) == len(request):
                     pass
         return _watch(connections, end)
@@ -172,7 +188,7 @@ def unread_streams(server: Server, end: float, streams: int = 20) -> Counter[str
 
 def idle_connections(server: Server, end: float, connections: int = 500) -> Counter[str]:
     """Open 500 connections to each port, and say nothing."""
-    addresses = [_parts(server.address), _parts(server.metrics)]
+    addresses = [parts(server.address), parts(server.metrics)]
     outcome: Counter[str] = Counter()
     with ExitStack() as stack:
         for address in addresses * connections:
@@ -190,9 +206,9 @@ def idle_connections(server: Server, end: float, connections: int = 500) -> Coun
 def http_garbage(server: Server, end: float) -> Counter[str]:
     """Send the HTTP port 100 lines a second that are not HTTP."""
     outcome: Counter[str] = Counter()
-    for _ in _beats(end, 100):
+    for _ in beats(end, 100):
         try:
-            with socket.create_connection(_parts(server.metrics), timeout=1) as garbage:
+            with socket.create_connection(parts(server.metrics), timeout=1) as garbage:
                 garbage.sendall(b"\x1b[31m" + b"no HTTP " * 1000 + b"\r\n\r\n")
                 outcome[garbage.recv(65_536)[:12].decode(errors="replace") or "closed"] += 1
         except OSError as error:
@@ -204,8 +220,8 @@ def scrapes(server: Server, end: float) -> Counter[str]:
     """Scrape the metrics 500 times a second."""
     outcome: Counter[str] = Counter()
     request = b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
-    for _ in _beats(end, 500):
-        with socket.create_connection(_parts(server.metrics), timeout=5) as connection:
+    for _ in beats(end, 500):
+        with socket.create_connection(parts(server.metrics), timeout=5) as connection:
             connection.sendall(request)
             page = connection.makefile("rb").read()
             outcome[page.split(maxsplit=2)[1].decode()] += 1
@@ -234,7 +250,7 @@ def _paced(
     outcome: Counter[str] = Counter()
     connection: Connection | None = None
     with ExitStack() as stack:
-        for _ in _beats(end, rate):
+        for _ in beats(end, rate):
             if connection is None or connection.has_parted:
                 outcome += connection.ended if connection else Counter()
                 connection = _open(stack, server)
@@ -256,7 +272,7 @@ def _watch(connections: Sequence[Connection], end: float) -> Counter[str]:
     return sum((connection.ended for connection in connections), Counter[str]())
 
 
-def _beats(end: float, rate: float) -> Iterator[int]:
+def beats(end: float, rate: float) -> Iterator[int]:
     """Yield at a rate until the end; what is late is made up for."""
     start = time.monotonic()
     count = 0
@@ -271,6 +287,7 @@ def _sleep_until(end: float) -> None:
     time.sleep(max(0.0, end - time.monotonic()))
 
 
-def _parts(address: str) -> tuple[str, int]:
-    parts = urlsplit(address if "//" in address else f"//{address}")
-    return parts.hostname or "", parts.port or 0
+def parts(address: str) -> tuple[str, int]:
+    """Return the host and the port of an address or URL."""
+    url = urlsplit(address if "//" in address else f"//{address}")
+    return url.hostname or "", url.port or 0

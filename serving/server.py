@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from serving.api.classify import Classifier
 from serving.api.oip.service import OpenInference
+from serving.api.requests import Requests
 from serving.backends.devices import parse_devices
 from serving.backends.ort.cuda import watch_gpu_memory
 from serving.config import ServingConfig
@@ -88,6 +89,12 @@ class Server:
         self.metrics = Metrics(CollectorRegistry())
         self.readiness = Readiness(self.metrics.ready)
         self.repository = ModelRepository()
+        self._requests = Requests(
+            self.repository,
+            self.readiness,
+            max_images=config.max_images_per_request,
+            default_timeout_s=config.default_timeout_ms / 1000,
+        )
         self._lost: asyncio.Future[ProcessLostError] = asyncio.get_running_loop().create_future()
         self.grpc = self._create_grpc()
         self.http = self._create_http()
@@ -182,30 +189,16 @@ class Server:
         self.metrics.ready.set(any(models.values()))
 
     def _create_grpc(self) -> GrpcServer:
-        default_timeout_s = self._config.default_timeout_ms / 1000
-        most_images = self._config.max_images_per_request
-        classifier = Classifier(
-            self.repository,
-            self.readiness,
-            max_images_per_request=most_images,
-            default_timeout_s=default_timeout_s,
-        )
-        open_inference = OpenInference(
-            self.repository,
-            self.readiness,
-            max_images_per_request=most_images,
-            default_timeout_s=default_timeout_s,
-        )
         return GrpcServer(
-            classifier,
-            open_inference,
+            Classifier(self._requests),
+            OpenInference(self._requests),
             self.readiness,
             host=self._config.host,
             port=self._config.grpc_port,
             bounds=Bounds(
                 message_bytes=self._config.max_message_bytes,
                 request_bytes=OTHER_REQUEST_BYTES,
-                patience_s=default_timeout_s,
+                patience_s=self._requests.default_timeout_s,
                 transfer_bytes=self._config.max_transfer_bytes,
                 streams=self._config.max_streams,
             ),
@@ -213,18 +206,11 @@ class Server:
         )
 
     def _create_http(self) -> HttpServer:
-        default_timeout_s = self._config.default_timeout_ms / 1000
-        calls = Calls(
-            self.repository,
-            self.readiness,
-            max_images=self._config.max_images_per_request,
-            max_body_bytes=self._config.max_message_bytes,
-            default_timeout_s=default_timeout_s,
-        )
+        calls = Calls(self._requests, self._config.max_message_bytes)
         bounds = HttpBounds(
             body_bytes=self._config.max_message_bytes,
             transfer_bytes=self._config.max_transfer_bytes,
-            patience_s=default_timeout_s,
+            patience_s=self._requests.default_timeout_s,
         )
         app = create_app(self.metrics.registry, calls)
         return HttpServer(app, self._config.host, self._config.http_port, bounds)

@@ -12,12 +12,12 @@ from serving.api.fields import check_name
 from serving.api.messages import classes_of, is_large, to_model, to_response
 from serving.api.requests import Requests, check_only
 from serving.api.status import failure, to_serving_error, to_status
-from serving.api.stream import Pending, Stream, places
-from serving.api.wire import id_of
+from serving.api.stream import Pending, Stream, answered, places
+from serving.api.wire import Request, id_of, parse
 from serving.engine.job import Answer
 from serving.engine.model import Model
-from serving.engine.repository import ModelRepository
-from serving.lifecycle import Readiness, State
+from serving.errors import InvalidRequestError
+from serving.lifecycle import State
 
 
 class Classifier:
@@ -26,33 +26,21 @@ class Classifier:
     When a caller cancels, or its deadline passes, the jobs of its images end too.
 
     Args:
-        repository: the loaded models.
-        readiness: the server's state.
-        max_images_per_request: largest number of images.
-        default_timeout_s: the deadline of a request that has none, in seconds.
+        requests: what requests may ask for.
     """
 
-    def __init__(
-        self,
-        repository: ModelRepository,
-        readiness: Readiness,
-        *,
-        max_images_per_request: int,
-        default_timeout_s: float,
-    ) -> None:
-        self._requests = Requests(repository, max_images_per_request, default_timeout_s)
-        self._readiness = readiness
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
 
     def Classify(self, message: bytes, call: Call) -> None:  # noqa: N802
         """Classify the images of one request: admitted and answered on gRPC's thread."""
         try:
-            request = self._requests.parse(message)
-            model = self._requests.model(request)
+            request, model = self._asked(message)
             options = request.options
             caller = UnaryCaller(
                 call,
                 # The time that the message took to come counts, too.
-                self._requests.deadline(call, call.arrived_s),
+                self._requests.deadline(call.arrived_s, call.deadline_s),
                 partial(_response, options, model),
                 is_large=is_large(options, len(request), model),
             )
@@ -64,7 +52,8 @@ class Classifier:
         self, messages: AsyncIterator[bytes], call: Call
     ) -> None:
         """Answer each request as soon as it is ready."""
-        await Stream(call, self._readiness.closing, partial(self._read, call)).serve(messages)
+        closing = self._requests.readiness.closing
+        await Stream(call, closing, partial(self._read, call)).serve(messages)
 
     async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.Model:  # noqa: N802
         """Describe one model."""
@@ -84,50 +73,40 @@ class Classifier:
         models = self._requests.repository.all()
         return pb.ListModelsResponse(models=[self._describe(model) for model in models])
 
+    def _asked(self, message: bytes) -> tuple[Request, Model]:
+        """Return a request, and the model that it asks for."""
+        request = parse(message, self._requests.max_images)
+        model = self._requests.repository.get(request.options.model, request.options.version)
+        if not request:
+            raise InvalidRequestError("the request holds no image; send at least one in `images`")
+        return request, model
+
     def _read(self, call: Call, message: bytes) -> Pending:
         try:
-            request = _Streamed(self._requests, call, message)
+            request, model = self._asked(message)
         except Exception as error:  # noqa: BLE001 - the response holds it
-            failed = _failed(id_of(message, self._requests.max_images), error)
-            return Pending(1, partial(_return, failed))
-        return Pending(places(request.classes), request.respond)
+            return answered(_failed(id_of(message, self._requests.max_images), error))
+        classes = classes_of(request.options, len(request), model)
+        respond = partial(self._respond, request, model, call, len(message))
+        return Pending(places(classes), respond)
 
-    def _describe(self, model: Model) -> pb.Model:
-        ready = self._readiness.state is State.SERVING and model.ready
-        return to_model(model, self._requests.max_images, ready=ready)
-
-
-class _Streamed:
-    """A request of a `ClassifyStream`."""
-
-    def __init__(self, requests: Requests, call: Call, message: bytes) -> None:
-        self._request = requests.parse(message)
-        self._model = requests.model(self._request)
-        self._requests, self._call, self._nbytes = requests, call, len(message)
-
-    @property
-    def classes(self) -> int:
-        """Number of classes in its response."""
-        return classes_of(self._request.options, len(self._request), self._model)
-
-    async def respond(self) -> bytes:
-        """Return its response, which may say why it failed."""
-        options = self._request.options
+    async def _respond(self, request: Request, model: Model, call: Call, nbytes: int) -> bytes:
+        """Return the response in a stream, which may say why the request failed."""
+        options = request.options
+        deadline = self._requests.deadline(time.monotonic(), call.deadline_s)
+        answering = model.classify(request, deadline, nbytes)
+        del request  # it holds the message, and the images were copied out of it
         try:
-            return await self._answered(options)
+            answers = await answering
+            build = partial(_streamed, options, model, answers)
+            is_slow = is_large(options, len(answers), model)
+            return await asyncio.to_thread(build) if is_slow else build()
         except Exception as error:  # noqa: BLE001 - the response holds it
             return _failed(options.id, error)
 
-    async def _answered(self, options: pb.ClassifyRequest) -> bytes:
-        deadline = self._requests.deadline(self._call, time.monotonic())
-        model = self._model
-        answers = await model.classify(self._request, deadline, self._nbytes)
-
-        def build() -> bytes:
-            return _response(options, model, answers).SerializeToString()
-
-        is_slow = is_large(options, len(answers), model)
-        return await asyncio.to_thread(build) if is_slow else build()
+    def _describe(self, model: Model) -> pb.Model:
+        ready = self._requests.readiness.state is State.SERVING and model.ready
+        return to_model(model, self._requests.max_images, ready=ready)
 
 
 def _response(
@@ -137,8 +116,8 @@ def _response(
     return to_response(options, model, answers)
 
 
-async def _return(response: bytes) -> bytes:
-    return response
+def _streamed(options: pb.ClassifyRequest, model: Model, answers: list[Answer]) -> bytes:
+    return _response(options, model, answers).SerializeToString()
 
 
 def _failed(request_id: str, error: Exception) -> bytes:

@@ -1,50 +1,44 @@
-"""What all requests share: the model they name, their deadline, and how they fail."""
+"""What all requests share, whatever their protocol: the models, the bounds, and the deadline."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from serving.api import wire
-from serving.api.call import Call
-from serving.api.wire import Request
 from serving.engine.job import Answer
-from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
-from serving.errors import InvalidRequestError, ServingError
+from serving.errors import ServingError
+from serving.lifecycle import Readiness
 
 
+@dataclass(frozen=True)
 class Requests:
-    """Finds the model and the deadline of a request.
+    """What requests may ask for.
 
-    Args:
+    Attributes:
         repository: the loaded models.
+        readiness: the server's state.
         max_images: largest number of images in a request.
-        default_timeout_s: time that a call without a deadline has, in seconds.
+        default_timeout_s: time that a request has which states none, in seconds.
     """
 
-    def __init__(
-        self, repository: ModelRepository, max_images: int, default_timeout_s: float
-    ) -> None:
-        self.repository, self.max_images = repository, max_images
-        self._default_timeout_s = default_timeout_s
+    repository: ModelRepository
+    readiness: Readiness
+    max_images: int
+    default_timeout_s: float
 
-    def parse(self, message: bytes) -> Request:
-        """Return the request in a message; InvalidRequestError if it is none, or too much."""
-        return wire.parse(message, self.max_images)
+    def deadline(
+        self, since_s: float, deadline_s: float | None, timeout_us: int | None = None
+    ) -> float:
+        """Return when a request must be answered, on the monotonic clock: the earlier one rules.
 
-    def model(self, request: Request) -> Model:
-        """Return the model that a request asks for.
-
-        Raises:
-            ModelNotFoundError, UnavailableError: there is none.
-            InvalidRequestError: it holds no images.
+        Args:
+            since_s: when it came, on that clock.
+            deadline_s: what its transport says, on that clock; None if nothing.
+            timeout_us: what the request itself says, in microseconds; None if nothing.
         """
-        model = self.repository.get(request.options.model, request.options.version)
-        if not request:
-            raise InvalidRequestError("the request holds no image; send at least one in `images`")
-        return model
-
-    def deadline(self, call: Call, since_s: float) -> float:
-        """Return when a request must be answered that came at `since_s`, both monotonic."""
-        return since_s + self._default_timeout_s if call.deadline_s is None else call.deadline_s
+        if timeout_us is None:
+            return since_s + self.default_timeout_s if deadline_s is None else deadline_s
+        own_s = since_s + timeout_us / 1e6
+        return own_s if deadline_s is None else min(own_s, deadline_s)
 
 
 def check_only(answers: Sequence[Answer]) -> None:

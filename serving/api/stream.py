@@ -27,6 +27,15 @@ class Pending(NamedTuple):
     respond: Callable[[], Awaitable[bytes]]
 
 
+def answered(response: bytes) -> Pending:
+    """Return what is to be done for a request that has its response already."""
+
+    async def respond() -> bytes:
+        return response
+
+    return Pending(1, respond)
+
+
 class Stream:
     """Requests of one caller, each answered when it is ready.
 
@@ -62,8 +71,9 @@ class Stream:
             await self._call.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
 
     async def _answer(self, places: int, respond: Callable[[], Awaitable[bytes]]) -> None:
-        response = await respond()
-        del respond  # its request may be larger than the response, which may wait to be read
+        answering = respond()
+        del respond  # it holds the request, which may be larger than what becomes of it
+        response = await answering
         async with self._writing:
             await self._call.write(response)
         for _ in range(places):

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from functools import cache
 from http import HTTPStatus
-from importlib.metadata import version
 
 import orjson
 from fastapi.openapi.utils import get_openapi
@@ -15,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
+from serving.api.oip.catalog import NAME, server_version
 from serving.errors import InternalError, ServingError
 from serving.http.calls import Calls
 from serving.http.catalog import OpenCatalog
@@ -23,7 +23,6 @@ from serving.http.errors import JsonResponse, error_response, method_response
 from serving.http.inference import Inference
 from serving.http.operations import Operations
 
-TITLE = "resnext-serving"
 DESCRIPTION = (
     "Image classification. Every error is JSON with one sentence: what was wrong, and what would "
     "be right."
@@ -32,7 +31,7 @@ DESCRIPTION = (
 
 def create_app(registry: CollectorRegistry, calls: Calls) -> "Application":
     """Return the application: classification, what operators look at, and /openapi.json."""
-    operations = Operations(registry, calls.readiness, calls.repository)
+    operations = Operations(registry, calls.requests)
     # The first that fits is called: those that are called most stand first.
     classify = [*Classification(calls).routes(), *Inference(calls).routes()]
     return Application([*classify, *operations.routes(), *OpenCatalog(calls).routes()])
@@ -59,7 +58,8 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        # Every error is turned into an answer here: routes raise what they do not find.
+        # With an `app`, Starlette's routes raise 404 and 405 instead of answering with plain text:
+        # every error becomes JSON here.
         inner = {**scope, "app": self}
         if scope["method"] == "HEAD":  # as GET; the connection leaves the body out
             inner["method"] = "GET"
@@ -89,4 +89,4 @@ class Application:
 
 
 def _openapi(routes: Sequence[BaseRoute]) -> dict[str, object]:
-    return get_openapi(title=TITLE, version=version(TITLE), description=DESCRIPTION, routes=routes)
+    return get_openapi(title=NAME, version=server_version(), description=DESCRIPTION, routes=routes)

@@ -1,4 +1,4 @@
-"""What all requests of images share over HTTP: the model, the deadline, and their bounds."""
+"""What all requests of images share over HTTP: the model, the deadline, and the body."""
 
 import time
 from typing import Annotated
@@ -6,12 +6,14 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
+from serving.api.requests import Requests
 from serving.config import DAY_S
 from serving.engine.model import Model
-from serving.engine.repository import ModelRepository
 from serving.errors import UnavailableError
-from serving.http.bodies import read_body
-from serving.lifecycle import Readiness
+from serving.http.bodies import Turns, read_body
+
+# What may wait for one thread, in bodies of the largest size.
+MOST_WAITING = 8
 
 Name = Annotated[str, Field(max_length=1024)]
 
@@ -32,25 +34,18 @@ class Calls:
     """Finds what a request of images asks for.
 
     Args:
-        repository: the loaded models.
-        readiness: the server's state.
-        max_images: largest number of images in a request.
+        requests: what requests may ask for.
         max_body_bytes: size of the largest body, as it comes and inflated.
-        default_timeout_s: time that a request has which states none, in seconds.
+
+    Attributes:
+        inflating, dividing, parsing: the turns of what is compressed, of forms, and of JSON.
     """
 
-    def __init__(
-        self,
-        repository: ModelRepository,
-        readiness: Readiness,
-        *,
-        max_images: int,
-        max_body_bytes: int,
-        default_timeout_s: float,
-    ) -> None:
-        self.repository, self.max_images = repository, max_images
-        self.readiness = readiness
-        self._max_body_bytes, self._default_timeout_s = max_body_bytes, default_timeout_s
+    def __init__(self, requests: Requests, max_body_bytes: int) -> None:
+        self.requests, self._max_body_bytes = requests, max_body_bytes
+        most_waiting = MOST_WAITING * max_body_bytes
+        self.inflating, self.dividing = Turns(most_waiting), Turns(most_waiting)
+        self.parsing = Turns(most_waiting)
 
     def model(self, name: str, version: str) -> Model:
         """Return the model that a request asks for; empty: the only one, the newest version.
@@ -61,28 +56,27 @@ class Calls:
             InvalidRequestError: no name is given, and there are several.
         """
         self.check_open()
-        return self.repository.get(name, version)
+        return self.requests.repository.get(name, version)
 
     def check_open(self) -> None:
         """Raise `UnavailableError` if the server accepts no more requests."""
-        if self.readiness.closing.is_set():
+        if self.requests.readiness.closing.is_set():
             raise UnavailableError("the server is draining; try another")
 
     def deadline(
-        self, request: Request, header: TimeoutHeader, timeout_s: float | None = None
+        self, request: Request, header: TimeoutHeader, timeout_us: int | None = None
     ) -> float:
         """Return when a request must be answered, on the monotonic clock, in seconds.
 
-        That is after the time in its header, or in its body (`timeout_s`), whichever is less.
+        That is after the time in its header, or in its body (`timeout_us`), whichever is less.
         """
-        stated = header.x_request_timeout_ms
-        times = [stated / 1000] if stated is not None else []
-        times += [timeout_s] if timeout_s is not None else []
-        return arrived_s(request) + min(times, default=self._default_timeout_s)
+        since_s, timeout_ms = arrived_s(request), header.x_request_timeout_ms
+        deadline_s = None if timeout_ms is None else since_s + timeout_ms / 1000
+        return self.requests.deadline(since_s, deadline_s, timeout_us)
 
     async def body(self, request: Request) -> bytes:
         """Return the body of a request, inflated; see `read_body`."""
-        return await read_body(request, self._max_body_bytes)
+        return await read_body(request, self._max_body_bytes, self.inflating)
 
 
 def arrived_s(request: Request) -> float:

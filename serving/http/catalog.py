@@ -12,18 +12,26 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from protos import open_inference_pb2 as pb
-from serving.api.oip.catalog import Catalog
+from serving.api.oip.catalog import LOADING, LOG, MEMORY, TRACES, Catalog
 from serving.api.oip.names import both, find
 from serving.api.oip.statistics import statistics
 from serving.http.calls import Calls
 from serving.http.errors import RETRY_AFTER_S, JsonResponse
-from serving.http.messages import to_json
-from serving.http.routes import DirectRoute, Schema, message_schema, object_schema, responses
+from serving.http.messages import message_schema, to_json
+from serving.http.routes import (
+    BOOLEAN,
+    TEXT,
+    DirectRoute,
+    Endpoint,
+    object_schema,
+    responses,
+    responses_or_not,
+    versioned,
+)
 from serving.http.schemas import IndexRequest, read_json, schema_of
 
 Described = dict[int | str, dict[str, Any]]
 
-TEXT, BOOLEAN = {"type": "string"}, {"type": "boolean"}
 LIVE, READY = object_schema(live=BOOLEAN), object_schema(ready=BOOLEAN)
 MODEL_READY = object_schema(name=TEXT, ready=BOOLEAN)
 STATISTICS = pb.ModelStatisticsResponse
@@ -32,10 +40,6 @@ INDEX = {"type": "array", "items": message_schema(pb.RepositoryIndexResponse.Mod
 INDEX_BODY = {"content": {"application/json": {"schema": schema_of(IndexRequest)}}}
 MODEL_ERRORS = (400, 404, 503)
 
-LOADING = "models are loaded when the server starts, and stay: restart it with other --model flags"
-MEMORY = "there is no shared memory: send tensors in the bodies of requests"
-TRACES = "there are no traces; /metrics has times"
-LOG = "the log is set up when the server starts (--log-level)"
 # What clients of other servers may ask for.
 LACKING = {
     "/v2/repository/models/{model}/load": (LOADING, ["POST"]),
@@ -59,8 +63,8 @@ class OpenCatalog:
     """
 
     def __init__(self, calls: Calls) -> None:
-        self._calls, self._repository = calls, calls.repository
-        self._catalog = Catalog(calls.repository, calls.readiness, calls.max_images)
+        self._calls, self._repository = calls, calls.requests.repository
+        self._catalog = Catalog(calls.requests)
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes, with what /openapi.json says of them: nothing of what is lacking."""
@@ -68,12 +72,12 @@ class OpenCatalog:
         posted |= {"responses": responses(INDEX, 400, 413, 415), "methods": ["POST"]}
         return [
             DirectRoute("/v2/health/live", self.live, responses=responses(LIVE)),
-            DirectRoute("/v2/health/ready", self.ready, responses=_or_not(READY)),
+            DirectRoute("/v2/health/ready", self.ready, responses=responses_or_not(READY)),
             DirectRoute("/v2", self.server, responses=_message(pb.ServerMetadataResponse)),
             DirectRoute("/v2/models", self.names, responses=responses(NAMES)),
             DirectRoute("/v2/models/stats", self.all_statistics, responses=_message(STATISTICS)),
             *_of_model("", self.metadata, _message(pb.ModelMetadataResponse, *MODEL_ERRORS)),
-            *_of_model("/ready", self.model_ready, _or_not(MODEL_READY, 400, 404)),
+            *_of_model("/ready", self.model_ready, responses_or_not(MODEL_READY, 400, 404)),
             *_of_model("/config", self.config, _message(pb.ModelConfig, *MODEL_ERRORS)),
             *_of_model("/stats", self.statistics, _message(STATISTICS, *MODEL_ERRORS)),
             DirectRoute("/v2/repository/index", self.index, responses=responses(INDEX)),
@@ -115,46 +119,27 @@ class OpenCatalog:
         index = self._catalog.index(only_ready=asked.ready)
         return JsonResponse(orjson.dumps([to_json(model) for model in index.models]))
 
-    def metadata(self, model: str, version: str) -> Response:
+    async def metadata(self, _: Request, model: str, version: str) -> Response:
         """The tensors that a model takes and returns."""
         return _told(self._catalog.metadata(model, version))
 
-    def model_ready(self, model: str, version: str) -> Response:
+    async def model_ready(self, _: Request, model: str, version: str) -> Response:
         """Whether a model answers."""
         named = find(self._repository, model, version)
         return _state({"name": named.name, "ready": self._catalog.model_ready(model, version)})
 
-    def config(self, model: str, version: str) -> Response:
+    async def config(self, _: Request, model: str, version: str) -> Response:
         """How a model is served."""
         return _told(self._catalog.config(model, version))
 
-    def statistics(self, model: str, version: str) -> Response:
+    async def statistics(self, _: Request, model: str, version: str) -> Response:
         """What a model has done."""
         return _told(statistics(self._repository, model, version))
 
 
-def _of_model(
-    path: str, tell: Callable[[str, str], Response], described: Described
-) -> list[BaseRoute]:
-    """Return the routes of a model's newest version, and of one that the path names."""
-
-    async def newest(_: Request, model: str) -> Response:
-        return tell(model, "")
-
-    async def versioned(_: Request, model: str, version: str) -> Response:
-        return tell(model, version)
-
-    name = tell.__name__
-    options: dict[str, Any] = {"responses": described, "description": tell.__doc__}
-    return [
-        DirectRoute(f"/v2/models/{{model}}{path}", newest, name=name, **options),
-        DirectRoute(
-            f"/v2/models/{{model}}/versions/{{version}}{path}",
-            versioned,
-            name=f"{name}_of_version",
-            **options,
-        ),
-    ]
+def _of_model(path: str, endpoint: Endpoint, described: Described) -> list[DirectRoute]:
+    path = f"/v2/models/{{model}}/versions/{{version}}{path}"
+    return versioned(path, endpoint, responses=described)
 
 
 def _lack(why: str) -> Callable[[Request], Awaitable[Response]]:
@@ -179,11 +164,3 @@ def _state(state: dict[str, Any]) -> Response:
 def _message(message: type[Message], *errors: int) -> Described:
     """Return what /openapi.json says of a route that tells a message."""
     return responses(message_schema(message.DESCRIPTOR), *errors)
-
-
-def _or_not(schema: Schema, *errors: int) -> Described:
-    """Return what /openapi.json says of a route that tells whether something is ready."""
-    described = responses(schema, *errors)
-    error = object_schema(error=TEXT)
-    unready = {"application/json": {"schema": {"anyOf": [schema, error]}}}
-    return described | {503: {"description": "it is not", "content": unready}}

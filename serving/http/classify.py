@@ -25,12 +25,20 @@ from serving.errors import InvalidRequestError, UnavailableError
 from serving.http.calls import Calls, Name, TimeoutHeader
 from serving.http.errors import JsonResponse
 from serving.http.forms import FORM, read_files
-from serving.http.routes import DirectRoute, Endpoint, message_schema, object_schema, responses
+from serving.http.messages import message_schema
+from serving.http.routes import (
+    BINARY,
+    IMAGE_ERRORS,
+    TEXT,
+    DirectRoute,
+    object_schema,
+    responses,
+    versioned,
+)
 
 # How many classes people get who do not say; TorchServe's image classifier has the same number.
 TOP_K = 5
-ERRORS = (400, 404, 413, 415, 429, 500, 503, 504)
-BINARY = {"schema": {"type": "string", "format": "binary"}}
+UPLOAD = "POST", "PUT"
 FILES = {"type": "array", "items": {"type": "string", "contentMediaType": "image/*"}}
 BODY = {
     "required": True,
@@ -77,15 +85,24 @@ class Classification:
         """Return the routes, with what /openapi.json says of them."""
         described: dict[str, Any] = {
             "openapi_extra": {"requestBody": BODY},
-            "responses": responses(message_schema(pb.ClassifyResponse.DESCRIPTOR), *ERRORS),
+            "responses": responses(message_schema(pb.ClassifyResponse.DESCRIPTOR), *IMAGE_ERRORS),
         }
-        predicted = described | {"responses": responses(NUMBERS, *ERRORS)}
-        state = responses(object_schema(status={"type": "string"}), 503)
-        version = "/predictions/{model}/{version}"
+        predicted = described | {"responses": responses(NUMBERS, *IMAGE_ERRORS)}
+        state = responses(object_schema(status=TEXT), 503)
+        # An operation of OpenAPI has one method.
+        classify = [
+            DirectRoute("/v1/classify", self.classify, methods=[how], **described) for how in UPLOAD
+        ]
+        predict = [
+            route
+            for how in UPLOAD
+            for route in versioned(
+                "/predictions/{model}/{version}", self.predict, methods=[how], **predicted
+            )
+        ]
         return [
-            *_by_method("/v1/classify", self.classify, described),
-            *_by_method("/predictions/{model}", self.predict, predicted),
-            *_by_method(version, self.predict_version, predicted),
+            *classify,
+            *predict,
             DirectRoute("/invocations", self.classify, methods=["POST"], **described),
             DirectRoute("/ping", self.ping, responses=state),
         ]
@@ -101,14 +118,10 @@ class Classification:
         slow = is_large(options, len(answers), model)
         return JsonResponse(await asyncio.to_thread(build) if slow else build())
 
-    async def predict(self, request: Request, model: str, headers: Timeout) -> Response:
-        """Classify one image as TorchServe does: the five most probable labels."""
-        return await self.predict_version(request, model, "", headers)
-
-    async def predict_version(
+    async def predict(
         self, request: Request, model: str, version: str, headers: Timeout
     ) -> Response:
-        """Classify one image as TorchServe does, with a version of the model."""
+        """Classify one image as TorchServe does: the five most probable labels."""
         found, answers = await self._answers(request, model, version, headers, most=1)
         [answer] = answers
         assert isinstance(answer, Prediction)
@@ -117,8 +130,8 @@ class Classification:
 
     async def ping(self, _: Request) -> Response:
         """Whether a model answers, as TorchServe and SageMaker ask."""
-        self._calls.readiness.check()
-        if not any(self._calls.repository.ready().values()):
+        self._calls.requests.readiness.check()
+        if not any(self._calls.requests.repository.ready().values()):
             raise UnavailableError("no model answers at this moment")
         return JsonResponse(b'{"status":"Healthy"}')
 
@@ -127,7 +140,7 @@ class Classification:
     ) -> tuple[Model, Sequence[Answer]]:
         """Return the model and its answers; raise the error of an only image."""
         model = self._calls.model(name, version)
-        files = await self._files(request, most or self._calls.max_images)
+        files = await self._files(request, most or self._calls.requests.max_images)
         deadline, nbytes = self._calls.deadline(request, headers), sum(map(len, files))
         answering = model.classify([Encoded(file) for file in files], deadline, nbytes)
         del files  # the jobs have them, and let go of each once it is decoded
@@ -146,18 +159,15 @@ class Classification:
                 {"accept": f"{FORM}, image/*"},
             )
         body = await self._calls.body(request)
-        files = await read_files(body, content_type, most) if kind == FORM else [body]
+        files = [body]
+        if kind == FORM:
+            files = await read_files(body, content_type, most, self._calls.dividing)
         if not files or files == [b""]:
             raise InvalidRequestError(
                 "the request holds no image; send a file as it is (curl -T cat.jpg …), or a form "
                 "with files (curl -F images=@cat.jpg …)"
             )
         return files
-
-
-def _by_method(path: str, endpoint: Endpoint, options: dict[str, Any]) -> list[DirectRoute]:
-    """Return a route each for POST and PUT: an operation of OpenAPI has one method."""
-    return [DirectRoute(path, endpoint, methods=[name], **options) for name in ("POST", "PUT")]
 
 
 def _to_json(options: pb.ClassifyRequest, model: Model, answers: Sequence[Answer]) -> bytes:

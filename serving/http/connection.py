@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from serving.http.errors import error_response
+from serving.http.heads import fault, too_large
 from serving.http.traffic import Phase, Traffic
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -48,10 +49,11 @@ class HttpConnection(HttpToolsProtocol):
         self.phase, self.since_s = Phase.IDLE, time.monotonic()
         self.stalled_s: float | None = None
         self.in_head, self.held = False, 0
-        # Of the request that comes: headers and trailers that are whole, the body, and what has
-        # come since its last piece, which may be no more than a head.
-        self._head_bytes = self._quiet_bytes = 0
-        self._body: bytes | bytearray = b""
+        # Of the request that comes: headers and trailers that are whole, the body, its size, and
+        # what has come since its last piece, which may be no more than a head.
+        self._head_bytes = self._quiet_bytes = self._size = 0
+        # In pieces: a bytearray that grows beside others is copied whenever it does.
+        self._body: list[bytes] = []
         # Pieces of bodies: of all requests, and before this one.
         self._pieces = self._pieces_before = 0
         self._is_coming = False
@@ -89,11 +91,14 @@ class HttpConnection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close as soon as what is being answered is; the server ends."""
-        self._is_deaf = True
         if self._answered:
+            self._is_deaf = True
             self._answered.keep_alive = False
-        else:
-            self.transport.close()
+            return
+        if self.phase is Phase.RECEIVING:
+            self._refuse_once(HTTPStatus.SERVICE_UNAVAILABLE, "the server ends; try another")
+        self._is_deaf = True
+        self.transport.close()
 
     def refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer the request that comes with an error, and read no more.
@@ -101,9 +106,12 @@ class HttpConnection(HttpToolsProtocol):
         One that came before it and is being answered keeps its answer, which is then the last.
         """
         self._release()
+        self.pipeline.clear()
         self._is_deaf = True
         if self._answered:
             self._answered.keep_alive = False
+            if self.cycle is not self._answered:
+                self.cycle.body = bytearray()  # uvicorn keeps it until the connection ends
         elif not self.transport.is_closing():
             self._say_last(status, message)
 
@@ -160,7 +168,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         self.in_head = self._is_coming = True
         self._head_bytes, self._pieces_before = 0, self._pieces
-        self._body = b""
+        self._size, self._body = 0, []
         self.scope["state"]["arrived_s"] = time.monotonic()
         if not self._answered:
             self._enter(Phase.RECEIVING)
@@ -173,7 +181,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header or a trailer."""
-        super().on_header(name, value)
+        if self.in_head:  # a trailer must not pass for a header, which others have looked at
+            super().on_header(name, value)
         self._head_bytes += len(name) + len(value) + HEADER_BYTES
         self._bound_head(self._head_bytes)
 
@@ -182,10 +191,11 @@ class HttpConnection(HttpToolsProtocol):
         self.in_head = False
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                self.refuse(HTTPStatus.NOT_IMPLEMENTED, "this server is no proxy")
+                self._refuse_once(HTTPStatus.NOT_IMPLEMENTED, "this server is no proxy")
             return
-        stated = next((int(v) for name, v in self.headers if name == b"content-length"), 0)
-        self._bound_body(stated)
+        version, most = self.parser.get_http_version(), self._traffic.bounds.body_bytes
+        if found := fault(self.headers, version, most):
+            self._refuse_once(*found)
         if self._is_deaf:
             return
         super().on_headers_complete()
@@ -194,21 +204,22 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
-        size = self.held + len(body)
+        size = self._size + len(body)
         self._pieces += 1
-        self._bound_body(size)
+        if found := too_large(size, self._traffic.bounds.body_bytes):
+            self._refuse_once(*found)
         pieces = self._pieces - self._pieces_before
-        if not self._is_deaf and pieces > FREE_PIECES + size // PIECE_BYTES:
-            self.refuse(HTTPStatus.BAD_REQUEST, "the body comes in too many pieces; send larger")
+        if pieces > FREE_PIECES + size // PIECE_BYTES:
+            self._refuse_once(
+                HTTPStatus.BAD_REQUEST, "the body comes in too many pieces; send larger"
+            )
         if self._is_deaf:
             return
-        if not self.held:
-            self._body = body
-        elif isinstance(self._body, bytes):
-            self._body = bytearray(self._body) + body
-        else:
-            self._body += body
-        self.held = size
+        self._body.append(body)
+        if pieces % FREE_PIECES == 0:  # small ones take more memory than what they hold
+            self._body[-FREE_PIECES:] = [b"".join(self._body[-FREE_PIECES:])]
+        self._size = size
+        self.held += len(body)
         self._traffic.hold(len(body))
 
     def on_message_complete(self) -> None:
@@ -217,8 +228,8 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._is_coming = False
         # uvicorn hands over `bytes(body)`, which of bytes is no copy.
-        self.cycle.body = bytes(self._body)  # type: ignore[assignment]
-        self._release()
+        self.cycle.body = b"".join(self._body)  # type: ignore[assignment]
+        self._body = []
         super().on_message_complete()
         if self._waits:
             self._waits = False
@@ -254,6 +265,7 @@ class HttpConnection(HttpToolsProtocol):
     def _run(self, cycle: RequestResponseCycle) -> None:
         self._enter(Phase.WORKING)
         self._answered = cycle
+        self._release(len(cycle.body))  # it is for the application to bound now
         if self._traffic.closing:
             cycle.keep_alive = False
         self._task = self.loop.create_task(cycle.run_asgi(self.app))
@@ -263,23 +275,21 @@ class HttpConnection(HttpToolsProtocol):
     def _enter(self, phase: Phase) -> None:
         self.phase, self.since_s = phase, time.monotonic()
 
-    def _release(self) -> None:
-        self._traffic.release(self.held)
-        self.held, self._body = 0, b""
+    def _release(self, nbytes: int | None = None) -> None:
+        """Note that bytes of bodies are held no more; None: all, and the body that comes."""
+        if nbytes is None:
+            nbytes, self._body = self.held, []
+        self._traffic.release(nbytes)
+        self.held -= nbytes
+
+    def _refuse_once(self, status: HTTPStatus, message: str) -> None:
+        if not self._is_deaf:
+            self.refuse(status, message)
 
     def _bound_head(self, nbytes: int) -> None:
         most = self._traffic.bounds.head_bytes
-        if nbytes > most and not self._is_deaf:
-            self.refuse(
+        if nbytes > most:
+            self._refuse_once(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"the head of a request may have at most {most} bytes",
-            )
-
-    def _bound_body(self, nbytes: int) -> None:
-        most = self._traffic.bounds.body_bytes
-        if nbytes > most and not self._is_deaf:
-            self.refuse(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"the body has {nbytes} bytes or more; it may have at most {most} "
-                f"(--max-message-bytes)",
             )

@@ -4,14 +4,15 @@ The parser that Starlette uses goes through half boundaries byte by byte in Pyth
 keep it busy for 4 s. Here each step is a search in C, and the number of steps is bounded.
 """
 
-import asyncio
 from email.message import Message
 from email.parser import HeaderParser
+from functools import partial
 
 from serving.errors import InvalidRequestError
+from serving.http.bodies import Turns
 
 FORM = "multipart/form-data"
-# A form of more bytes is read in a thread of its own.
+# A form of more bytes is read in a thread.
 LARGE_BYTES = 2**20
 LONGEST_BOUNDARY = 70  # RFC 2046
 # Parts besides the files, which are read over.
@@ -21,14 +22,15 @@ LONGEST_HEAD, LONGEST_PADDING = 4096, 64
 END, EMPTY_LINE = b"\r\n", b"\r\n\r\n"
 
 
-async def read_files(body: bytes, content_type: str, most: int) -> list[bytes]:
+async def read_files(body: bytes, content_type: str, most: int, turns: Turns) -> list[bytes]:
     """Return the files of a form, in order: the parts that have a file name.
 
     Raises:
         InvalidRequestError: it is no form, or not a whole one, or has more files than `most`.
+        OverloadedError: it is large, and too many such wait.
     """
     if len(body) > LARGE_BYTES:
-        return await asyncio.to_thread(files, body, content_type, most)
+        return await turns.take(len(body), partial(files, body, content_type, most))
     return files(body, content_type, most)
 
 

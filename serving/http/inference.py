@@ -15,12 +15,20 @@ from starlette.responses import Response
 from serving.api.messages import MANY_CLASSES
 from serving.api.oip.inputs import images
 from serving.api.oip.names import Named, find
-from serving.api.oip.outputs import answer, check_outputs
+from serving.api.oip.outputs import answer, check_outputs, classes_of
 from serving.api.oip.tensors import InferRequest, Tensor
 from serving.engine.job import Answer
 from serving.http.calls import Calls, TimeoutHeader
 from serving.http.errors import JsonResponse
-from serving.http.routes import DirectRoute, object_schema, responses
+from serving.http.routes import (
+    BINARY,
+    IMAGE_ERRORS,
+    TEXT,
+    DirectRoute,
+    object_schema,
+    responses,
+    versioned,
+)
 from serving.http.schemas import HEADER, InferenceRequest, schema_of
 from serving.http.tensors import build, parse
 
@@ -28,8 +36,6 @@ from serving.http.tensors import build, parse
 LARGE_JSON = 2**16
 # Probabilities that are written in the time of one class with its label.
 PROBABILITIES_PER_CLASS = 16
-ERRORS = (400, 404, 413, 415, 429, 500, 503, 504)
-BINARY = {"schema": {"type": "string", "format": "binary"}}
 BODY = {
     "required": True,
     "description": "JSON; or JSON followed by binary data; or only an image file",
@@ -38,7 +44,7 @@ BODY = {
         "application/octet-stream": BINARY,
     },
 }
-TEXT, NATURAL = {"type": "string"}, {"type": "integer", "minimum": 0}
+NATURAL = {"type": "integer", "minimum": 0}
 OUTPUT = object_schema(name=TEXT, datatype=TEXT, shape={"type": "array", "items": NATURAL})
 OUTPUT["properties"] |= {
     "data": {"type": "array", "items": {"type": ["number", "string", "null"]}},
@@ -73,39 +79,26 @@ class Inference:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._parsing = asyncio.Lock()
 
     def routes(self) -> list[DirectRoute]:
         """Return the routes, with what /openapi.json says of them."""
-        described = responses(RESPONSE, *ERRORS)
+        described = responses(RESPONSE, *IMAGE_ERRORS)
         described[200]["content"]["application/octet-stream"] = BINARY
         options: dict[str, Any] = {"openapi_extra": {"requestBody": BODY}, "responses": described}
-        path, post = "/v2/models/{model}", ["POST"]
-        return [
-            DirectRoute(f"{path}/infer", self.infer, methods=post, **options),
-            DirectRoute(
-                f"{path}/versions/{{version}}/infer", self.infer_version, methods=post, **options
-            ),
-        ]
+        path = "/v2/models/{model}/versions/{version}/infer"
+        return versioned(path, self.infer, methods=["POST"], **options)
 
-    async def infer(self, request: Request, model: str, headers: Headers) -> Response:
-        """Classify images with the newest version of a model."""
-        return await self.infer_version(request, model, "", headers)
-
-    async def infer_version(
-        self, request: Request, model: str, version: str, headers: Headers
-    ) -> Response:
+    async def infer(self, request: Request, model: str, version: str, headers: Headers) -> Response:
         """Classify images; if one of them cannot be, the request fails, and says which."""
         self._calls.check_open()
-        named = find(self._calls.repository, model, version)
+        named = find(self._calls.requests.repository, model, version)
         _check_type(request)
         body = await self._calls.body(request)
         asked = await self._asked(body, headers.inference_header_content_length, named)
         check_outputs(asked, named)
-        sources = images(asked, named, self._calls.max_images)
+        sources = images(asked, named, self._calls.requests.max_images)
         is_large = _is_large(asked, named, len(sources))
-        timeout_s = None if asked.timeout_us is None else asked.timeout_us / 1e6
-        deadline = self._calls.deadline(request, headers, timeout_s)
+        deadline = self._calls.deadline(request, headers, asked.timeout_us)
         answering = named.model.classify(sources, deadline, len(body))
         asked.inputs.clear()
         del body, sources  # the images were copied out of it, and may wait long
@@ -120,8 +113,7 @@ class Inference:
         read = partial(parse, body, size, named.name, named.model.version)
         if size <= LARGE_JSON:
             return read()
-        async with self._parsing:
-            return await asyncio.to_thread(read)
+        return await self._calls.parsing.take(len(body), read)
 
 
 def _of_one_input(body: bytes, named: Named) -> InferRequest:
@@ -155,8 +147,8 @@ def _check_type(request: Request) -> None:
         )
 
 
-def _is_large(asked: InferRequest, named: Named, count: int) -> bool:
+def _is_large(asked: InferRequest, named: Named, images: int) -> bool:
     """Whether building the response takes so long that it should have a thread of its own."""
-    if asked.outputs and asked.outputs[0].classes:
-        return count * min(asked.outputs[0].classes, named.classes) > MANY_CLASSES
-    return count * named.classes > MANY_CLASSES * PROBABILITIES_PER_CLASS
+    if classes := classes_of(asked, named, images):
+        return classes > MANY_CLASSES
+    return images * named.classes > MANY_CLASSES * PROBABILITIES_PER_CLASS

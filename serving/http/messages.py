@@ -1,8 +1,19 @@
-"""Messages of protobuf as JSON, with the names of their fields."""
+"""Messages of protobuf as JSON, with the names of their fields, and its schema."""
 
 from typing import Any
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+
+from serving.http.routes import BOOLEAN, TEXT, Schema
+
+NUMBER = {"type": "number"}
+SCALARS: dict[int, Schema] = {
+    FieldDescriptor.CPPTYPE_BOOL: BOOLEAN,
+    FieldDescriptor.CPPTYPE_STRING: TEXT,
+    FieldDescriptor.CPPTYPE_FLOAT: NUMBER,
+    FieldDescriptor.CPPTYPE_DOUBLE: NUMBER,
+}
 
 
 def to_json(message: Message) -> dict[str, Any]:
@@ -18,6 +29,12 @@ def to_json(message: Message) -> dict[str, Any]:
     }
 
 
+def message_schema(message: Any) -> Schema:
+    """Return the JSON Schema of a message, from its descriptor, with the names of the .proto."""
+    fields = {field.name: _field_schema(field) for field in message.fields}
+    return {"type": "object", "properties": fields}
+
+
 def _value(field: Any, value: Any) -> Any:
     if not field.is_repeated:
         return _one(field, value)
@@ -31,3 +48,16 @@ def _one(field: Any, value: Any) -> Any:
     if field.message_type:
         return to_json(value)
     return field.enum_type.values_by_number[value].name if field.enum_type else value
+
+
+def _field_schema(field: FieldDescriptor) -> Schema:
+    if field.message_type and field.message_type.GetOptions().map_entry:
+        value = field.message_type.fields_by_name["value"]
+        return {"type": "object", "additionalProperties": _field_schema(value)}
+    if field.message_type:
+        schema = message_schema(field.message_type)
+    elif field.enum_type:
+        schema = {"type": "string", "enum": [value.name for value in field.enum_type.values]}
+    else:
+        schema = SCALARS.get(field.cpp_type, {"type": "integer"})
+    return {"type": "array", "items": schema} if field.is_repeated else schema

@@ -11,20 +11,22 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.engine.repository import ModelRepository
+from serving.api.requests import Requests
 from serving.http.errors import JsonResponse
-from serving.http.routes import ERROR, DirectRoute, json_content, object_schema, responses
-from serving.lifecycle import Readiness
+from serving.http.routes import (
+    BOOLEAN,
+    TEXT,
+    DirectRoute,
+    object_schema,
+    responses,
+    responses_or_not,
+)
 
 # How often the metrics are rendered, in each format; it takes milliseconds of Python's lock.
 RENDERINGS_PER_S = 5
 
-ALIVE = object_schema(alive={"type": "boolean"})
-READY = object_schema(
-    ready={"type": "boolean"},
-    models={"type": "object", "additionalProperties": {"type": "boolean"}},
-)
-NOT_READY = {503: {"description": "no", "content": json_content({"anyOf": [READY, ERROR]})}}
+ALIVE = object_schema(alive=BOOLEAN)
+READY = object_schema(ready=BOOLEAN, models={"type": "object", "additionalProperties": BOOLEAN})
 
 
 class Operations:
@@ -32,14 +34,11 @@ class Operations:
 
     Args:
         registry: the metrics.
-        readiness: the server's state.
-        repository: the loaded models.
+        requests: the state of the server, and its models.
     """
 
-    def __init__(
-        self, registry: CollectorRegistry, readiness: Readiness, repository: ModelRepository
-    ) -> None:
-        self._readiness, self._repository = readiness, repository
+    def __init__(self, registry: CollectorRegistry, requests: Requests) -> None:
+        self._readiness, self._repository = requests.readiness, requests.repository
         self._text = Page(partial(generate_latest, registry), CONTENT_TYPE_LATEST)
         self._openmetrics = Page(
             partial(openmetrics.generate_latest, registry), openmetrics.CONTENT_TYPE_LATEST
@@ -47,12 +46,11 @@ class Operations:
 
     def routes(self) -> list[DirectRoute]:
         """Return the routes, with what /openapi.json says of them."""
-        text = {"text/plain": {"schema": {"type": "string"}}}
-        text |= {"application/openmetrics-text": {"schema": {"type": "string"}}}
+        text = {"text/plain": {"schema": TEXT}, "application/openmetrics-text": {"schema": TEXT}}
         metrics = {200: {"description": "the metrics", "content": text}}
         return [
             DirectRoute("/healthz", self.healthz, responses=responses(ALIVE)),
-            DirectRoute("/readyz", self.readyz, responses=responses(READY) | NOT_READY),
+            DirectRoute("/readyz", self.readyz, responses=responses_or_not(READY)),
             DirectRoute("/metrics", self.metrics, responses=metrics),
         ]
 

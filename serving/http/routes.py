@@ -6,7 +6,6 @@ from typing import Annotated, Any, get_args, get_origin
 
 from fastapi import params
 from fastapi.routing import APIRoute
-from google.protobuf.descriptor import FieldDescriptor
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,12 +27,10 @@ REASONS = {
     503: "the server is loading or draining, or its devices are lost; try another, or again later",
     504: "the deadline has passed, or cannot be met",
 }
-SCALARS: dict[int, Schema] = {
-    FieldDescriptor.CPPTYPE_BOOL: {"type": "boolean"},
-    FieldDescriptor.CPPTYPE_STRING: {"type": "string"},
-    FieldDescriptor.CPPTYPE_FLOAT: {"type": "number"},
-    FieldDescriptor.CPPTYPE_DOUBLE: {"type": "number"},
-}
+# What a request of images may end with.
+IMAGE_ERRORS = (400, 404, 413, 415, 429, 500, 503, 504)
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+BOOLEAN, TEXT = {"type": "boolean"}, {"type": "string"}
 
 
 def json_content(schema: Schema) -> dict[str, Any]:
@@ -46,7 +43,7 @@ def object_schema(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": [*properties]}
 
 
-ERROR = object_schema(error={"type": "string"})
+ERROR = object_schema(error=TEXT)
 
 
 class DirectRoute(APIRoute):
@@ -75,6 +72,30 @@ class DirectRoute(APIRoute):
         self.app = app
 
 
+def versioned(path: str, endpoint: Endpoint, **options: Any) -> list[DirectRoute]:
+    """Return the routes of a model's newest version, and of one that the path names.
+
+    Args:
+        path: that of a version.
+        endpoint: gets an empty version for the newest.
+        options: of both.
+    """
+    signature = inspect.signature(endpoint, eval_str=True)
+    others = [each for each in signature.parameters.values() if each.name != "version"]
+
+    async def newest(request: Request, **arguments: Any) -> Response:
+        return await endpoint(request, version="", **arguments)
+
+    newest.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
+    options |= {"description": endpoint.__doc__}
+    name = endpoint.__name__
+    unversioned = path.replace("/versions/{version}", "").replace("/{version}", "")
+    return [
+        DirectRoute(unversioned, newest, name=name, **options),
+        DirectRoute(path, endpoint, name=f"{name}_of_version", **options),
+    ]
+
+
 def _models(endpoint: Endpoint) -> list[tuple[str, Callable[[Request], BaseModel]]]:
     """Return how each pydantic model among the parameters of an endpoint is read."""
     signature = inspect.signature(endpoint, eval_str=True)
@@ -93,7 +114,7 @@ def _query(model: type[BaseModel]) -> Callable[[Request], BaseModel]:
     def read(request: Request) -> BaseModel:
         if not request.scope["query_string"]:
             return nothing
-        return _validated(model, dict(request.query_params))
+        return _validated(model, request.query_params.multi_items())
 
     return read
 
@@ -104,7 +125,7 @@ def _headers(model: type[BaseModel]) -> Callable[[Request], BaseModel]:
 
     def read(request: Request) -> BaseModel:
         headers: list[tuple[bytes, bytes]] = request.scope["headers"]
-        stated = {names[k]: v.decode("latin-1") for k, v in headers if k in names}
+        stated = [(names[k], v.decode("latin-1")) for k, v in headers if k in names]
         return _validated(model, stated, _as_header) if stated else nothing
 
     return read
@@ -115,8 +136,13 @@ def _as_header(field: str) -> str:
 
 
 def _validated(
-    model: type[BaseModel], values: dict[str, str], spelt: Callable[[str], str] = str
+    model: type[BaseModel], stated: list[tuple[str, str]], spelt: Callable[[str], str] = str
 ) -> BaseModel:
+    values = dict(stated)
+    if len(values) < len(stated):  # who looked at it before may have gone by the other one
+        names = [name for name, _ in stated]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidRequestError(f"`{spelt(twice)}` is stated more than once")
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -137,20 +163,7 @@ def responses(schema: Schema, *errors: int) -> dict[int | str, dict[str, Any]]:
     return {200: good, **bad, "4XX": {"description": "what HTTP itself refuses", "content": error}}
 
 
-def message_schema(message: Any) -> Schema:
-    """Return the JSON Schema of a message, from its descriptor, with the names of the .proto."""
-    fields = {field.name: _field_schema(field) for field in message.fields}
-    return {"type": "object", "properties": fields}
-
-
-def _field_schema(field: FieldDescriptor) -> Schema:
-    if field.message_type and field.message_type.GetOptions().map_entry:
-        value = field.message_type.fields_by_name["value"]
-        return {"type": "object", "additionalProperties": _field_schema(value)}
-    if field.message_type:
-        schema = message_schema(field.message_type)
-    elif field.enum_type:
-        schema = {"type": "string", "enum": [value.name for value in field.enum_type.values]}
-    else:
-        schema = SCALARS.get(field.cpp_type, {"type": "integer"})
-    return {"type": "array", "items": schema} if field.is_repeated else schema
+def responses_or_not(schema: Schema, *errors: int) -> dict[int | str, dict[str, Any]]:
+    """Return the same of a route that says whether something is ready: with 503 if it is not."""
+    unready = json_content({"anyOf": [schema, ERROR]})
+    return responses(schema, *errors) | {503: {"description": "it is not", "content": unready}}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from serving.api.oip.tensors import LENGTH_BYTES, InferRequest, InferResponse, Output, Tensor
+from serving.api.oip.tensors import InferRequest, InferResponse, Output, Tensor, raw
 from serving.errors import InvalidRequestError
 from serving.http.schemas import (
     HEADER,
@@ -63,15 +63,16 @@ def build(request: InferRequest, response: InferResponse) -> tuple[bytes, int | 
     """
     binary = {output.name: output.binary for output in request.outputs}
     outputs: list[dict[str, Any]] = []
-    tails: list[bytes | memoryview] = []
-    for name, datatype, shape, data in response.outputs:
+    tails: list[bytes] = []
+    for tensor in response.outputs:
+        name, datatype, shape, _ = tensor
         output: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
         as_bytes = binary.get(name)
         if request.binary if as_bytes is None else as_bytes:
-            tails.append(data if isinstance(data, bytes) else _packed(data))
+            tails.append(raw(tensor))
             output["parameters"] = {"binary_data_size": len(tails[-1])}
         else:
-            output["data"] = _values(datatype, data)
+            output["data"] = _values(tensor)
         outputs.append(output)
     names = {"model_name": response.model, "model_version": response.version}
     if response.id:
@@ -127,7 +128,7 @@ def _elements(stated: RequestInput) -> bytes | list[Any]:
         )
     if stated.datatype == "BYTES":
         return _decoded(stated, elements)
-    return elements
+    return elements  # no model takes them, which is said once the model is known
 
 
 def _flat(stated: RequestInput, data: list[Any]) -> list[Any]:
@@ -169,14 +170,8 @@ def _check_memory(region: str | None) -> None:
         )
 
 
-def _packed(elements: Any) -> bytes:
-    """Return the elements of BYTES as they travel: each after its length."""
-    sized = ((len(one).to_bytes(LENGTH_BYTES, "little"), one) for one in elements)
-    return b"".join(chain.from_iterable(sized))
-
-
-def _values(datatype: str, data: Any) -> Any:
-    """Return an output as what JSON makes a list of."""
-    if datatype == "FP32":
-        return np.frombuffer(data, "<f4")
-    return [bytes(text).decode() for text in data]
+def _values(output: Tensor) -> Any:
+    """Return an output as what JSON makes a list of: numbers, or text."""
+    if isinstance(output.data, bytes | memoryview):
+        return np.frombuffer(output.data, "<f4")
+    return [bytes(text).decode() for text in output.data]

@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -17,7 +18,7 @@ SOON_S = 5.0
 
 
 class Phase(IntEnum):
-    """What a connection does; those that come first give way first to a new one."""
+    """What a connection does."""
 
     IDLE = 0  # between requests, or before the first
     LEAVING = 1  # refused; what it still sends is thrown away
@@ -31,8 +32,8 @@ class HttpBounds:
 
     Attributes:
         body_bytes: size of the largest body of a request, as it comes and inflated.
-        transfer_bytes: what bodies that are coming may hold together; likewise answers that have
-            been waiting to be read for longer than `SOON_S`.
+        transfer_bytes: what bodies that wait to be answered may hold together; likewise answers
+            that have been waiting to be read for longer than `SOON_S`.
         patience_s: time in which a request must be complete, and its answer be read, in seconds.
         connections: their largest number, if a quarter of the limit of open files is as many.
         idle_s: time without a request; longer than that of load balancers, which are to close
@@ -62,7 +63,7 @@ class Connection(Protocol):
         since_s: since when, on the monotonic clock, in seconds.
         in_head: whether the head of a request is incomplete.
         stalled_s: since when its client does not read, None if it does.
-        held: bytes of a body that has come in part.
+        held: bytes of bodies that have come, in part or whole, and wait to be answered.
     """
 
     phase: Phase
@@ -91,7 +92,7 @@ class Traffic:
 
     Attributes:
         most_connections: as many may be open.
-        held: bytes of bodies that have come in part.
+        held: bytes of bodies that have come, in part or whole, and wait to be answered.
         closing: whether connections close with their next answer.
     """
 
@@ -116,16 +117,20 @@ class Traffic:
             )
 
     def release(self, nbytes: int) -> None:
-        """Note that a body is whole, or given up."""
+        """Note that a body is being answered, or given up."""
         self.held -= nbytes
 
     def oldest(self, besides: Connection) -> Connection:
         """Return the connection that gives way to a new one.
 
-        An idle one loses nothing; one that is being answered is taken last.
+        One that is being answered is taken last. Of those that are idle and those that receive, the
+        more go first: a flood of either kind must leave time to one that has just been opened.
         """
-        others = (connection for connection in self.connections if connection is not besides)
-        return min(others, key=lambda connection: (connection.phase, connection.since_s))
+        others = [connection for connection in self.connections if connection is not besides]
+        phases = Counter(connection.phase for connection in others)
+        spared = min(Phase.RECEIVING, Phase.IDLE, key=phases.__getitem__)
+        rank = {phase: (phase is Phase.WORKING, phase is spared) for phase in Phase}
+        return min(others, key=lambda connection: (rank[connection.phase], connection.since_s))
 
     async def watch(self) -> None:
         """End what takes too long, until cancelled."""

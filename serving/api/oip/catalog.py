@@ -5,10 +5,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 from protos import open_inference_pb2 as pb
 from serving.api.oip.names import Named, both, find
+from serving.api.requests import Requests
 from serving.engine.model import Model
-from serving.engine.repository import ModelRepository
 from serving.errors import ModelNotFoundError, UnavailableError
-from serving.lifecycle import Readiness, State
+from serving.lifecycle import State
 
 NAME = "resnext-serving"
 EXTENSIONS = (
@@ -19,6 +19,11 @@ EXTENSIONS = (
     "schedule_policy",
     "statistics",
 )
+# Why calls that clients of other servers make are not answered.
+LOADING = "models are loaded when the server starts, and stay: restart it with other --model flags"
+MEMORY = "there is no shared memory: send tensors in requests"
+TRACES = "there are no traces; /metrics of the HTTP port has times"
+LOG = "the log is set up when the server starts (--log-level)"
 TensorMetadata = pb.ModelMetadataResponse.TensorMetadata
 KINDS = {"cpu": pb.ModelInstanceGroup.KIND_CPU, "cuda": pb.ModelInstanceGroup.KIND_GPU}
 FORMATS = {"onnxruntime": "onnx", "openvino": "onnx", "mindspore-lite": "mindir"}
@@ -30,13 +35,12 @@ class Catalog:
     Methods that take the name and version of a model raise what `names.find` raises.
 
     Args:
-        repository: the loaded models.
-        readiness: the server's state.
-        max_images: largest number of images in a request.
+        requests: what requests may ask for.
     """
 
-    def __init__(self, repository: ModelRepository, readiness: Readiness, max_images: int) -> None:
-        self._repository, self._readiness, self._max_images = repository, readiness, max_images
+    def __init__(self, requests: Requests) -> None:
+        self._repository, self._readiness = requests.repository, requests.readiness
+        self._max_images = requests.max_images
 
     @property
     def ready(self) -> bool:
@@ -52,7 +56,7 @@ class Catalog:
 
     def server(self) -> pb.ServerMetadataResponse:
         """Describe the server."""
-        return pb.ServerMetadataResponse(name=NAME, version=_version(), extensions=EXTENSIONS)
+        return pb.ServerMetadataResponse(name=NAME, version=server_version(), extensions=EXTENSIONS)
 
     def metadata(self, name: str, version: str) -> pb.ModelMetadataResponse:
         """Describe the tensors of a model."""
@@ -144,8 +148,9 @@ def _platform(model: Model) -> str:
 
 
 @cache
-def _version() -> str:
+def server_version() -> str:
+    """Return the version of this package; "0" in a checkout that is not installed."""
     try:
         return version(NAME)
-    except PackageNotFoundError:  # run from a checkout that is not installed
+    except PackageNotFoundError:
         return "0"

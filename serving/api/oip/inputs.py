@@ -78,10 +78,9 @@ def _elements(tensor: Tensor, count: int) -> Sequence[Buffer]:
     """Return the elements of BYTES, without a copy."""
     if isinstance(tensor.data, bytes | memoryview):
         return unpacked(tensor.name, memoryview(tensor.data), count)
-    found: list[Buffer] = [one for one in tensor.data if not isinstance(one, int)]
-    if len(found) != count or len(tensor.data) != count:
+    if len(tensor.data) != count:
         raise wrong_count(tensor.name, len(tensor.data), count)
-    return found
+    return tensor.data
 
 
 def _pictures(tensor: Tensor, named: Named, count: int) -> Images:
@@ -89,7 +88,11 @@ def _pictures(tensor: Tensor, named: Named, count: int) -> Images:
     _, height, width, _ = tensor.shape
     if named.takes_pixels and tensor.shape[1:] != named.pixels_shape:
         raise _unexpected(tensor, named)
-    data, size = memoryview(_samples(tensor)), height * width * 3
+    if not isinstance(tensor.data, bytes | memoryview):
+        raise InvalidRequestError(
+            f"input {tensor.name!r} of UINT8 holds elements of BYTES; send its bytes"
+        )
+    data, size = memoryview(tensor.data), height * width * 3
     if len(data) != count * size:
         raise InvalidRequestError(
             f"input {tensor.name!r} has {len(data)} bytes; its shape {list(tensor.shape)} of UINT8 "
@@ -99,17 +102,6 @@ def _pictures(tensor: Tensor, named: Named, count: int) -> Images:
     if named.takes_pixels:
         return Images(parts, Ready)
     return Images(parts, lambda samples: Raw(samples, height, width, 3))
-
-
-def _samples(tensor: Tensor) -> Buffer:
-    if isinstance(tensor.data, bytes | memoryview):
-        return tensor.data
-    try:
-        return bytes(tensor.data)  # type: ignore[arg-type]  # it says itself what is wrong
-    except (TypeError, ValueError):
-        raise InvalidRequestError(
-            f"input {tensor.name!r} of UINT8 must hold whole numbers from 0 to 255"
-        ) from None
 
 
 def _expected(named: Named) -> str:

@@ -26,6 +26,11 @@ def check_outputs(request: InferRequest, named: Named) -> None:
         )
 
 
+def classes_of(request: InferRequest, named: Named, images: int) -> int:
+    """Return how many classes the response names, of all images together; 0 if it names none."""
+    return images * min(request.outputs[0].classes, named.classes) if request.outputs else 0
+
+
 def answer(request: InferRequest, named: Named, answers: Sequence[Answer]) -> InferResponse:
     """Return the response to a request whose outputs have been checked.
 

@@ -12,18 +12,17 @@ from protos import open_inference_pb2 as pb
 from serving.api.call import Call
 from serving.api.caller import UnaryCaller
 from serving.api.messages import MANY_CLASSES
-from serving.api.oip.catalog import Catalog
+from serving.api.oip.catalog import LOADING, LOG, MEMORY, TRACES, Catalog
 from serving.api.oip.inputs import Images, images
 from serving.api.oip.names import Named, find
-from serving.api.oip.outputs import answer, check_outputs
+from serving.api.oip.outputs import answer, check_outputs, classes_of
 from serving.api.oip.statistics import statistics
-from serving.api.oip.tensors import InferRequest, deadline
+from serving.api.oip.tensors import InferRequest
 from serving.api.oip.wire import id_of, parse, to_message
+from serving.api.requests import Requests
 from serving.api.status import failure, to_serving_error
-from serving.api.stream import Pending, Stream, places
+from serving.api.stream import Pending, Stream, answered, places
 from serving.engine.job import Answer
-from serving.engine.repository import ModelRepository
-from serving.lifecycle import Readiness
 
 Method = Callable[["OpenInference", Any, Call], Awaitable[Any]]
 
@@ -51,23 +50,11 @@ class OpenInference:
     """Answers `inference.GRPCInferenceService`.
 
     Args:
-        repository: the loaded models.
-        readiness: the server's state.
-        max_images_per_request: largest number of images.
-        default_timeout_s: the deadline of a request that has none, in seconds.
+        requests: what requests may ask for.
     """
 
-    def __init__(
-        self,
-        repository: ModelRepository,
-        readiness: Readiness,
-        *,
-        max_images_per_request: int,
-        default_timeout_s: float,
-    ) -> None:
-        self._repository, self._readiness = repository, readiness
-        self._max_images, self._default_timeout_s = max_images_per_request, default_timeout_s
-        self._catalog = Catalog(repository, readiness, max_images_per_request)
+    def __init__(self, requests: Requests) -> None:
+        self._requests, self._catalog = requests, Catalog(requests)
 
     def ModelInfer(self, message: bytes, call: Call) -> None:  # noqa: N802
         """Classify the images of one request: admitted and answered on gRPC's thread."""
@@ -83,7 +70,8 @@ class OpenInference:
         self, messages: AsyncIterator[bytes], call: Call
     ) -> None:
         """Answer each request as soon as it is ready."""
-        await Stream(call, self._readiness.closing, partial(self._read, call)).serve(messages)
+        closing = self._requests.readiness.closing
+        await Stream(call, closing, partial(self._read, call)).serve(messages)
 
     @_answering
     def ServerLive(self, request: pb.ServerLiveRequest) -> Any:  # noqa: N802, ARG002
@@ -119,48 +107,45 @@ class OpenInference:
     @_answering
     def ModelStatistics(self, request: pb.ModelStatisticsRequest) -> Any:  # noqa: N802
         """Count what models have done."""
-        return statistics(self._repository, request.name, request.version)
+        return statistics(self._requests.repository, request.name, request.version)
 
     @_answering
     def RepositoryIndex(self, request: pb.RepositoryIndexRequest) -> Any:  # noqa: N802
         """List the models."""
         return self._catalog.index(only_ready=request.ready)
 
-    RepositoryModelLoad = RepositoryModelUnload = _unimplemented(
-        "models are loaded when the server starts, and stay: restart it with other --model flags"
-    )
-    SystemSharedMemoryStatus = SystemSharedMemoryRegister = SystemSharedMemoryUnregister = (
-        _unimplemented("there is no shared memory: send tensors in the message")
-    )
-    CudaSharedMemoryStatus = CudaSharedMemoryRegister = CudaSharedMemoryUnregister = _unimplemented(
-        "there is no shared memory of a GPU: send tensors in the message"
-    )
-    TraceSetting = _unimplemented("there are no traces; /metrics of the HTTP port has times")
-    LogSettings = _unimplemented("the log is set up when the server starts")
+    RepositoryModelLoad = RepositoryModelUnload = _unimplemented(LOADING)
+    SystemSharedMemoryStatus = SystemSharedMemoryRegister = _unimplemented(MEMORY)
+    SystemSharedMemoryUnregister = CudaSharedMemoryUnregister = _unimplemented(MEMORY)
+    CudaSharedMemoryStatus = CudaSharedMemoryRegister = _unimplemented(MEMORY)
+    TraceSetting = _unimplemented(TRACES)
+    LogSettings = _unimplemented(LOG)
 
     def _asked(self, message: bytes) -> "tuple[_Asked, Images]":
-        request = parse(message, self._max_images)
-        named = find(self._repository, request.model, request.version)
+        request = parse(message, self._requests.max_images)
+        named = find(self._requests.repository, request.model, request.version)
         check_outputs(request, named)
-        found = images(request, named, self._max_images)
+        found = images(request, named, self._requests.max_images)
         request.inputs.clear()  # they hold the message, which may be large
         return _Asked(request, named, len(found)), found
 
     def _deadline(self, asked: "_Asked", call: Call, since_s: float) -> float:
-        return deadline(asked.request, since_s, call.deadline_s, self._default_timeout_s)
+        return self._requests.deadline(since_s, call.deadline_s, asked.request.timeout_us)
 
     def _read(self, call: Call, message: bytes) -> Pending:
         try:
             asked, found = self._asked(message)
         except Exception as error:  # noqa: BLE001 - the response holds it
-            return Pending(1, partial(_return, _failed(id_of(message), error)))
+            return answered(_failed(id_of(message), error))
         respond = partial(self._respond, asked, found, call, len(message))
         return Pending(places(asked.classes), respond)
 
     async def _respond(self, asked: "_Asked", found: Images, call: Call, nbytes: int) -> bytes:
         until = self._deadline(asked, call, time.monotonic())
+        answering = asked.named.model.classify(found, until, nbytes)
+        del found  # they are parts of the message, and were copied out of it
         try:
-            answers = await asked.named.model.classify(found, until, nbytes)
+            answers = await answering
             if asked.is_large:
                 return await asyncio.to_thread(asked.streamed, answers)
             return asked.streamed(answers)
@@ -177,9 +162,8 @@ class _Asked(NamedTuple):
 
     @property
     def classes(self) -> int:
-        """Number of strings in the response, one for each class that was asked for."""
-        outputs = self.request.outputs
-        return self.images * min(outputs[0].classes, self.named.classes) if outputs else 0
+        """How many classes the response names."""
+        return classes_of(self.request, self.named, self.images)
 
     @property
     def is_large(self) -> bool:
@@ -195,10 +179,6 @@ class _Asked(NamedTuple):
         response = answer(self.request, self.named, answers)
         message = to_message(response, is_final=self.request.wants_final)
         return pb.ModelStreamInferResponse(infer_response=message).SerializeToString()
-
-
-async def _return(response: bytes) -> bytes:
-    return response
 
 
 def _failed(request_id: str, error: Exception) -> bytes:

@@ -10,8 +10,8 @@ The output is FP32 (n, classes), or BYTES (n, k) of `probability:index:label` on
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from reprlib import repr as brief
-from typing import NamedTuple, cast
+from itertools import chain
+from typing import NamedTuple
 
 from serving.errors import InvalidRequestError
 
@@ -27,13 +27,13 @@ class Tensor(NamedTuple):
         datatype: the protocol's: "UINT8", "FP32", "BYTES".
         shape: with the batch first.
         data: little-endian bytes, row by row, where an element of BYTES is 4 bytes of its length
-            and then itself; or a list of elements: of `bytes`, or of numbers.
+            and then itself; or a list of the elements of BYTES.
     """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    data: Buffer | Sequence[Buffer] | Sequence[int]
+    data: Buffer | Sequence[Buffer]
 
 
 class Output(NamedTuple):
@@ -85,51 +85,12 @@ class InferResponse:
     outputs: list[Tensor]
 
 
-def timeout_us(value: object) -> int | None:
-    """Return the request's parameter `timeout`, in microseconds; 0 is none, as in Triton."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InvalidRequestError(
-            f"the parameter `timeout` is {brief(value)}; "
-            f"it must be a number of microseconds, from 0 up"
-        )
-    return value or None
-
-
-def classes(output: str, value: object) -> int:
-    """Return an output's parameter `classification`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidRequestError(
-            f"the parameter `classification` of output {brief(output)} is {brief(value)}; "
-            f"it must be a number of classes, from 1 up"
-        )
-    return value
-
-
-def deadline(
-    request: InferRequest, since_s: float, deadline_s: float | None, default_timeout_s: float
-) -> float:
-    """Return when a request must be answered, on the monotonic clock: the earlier deadline rules.
-
-    Args:
-        request: may have a timeout of its own.
-        since_s: when it came, on that clock.
-        deadline_s: what its transport says, on that clock; None if nothing.
-        default_timeout_s: time that a request without a deadline has, in seconds.
-    """
-    if request.timeout_us is None:
-        return since_s + default_timeout_s if deadline_s is None else deadline_s
-    own_s = since_s + request.timeout_us / 1e6
-    return own_s if deadline_s is None else min(own_s, deadline_s)
-
-
 def raw(tensor: Tensor) -> bytes:
     """Return the data of an output as it travels: elements of BYTES each behind its length."""
     if isinstance(tensor.data, bytes | memoryview):
         return bytes(tensor.data)
-    elements = cast("Sequence[Buffer]", tensor.data)  # of outputs, only BYTES has elements
-    return b"".join(
-        part for one in elements for part in (len(one).to_bytes(LENGTH_BYTES, "little"), one)
-    )
+    sized = ((len(one).to_bytes(LENGTH_BYTES, "little"), one) for one in tensor.data)
+    return b"".join(chain.from_iterable(sized))
 
 
 def unpacked(name: str, data: memoryview, count: int) -> list[memoryview]:

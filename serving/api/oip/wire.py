@@ -6,6 +6,7 @@ matter what it holds.
 """
 
 from collections.abc import Sequence
+from reprlib import repr as brief
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -17,9 +18,7 @@ from serving.api.oip.tensors import (
     InferResponse,
     Output,
     Tensor,
-    classes,
     raw,
-    timeout_us,
 )
 from serving.errors import InvalidRequestError
 
@@ -96,6 +95,8 @@ def _parse(message: bytes, most_images: int) -> InferRequest:
             f"the request has {len(inputs)} inputs and {len(tensors)} raw_input_contents; "
             f"there must be one for each input, or none"
         )
+    if tensors and any(contents is not None for _, contents in inputs):
+        raise InvalidRequestError("an input has both raw_input_contents and contents; send one")
     request = InferRequest(
         parsed.model_name,
         parsed.model_version,
@@ -108,7 +109,7 @@ def _parse(message: bytes, most_images: int) -> InferRequest:
     )
     parameters = parsed.parameters
     if "timeout" in parameters:
-        request.timeout_us = timeout_us(_value(parameters["timeout"]))
+        request.timeout_us = _timeout_us(_value(parameters["timeout"]))
     if FINAL_ASKED in parameters:
         request.wants_final = parameters[FINAL_ASKED].bool_param
     return request
@@ -195,6 +196,8 @@ def _tensor(tensor: pb.ModelInferRequest.InferInputTensor, data: Data | None) ->
             f"an input has neither raw_input_contents nor contents{instead}; send the tensor in "
             f"the message"
         )
+    if isinstance(data, bytes) and tensor.datatype == "BYTES":
+        raise InvalidRequestError(f"the elements of BYTES must be in {FILES}, not in {PIXELS}")
     return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data)
 
 
@@ -206,8 +209,28 @@ def _output(output: pb.ModelInferRequest.InferRequestedOutputTensor) -> Output:
             "message"
         )
     if "classification" in parameters:
-        return Output(name, classes(name, _value(parameters["classification"])))
+        return Output(name, _classes(name, _value(parameters["classification"])))
     return Output(name)
+
+
+def _timeout_us(value: object) -> int | None:
+    """Return the request's parameter `timeout`, in microseconds; 0 is none, as in Triton."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InvalidRequestError(
+            f"the parameter `timeout` is {brief(value)}; "
+            f"it must be a number of microseconds, from 0 up"
+        )
+    return value or None
+
+
+def _classes(output: str, value: object) -> int:
+    """Return an output's parameter `classification`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidRequestError(
+            f"the parameter `classification` of output {brief(output)} is {brief(value)}; "
+            f"it must be a number of classes, from 1 up"
+        )
+    return value
 
 
 def _value(parameter: pb.InferParameter) -> object:

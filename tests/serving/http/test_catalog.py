@@ -1,34 +1,17 @@
 """The Open Inference Protocol over HTTP, as its clients speak it: all but inference."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from serving.lifecycle import State
 from serving.server import Server
+from tests.serving.http.conftest import http_to
 from tests.support.bundles import LABELS, SIDE
-from tests.support.serving import listening_server, running_server
+from tests.support.serving import listening_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tiny: Path) -> AsyncIterator[Server]:
-    async with running_server(tiny) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
-    async with calling(server) as calls:
-        yield calls
-
-
-def calling(server: Server) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.http.port}", timeout=60)
 
 
 async def test_health(client: httpx.AsyncClient, server: Server) -> None:
@@ -48,7 +31,7 @@ async def test_health(client: httpx.AsyncClient, server: Server) -> None:
 
 
 async def test_nothing_is_ready_while_the_server_loads(tiny: Path) -> None:
-    async with listening_server(tiny) as server, calling(server) as client:
+    async with listening_server(tiny) as server, http_to(server) as client:
         assert (await client.get("/v2/health/live")).status_code == 200
         assert (await client.get("/v2/health/ready")).status_code == 503
         for path in ("/v2/models/tiny/ready", "/v2/models/tiny", "/v2/models/tiny/config"):

@@ -3,26 +3,26 @@
 import asyncio
 import base64
 import gzip
-import io
 import json
 import struct
 import subprocess
 import zlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-import pytest_asyncio
 from numpy.typing import NDArray
 
 from serving.http import inference
 from serving.http.schemas import LARGEST_JSON
 from serving.server import Server
-from tests.support.bundles import LABELS, SIDE, TRANSFORM, photo, probabilities
-from tests.support.serving import Rig, gated_server, running_server, until
+from tests.serving.api.messages import png as image
+from tests.serving.api.oip.messages import seen
+from tests.serving.http.conftest import http_to
+from tests.support.bundles import LABELS, SIDE, photo, probabilities
+from tests.support.serving import Rig, gated_server, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 INFER = "/v2/models/tiny/infer"
@@ -30,35 +30,12 @@ LENGTH = "Inference-Header-Content-Length"
 WHOLE_BODY = {LENGTH: "0"}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tiny: Path) -> AsyncIterator[Server]:
-    async with running_server(tiny) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
-    async with calling(server) as calls:
-        yield calls
-
-
-def calling(server: Server) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.http.port}", timeout=60)
-
-
 def png(seed: int) -> bytes:
-    buffer = io.BytesIO()
-    photo(seed).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def ready_pixels(*seeds: int) -> NDArray[np.uint8]:
-    """Photos as the network sees them."""
-    return np.stack([TRANSFORM.from_rgb(np.asarray(photo(seed))) for seed in seeds])
+    return image(seed).encoded
 
 
 def expected(*seeds: int) -> NDArray[np.float32]:
-    return probabilities(ready_pixels(*seeds))
+    return probabilities(seen(*seeds))
 
 
 def files(*images: bytes, **parameters: Any) -> dict[str, Any]:
@@ -135,11 +112,11 @@ async def test_files_and_pixels_in_json(client: httpx.AsyncClient) -> None:
 
 
 async def test_pixels_as_the_network_sees_them(client: httpx.AsyncClient) -> None:
-    path, seen = "/v2/models/tiny_pixels/infer", ready_pixels(1, 2)
-    answer = await client.post(path, json={"inputs": [pixels(seen)]})
+    path, ready = "/v2/models/tiny_pixels/infer", seen(1, 2)
+    answer = await client.post(path, json={"inputs": [pixels(ready)]})
     assert answer.json()["model_name"] == "tiny_pixels"
     assert same(answer, 1, 2)
-    assert same(await client.post(path, content=seen.tobytes(), headers=WHOLE_BODY), 1, 2)
+    assert same(await client.post(path, content=ready.tobytes(), headers=WHOLE_BODY), 1, 2)
     short = await client.post(path, content=b"123", headers=WHOLE_BODY)
     asked = f"its shape {[1, SIDE, SIDE, 3]} of UINT8 asks for {SIDE * SIDE * 3}"
     assert refusal(short) == (400, f"input 'images' has 3 bytes; {asked}")
@@ -241,7 +218,7 @@ async def test_deadlines(client: httpx.AsyncClient) -> None:
 
 async def test_who_leaves_is_not_answered(tiny: Path) -> None:
     rig = Rig(tiny)
-    async with gated_server(rig) as server, calling(server) as client:
+    async with gated_server(rig) as server, http_to(server) as client:
         first = asyncio.create_task(client.post(INFER, content=png(1), headers=WHOLE_BODY))
         await rig.gate.wait()
         second = asyncio.create_task(client.post(INFER, content=png(1), headers=WHOLE_BODY))
@@ -254,7 +231,7 @@ async def test_who_leaves_is_not_answered(tiny: Path) -> None:
 
 async def test_a_full_server_says_when_to_come_again(tiny: Path) -> None:
     rig = Rig(tiny, slots=1)
-    async with gated_server(rig) as server, calling(server) as client:
+    async with gated_server(rig) as server, http_to(server) as client:
         first = asyncio.create_task(client.post(INFER, content=png(1), headers=WHOLE_BODY))
         await rig.gate.wait()
         refused = await client.post(INFER, content=png(1), headers=WHOLE_BODY)

@@ -153,6 +153,10 @@ async def test_a_connection_does_not_outlive_its_time(
         (CHUNKED + b"3e9\r\n" + b"x" * 1001, b"413"),
         (CHUNKED + b"1\r\nx\r\n" * 1002, b"413"),
         (b"rubbish\r\n\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", b"400"),
+        (GET + b"Host: y\r\n\r\n", b"400"),
+        (CHUNKED.replace(b"chunked", b"gzip, chunked"), b"501"),
+        (CHUNKED.replace(b"chunked", b"gzip\r\nTransfer-Encoding: chunked"), b"501"),
         (b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", b"501"),
         (b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", b"400"),
@@ -178,6 +182,20 @@ async def test_a_body_in_crumbs_is_refused(app: Application) -> None:
     assert b"too many pieces" in said
 
 
+async def test_a_body_in_many_pieces_is_whole() -> None:
+    async def echo(request: Request) -> Response:
+        return Response(await request.body())
+
+    app = Application([Route("/healthz", echo, methods=["POST"])])
+    server = HttpServer(app, "127.0.0.1", 0)
+    pieces = [b"%064d" % number for number in range(2500)]
+    async with server.listening(), asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(CHUNKED + b"".join(b"40\r\n%s\r\n" % piece for piece in pieces) + b"0\r\n\r\n")
+        assert (await read_answer(reader))[1] == b"".join(pieces)
+        writer.close()
+
+
 async def test_the_oldest_of_too_many_bodies_is_refused(app: Application) -> None:
     server = HttpServer(app, "127.0.0.1", 0, HttpBounds(transfer_bytes=1500))
     head = GET + b"Content-Length: 1000\r\n\r\n"
@@ -193,6 +211,63 @@ async def test_the_oldest_of_too_many_bodies_is_refused(app: Application) -> Non
         assert server.traffic.held == 0
         for writer in (oldest_writer, newer_writer):
             writer.close()
+
+
+async def test_a_body_that_waits_behind_an_answer_is_counted() -> None:
+    may_answer = asyncio.Event()
+
+    async def slow(_: Request) -> Response:
+        await may_answer.wait()
+        return Response(b"slow")
+
+    async def size(request: Request) -> Response:
+        return Response(b"%d" % len(await request.body()))
+
+    routes = [Route("/healthz", slow), Route("/size", size, methods=["POST"])]
+    server = HttpServer(Application(routes), "127.0.0.1", 0, HttpBounds(transfer_bytes=1500))
+    behind = b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000
+    async with server.listening(), asyncio.timeout(60):
+        oldest, oldest_writer = await asyncio.open_connection("127.0.0.1", server.port)
+        oldest_writer.write(GET + b"\r\n" + behind)
+        await until(lambda: server.traffic.held == 1000)
+        [connection] = server._server.server_state.connections
+        newer, newer_writer = await asyncio.open_connection("127.0.0.1", server.port)
+        newer_writer.write(GET + b"\r\n" + behind)
+        await until(lambda: connection.held == 0)
+        assert not connection.cycle.body
+        assert server.traffic.held == 1000
+        may_answer.set()
+        assert (await read_answer(oldest))[1] == b"slow"
+        assert await oldest.read() == b""  # the other answer it has lost
+        assert [(await read_answer(newer))[1] for _ in range(2)] == [b"slow", b"1000"]
+        assert server.traffic.held == 0
+        for writer in (oldest_writer, newer_writer):
+            writer.close()
+
+
+async def test_who_has_sent_half_when_the_server_ends_is_told(app: Application) -> None:
+    server = HttpServer(app, "127.0.0.1", 0)
+    async with asyncio.timeout(60):
+        async with server.listening():
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(GET + b"Content-Length: 5\r\n\r\nha")
+            await until(lambda: server.traffic.held == 2)
+        assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+        writer.close()
+
+
+async def test_a_trailer_is_no_header() -> None:
+    async def told(request: Request) -> Response:
+        await request.body()
+        return Response(request.headers.get("x-told", "nothing").encode())
+
+    app = Application([Route("/healthz", told, methods=["POST"])])
+    server = HttpServer(app, "127.0.0.1", 0)
+    async with server.listening(), asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(CHUNKED + b"0\r\nX-Told: secret\r\n\r\n")
+        assert (await read_answer(reader))[1] == b"nothing"
+        writer.close()
 
 
 async def test_a_client_that_asks_is_told_to_go_on(app: Application) -> None:
@@ -245,3 +320,31 @@ async def test_idle_connections_keep_no_probe_out(app: Application) -> None:
             assert await other.read() == b""
         for _, other_writer in [*idle, (reader, writer)]:
             other_writer.close()
+
+
+async def test_half_heads_keep_no_new_connection_out(app: Application) -> None:
+    server = HttpServer(app, "127.0.0.1", 0, HttpBounds(connections=4))
+    async with server.listening(), asyncio.timeout(60):
+        receiving = [await _half_head(server) for _ in range(3)]
+        new_reader, new_writer = await asyncio.open_connection("127.0.0.1", server.port)
+        await until(lambda: len(server._server.server_state.connections) == 4)
+        receiving += [await _half_head(server) for _ in range(3)]
+        new_writer.write(GET + b"\r\n")
+        assert (await read_answer(new_reader))[0].startswith(b"HTTP/1.1 200 ")
+        for writer in (new_writer, *receiving):
+            writer.close()
+
+
+async def _half_head(server: HttpServer) -> asyncio.StreamWriter:
+    """Send half of a head; return when the server has it."""
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    address = writer.get_extra_info("sockname")
+    writer.write(GET)
+
+    def has_come() -> bool:
+        return any(
+            c.in_head and c.client == address for c in server._server.server_state.connections
+        )
+
+    await until(has_come)
+    return writer

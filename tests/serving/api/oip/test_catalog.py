@@ -177,9 +177,9 @@ MISSING = {
     "SystemSharedMemoryStatus": "there is no shared memory",
     "SystemSharedMemoryRegister": "there is no shared memory",
     "SystemSharedMemoryUnregister": "there is no shared memory",
-    "CudaSharedMemoryStatus": "there is no shared memory of a GPU",
-    "CudaSharedMemoryRegister": "there is no shared memory of a GPU",
-    "CudaSharedMemoryUnregister": "there is no shared memory of a GPU",
+    "CudaSharedMemoryStatus": "there is no shared memory",
+    "CudaSharedMemoryRegister": "there is no shared memory",
+    "CudaSharedMemoryUnregister": "there is no shared memory",
     "TraceSetting": "there are no traces",
     "LogSettings": "the log is set up",
 }

@@ -9,7 +9,6 @@ import pytest
 
 from protos import open_inference_pb2 as pb
 from serving.api.oip.inputs import Images
-from serving.api.oip.tensors import InferRequest, deadline
 from serving.errors import ServingError
 from tests.serving.api.oip.conftest import inferring
 from tests.serving.api.oip.messages import files, flat, rows
@@ -22,18 +21,6 @@ def within(timeout_us: int, *values: int) -> pb.ModelInferRequest:
     request = flat(*values)
     request.parameters["timeout"].int64_param = timeout_us
     return request
-
-
-@pytest.mark.parametrize(
-    ("timeout_us", "deadline_s", "expected"),
-    [(None, None, 30), (None, 7, 7), (2_000_000, None, 2), (2_000_000, 7, 2), (9_000_000, 7, 7)],
-)
-def test_the_earlier_deadline_rules(
-    timeout_us: int | None, deadline_s: float | None, expected: float
-) -> None:
-    request = InferRequest(timeout_us=timeout_us)
-    call_s = None if deadline_s is None else 100 + deadline_s
-    assert deadline(request, 100.0, call_s, 30.0) == 100 + expected
 
 
 @pytest.mark.parametrize("call_timeout_s", [None, 60])
@@ -139,3 +126,14 @@ async def test_a_request_in_flight_does_not_hold_its_message(tiny: Path) -> None
         assert alive(Images) == before
         rig.gate.open()
         await asyncio.gather(busy, waiting)
+
+
+async def test_a_request_of_a_stream_does_not_hold_its_message(tiny: Path) -> None:
+    rig = Rig(tiny)
+    async with gated_server(rig) as server, inferring(server) as stub:
+        before = alive(Images)
+        call = stub.ModelStreamInfer(iter([flat(value) for value in range(4)]))
+        await until(lambda: rig.sample("inflight_images") == 4)
+        await until(lambda: alive(Images) == before)
+        rig.gate.open()
+        assert len([answer async for answer in call]) == 4

@@ -145,6 +145,12 @@ def without_data(**parameters: pb.InferParameter) -> pb.ModelInferRequest:
     return pb.ModelInferRequest(inputs=[tensor])
 
 
+def in_elements() -> pb.ModelInferRequest:
+    contents = {"bytes_contents": [bytes(48)]}
+    tensor = {"name": INPUT, "datatype": "UINT8", "shape": [1, 4, 4, 3], "contents": contents}
+    return pb.ModelInferRequest(inputs=[tensor])
+
+
 def with_outputs(*names: str) -> pb.ModelInferRequest:
     request = photos(1)
     for name in names:
@@ -158,6 +164,7 @@ CASES: list[tuple[pb.ModelInferRequest, str]] = [
     (pb.ModelInferRequest(), "the request has 0 inputs; model 'tiny' takes one, 'images'"),
     (without_data(), "an input has neither raw_input_contents nor contents"),
     (without_data(shared_memory_region=REGION), "this server has no shared memory"),
+    (in_elements(), "input 'images' of UINT8 holds elements of BYTES; send its bytes"),
     (infer("BYTES", [1], bytes(3)), "element 0 is cut off"),
     (infer("BYTES", [1], b"\5\0\0\0four"), "says that 5 follow; 8 are left for both"),
     (infer("BYTES", [2], b"\1\0\0\0x"), "holds 1 elements, and its shape states 2"),

@@ -19,6 +19,7 @@ MODEL, ID, PARAMETER, INPUTS, OUTPUTS, RAW = (
 )
 NAME, CONTENTS = b"\x0a", b"\x2a"
 FILES, PIXELS = b"\x42", b"\x22"
+BYTES = b"\x12\x05BYTES"
 
 
 def refusal(message: bytes) -> str:
@@ -61,6 +62,8 @@ def contents(inner: bytes) -> bytes:
         (field(INPUTS, b"") + field(RAW, b"") * 2, "1 inputs and 2 raw_input_contents"),
         (field(INPUTS, b"") * 2 + field(RAW, b""), "2 inputs and 1 raw_input_contents"),
         (field(INPUTS, b""), "neither raw_input_contents nor contents"),
+        (contents(field(FILES, b"1")) + field(RAW, b""), "both raw_input_contents and contents"),
+        (field(INPUTS, BYTES + field(CONTENTS, field(PIXELS, b"1"))), "in bytes_contents, not in"),
     ],
 )
 def test_what_is_too_much_is_refused_before_it_is_parsed(message: bytes, reason: str) -> None:
