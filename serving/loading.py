@@ -42,7 +42,7 @@ class Loader:
 
     def open(self, device: Device, instances: int) -> list[Instance]:
         """Return this many instances on a device; raise as `load_model` does."""
-        reopen = partial(self._open_one, device)
+        reopen = partial(self._reopen, device)
         backends = self._open(device, instances, self.buckets)
         return [Instance(backend, reopen) for backend in backends]
 
@@ -56,8 +56,20 @@ class Loader:
             self._proved([wide], candidates(self.buckets, len(instances)), alike=True)
         return wide
 
-    def _open_one(self, device: Device, buckets: Sequence[int]) -> Backend:
-        [backend] = self._open(device, 1, buckets)
+    def _reopen(self, device: Device, buckets: Sequence[int]) -> Backend:
+        """Open an instance again, after failures that say nothing of the device.
+
+        A GPU on which that fails is lost: CUDA may keep an error that no message of a batch showed,
+        and all attempts would be in vain.
+        """
+        try:
+            [backend] = self._open(device, 1, buckets)
+        except StartupError as error:
+            if device.kind not in ("cuda", "tensorrt"):
+                raise
+            raise ProcessLostError(
+                f"{device} cannot be reopened in this process: {error}"
+            ) from error
         return backend
 
     def _open(self, device: Device, instances: int, buckets: Sequence[int]) -> list[Backend]:

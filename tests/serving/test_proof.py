@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,6 +13,7 @@ from serving.backends.backend import Backend, Placement, Probabilities
 from serving.backends.devices import Device
 from serving.backends.runtimes import load
 from serving.backends.settings import DEFAULTS
+from serving.errors import ProcessLostError, ServingError, StartupError
 from serving.loading import Loader
 from tests.support.bundles import BUCKETS
 
@@ -111,3 +113,20 @@ def test_a_batch_size_that_another_ones_first_run_spoils_on_one_instance_is_name
 
     with pytest.raises(BundleError, match=r"differ by .*; it ran on cpu in batches of 8"):
         loader(tiny, monkeypatch, wrap).open(Device("cuda"), 2)
+
+
+@pytest.mark.parametrize(
+    ("device", "raised"),
+    [("cuda:1", ProcessLostError), ("tensorrt", ProcessLostError), ("ascend", StartupError)],
+)
+def test_a_gpu_that_cannot_be_reopened_is_lost_for_the_process(
+    device: str, raised: type[ServingError], tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be tried for ever, by a process that looks alive."""
+    [instance] = loader(tiny, monkeypatch, Spoiled).open(Device.parse(device), 1)
+    instance.backend.close()
+    failing = Mock(side_effect=StartupError("ONNX Runtime cannot load it: CUDA failure 700"))
+    monkeypatch.setattr(loading, "load", failing)
+    with pytest.raises(raised, match="CUDA failure 700") as caught:
+        instance.reopen(BUCKETS)
+    assert type(caught.value) is raised
