@@ -8,6 +8,7 @@ from fastapi import params
 from fastapi.routing import APIRoute
 from google.protobuf.descriptor import FieldDescriptor
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -120,10 +121,17 @@ def _validated(
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        faults = error.errors()
-        wrong = (f"`{spelt(str(fault['loc'][0]))}`: {fault['msg']}" for fault in faults)
-        takes = ", ".join(map(spelt, model.model_fields))
-        raise InvalidRequestError(f"{'; '.join(wrong)} (this takes {takes})") from None
+        names = ", ".join(map(spelt, model.model_fields))
+        wrong = [_fault(spelt(str(fault["loc"][0])), fault, names) for fault in error.errors()]
+        raise InvalidRequestError("; ".join(wrong)) from None
+
+
+def _fault(name: str, fault: ErrorDetails, names: str) -> str:
+    """Return in a user's words what pydantic says of a parameter, of those with these names."""
+    if fault["type"] == "extra_forbidden":
+        return f"there is no parameter `{name}`; there are {names}"
+    must = fault["msg"].partition(", unable")[0].replace("Input should be", "must be")
+    return f"`{name}` {must.replace('String should', 'must')}, not {str(fault['input'])[:64]!r}"
 
 
 def responses(schema: Schema, *errors: int) -> dict[int | str, dict[str, Any]]:

@@ -145,8 +145,14 @@ async def test_torchserve_and_sagemaker_find_their_routes(http: httpx.AsyncClien
     ("method", "path", "options", "code", "message"),
     [
         ("PUT", "/v1/classify", {}, 400, "holds no image"),
-        ("PUT", "/v1/classify?top_k=-1", {"content": PHOTO}, 400, "`top_k`: "),
-        ("PUT", "/v1/classify?topk=1", {"content": PHOTO}, 400, "(this takes model, version, "),
+        (
+            "PUT",
+            "/v1/classify?top_k=-1",
+            {"content": PHOTO},
+            400,
+            "`top_k` must be greater than or equal to 0, not '-1'",
+        ),
+        ("PUT", "/v1/classify?topk=1", {"content": PHOTO}, 400, "`topk`; there are model, "),
         ("PUT", "/v1/classify?model=other", {"content": PHOTO}, 404, "loaded: tiny"),
         ("PUT", "/predictions/tiny/7", {"content": PHOTO}, 404, "no version '7'"),
         ("PUT", "/v1/classify/cat.jpg", {"content": PHOTO}, 404, "/openapi.json lists"),
@@ -155,7 +161,15 @@ async def test_torchserve_and_sagemaker_find_their_routes(http: httpx.AsyncClien
         ("DELETE", "/healthz", {}, 405, "it has GET, HEAD, OPTIONS"),
         ("PUT", "/v1/classify", {"headers": {"content-type": "multipart/mixed"}}, 415, "mixed"),
         ("PUT", "/v1/classify", {"headers": {"content-encoding": "br"}}, 415, "gzip"),
-        ("PUT", "/v1/classify", {"headers": {"x-request-timeout-ms": "soon"}}, 400, "timeout"),
+        (
+            "PUT",
+            "/v1/classify",
+            {"headers": {"x-request-timeout-ms": "soon"}},
+            400,
+            "integer, not 'soon'",
+        ),
+        ("PUT", "/v1/classify", {"json": {"image": "aGk="}}, 415, "JSON is not read here"),
+        ("POST", "/invocations", {"json": {"image": "aGk="}}, 415, "JSON is not read here"),
     ],
 )
 async def test_errors_say_what_was_wrong(
