@@ -65,19 +65,19 @@ lite-env: $(LITE)/.lite ## Install MindSpore Lite, in an environment of its own 
 
 oip-env: $(OIP)/.oip ## Install the clients of others that the server is tried with, in an environment of their own
 
-train: $(VENV)/.$(TRAINING) $(filter $(FASHION_MNIST),$(DATA)) ## Train a checkpoint (RECIPE=, DATA=, PLATFORM=, PROCESSES=, RANK_TABLE=, RESUME=, ARGS=)
+train: $(if $(filter GPU,$(PLATFORM)),nvidia) $(VENV)/.$(TRAINING) $(filter $(FASHION_MNIST),$(DATA)) ## Train a checkpoint (RECIPE=, DATA=, PLATFORM=, PROCESSES=, RANK_TABLE=, RESUME=, ARGS=)
 	$(PY) -m training.train $(if $(RESUME),--resume $(RESUME),--recipe $(RECIPE) --data_dir $(DATA) --platform $(PLATFORM) $(GROUP)) $(ARGS)
 
-eval: $(VENV)/.$(TRAINING) $(filter $(FASHION_MNIST),$(DATA)) ## Evaluate a checkpoint (CHECKPOINT=, DATA=, PLATFORM=, PROCESSES=)
+eval: $(if $(filter GPU,$(PLATFORM)),nvidia) $(VENV)/.$(TRAINING) $(filter $(FASHION_MNIST),$(DATA)) ## Evaluate a checkpoint (CHECKPOINT=, DATA=, PLATFORM=, PROCESSES=)
 	$(PY) -m training.eval --pretrained $(CHECKPOINT) --data_dir $(DATA) --platform $(PLATFORM) $(GROUP)
 
 export: $(VENV)/.export $(filter $(FASHION_MNIST),$(DATA)) ## Turn a checkpoint into a bundle (CHECKPOINT=, DATA=, PRECISION=, OUTPUT=, NAME=)
 	$(PY) -m export --ckpt_file $(CHECKPOINT) --file_format $(FORMATS) --precision $(PRECISION) \
 	  --device_target $(PLATFORM) $(if $(DATA),--images $(DATA)) --output $(OUTPUT) $(if $(NAME),--name $(NAME))
 
-serve: $(SERVING) $(LITE_SERVED) ## Serve a bundle (MODEL=, RUNTIME=, DEVICE=, GRPC_PORT=, HTTP_PORT=)
-	$(dir $<)bin/python -m serving --model $(SERVED) --runtime $(RUNTIME) --device $(DEVICE) \
-	  --grpc-port $(GRPC_PORT) --http-port $(HTTP_PORT) $(if $(LITE_SERVED),--lite-python $(LITE)/bin/python)
+serve: $(if $(filter cuda% tensorrt%,$(DEVICE)),nvidia) $(SERVING) $(LITE_SERVED) ## Serve a bundle (MODEL=, RUNTIME=, DEVICE=, GRPC_PORT=, HTTP_PORT=, ARGS=)
+	$(dir $(SERVING))bin/python -m serving --model $(SERVED) --runtime $(RUNTIME) --device $(DEVICE) \
+	  --grpc-port $(GRPC_PORT) --http-port $(HTTP_PORT) $(if $(LITE_SERVED),--lite-python $(LITE)/bin/python) $(ARGS)
 
 build/lite/%/manifest.json: %/manifest.json $(LITE)/.lite $(VENV)/.serving
 	$(PY) -m export convert $* --lite-python $(LITE)/bin/python --overwrite \
@@ -167,17 +167,18 @@ bench-gpu: nvidia $(CUDA)/.cuda-dev $(if $(filter tensorrt%,$(DEVICE)),$(CUDA)/.
 	$(CUDA)/bin/python $(gpu-model)
 	$(CUDA)/bin/python -m benchmarks.gpu --device $(or $(filter cuda% tensorrt%,$(DEVICE)),cuda) $(ARGS)
 
-gpu-kit: $(VENV)/.dev $(KIT)/.serving ## Build a kit that measures on a borrowed machine without network (SM=, KIT_PYTHON=)
+gpu-kit: $(KIT)/.serving $(VENV)/.dev ## Build a kit that measures on a borrowed machine without network (SM=, KIT_PYTHON=)
 	$(PY) $(gpu-model)
 	$(PY) -m benchmarks.gpu_kit --sm $(SM) --python $(KIT_PYTHON)
 	$(KIT)/bin/python build/gpu_kit/run.py --dry-run --output build/gpu_kit_dry_run || test $$? = 3
+	@echo "build/gpu_kit is ready: copy it to a machine with a GPU, and run there: python3 gpu_kit/run.py --output results"
 
 gpu-model = -m benchmarks.models --network resnext152_64x4d --precision fp32,fp16 --batch-size 128 --output build/gpu
 
 test-gpu: nvidia $(CUDA)/.cuda-dev ## Run the tests that need a GPU (ARGS=)
 	$(CUDA)/bin/python -m pytest -m gpu $(ARGS) tests/serving/backends/test_accelerators.py
 
-nvidia:
+nvidia: # before gigabytes are installed
 	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libcuda.so.1")' 2>/dev/null || \
 	  { echo "no NVIDIA driver here: libcuda.so.1 cannot be loaded"; exit 1; }
 

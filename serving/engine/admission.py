@@ -206,6 +206,6 @@ def _lateness(now: float, due: float, estimate: Estimate | None) -> str | None:
         return None
     needed_ms, left_ms = 1000 * (estimate.finish - now), 1000 * (due - now)
     return (
-        f"the deadline cannot be met: the answer would take {needed_ms:.0f} ms, "
-        f"{left_ms:.0f} ms are left"
+        f"the deadline cannot be met: the answer would take {needed_ms:.1f} ms, "
+        f"and {left_ms:.1f} ms are left"
     )

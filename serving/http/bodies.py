@@ -115,7 +115,9 @@ def inflate(body: bytes, most_bytes: int) -> bytes:
         try:
             inflated += decompressor.decompress(body, most_bytes - len(inflated) + 1)
         except zlib.error as error:
-            raise InvalidRequestError(f"the body is not compressed, as it says: {error}") from None
+            raise InvalidRequestError(
+                f"the body is not what its Content-Encoding says, gzip or deflate ({error})"
+            ) from None
         if len(inflated) > most_bytes:
             raise HTTPException(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

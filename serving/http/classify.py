@@ -49,6 +49,7 @@ BODY = {
         FORM: {"schema": object_schema(images=FILES)},
     },
 }
+JSON = "application/json"
 NUMBERS: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "number"}}
 
 
@@ -156,6 +157,13 @@ class Classification:
             raise HTTPException(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 f"{kind} is not read; send {FORM}, or an image file as it is",
+                {"accept": f"{FORM}, image/*"},
+            )
+        if kind == JSON:
+            raise HTTPException(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "JSON is not read here; send an image file as it is (curl -T cat.jpg …), or JSON "
+                "with the file in base64 to /v2/models/{model}/infer",
                 {"accept": f"{FORM}, image/*"},
             )
         body = await self._calls.body(request)

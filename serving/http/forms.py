@@ -48,7 +48,7 @@ def files(body: bytes, content_type: str, most: int) -> list[bytes]:
             fields += 1
         elif len(found) == most:
             raise InvalidRequestError(
-                f"the form holds too many images; this server takes at most {most} per request"
+                f"the form holds too many images; a request to this path may have at most {most}"
             )
         else:
             found.append(body[content:end])

@@ -1,6 +1,7 @@
 """Inference in the Open Inference Protocol: `POST /v2/models/{model}/infer`."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
@@ -18,6 +19,7 @@ from serving.api.oip.names import Named, find
 from serving.api.oip.outputs import answer, check_outputs, classes_of
 from serving.api.oip.tensors import InferRequest, Tensor
 from serving.engine.job import Answer
+from serving.errors import InvalidRequestError
 from serving.http.calls import Calls, TimeoutHeader
 from serving.http.errors import JsonResponse
 from serving.http.routes import (
@@ -121,9 +123,14 @@ def _of_one_input(body: bytes, named: Named) -> InferRequest:
     if not named.takes_pixels:
         tensor = Tensor(named.input_name, "BYTES", (1,), [body])
     else:
-        height, width, channels = named.pixels_shape
-        count = max(1, len(body) // (height * width * channels))
-        tensor = Tensor(named.input_name, "UINT8", (count, height, width, channels), body)
+        shape = named.pixels_shape
+        count, rest = divmod(len(body), math.prod(shape))
+        if rest or not count:
+            raise InvalidRequestError(
+                f"the body has {len(body)} bytes; it must have {math.prod(shape)} for each image "
+                f"of {list(shape)} pixels; an image file goes to the name without `_pixels`"
+            )
+        tensor = Tensor(named.input_name, "UINT8", (count, *shape), body)
     return InferRequest(named.name, named.model.version, inputs=[tensor])
 
 

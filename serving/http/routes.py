@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args, get_origin
 from fastapi import params
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -140,16 +141,23 @@ def _validated(
 ) -> BaseModel:
     values = dict(stated)
     if len(values) < len(stated):  # who looked at it before may have gone by the other one
-        names = [name for name, _ in stated]
-        twice = next(name for name in names if names.count(name) > 1)
+        given = [name for name, _ in stated]
+        twice = next(name for name in given if given.count(name) > 1)
         raise InvalidRequestError(f"`{spelt(twice)}` is stated more than once")
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        faults = error.errors()
-        wrong = (f"`{spelt(str(fault['loc'][0]))}`: {fault['msg']}" for fault in faults)
-        takes = ", ".join(map(spelt, model.model_fields))
-        raise InvalidRequestError(f"{'; '.join(wrong)} (this takes {takes})") from None
+        names = ", ".join(map(spelt, model.model_fields))
+        wrong = [_fault(spelt(str(fault["loc"][0])), fault, names) for fault in error.errors()]
+        raise InvalidRequestError("; ".join(wrong)) from None
+
+
+def _fault(name: str, fault: ErrorDetails, names: str) -> str:
+    """Return in a user's words what pydantic says of a parameter, of those with these names."""
+    if fault["type"] == "extra_forbidden":
+        return f"there is no parameter `{name}`; there are {names}"
+    must = fault["msg"].partition(", unable")[0].replace("Input should be", "must be")
+    return f"`{name}` {must.replace('String should', 'must')}, not {str(fault['input'])[:64]!r}"
 
 
 def responses(schema: Schema, *errors: int) -> dict[int | str, dict[str, Any]]:

@@ -71,10 +71,10 @@ def test_as_much_as_a_body_may_have_is_inflated() -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"rubbish", "is not compressed, as it says"),
+        (b"rubbish", "is not what its Content-Encoding says"),
         (gzip.compress(b"whole")[:-5], "is not whole"),
         (zlib.compress(b"whole")[:-1], "is not whole"),
-        (gzip.compress(b"whole") + b"rest", "is not compressed, as it says"),
+        (gzip.compress(b"whole") + b"rest", "is not what its Content-Encoding says"),
         (gzip.compress(b"") * 17, "in more than 16 parts"),
     ],
 )

@@ -138,8 +138,14 @@ TWICE = [("x-request-timeout-ms", "1"), ("X-Request-Timeout-Ms", "1000")]
     ("method", "path", "options", "code", "message"),
     [
         ("PUT", "/v1/classify", {}, 400, "holds no image"),
-        ("PUT", "/v1/classify?top_k=-1", {"content": PHOTO}, 400, "`top_k`: "),
-        ("PUT", "/v1/classify?topk=1", {"content": PHOTO}, 400, "(this takes model, version, "),
+        (
+            "PUT",
+            "/v1/classify?top_k=-1",
+            {"content": PHOTO},
+            400,
+            "`top_k` must be greater than or equal to 0, not '-1'",
+        ),
+        ("PUT", "/v1/classify?topk=1", {"content": PHOTO}, 400, "`topk`; there are model, "),
         ("PUT", "/v1/classify?top_k=1&top_k=2", {"content": PHOTO}, 400, "`top_k` is stated more"),
         ("PUT", "/v1/classify", {"headers": TWICE}, 400, "`x-request-timeout-ms` is stated more"),
         ("PUT", "/v1/classify?model=other", {"content": PHOTO}, 404, "loaded: tiny"),
@@ -150,7 +156,15 @@ TWICE = [("x-request-timeout-ms", "1"), ("X-Request-Timeout-Ms", "1000")]
         ("DELETE", "/healthz", {}, 405, "it has GET, HEAD, OPTIONS"),
         ("PUT", "/v1/classify", {"headers": {"content-type": "multipart/mixed"}}, 415, "mixed"),
         ("PUT", "/v1/classify", {"headers": {"content-encoding": "br"}}, 415, "gzip"),
-        ("PUT", "/v1/classify", {"headers": {"x-request-timeout-ms": "soon"}}, 400, "timeout"),
+        (
+            "PUT",
+            "/v1/classify",
+            {"headers": {"x-request-timeout-ms": "soon"}},
+            400,
+            "integer, not 'soon'",
+        ),
+        ("PUT", "/v1/classify", {"json": {"image": "aGk="}}, 415, "JSON is not read here"),
+        ("POST", "/invocations", {"json": {"image": "aGk="}}, 415, "JSON is not read here"),
     ],
 )
 async def test_errors_say_what_was_wrong(

@@ -48,7 +48,7 @@ def test_spaces_after_a_boundary_and_quotes_around_it_are_read_over() -> None:
         (b"--edgewise\r\n\r\n\r\n" + END, TYPE, "followed by other text"),
         (FILE + b"X: " + b"x" * LONGEST_HEAD + b"\r\n\r\none\r\n" + END, TYPE, "no empty line"),
         (FILE + b"\r\n" + END, TYPE, "no empty line"),
-        (2 * (FILE + b"\r\none\r\n") + END, TYPE, "too many images; .* at most 1 "),
+        (2 * (FILE + b"\r\none\r\n") + END, TYPE, "too many images; .* at most 1$"),
         ((MOST_FIELDS + 1) * FIELD + END, TYPE, f"more than {MOST_FIELDS} fields"),
     ],
 )
