@@ -19,13 +19,14 @@ LOCAL = {"127.0.0.1", "0.0.0.0", "::1", "::", "localhost"}  # noqa: S104 - compa
 
 
 def banner(bundle: Bundle, host: str, grpc_port: int, http_port: int) -> str:
-    """Return the addresses of a server that has loaded `bundle`, and a command to try it."""
+    """Return the addresses of a server that has loaded `bundle`, and commands to try it."""
     name = "localhost" if host in LOCAL else f"[{host}]" if ":" in host else host
     python, image = _quoted(Path(sys.executable)), _quoted(_sample(bundle))
     return (
         f"gRPC  {name}:{grpc_port}\n"
         f"HTTP  http://{name}:{http_port}/metrics\n"
-        f"Try   {python} -m clients classify {image} --address {name}:{grpc_port}"
+        f"Try   {python} -m clients classify {image} --address {name}:{grpc_port}\n"
+        f"or    curl -T {image} http://{name}:{http_port}/v1/classify"
     )
 
 

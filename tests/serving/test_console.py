@@ -27,12 +27,14 @@ def test_the_address_can_be_used_as_printed(tiny: Path, host: str, shown: str) -
     assert lines[0] == f"gRPC  {shown}:1"
     assert lines[1] == f"HTTP  http://{shown}:2/metrics"
     assert lines[2].endswith(f"--address {shown}:1")
+    assert lines[3].endswith(f" http://{shown}:2/v1/classify")
 
 
 def test_a_path_with_spaces_is_quoted(tiny: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(tiny, tmp_path / "my models/1")
-    line = banner(Bundle.open(copy), "::", 1, 2).splitlines()[2]
-    assert f"classify '{copy}/golden/ant_0.png' --address" in line
+    lines = banner(Bundle.open(copy), "::", 1, 2).splitlines()
+    assert f"classify '{copy}/golden/ant_0.png' --address" in lines[2]
+    assert f"curl -T '{copy}/golden/ant_0.png' http" in lines[3]
 
 
 def devices(*flags: str) -> str:

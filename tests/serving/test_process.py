@@ -44,6 +44,7 @@ def test_a_signal_ends_it_well(tiny: Path, signum: signal.Signals) -> None:
     assert server.http.startswith("http://localhost:")
     image = f"{tiny}/golden/ant_0.png"
     assert server.command.endswith(f"-m clients classify {image} --address {server.grpc}")
+    assert server.curl == f"curl -T {image} {server.http}/v1/classify"
 
 
 @pytest.mark.parametrize("flag", ["--grpc-port", "--http-port"])

@@ -13,7 +13,8 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 BANNER = re.compile(
-    r"gRPC  (?P<grpc>\S+)\nHTTP  (?P<http>http://\S+)/metrics\nTry   (?P<command>.+)\n"
+    r"gRPC  (?P<grpc>\S+)\nHTTP  (?P<http>http://\S+)/metrics\n"
+    r"Try   (?P<command>.+)\nor    (?P<curl>.+)\n"
 )
 
 
@@ -25,6 +26,7 @@ class Server:
     grpc: str
     http: str
     command: str
+    curl: str
 
 
 def run(*arguments: str | Path) -> str:
