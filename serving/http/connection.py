@@ -14,16 +14,13 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from serving.http.errors import error_response
-from serving.http.heads import fault, too_large
+from serving.http.heads import Fault, fault
+from serving.http.incoming import HEADER_BYTES, Incoming
 from serving.http.traffic import Phase, Traffic
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-# What HTTP/2 counts for a header besides its name and value: without it, 16 KiB hold thousands.
-HEADER_BYTES = 32
 # Headers with which a client offers another protocol.
 OFFERS = {b"connection", b"upgrade", b"http2-settings"}
-# A body may come in so many pieces, and in one more for each so many bytes: each costs a call.
-FREE_PIECES, PIECE_BYTES = 1000, 64
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -49,13 +46,7 @@ class HttpConnection(HttpToolsProtocol):
         self.phase, self.since_s = Phase.IDLE, time.monotonic()
         self.stalled_s: float | None = None
         self.in_head, self.held = False, 0
-        # Of the request that comes: headers and trailers that are whole, the body, its size, and
-        # what has come since its last piece, which may be no more than a head.
-        self._head_bytes = self._quiet_bytes = self._size = 0
-        # In pieces: a bytearray that grows beside others is copied whenever it does.
-        self._body: list[bytes] = []
-        # Pieces of bodies: of all requests, and before this one.
-        self._pieces = self._pieces_before = 0
+        self._incoming = Incoming(traffic.bounds)
         self._is_coming = False
         self._waits = False  # what comes is the next to be answered
         self._is_deaf = False  # nothing that comes is read any more
@@ -96,7 +87,7 @@ class HttpConnection(HttpToolsProtocol):
             self._answered.keep_alive = False
             return
         if self.phase is Phase.RECEIVING:
-            self._refuse_once(HTTPStatus.SERVICE_UNAVAILABLE, "the server ends; try another")
+            self._check((HTTPStatus.SERVICE_UNAVAILABLE, "the server ends; try another"))
         self._is_deaf = True
         self.transport.close()
 
@@ -130,13 +121,12 @@ class HttpConnection(HttpToolsProtocol):
         if self._is_deaf:
             return
         self._unset_keepalive_if_required()
-        pieces = self._pieces
+        pieces = self._incoming.pieces
         self._parse(data)
-        if self._is_coming and pieces == self._pieces:
-            self._quiet_bytes += len(data)
-            self._bound_head(self._quiet_bytes)
+        if self._is_coming and pieces == self._incoming.pieces:
+            self._check(self._incoming.quiet(len(data)))
         else:
-            self._quiet_bytes = 0
+            self._incoming.heard()
 
     def _parse(self, data: bytes) -> None:
         while not self._is_deaf:
@@ -167,8 +157,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._is_deaf:
             return
         self.in_head = self._is_coming = True
-        self._head_bytes, self._pieces_before = 0, self._pieces
-        self._size, self._body = 0, []
+        self._incoming.begin()
         self.scope["state"]["arrived_s"] = time.monotonic()
         if not self._answered:
             self._enter(Phase.RECEIVING)
@@ -176,26 +165,23 @@ class HttpConnection(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         """Take a part of the address."""
         super().on_url(url)
-        self._head_bytes += len(url)
-        self._bound_head(self._head_bytes)
+        self._check(self._incoming.head(len(url)))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header or a trailer."""
         if self.in_head:  # a trailer must not pass for a header, which others have looked at
             super().on_header(name, value)
-        self._head_bytes += len(name) + len(value) + HEADER_BYTES
-        self._bound_head(self._head_bytes)
+        self._check(self._incoming.head(len(name) + len(value) + HEADER_BYTES))
 
     def on_headers_complete(self) -> None:
         """Refuse a request by its head, or wait for its body."""
         self.in_head = False
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                self._refuse_once(HTTPStatus.NOT_IMPLEMENTED, "this server is no proxy")
+                self._check((HTTPStatus.NOT_IMPLEMENTED, "this server is no proxy"))
             return
         version, most = self.parser.get_http_version(), self._traffic.bounds.body_bytes
-        if found := fault(self.headers, version, most):
-            self._refuse_once(*found)
+        self._check(fault(self.headers, version, most))
         if self._is_deaf:
             return
         super().on_headers_complete()
@@ -204,21 +190,10 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
-        size = self._size + len(body)
-        self._pieces += 1
-        if found := too_large(size, self._traffic.bounds.body_bytes):
-            self._refuse_once(*found)
-        pieces = self._pieces - self._pieces_before
-        if pieces > FREE_PIECES + size // PIECE_BYTES:
-            self._refuse_once(
-                HTTPStatus.BAD_REQUEST, "the body comes in too many pieces; send larger"
-            )
+        if not self._is_deaf:
+            self._check(self._incoming.piece(body))
         if self._is_deaf:
             return
-        self._body.append(body)
-        if pieces % FREE_PIECES == 0:  # small ones take more memory than what they hold
-            self._body[-FREE_PIECES:] = [b"".join(self._body[-FREE_PIECES:])]
-        self._size = size
         self.held += len(body)
         self._traffic.hold(len(body))
 
@@ -228,8 +203,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._is_coming = False
         # uvicorn hands over `bytes(body)`, which of bytes is no copy.
-        self.cycle.body = b"".join(self._body)  # type: ignore[assignment]
-        self._body = []
+        self.cycle.body = self._incoming.take()  # type: ignore[assignment]
         super().on_message_complete()
         if self._waits:
             self._waits = False
@@ -278,18 +252,12 @@ class HttpConnection(HttpToolsProtocol):
     def _release(self, nbytes: int | None = None) -> None:
         """Note that bytes of bodies are held no more; None: all, and the body that comes."""
         if nbytes is None:
-            nbytes, self._body = self.held, []
+            nbytes = self.held
+            self._incoming.take()
         self._traffic.release(nbytes)
         self.held -= nbytes
 
-    def _refuse_once(self, status: HTTPStatus, message: str) -> None:
-        if not self._is_deaf:
-            self.refuse(status, message)
-
-    def _bound_head(self, nbytes: int) -> None:
-        most = self._traffic.bounds.head_bytes
-        if nbytes > most:
-            self._refuse_once(
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"the head of a request may have at most {most} bytes",
-            )
+    def _check(self, found: Fault | None) -> None:
+        """Refuse the request if something is wrong with it, unless the client was refused."""
+        if found and not self._is_deaf:
+            self.refuse(*found)
