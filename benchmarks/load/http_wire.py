@@ -4,6 +4,7 @@ Connections stay open, and each has one request at a time. Requests are sent as 
 deadline is the server's own.
 """
 
+import json
 import re
 import selectors
 import socket
@@ -13,7 +14,6 @@ from queue import Empty, SimpleQueue
 from typing import Self
 
 import grpc
-import orjson
 
 from benchmarks.load.wire import Cancel, Ended
 from clients.files import find_images, read_image
@@ -93,7 +93,7 @@ class HttpWire:
     @staticmethod
     def timing(response: bytes) -> pb.Timing | None:
         """Return where the time of a response went, None if it does not say."""
-        results = orjson.loads(response).get("results")
+        results = json.loads(response).get("results")
         return pb.Timing(**results[0]["timing"]) if results else None
 
     def _read(self) -> None:

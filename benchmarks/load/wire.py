@@ -21,10 +21,10 @@ from clients.files import find_images, read_image
 from clients.messages import MAX_MESSAGE_BYTES, classify_request
 from protos import classifier_pb2 as pb
 from protos import open_inference_pb2 as open_pb
-from protos.open_inference_pb2_grpc import GRPCInferenceServiceStub
 
 KNOWN_GRPCIO = "1.85"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
+METADATA = "/inference.GRPCInferenceService/ModelMetadata"
 # A load tester that repeats requests would hide what it is there to show.
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -61,8 +61,11 @@ def read_requests(images: str, *, model: str = "", version: str = "") -> list[by
 def read_infer_requests(address: str, images: str, model: str, version: str) -> list[bytes]:
     """Return the same as requests of the Open Inference Protocol, for `INFER`."""
     with grpc.insecure_channel(address, proxies.options(address)) as channel:
+        # Not the generated stub: it refuses older versions of grpcio before KNOWN_GRPCIO can.
+        parse = open_pb.ModelMetadataResponse.FromString
+        ask: Any = channel.unary_unary(METADATA, response_deserializer=parse)
         asked = open_pb.ModelMetadataRequest(name=model, version=version)
-        metadata = GRPCInferenceServiceStub(channel).ModelMetadata(asked)
+        metadata = ask(asked.SerializeToString())
     head = open_pb.ModelInferRequest(model_name=model, model_version=version)
     head.inputs.add(name=metadata.inputs[0].name, datatype="BYTES", shape=[1, 1])
     return [_infer_request(head, read_image(path)) for path in find_images([images])]

@@ -19,4 +19,5 @@ def test_a_gpu_is_looked_for_before_gigabytes_are_installed_for_it(target: str) 
 def test_serve_passes_flags_on() -> None:
     command = ["make", "--dry-run", "serve", "ARGS=--host 0.0.0.0"]
     planned = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "--host 0.0.0.0" in planned.splitlines()[-1]
+    _, _, flags = planned.partition("-m serving ")
+    assert "--host 0.0.0.0" in flags
