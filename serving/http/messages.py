@@ -70,4 +70,5 @@ def _field_schema(field: FieldDescriptor) -> Schema:
 
 
 def _is_any(field: FieldDescriptor) -> bool:
-    return bool(field.message_type) and field.message_type.full_name == "google.protobuf.Any"
+    message = field.message_type
+    return message is not None and message.full_name == "google.protobuf.Any"
