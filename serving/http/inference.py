@@ -20,7 +20,7 @@ from serving.api.oip.outputs import answer, check_outputs, classes_of
 from serving.api.oip.tensors import InferRequest, Tensor
 from serving.engine.job import Answer
 from serving.errors import InvalidRequestError
-from serving.http.calls import Calls, TimeoutHeader
+from serving.http.calls import Calls, TimeoutHeader, never_null
 from serving.http.errors import JsonResponse
 from serving.http.openapi import (
     BINARY,
@@ -63,6 +63,7 @@ class InferenceHeaders(TimeoutHeader):
     inference_header_content_length: int | None = Field(
         None,
         ge=0,
+        json_schema_extra=never_null,
         description="how many bytes of the body are JSON, if binary data follows; 0 if the whole "
         "body is the only element of the only input: an image file",
     )

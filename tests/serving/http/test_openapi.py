@@ -64,6 +64,8 @@ def test_it_is_all_there_is(document: dict[str, Any]) -> None:
     classify = document["paths"]["/v1/classify"]["put"]
     names = {parameter["name"] for parameter in classify["parameters"]}
     assert {"model", "version", "top_k", "full_probabilities", "x-request-timeout-ms"} == names
+    [timeout] = [one for one in classify["parameters"] if one["in"] == "header"]
+    assert timeout["schema"]["type"] == "integer"  # a header cannot be null
     assert "422" not in classify["responses"]
     assert {"200", "400", "404", "429", "503", "504"} <= set(classify["responses"])
 
