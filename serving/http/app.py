@@ -6,7 +6,6 @@ from functools import cache
 from http import HTTPStatus
 
 import orjson
-from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,27 +13,28 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from serving.api.oip.catalog import NAME, server_version
 from serving.errors import InternalError, ServingError
 from serving.http.calls import Calls
 from serving.http.catalog import OpenCatalog
 from serving.http.classify import Classification
 from serving.http.errors import JsonResponse, error_response, method_response
 from serving.http.inference import Inference
+from serving.http.openapi import CLASSIFY, OPERATIONS, PROTOCOL, describe
 from serving.http.operations import Operations
-
-DESCRIPTION = (
-    "Image classification. Every error is JSON with one sentence: what was wrong, and what would "
-    "be right."
-)
+from serving.http.routes import DirectRoute
 
 
 def create_app(registry: CollectorRegistry, calls: Calls) -> "Application":
     """Return the application: classification, what operators look at, and /openapi.json."""
-    operations = Operations(registry, calls.requests)
     # The first that fits is called: those that are called most stand first.
-    classify = [*Classification(calls).routes(), *Inference(calls).routes()]
-    return Application([*classify, *operations.routes(), *OpenCatalog(calls).routes()])
+    return Application(
+        [
+            *_tagged(CLASSIFY, Classification(calls).routes()),
+            *_tagged(PROTOCOL, Inference(calls).routes()),
+            *_tagged(OPERATIONS, Operations(registry, calls.requests).routes()),
+            *_tagged(PROTOCOL, OpenCatalog(calls).routes()),
+        ]
+    )
 
 
 class Application:
@@ -49,7 +49,7 @@ class Application:
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         @cache
         def described() -> bytes:
-            return orjson.dumps(_openapi(routes))
+            return orjson.dumps(describe(routes))
 
         async def openapi(_: Request) -> Response:
             return JsonResponse(described())
@@ -88,5 +88,8 @@ class Application:
         return {method for route in fitting for method in getattr(route, "methods", ())}
 
 
-def _openapi(routes: Sequence[BaseRoute]) -> dict[str, object]:
-    return get_openapi(title=NAME, version=server_version(), description=DESCRIPTION, routes=routes)
+def _tagged(tag: str, routes: Sequence[BaseRoute]) -> Sequence[BaseRoute]:
+    for route in routes:
+        if isinstance(route, DirectRoute):
+            route.tags = [tag]
+    return routes

@@ -11,11 +11,17 @@ from serving.config import DAY_S
 from serving.engine.model import Model
 from serving.errors import UnavailableError
 from serving.http.bodies import Turns, read_body
+from serving.http.openapi import Schema
 
 # What may wait for one thread, in bodies of the largest size.
 MOST_WAITING = 8
 
 Name = Annotated[str, Field(max_length=1024)]
+
+
+def never_null(schema: Schema) -> None:
+    """Say of a header that may be left out that it is never null, which no header can be."""
+    schema |= schema.pop("anyOf")[0]
 
 
 class TimeoutHeader(BaseModel):
@@ -25,6 +31,7 @@ class TimeoutHeader(BaseModel):
         None,
         ge=1,
         le=1000 * DAY_S,
+        json_schema_extra=never_null,
         description="time until the answer is of no more use, from the arrival of the request, in "
         "milliseconds; unset: --default-timeout-ms",
     )

@@ -18,26 +18,28 @@ from serving.api.oip.statistics import statistics
 from serving.http.calls import Calls
 from serving.http.errors import RETRY_AFTER_S, JsonResponse
 from serving.http.messages import message_schema, to_json
-from serving.http.routes import (
+from serving.http.openapi import (
     BOOLEAN,
     TEXT,
-    DirectRoute,
-    Endpoint,
+    json_content,
+    list_schema,
     object_schema,
     responses,
     responses_or_not,
-    versioned,
 )
+from serving.http.routes import DirectRoute, Endpoint, versioned
 from serving.http.schemas import IndexRequest, read_json, schema_of
 
 Described = dict[int | str, dict[str, Any]]
 
-LIVE, READY = object_schema(live=BOOLEAN), object_schema(ready=BOOLEAN)
-MODEL_READY = object_schema(name=TEXT, ready=BOOLEAN)
+LIVE = object_schema("ServerLive", live=BOOLEAN)
+READY = object_schema("ServerReady", ready=BOOLEAN)
+MODEL_READY = object_schema("ModelReady", name=TEXT, ready=BOOLEAN)
+SERVER, MODEL = pb.ServerMetadataResponse, pb.ModelMetadataResponse
 STATISTICS = pb.ModelStatisticsResponse
-NAMES = object_schema(models={"type": "array", "items": TEXT})
-INDEX = {"type": "array", "items": message_schema(pb.RepositoryIndexResponse.ModelIndex.DESCRIPTOR)}
-INDEX_BODY = {"content": {"application/json": {"schema": schema_of(IndexRequest)}}}
+NAMES = object_schema("ModelNames", models=list_schema(TEXT))
+INDEX = list_schema(message_schema(pb.RepositoryIndexResponse.ModelIndex.DESCRIPTOR))
+INDEX_BODY = {"content": json_content(schema_of(IndexRequest))}
 MODEL_ERRORS = (400, 404, 503)
 
 # What clients of other servers may ask for.
@@ -71,33 +73,33 @@ class OpenCatalog:
         posted: dict[str, Any] = {"openapi_extra": {"requestBody": INDEX_BODY}}
         posted |= {"responses": responses(INDEX, 400, 413, 415), "methods": ["POST"]}
         return [
-            DirectRoute("/v2/health/live", self.live, responses=responses(LIVE)),
-            DirectRoute("/v2/health/ready", self.ready, responses=responses_or_not(READY)),
-            DirectRoute("/v2", self.server, responses=_described(pb.ServerMetadataResponse)),
-            DirectRoute("/v2/models", self.names, responses=responses(NAMES)),
+            DirectRoute("/v2/health/live", self.server_live, responses=responses(LIVE)),
+            DirectRoute("/v2/health/ready", self.server_ready, responses=responses_or_not(READY)),
+            DirectRoute("/v2", self.server_metadata, responses=_described(SERVER)),
+            DirectRoute("/v2/models", self.model_names, responses=responses(NAMES)),
             DirectRoute("/v2/models/stats", self.all_statistics, responses=_described(STATISTICS)),
-            *_of_model("", self.metadata, _described(pb.ModelMetadataResponse, *MODEL_ERRORS)),
+            *_of_model("", self.model_metadata, _described(MODEL, *MODEL_ERRORS)),
             *_of_model("/ready", self.model_ready, responses_or_not(MODEL_READY, 400, 404)),
-            *_of_model("/config", self.config, _described(pb.ModelConfig, *MODEL_ERRORS)),
-            *_of_model("/stats", self.statistics, _described(STATISTICS, *MODEL_ERRORS)),
-            DirectRoute("/v2/repository/index", self.index, responses=responses(INDEX)),
-            DirectRoute("/v2/repository/index", self.asked_index, **posted),
+            *_of_model("/config", self.model_config, _described(pb.ModelConfig, *MODEL_ERRORS)),
+            *_of_model("/stats", self.model_statistics, _described(STATISTICS, *MODEL_ERRORS)),
+            DirectRoute("/v2/repository/index", self.whole_index, responses=responses(INDEX)),
+            DirectRoute("/v2/repository/index", self.repository_index, **posted),
             *(Route(path, _refusing(why), methods=how) for path, (why, how) in LACKING.items()),
         ]
 
-    async def live(self, _: Request) -> Response:
+    async def server_live(self, _: Request) -> Response:
         """Whether the process lives."""
         return JsonResponse(b'{"live":true}')
 
-    async def ready(self, _: Request) -> Response:
+    async def server_ready(self, _: Request) -> Response:
         """Whether a model answers."""
         return _state_response({"ready": self._catalog.ready})
 
-    async def server(self, _: Request) -> Response:
+    async def server_metadata(self, _: Request) -> Response:
         """The server, and the extensions of the protocol that it has."""
         return _message_response(self._catalog.server())
 
-    async def names(self, _: Request) -> Response:
+    async def model_names(self, _: Request) -> Response:
         """The names of all models, of which each has one for files and one for pixels."""
         named = (one for model in self._repository.all() for one in both(self._repository, model))
         return JsonResponse(orjson.dumps({"models": sorted({one.name for one in named})}))
@@ -106,11 +108,11 @@ class OpenCatalog:
         """What all models have done."""
         return _message_response(statistics(self._repository, "", ""))
 
-    async def index(self, _: Request) -> Response:
+    async def whole_index(self, _: Request) -> Response:
         """The versions of all models, under each of their names."""
         return self._index(IndexRequest())
 
-    async def asked_index(self, request: Request) -> Response:
+    async def repository_index(self, request: Request) -> Response:
         """The versions of all models, or of those that answer; no body is as good as `{}`."""
         body = await self._calls.body(request)
         return self._index(read_json(body, IndexRequest) if body else IndexRequest())
@@ -119,7 +121,7 @@ class OpenCatalog:
         index = self._catalog.index(only_ready=asked.ready)
         return JsonResponse(orjson.dumps([to_json(model) for model in index.models]))
 
-    async def metadata(self, _: Request, model: str, version: str) -> Response:
+    async def model_metadata(self, _: Request, model: str, version: str) -> Response:
         """The tensors that a model takes and returns."""
         return _message_response(self._catalog.metadata(model, version))
 
@@ -130,11 +132,11 @@ class OpenCatalog:
             {"name": named.name, "ready": self._catalog.model_ready(model, version)}
         )
 
-    async def config(self, _: Request, model: str, version: str) -> Response:
+    async def model_config(self, _: Request, model: str, version: str) -> Response:
         """How a model is served."""
         return _message_response(self._catalog.config(model, version))
 
-    async def statistics(self, _: Request, model: str, version: str) -> Response:
+    async def model_statistics(self, _: Request, model: str, version: str) -> Response:
         """What a model has done."""
         return _message_response(statistics(self._repository, model, version))
 

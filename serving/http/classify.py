@@ -21,36 +21,40 @@ from serving.api.requests import check_only
 from serving.engine.job import Answer, Prediction
 from serving.engine.model import Model
 from serving.engine.sources import Encoded
-from serving.errors import InvalidRequestError, UnavailableError
+from serving.errors import InvalidRequestError
 from serving.http.calls import Calls, Name, TimeoutHeader
 from serving.http.errors import JsonResponse
 from serving.http.forms import FORM, read_files
 from serving.http.messages import message_schema
-from serving.http.routes import (
+from serving.http.openapi import (
     BINARY,
+    FILE,
     IMAGE_ERRORS,
-    TEXT,
-    DirectRoute,
+    Schema,
+    list_schema,
     object_schema,
     responses,
-    versioned,
 )
+from serving.http.routes import DirectRoute, versioned
 
 # How many classes people get who do not say; TorchServe's image classifier has the same number.
 TOP_K = 5
 UPLOAD = "POST", "PUT"
-FILES = {"type": "array", "items": {"type": "string", "contentMediaType": "image/*"}}
+FORM_SCHEMA = object_schema("ImageForm", images=list_schema(FILE))
 BODY = {
     "required": True,
-    "description": "an image file as it is (JPEG, PNG, WebP or BMP), or a form with one or more",
-    "content": {
-        "image/*": BINARY,
-        "application/octet-stream": BINARY,
-        FORM: {"schema": object_schema(images=FILES)},
-    },
+    "description": "an image file as it is (JPEG, PNG, WebP or BMP), under its own content type "
+    "too, or a form with one or more",
+    # No `image/*` beside them: a generated client could not send a pattern.
+    "content": {"application/octet-stream": BINARY, FORM: {"schema": FORM_SCHEMA}},
 }
 JSON = "application/json"
-NUMBERS: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "number"}}
+PROBABILITIES: Schema = {
+    "title": "Probabilities",
+    "description": "of the most probable labels",
+    "type": "object",
+    "additionalProperties": {"type": "number"},
+}
 
 
 class ClassifyQuery(BaseModel):
@@ -88,8 +92,7 @@ class Classification:
             "openapi_extra": {"requestBody": BODY},
             "responses": responses(message_schema(pb.ClassifyResponse.DESCRIPTOR), *IMAGE_ERRORS),
         }
-        predicted = described | {"responses": responses(NUMBERS, *IMAGE_ERRORS)}
-        state = responses(object_schema(status=TEXT), 503)
+        predicted = described | {"responses": responses(PROBABILITIES, *IMAGE_ERRORS)}
         # An operation of OpenAPI has one method.
         classify = [
             DirectRoute("/v1/classify", self.classify, methods=[how], **described) for how in UPLOAD
@@ -104,8 +107,9 @@ class Classification:
         return [
             *classify,
             *predict,
-            DirectRoute("/invocations", self.classify, methods=["POST"], **described),
-            DirectRoute("/ping", self.ping, responses=state),
+            DirectRoute(
+                "/invocations", self.classify, methods=["POST"], name="invoke", **described
+            ),
         ]
 
     async def classify(self, request: Request, query: Asked, headers: Timeout) -> Response:
@@ -128,13 +132,6 @@ class Classification:
         assert isinstance(answer, Prediction)
         classes = top_classes(answer.probabilities, TOP_K, found.bundle.manifest.labels)
         return JsonResponse(_dumped({c["label"]: np.float32(c["probability"]) for c in classes}))
-
-    async def ping(self, _: Request) -> Response:
-        """Whether a model answers, as TorchServe and SageMaker ask."""
-        self._calls.requests.readiness.check()
-        if not any(self._calls.requests.repository.ready().values()):
-            raise UnavailableError("no model answers at this moment")
-        return JsonResponse(b'{"status":"Healthy"}')
 
     async def _answers(
         self, request: Request, name: str, version: str, headers: TimeoutHeader, most: int = 0

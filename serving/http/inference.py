@@ -20,17 +20,19 @@ from serving.api.oip.outputs import answer, check_outputs, classes_of
 from serving.api.oip.tensors import InferRequest, Tensor
 from serving.engine.job import Answer
 from serving.errors import InvalidRequestError
-from serving.http.calls import Calls, TimeoutHeader
+from serving.http.calls import Calls, TimeoutHeader, never_null
 from serving.http.errors import JsonResponse
-from serving.http.routes import (
+from serving.http.openapi import (
     BINARY,
     IMAGE_ERRORS,
     TEXT,
-    DirectRoute,
+    Schema,
+    json_content,
+    list_schema,
     object_schema,
     responses,
-    versioned,
 )
+from serving.http.routes import DirectRoute, versioned
 from serving.http.schemas import HEADER, InferenceRequest, schema_of
 from serving.http.tensors import build, parse
 
@@ -41,19 +43,16 @@ PROBABILITIES_PER_CLASS = 16
 BODY = {
     "required": True,
     "description": "JSON; or JSON followed by binary data; or only an image file",
-    "content": {
-        "application/json": {"schema": schema_of(InferenceRequest)},
-        "application/octet-stream": BINARY,
-    },
+    "content": json_content(schema_of(InferenceRequest)) | {"application/octet-stream": BINARY},
 }
-NATURAL = {"type": "integer", "minimum": 0}
-OUTPUT = object_schema(name=TEXT, datatype=TEXT, shape={"type": "array", "items": NATURAL})
+NATURAL: Schema = {"type": "integer", "minimum": 0}
+OUTPUT = object_schema("ResponseOutput", name=TEXT, datatype=TEXT, shape=list_schema(NATURAL))
 OUTPUT["properties"] |= {
-    "data": {"type": "array", "items": {"type": ["number", "string", "null"]}},
-    "parameters": object_schema(binary_data_size=NATURAL),
+    "data": list_schema({"type": ["number", "string", "null"]}),
+    "parameters": object_schema("ResponseOutputParameters", binary_data_size=NATURAL),
 }
 RESPONSE = object_schema(
-    model_name=TEXT, model_version=TEXT, outputs={"type": "array", "items": OUTPUT}
+    "InferenceResponse", model_name=TEXT, model_version=TEXT, outputs=list_schema(OUTPUT)
 )
 RESPONSE["properties"] |= {"id": TEXT}
 
@@ -64,6 +63,7 @@ class InferenceHeaders(TimeoutHeader):
     inference_header_content_length: int | None = Field(
         None,
         ge=0,
+        json_schema_extra=never_null,
         description="how many bytes of the body are JSON, if binary data follows; 0 if the whole "
         "body is the only element of the only input: an image file",
     )

@@ -5,9 +5,11 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from serving.http.routes import BOOLEAN, TEXT, Schema
+from serving.http.openapi import BOOLEAN, TEXT, Schema, list_schema
 
-NUMBER = {"type": "number"}
+# Most are of 64 bits, and generated clients in typed languages take fewer if nothing is said.
+INTEGER: Schema = {"type": "integer", "format": "int64"}
+NUMBER: Schema = {"type": "number"}
 SCALARS: dict[int, Schema] = {
     FieldDescriptor.CPPTYPE_BOOL: BOOLEAN,
     FieldDescriptor.CPPTYPE_STRING: TEXT,
@@ -30,9 +32,12 @@ def to_json(message: Message) -> dict[str, Any]:
 
 
 def message_schema(message: Any) -> Schema:
-    """Return the JSON Schema of a message, from its descriptor, with the names of the .proto."""
-    fields = {field.name: _field_schema(field) for field in message.fields}
-    return {"type": "object", "properties": fields}
+    """Return the JSON Schema of a message, from its descriptor, with the names of the .proto.
+
+    Details of a `google.rpc.Status`, which may be any message, are left out: no answer has them.
+    """
+    fields = {each.name: _field_schema(each) for each in message.fields if not _is_any(each)}
+    return {"title": message.name, "type": "object", "properties": fields}
 
 
 def _value(field: Any, value: Any) -> Any:
@@ -57,7 +62,13 @@ def _field_schema(field: FieldDescriptor) -> Schema:
     if field.message_type:
         schema = message_schema(field.message_type)
     elif field.enum_type:
-        schema = {"type": "string", "enum": [value.name for value in field.enum_type.values]}
+        names = [value.name for value in field.enum_type.values]
+        schema = {"title": field.enum_type.name, "type": "string", "enum": names}
     else:
-        schema = SCALARS.get(field.cpp_type, {"type": "integer"})
-    return {"type": "array", "items": schema} if field.is_repeated else schema
+        schema = SCALARS.get(field.cpp_type, INTEGER)
+    return list_schema(schema) if field.is_repeated else schema
+
+
+def _is_any(field: FieldDescriptor) -> bool:
+    message = field.message_type
+    return message is not None and message.full_name == "google.protobuf.Any"

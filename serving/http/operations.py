@@ -1,4 +1,4 @@
-"""What operators and their programs look at: /metrics, /healthz, /readyz."""
+"""What operators and their programs look at: /metrics, /healthz, /readyz, /ping."""
 
 import time
 from collections import deque
@@ -12,21 +12,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.requests import Requests
+from serving.errors import UnavailableError
 from serving.http.errors import JsonResponse
-from serving.http.routes import (
-    BOOLEAN,
-    TEXT,
-    DirectRoute,
-    object_schema,
-    responses,
-    responses_or_not,
-)
+from serving.http.openapi import BOOLEAN, TEXT, object_schema, responses, responses_or_not
+from serving.http.routes import DirectRoute
 
 # How often the metrics are rendered, in each format; it takes milliseconds of Python's lock.
 RENDERINGS_PER_S = 5
 
-ALIVE = object_schema(alive=BOOLEAN)
-READY = object_schema(ready=BOOLEAN, models={"type": "object", "additionalProperties": BOOLEAN})
+ALIVE = object_schema("Alive", alive=BOOLEAN)
+STATES = {"type": "object", "additionalProperties": BOOLEAN}
+READY = object_schema("Ready", ready=BOOLEAN, models=STATES)
+HEALTHY = object_schema("Healthy", status=TEXT)
 
 
 class Operations:
@@ -51,6 +48,7 @@ class Operations:
         return [
             DirectRoute("/healthz", self.healthz, responses=responses(ALIVE)),
             DirectRoute("/readyz", self.readyz, responses=responses_or_not(READY)),
+            DirectRoute("/ping", self.ping, responses=responses(HEALTHY, 503)),
             DirectRoute("/metrics", self.metrics, responses=metrics),
         ]
 
@@ -70,6 +68,13 @@ class Operations:
         models = self._repository.ready()
         ready = any(models.values())
         return JsonResponse(orjson.dumps({"ready": ready, "models": models}), 200 if ready else 503)
+
+    async def ping(self, _: Request) -> Response:
+        """Whether a model answers, as TorchServe and SageMaker ask."""
+        self._readiness.check()
+        if not any(self._repository.ready().values()):
+            raise UnavailableError("no model answers at this moment")
+        return JsonResponse(b'{"status":"Healthy"}')
 
 
 class Page:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from serving.errors import InvalidRequestError
+from serving.http.openapi import REFERENCE, Schema
 
 # Beyond what any model here takes: a request is refused before it costs more than its bytes do.
 MOST_TENSORS, MOST_DIMENSIONS, LONGEST_NAME = 16, 8, 1024
@@ -101,22 +102,9 @@ class IndexRequest(Json):
     ready: bool = Field(default=False, description="only those that answer")
 
 
-def schema_of(model: type[Json]) -> dict[str, Any]:
-    """Return the JSON Schema of a model, whole: it refers to nothing."""
-    schema = model.model_json_schema()
-    definitions = schema.pop("$defs", {})
-
-    def whole(node: Any) -> Any:
-        if isinstance(node, list):
-            return [whole(one) for one in node]
-        if not isinstance(node, dict):
-            return node
-        rest = {key: whole(one) for key, one in node.items() if key != "$ref"}
-        if "$ref" not in node:
-            return rest
-        return {**whole(definitions[node["$ref"].rpartition("/")[2]]), **rest}
-
-    return whole(schema)  # type: ignore[no-any-return]
+def schema_of(model: type[Json]) -> Schema:
+    """Return the JSON Schema of a model; it refers to those of its parts as OpenAPI does."""
+    return model.model_json_schema(ref_template=REFERENCE + "{model}")
 
 
 def read_json(json: bytes | memoryview, model: type[Read]) -> Read:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -9,7 +10,11 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
+from starlette.requests import Request
+from starlette.responses import Response
 
+from serving.http.openapi import FILE, REFERENCE, TEXT, describe, object_schema, responses
+from serving.http.routes import DirectRoute
 from tests.support.process import Server, serve
 
 
@@ -17,6 +22,21 @@ from tests.support.process import Server, serve
 def server(tiny: Path) -> Iterator[Server]:
     with serve(tiny) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def document(server: Server) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{server.http}/openapi.json", trust_env=False).json()
+    return found
+
+
+def parts(node: object) -> Iterator[dict[str, Any]]:
+    """Every object in JSON."""
+    if isinstance(node, dict):
+        yield node
+    if isinstance(node, dict | list):
+        for inner in node.values() if isinstance(node, dict) else node:
+            yield from parts(inner)
 
 
 def test_every_answer_is_as_described(server: Server) -> None:
@@ -39,11 +59,56 @@ def test_every_answer_is_as_described(server: Server) -> None:
         check()
 
 
-def test_it_is_all_there_is(server: Server) -> None:
-    described = httpx.get(f"{server.http}/openapi.json", trust_env=False).json()
-    assert {"/v1/classify", "/predictions/{model}/{version}", "/readyz"} <= set(described["paths"])
-    classify = described["paths"]["/v1/classify"]["put"]
+def test_it_is_all_there_is(document: dict[str, Any]) -> None:
+    assert {"/v1/classify", "/predictions/{model}/{version}", "/readyz"} <= set(document["paths"])
+    classify = document["paths"]["/v1/classify"]["put"]
     names = {parameter["name"] for parameter in classify["parameters"]}
     assert {"model", "version", "top_k", "full_probabilities", "x-request-timeout-ms"} == names
+    [timeout] = [one for one in classify["parameters"] if one["in"] == "header"]
+    assert timeout["schema"]["type"] == "integer"  # a header cannot be null
     assert "422" not in classify["responses"]
     assert {"200", "400", "404", "429", "503", "504"} <= set(classify["responses"])
+
+
+def test_objects_and_enumerations_have_names(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    stated = [part for part in parts(document) if "properties" in part or "enum" in part]
+    assert {id(part) for part in stated} <= {id(schema) for schema in schemas.values()}
+    references = {part["$ref"] for part in parts(document) if "$ref" in part}
+    assert references == {REFERENCE + name for name in schemas}
+    assert {"Error", "ClassifyResponse", "Result", "InferenceRequest", "DataType"} <= set(schemas)
+
+
+def test_operations_have_short_names_of_their_own(document: dict[str, Any]) -> None:
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    names = [each["operationId"] for each in operations]
+    assert len(set(names)) == len(names)
+    assert max(map(len, names)) <= 24
+    classify = {"classify", "classify_put", "predict", "predict_version_put", "invoke"}
+    assert classify | {"infer", "infer_version", "server_ready", "ping"} <= set(names)
+    tags = [tag["name"] for tag in document["tags"]]
+    assert all(len(each["tags"]) == 1 and each["tags"][0] in tags for each in operations)
+
+
+def test_files_are_binary(document: dict[str, Any]) -> None:
+    content = document["paths"]["/v1/classify"]["post"]["requestBody"]["content"]
+    assert next(iter(content.items())) == ("application/octet-stream", {"schema": FILE})
+    form = document["components"]["schemas"]["ImageForm"]
+    assert content["multipart/form-data"]["schema"] == {"$ref": f"{REFERENCE}ImageForm"}
+    assert form["properties"]["images"] == {"type": "array", "items": FILE}
+
+
+def test_two_schemas_cannot_have_one_name() -> None:
+    async def state(_: Request) -> Response:
+        return Response()
+
+    async def ready(_: Request) -> Response:
+        return Response()
+
+    one, other = object_schema("State", live=TEXT), object_schema("State", ready=TEXT)
+    routes = [
+        DirectRoute("/state", state, responses=responses(one)),
+        DirectRoute("/ready", ready, responses=responses(other)),
+    ]
+    with pytest.raises(ValueError, match="have the title State"):
+        describe(routes)
