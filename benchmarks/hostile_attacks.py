@@ -21,6 +21,7 @@ from protos import open_inference_pb2 as open_pb
 # What a weak line carries, and the most files per second.
 BYTES_PER_S, FILES_PER_S = 100_000, 50.0
 TIMEOUT_S = 30.0
+SHORTEST_S = 0.1
 SIDE = 7071  # a square of 50 megapixels
 
 FILES: dict[str, Callable[[], bytes]] = {
@@ -97,7 +98,8 @@ def _closed(
 ) -> Counter[str]:
     with Wire(server.address, path) as wire:
         target = Target(wire, [request], timeout_s=TIMEOUT_S)
-        seconds = max(0.0, end - time.monotonic())
+        # However long it took to prepare, each caller sends one.
+        seconds = max(SHORTEST_S, end - time.monotonic())
         return _codes(closed_loop(target, concurrency=in_flight, seconds=seconds))
 
 

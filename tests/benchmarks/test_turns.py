@@ -164,7 +164,7 @@ def test_the_plain_server_gives_the_bundles_answers(tmp_path: Path) -> None:
 def test_ours_and_the_plain_server_take_turns(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path)
     flags = ["--model", str(bundle), "--images", str(SAMPLES), "--output", str(tmp_path)]
-    printed = run("benchmarks.rival", *flags, "--rounds", "1", "--duration-s", "0.1",
+    printed = run("benchmarks.rival", *flags, "--rounds", "1", "--duration-s", "0.6",
                   "--concurrency", "2")  # fmt: skip
     record = json.loads((tmp_path / "rival.json").read_text())
     assert list(record["turns"]["2 in flight"]) == ["plain", "ours, onnxruntime fp32"]
