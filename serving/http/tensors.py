@@ -94,7 +94,7 @@ def _inputs(inputs: Sequence[RequestInput], binary: memoryview) -> list[Tensor]:
         tensors.append(Tensor(stated.name, stated.datatype, tuple(stated.shape), data))
     if at != len(binary):
         raise InvalidRequestError(
-            f"{len(binary)} bytes of binary data follow the JSON, but the parameters "
+            f"the JSON is followed by {len(binary)} bytes of binary data, but the parameters "
             f"`binary_data_size` of the inputs make {at}; {HEADER} says where the JSON ends"
         )
     return tensors
