@@ -124,11 +124,12 @@ schemas: $(VENV)/.export ## Generate the JSON Schemas in docs/ from the models o
 	$(PY) -m export.schemas docs
 
 lock: ## Pin the dependencies of pyproject.toml in requirements/, with their hashes (needs uv)
-	for extra in dev export training training-gpu serving cuda-dev cuda tensorrt; do \
+	for extra in dev export training training-gpu serving tracing cuda-dev cuda tensorrt; do \
 	  $(compile)/$$extra.txt pyproject.toml --extra $$extra --constraints requirements/dev.txt; done
 	$(compile)/build.txt --group build
 	$(compile)/tensorrt-build.txt --group tensorrt-build
 	$(compile)/protos.txt --group protos
+	$(compile)/audit.txt --group audit
 	$(compile)/clients-oldest.txt pyproject.toml --extra clients --resolution lowest-direct
 	$(compile)/clients-newest.txt pyproject.toml --extra clients
 	$(compile)/oip.txt pyproject.toml --extra clients --group oip
