@@ -7,11 +7,11 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 
 from serving.api.requests import Requests
-from serving.config import DAY_S
 from serving.engine.model import Model
 from serving.errors import UnavailableError
 from serving.http.bodies import Turns, read_body
 from serving.http.openapi import Schema
+from serving.settings.types import DAY_S
 
 # What may wait for one thread, in bodies of the largest size.
 MOST_WAITING = 8

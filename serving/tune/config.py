@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 
 from cli.program import FLAGS
 from serving.backends.settings import DEFAULTS
-from serving.config import LitePython, Milliseconds, Seconds
+from serving.settings.types import LitePython, Milliseconds, Seconds
 
 
 class TuneConfig(BaseSettings):

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from bundle.kinds import Precision
 from cli.cores import cpu_model, usable_cores
 from serving.backends.settings import Runtime
-from serving.config import Bucket, Threads
+from serving.settings.types import Bucket, Threads
 
 # A new version of one of them may be faster with other settings.
 LIBRARIES = ("onnxruntime", "openvino", "resnext-serving")

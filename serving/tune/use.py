@@ -7,8 +7,9 @@ from bundle.store import Bundle, first_mistake
 from cli.cores import usable_cores
 from serving.backends.devices import Device
 from serving.backends.runtimes import choose
-from serving.config import ServingConfig, flag
+from serving.config import ServingConfig
 from serving.errors import StartupError
+from serving.settings.types import flag
 from serving.tune.record import Choice, Key, Settings
 
 # All else was measured with these: if a flag sets another of them, nothing is taken.

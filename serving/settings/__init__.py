@@ -1,0 +1,1 @@
+"""The server's settings by subject; `serving.config` makes one class of them."""
