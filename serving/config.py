@@ -5,6 +5,7 @@ from pydantic_settings import BaseSettings, CliToggleFlag, SettingsConfigDict
 
 from cli.program import FLAGS
 from serving.backends.settings import DEFAULTS
+from serving.settings.access import AccessSettings
 from serving.settings.life import LifeSettings
 from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
@@ -26,7 +27,7 @@ class DevicesConfig(BaseSettings):
 
 
 # The last one stands first in --help.
-class ServingConfig(LifeSettings, LimitSettings, NetworkSettings, ModelSettings):
+class ServingConfig(LifeSettings, LimitSettings, AccessSettings, NetworkSettings, ModelSettings):
     """Serve image classifiers over gRPC and HTTP, with health and metrics.
 
     Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from protos import classifier_pb2, open_inference_pb2
 from protos.classifier_pb2_grpc import add_ClassifierServicer_to_server
 from protos.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from serving.access.guard import Guard
 from serving.api.call import Call
 from serving.api.classify import Classifier
 from serving.api.oip.service import OpenInference
@@ -94,6 +95,7 @@ class GrpcServer:
         port: its port; 0 takes a free one, then in `port`.
         bounds: what callers may take.
         max_connections: largest number of connections.
+        guard: asks who calls; None: nobody does.
     """
 
     def __init__(
@@ -106,8 +108,9 @@ class GrpcServer:
         port: int,
         bounds: Bounds,
         max_connections: int,
+        guard: Guard | None = None,
     ) -> None:
-        self._server = DirectServer(options(bounds.message_bytes, max_connections), bounds)
+        self._server = DirectServer(options(bounds.message_bytes, max_connections), bounds, guard)
         self._readiness = readiness
         self.health = Health(readiness.closing)
         self._register(classifier, open_inference)

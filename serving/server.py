@@ -9,6 +9,8 @@ from typing import NoReturn
 
 from prometheus_client import CollectorRegistry
 
+from serving.access.guard import Guard
+from serving.access.token_file import TokenFile
 from serving.api.classify import Classifier
 from serving.api.oip.service import OpenInference
 from serving.api.requests import Requests
@@ -20,6 +22,7 @@ from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.errors import ProcessLostError
 from serving.grpc_server import GrpcServer
+from serving.http.access import Doors
 from serving.http.app import create_app
 from serving.http.calls import Calls
 from serving.http.server import HttpServer
@@ -96,6 +99,7 @@ class Server:
             default_timeout_s=config.default_timeout_ms / 1000,
         )
         self._lost: asyncio.Future[ProcessLostError] = asyncio.get_running_loop().create_future()
+        self._guard = self._create_guard()
         self.grpc = self._create_grpc()
         self.http = self._create_http()
 
@@ -103,7 +107,7 @@ class Server:
     async def listening(self) -> AsyncIterator[None]:
         """Listen while the context is open, then close everything."""
         try:
-            async with self.http.listening(), self.grpc.listening():
+            async with self.http.listening(), self.grpc.listening(), self._watching():
                 yield
         finally:
             await asyncio.to_thread(self._close_models)
@@ -188,6 +192,22 @@ class Server:
         await self.grpc.health.say(serving=any(models.values()))
         self.metrics.ready.set(any(models.values()))
 
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[None]:
+        """Look after the token file, if there is one, while the context is open."""
+        task = asyncio.create_task(self._guard.file.watch()) if self._guard else None
+        try:
+            yield
+        finally:
+            if task:
+                task.cancel()
+
+    def _create_guard(self) -> Guard | None:
+        if not self._config.token_file:
+            return None
+        registry = self.metrics.registry
+        return Guard(TokenFile(self._config.token_file, registry), registry)
+
     def _create_grpc(self) -> GrpcServer:
         return GrpcServer(
             Classifier(self._requests),
@@ -203,6 +223,7 @@ class Server:
                 streams=self._config.max_streams,
             ),
             max_connections=self._config.max_connections,
+            guard=self._guard,
         )
 
     def _create_http(self) -> HttpServer:
@@ -213,7 +234,8 @@ class Server:
             patience_s=self._requests.default_timeout_s,
         )
         app = create_app(self.metrics.registry, calls)
-        return HttpServer(app, self._config.host, self._config.http_port, bounds)
+        doors = Doors(self._guard, app.routes) if self._guard else None
+        return HttpServer(app, self._config.host, self._config.http_port, bounds, doors)
 
     def _load_models(self) -> list[Model]:
         models = [load_model(path, self._config, self.metrics) for path in self._config.model]

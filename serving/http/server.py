@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import uvicorn
 
+from serving.http.access import Doors
 from serving.http.connection import HttpConnection
 from serving.http.traffic import Connection, HttpBounds, Traffic
 from serving.listener import listen
@@ -25,12 +26,20 @@ class HttpServer:
         host: address to listen on.
         port: its port.
         bounds: what clients may take.
+        doors: who may ask for what; None: nobody is asked who they are.
 
     Raises:
         StartupError: it cannot bind.
     """
 
-    def __init__(self, app: Any, host: str, port: int, bounds: HttpBounds | None = None) -> None:
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        bounds: HttpBounds | None = None,
+        doors: Doors | None = None,
+    ) -> None:
         self._listener = listen(host, port, "HTTP", "--http-port")
         # Connections inherit it. An answer is written in two parts, and the second would wait for
         # the client's acknowledgement of the first, 40 ms.
@@ -39,7 +48,7 @@ class HttpServer:
         self.traffic = Traffic(bounds or HttpBounds())
         config = uvicorn.Config(
             app,
-            http=cast("type[HttpConnection]", partial(HttpConnection, self.traffic)),
+            http=cast("type[HttpConnection]", partial(HttpConnection, self.traffic, doors)),
             interface="asgi3",
             ws="none",
             log_config=None,

@@ -1,0 +1,1 @@
+"""Who may call what: identities, their roles, and where they are checked."""
