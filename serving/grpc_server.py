@@ -1,7 +1,7 @@
 """gRPC with the Classifier, the Open Inference Protocol, health and reflection."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -115,6 +115,11 @@ class GrpcServer:
         self.health = Health(readiness.closing)
         self._register(classifier, open_inference)
         self.port = _bind(self._server, host, port)
+
+    @property
+    def methods(self) -> Collection[str]:
+        """What is answered, each as `/service/method`."""
+        return self._server.methods
 
     def _register(self, classifier: Classifier, open_inference: OpenInference) -> None:
         # Generated code is typed for grpcio's own servers and servicers.

@@ -40,6 +40,7 @@ class HttpServer:
         bounds: HttpBounds | None = None,
         doors: Doors | None = None,
     ) -> None:
+        self.app = app
         self._listener = listen(host, port, "HTTP", "--http-port")
         # Connections inherit it. An answer is written in two parts, and the second would wait for
         # the client's acknowledgement of the first, 40 ms.

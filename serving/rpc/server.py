@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -128,6 +128,11 @@ class DirectServer:
     def add_insecure_port(self, address: str) -> int:
         """Bind an address; return its port. RuntimeError if that fails."""
         return self._server.bind(address)
+
+    @property
+    def methods(self) -> Collection[str]:
+        """What is answered, each as `/service/method`."""
+        return self._methods.keys()
 
     def start(self) -> None:
         """Answer on the event loop that runs now."""
