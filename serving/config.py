@@ -1,6 +1,8 @@
 """The server's settings: flags, environment (`SERVING_*`) and help from one declaration."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, CliToggleFlag, SettingsConfigDict
 
 from cli.program import FLAGS
@@ -9,6 +11,7 @@ from serving.settings.life import LifeSettings
 from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
 from serving.settings.network import NetworkSettings
+from serving.settings.tls import TlsSettings, is_local
 from serving.settings.types import LitePython
 
 
@@ -26,7 +29,7 @@ class DevicesConfig(BaseSettings):
 
 
 # The last one stands first in --help.
-class ServingConfig(LifeSettings, LimitSettings, NetworkSettings, ModelSettings):
+class ServingConfig(LifeSettings, LimitSettings, TlsSettings, NetworkSettings, ModelSettings):
     """Serve image classifiers over gRPC and HTTP, with health and metrics.
 
     Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.
@@ -41,3 +44,15 @@ class ServingConfig(LifeSettings, LimitSettings, NetworkSettings, ModelSettings)
         frozen=True,
         extra="forbid",
     )
+
+    @model_validator(mode="after")
+    def _check_exposure(self) -> Self:
+        is_closed = self.tls_cert and self.tls_client_ca
+        if not (is_local(self.host) or is_closed or self.insecure):
+            raise ValueError(
+                f"--host {self.host} would let everyone in who reaches that address, and send in "
+                f"the clear. Either listen on --host 127.0.0.1, behind a proxy that keeps "
+                f"strangers out; or keep them out here, with --tls-cert, --tls-key and "
+                f"--tls-client-ca; or, if the network is trusted, say so with --insecure"
+            )
+        return self

@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NoReturn
 
 from prometheus_client import CollectorRegistry
 
+from serving.access.tls import ServerTls
 from serving.api.classify import Classifier
 from serving.api.oip.service import OpenInference
 from serving.api.requests import Requests
@@ -95,6 +97,7 @@ class Server:
             max_images=config.max_images_per_request,
             default_timeout_s=config.default_timeout_ms / 1000,
         )
+        self._tls = ServerTls(config.tls_files, self.metrics.registry) if config.tls_files else None
         self._lost: asyncio.Future[ProcessLostError] = asyncio.get_running_loop().create_future()
         self.grpc = self._create_grpc()
         self.http = self._create_http()
@@ -102,10 +105,13 @@ class Server:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Listen while the context is open, then close everything."""
+        watch = asyncio.create_task(self._tls.watch()) if self._tls else None
         try:
             async with self.http.listening(), self.grpc.listening():
                 yield
         finally:
+            if watch:
+                watch.cancel()
             await asyncio.to_thread(self._close_models)
 
     async def load(self) -> bool:
@@ -203,6 +209,8 @@ class Server:
                 streams=self._config.max_streams,
             ),
             max_connections=self._config.max_connections,
+            max_age_s=self._config.max_connection_age_s,
+            credentials=self._tls.grpc_credentials() if self._tls else None,
         )
 
     def _create_http(self) -> HttpServer:
@@ -211,9 +219,14 @@ class Server:
             body_bytes=self._config.max_message_bytes,
             transfer_bytes=self._config.max_transfer_bytes,
             patience_s=self._requests.default_timeout_s,
+            connections=self._config.max_http_connections,
+            idle_s=self._config.http_idle_s,
+            age_s=self._config.max_connection_age_s or math.inf,
         )
+        tls = self._tls
         app = create_app(self.metrics.registry, calls)
-        return HttpServer(app, self._config.host, self._config.http_port, bounds)
+        context = (lambda: tls.context) if tls else None
+        return HttpServer(app, self._config.host, self._config.http_port, bounds, context)
 
     def _load_models(self) -> list[Model]:
         models = [load_model(path, self._config, self.metrics) for path in self._config.model]

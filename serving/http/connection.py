@@ -43,8 +43,8 @@ class HttpConnection(HttpToolsProtocol):
     def __init__(self, traffic: Traffic, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self._traffic = traffic
+        self._wire: asyncio.Transport | None = None  # what carries TLS
         self.phase, self.since_s = Phase.IDLE, time.monotonic()
-        self.stalled_s: float | None = None
         self.in_head, self.held = False, 0
         self._incoming = Incoming(traffic.bounds)
         self._is_coming = False
@@ -56,15 +56,20 @@ class HttpConnection(HttpToolsProtocol):
     @property
     def unread_bytes(self) -> int:
         """What waits to be read by the client."""
-        return self.transport.get_write_buffer_size()
+        # TLS hands all that it encrypts to what carries it, and then counts nothing.
+        below = self._wire.get_write_buffer_size() if self._wire else 0
+        return self.transport.get_write_buffer_size() + below
+
+    def begin_encrypted(self, transport: asyncio.Transport, wire: asyncio.Transport) -> None:
+        """Begin over TLS, which `wire` carries."""
+        self._wire = wire
+        self.connection_made(transport)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, at another's cost if need be."""
         super().connection_made(transport)
-        if len(self.connections) > self._traffic.most_connections:
-            loser = self._traffic.oldest(besides=self)
-            self.connections.discard(loser)  # it is lost only in the loop's next turn
-            loser.abort()
+        self._made_s = time.monotonic()
+        self._traffic.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End, and cancel what answers the client."""
@@ -113,7 +118,8 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.write(head + bytes(response.body))
         # Closed with bytes that were not read, the connection would be reset, and the client might
         # lose the answer.
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS cannot: the head says that it is the last
+            self.transport.write_eof()
         self._enter(Phase.LEAVING)
 
     def data_received(self, data: bytes) -> None:
@@ -216,16 +222,6 @@ class HttpConnection(HttpToolsProtocol):
         if not self._is_deaf:
             super().on_response_complete()
 
-    def pause_writing(self) -> None:
-        """Note that the client does not read."""
-        self.stalled_s = time.monotonic()
-        super().pause_writing()
-
-    def resume_writing(self) -> None:
-        """Note that it does."""
-        self.stalled_s = None
-        super().resume_writing()
-
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ARG002
         """Answer the request whose turn it is, once it is whole."""
         if not cycle.more_body:
@@ -240,7 +236,7 @@ class HttpConnection(HttpToolsProtocol):
         self._enter(Phase.WORKING)
         self._answered = cycle
         self._release(len(cycle.body))  # it is for the application to bound now
-        if self._traffic.closing:
+        if self._traffic.is_last(self._made_s):
             cycle.keep_alive = False
         self._task = self.loop.create_task(cycle.run_asgi(self.app))
         self._task.add_done_callback(self.tasks.discard)

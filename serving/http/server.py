@@ -2,14 +2,15 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from typing import Any, cast
 
 import uvicorn
 
 from serving.http.connection import HttpConnection
+from serving.http.handshake import Handshake
 from serving.http.traffic import Connection, HttpBounds, Traffic
 from serving.listener import listen
 
@@ -25,21 +26,30 @@ class HttpServer:
         host: address to listen on.
         port: its port.
         bounds: what clients may take.
+        tls: gives the context of TLS for each new connection; None: without TLS.
 
     Raises:
         StartupError: it cannot bind.
     """
 
-    def __init__(self, app: Any, host: str, port: int, bounds: HttpBounds | None = None) -> None:
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        bounds: HttpBounds | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
         self._listener = listen(host, port, "HTTP", "--http-port")
         # Connections inherit it. An answer is written in two parts, and the second would wait for
         # the client's acknowledgement of the first, 40 ms.
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._listener.getsockname()[1]
-        self.traffic = Traffic(bounds or HttpBounds())
+        self.traffic = Traffic(bounds or HttpBounds(), set())
+        self._tls = tls
         config = uvicorn.Config(
             app,
-            http=cast("type[HttpConnection]", partial(HttpConnection, self.traffic)),
+            http=cast("type[HttpConnection]", self._connection),
             interface="asgi3",
             ws="none",
             log_config=None,
@@ -66,6 +76,10 @@ class HttpServer:
             await task
             watch.cancel()
             self._listener.close()
+
+    def _connection(self, **uvicorn: Any) -> HttpConnection | Handshake:
+        http = HttpConnection(self.traffic, **uvicorn)
+        return Handshake(self.traffic, self._tls, http) if self._tls else http
 
     async def drain(self, grace_s: float) -> None:
         """Let connections close with their next answer; return when none is being worked on."""

@@ -66,8 +66,10 @@ class Server:
         """Take the calls of a method, given its full name, before the start."""
         self._state.server.register_method(method)
 
-    def bind(self, address: str) -> int:
-        """Bind an address; return its port. RuntimeError if that fails."""
+    def bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Bind an address, with TLS or without; return its port. RuntimeError if that fails."""
+        if credentials:
+            return self._server.add_secure_port(address, credentials)
         return self._server.add_insecure_port(address)
 
     def start(self) -> None:

@@ -113,6 +113,10 @@ class DirectServer:
         """Bind an address; return its port. RuntimeError if that fails."""
         return self._server.bind(address)
 
+    def add_secure_port(self, address: str, credentials: grpc.ServerCredentials) -> int:
+        """Bind an address for TLS; return its port. RuntimeError if that fails."""
+        return self._server.bind(address, credentials)
+
     def start(self) -> None:
         """Answer on the event loop that runs now."""
         self.loop = asyncio.get_running_loop()

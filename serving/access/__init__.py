@@ -1,0 +1,1 @@
+"""Who may call the server: TLS, and whose certificates."""
