@@ -12,6 +12,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from serving.settings.tls import TlsFiles
+
 # The largest file that is read: that of all public authorities has 220 KB.
 MOST_BYTES = 2**20
 # What gRPC's TLS, in servers and clients, signs with.
@@ -26,19 +28,6 @@ BLOCK = re.compile(
 
 class CertificateError(Exception):
     """Files that make no TLS server; the message names the file, and what would be right."""
-
-
-@dataclass(frozen=True)
-class TlsFiles:
-    """Where the certificate, its key, and the authorities of clients are, all PEM."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
-
-    def contents(self) -> list[bytes]:
-        """Return what they hold; raise `CertificateError` if one cannot be read."""
-        return [_read(path) for path in (self.certificate, self.key, self.client_ca) if path]
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ def load(files: TlsFiles, now: datetime | None = None) -> Credentials:
         now: the time by which certificates must be valid; None: this moment.
     """
     now = now or datetime.now(UTC)
-    chain, key, *rest = contents = files.contents()
+    chain, key, *rest = contents = _contents(files)
     certificates = _certificates(files.certificate, chain)
     _check_pair(files, certificates, _private_key(files.key, key))
     _check_dates(files.certificate, certificates[0], now)
@@ -76,10 +65,14 @@ def load(files: TlsFiles, now: datetime | None = None) -> Credentials:
         _check_authorities(files.client_ca, rest[0], now)
     context = _context(files, *rest)
     # Python's TLS reads the files by itself: it must have found what was checked.
-    if files.contents() != contents:
+    if _contents(files) != contents:
         raise CertificateError(f"{files.certificate} or {files.key} changed while it was read")
     client_ca = rest[0] if rest else None
     return Credentials(chain, key, client_ca, context, certificates[0].not_valid_after_utc)
+
+
+def _contents(files: TlsFiles) -> list[bytes]:
+    return [_read(path) for path in files if path]
 
 
 def _read(path: Path) -> bytes:

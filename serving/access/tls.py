@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from serving.access.certificates import CertificateError, Credentials, TlsFiles, load
+from serving.access.certificates import CertificateError, Credentials, load
 from serving.errors import StartupError
+from serving.settings.tls import TlsFiles
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +111,7 @@ class ServerTls:
 
     def _signature(self) -> Signature:
         """Return what changes when a file does."""
-        paths = (self._files.certificate, self._files.key, self._files.client_ca)
-        return tuple(_stat(path) for path in paths if path)
+        return tuple(_stat(path) for path in self._files if path)
 
 
 class _Fetcher:

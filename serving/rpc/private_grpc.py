@@ -132,6 +132,12 @@ def deadline_s(event: Any, now_s: float) -> float | None:
     return None if deadline > NEVER_S else now_s + max(deadline - time.time(), 0.0)
 
 
+def auth_context(event: Any) -> dict[str, Sequence[bytes]]:
+    """Return what gRPC knows of the peer of a call that arrives: with TLS, its certificate."""
+    found = cygrpc.auth_context(event.call) or {}
+    return {name.decode(): values for name, values in found.items()}
+
+
 def start_batch(call: Any, operations: tuple[object, ...], tag: Tag) -> None:
     """Start operations of a call; the event of an empty batch comes at once."""
     if error := call.start_server_batch(operations, tag):

@@ -2,12 +2,18 @@
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, CliToggleFlag
 
-from serving.access.certificates import TlsFiles
+
+class TlsFiles(NamedTuple):
+    """Where the certificate, its key, and the authorities of clients are, all PEM."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
 
 
 class TlsSettings(BaseSettings):
