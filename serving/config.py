@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings, CliToggleFlag, SettingsConfigDict
 
 from cli.program import FLAGS
 from serving.backends.settings import DEFAULTS
+from serving.settings.access import AccessSettings
 from serving.settings.life import LifeSettings
 from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
@@ -29,7 +30,9 @@ class DevicesConfig(BaseSettings):
 
 
 # The last one stands first in --help.
-class ServingConfig(LifeSettings, LimitSettings, TlsSettings, NetworkSettings, ModelSettings):
+class ServingConfig(
+    LifeSettings, LimitSettings, AccessSettings, TlsSettings, NetworkSettings, ModelSettings
+):
     """Serve image classifiers over gRPC and HTTP, with health and metrics.
 
     Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.
@@ -47,12 +50,13 @@ class ServingConfig(LifeSettings, LimitSettings, TlsSettings, NetworkSettings, M
 
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:
-        is_closed = self.tls_cert and self.tls_client_ca
-        if not (is_local(self.host) or is_closed or self.insecure):
+        asks = self.token_file or self.tls_client_ca
+        if not (is_local(self.host) or (self.tls_cert and asks) or self.insecure):
             raise ValueError(
-                f"--host {self.host} would let everyone in who reaches that address, and send in "
-                f"the clear. Either listen on --host 127.0.0.1, behind a proxy that keeps "
-                f"strangers out; or keep them out here, with --tls-cert, --tls-key and "
-                f"--tls-client-ca; or, if the network is trusted, say so with --insecure"
+                f"--host {self.host} would let in whoever reaches that address, or send tokens and "
+                f"images in the clear. Either listen on --host 127.0.0.1, behind a proxy that "
+                f"keeps strangers out; or keep them out here, with --tls-cert and --tls-key, and "
+                f"--token-file or --tls-client-ca; or, if the network is trusted, say so with "
+                f"--insecure"
             )
         return self

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from protos import classifier_pb2, open_inference_pb2
 from protos.classifier_pb2_grpc import add_ClassifierServicer_to_server
 from protos.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from serving.access.guard import Guard
 from serving.api.call import Call
 from serving.api.classify import Classifier
 from serving.api.oip.service import OpenInference
@@ -96,6 +97,7 @@ class GrpcServer:
         max_connections: largest number of connections.
         max_age_s: age at which a connection is to end, in seconds; None: none.
         credentials: those of TLS; None: without.
+        guard: asks who calls; None: nobody does.
     """
 
     def __init__(
@@ -108,11 +110,12 @@ class GrpcServer:
         port: int,
         bounds: Bounds,
         max_connections: int,
+        guard: Guard | None = None,
         max_age_s: float | None = None,
         credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         chosen = options(bounds.message_bytes, max_connections, max_age_s)
-        self._server = DirectServer(chosen, bounds)
+        self._server = DirectServer(chosen, bounds, guard)
         self._readiness = readiness
         self.health = Health(readiness.closing)
         self._register(classifier, open_inference)

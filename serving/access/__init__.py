@@ -1,1 +1,1 @@
-"""Who may call the server: TLS, and whose certificates."""
+"""Who may call what: certificates, identities, their roles, and where they are checked."""

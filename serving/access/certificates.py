@@ -31,7 +31,7 @@ class CertificateError(Exception):
 
 
 @dataclass(frozen=True)
-class Credentials:
+class ServerCertificate:
     """A certificate that has proved right, with what belongs to it.
 
     Attributes:
@@ -39,17 +39,19 @@ class Credentials:
         key: its private key, PEM.
         client_ca: the authorities of clients, PEM; None if clients need no certificate.
         context: the same for Python's TLS.
-        expires: when the server's certificate does.
+        serial: the number that the server's certificate has from its issuer.
+        expires: when it is no longer valid.
     """
 
     chain: bytes
     key: bytes
     client_ca: bytes | None
     context: ssl.SSLContext
+    serial: int
     expires: datetime
 
 
-def load(files: TlsFiles, now: datetime | None = None) -> Credentials:
+def load(files: TlsFiles, now: datetime | None = None) -> ServerCertificate:
     """Read and check the files; raise `CertificateError`.
 
     Args:
@@ -68,7 +70,10 @@ def load(files: TlsFiles, now: datetime | None = None) -> Credentials:
     if _contents(files) != contents:
         raise CertificateError(f"{files.certificate} or {files.key} changed while it was read")
     client_ca = rest[0] if rest else None
-    return Credentials(chain, key, client_ca, context, certificates[0].not_valid_after_utc)
+    own = certificates[0]
+    return ServerCertificate(
+        chain, key, client_ca, context, own.serial_number, own.not_valid_after_utc
+    )
 
 
 def _contents(files: TlsFiles) -> list[bytes]:

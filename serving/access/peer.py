@@ -24,12 +24,10 @@ def http_name(transport: Transport) -> str | None:
     tls = transport.get_extra_info("ssl_object")
     certificate: Mapping[str, Any] = (tls and tls.getpeercert()) or {}
     names = [pair for part in certificate.get("subject", ()) for pair in part]
-    common = [name for kind, name in names if kind == "commonName"]
-    alternative = certificate.get("subjectAltName", ())
-    return next(
-        iter(common + [name for wanted in PYTHON_KINDS for kind, name in alternative if kind == wanted]),
-        None,
-    )
+    names = [name for kind, name in names if kind == "commonName"]
+    for wanted in PYTHON_KINDS:
+        names += [name for kind, name in certificate.get("subjectAltName", ()) if kind == wanted]
+    return names[0] if names else None
 
 
 def grpc_name(auth_context: Mapping[str, Sequence[bytes]]) -> str | None:

@@ -4,12 +4,12 @@ import asyncio
 import logging
 import ssl
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from serving.access.certificates import CertificateError, Credentials, load
+from serving.access.certificates import CertificateError, ServerCertificate, load
 from serving.errors import StartupError
 from serving.settings.tls import TlsFiles
 
@@ -32,6 +32,9 @@ class ServerTls:
     Args:
         files: where they are.
         registry: for the metrics.
+
+    Attributes:
+        current: what new connections are shown; any thread may ask.
 
     Raises:
         StartupError: the files make no TLS server.
@@ -58,26 +61,28 @@ class ServerTls:
         except CertificateError as error:
             raise StartupError(str(error)) from error
 
-    @property
     def context(self) -> ssl.SSLContext:
-        """What HTTP shows its next connection."""
-        return self._credentials.context
+        """Return what HTTP shows its next connection."""
+        return self.current.context
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
-        """Return what gRPC asks for each new connection, on threads of its own."""
-        fetch = _Fetcher(self)
-        asks = self._credentials.client_ca is not None
+        """Return what gRPC shows its connections, and how it asks for newer ones before each."""
+        given = self.current
+
+        def newer() -> Any:  # a thread of gRPC's, and under its lock
+            nonlocal given
+            if given is (latest := self.current):
+                return None
+            given = latest
+            return _configuration(latest)
+
+        asks = given.client_ca is not None
         credentials: grpc.ServerCredentials = grpc.dynamic_ssl_server_credentials(
-            fetch.first, fetch, require_client_authentication=asks
+            _configuration(given), newer, require_client_authentication=asks
         )
         return credentials
 
-    @property
-    def current(self) -> Credentials:
-        """The credentials of new connections; any thread may ask."""
-        return self._credentials
-
-    async def watch(self) -> NoReturn:
+    async def watch(self) -> None:
         """Look at the files until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
@@ -87,6 +92,7 @@ class ServerTls:
         """Take what the files hold, if they have changed and are right."""
         before, self._seen = self._seen, self._signature()
         if self._seen == self._loaded:
+            self._reported = self._loaded
             return
         try:
             self._use(load(self._files))
@@ -95,43 +101,31 @@ class ServerTls:
                 self._report(error)
         else:
             self._reloads.labels("ok").inc()
-            logger.info("TLS: %s", self._description())
+            logger.info("%s", self._description())
 
-    def _use(self, credentials: Credentials) -> None:
-        self._loaded, self._credentials = self._seen, credentials
-        self._expires.set(credentials.expires.timestamp())
+    def _use(self, certificate: ServerCertificate) -> None:
+        self._loaded, self.current = self._seen, certificate
+        self._expires.set(certificate.expires.timestamp())
 
     def _report(self, error: CertificateError) -> None:
         self._reported = self._seen
         self._reloads.labels("failed").inc()
-        logger.error("TLS: %s; until that is mended: %s", error, self._description())
+        logger.error("%s; until that is mended, %s", error, self._description())
 
     def _description(self) -> str:
-        return f"new connections get the certificate that is valid until {self.current.expires}"
+        return (
+            f"new connections get the certificate {self.current.serial:x}, which is valid until "
+            f"{self.current.expires:%Y-%m-%d %H:%M} UTC"
+        )
 
     def _signature(self) -> Signature:
         """Return what changes when a file does."""
         return tuple(_stat(path) for path in self._files if path)
 
 
-class _Fetcher:
-    """Gives gRPC the credentials when they are others than it has; gRPC asks under its own lock."""
-
-    def __init__(self, tls: ServerTls) -> None:
-        self._tls, self._given = tls, tls.current
-        self.first = _configuration(self._given)
-
-    def __call__(self) -> Any:
-        """Return the new credentials, None if there are none."""
-        if self._given is (latest := self._tls.current):
-            return None
-        self._given = latest
-        return _configuration(latest)
-
-
-def _configuration(credentials: Credentials) -> Any:
+def _configuration(certificate: ServerCertificate) -> Any:
     return grpc.ssl_server_certificate_configuration(
-        [(credentials.key, credentials.chain)], credentials.client_ca
+        [(certificate.key, certificate.chain)], certificate.client_ca
     )
 
 

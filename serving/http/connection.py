@@ -1,6 +1,7 @@
 """A connection of an HTTP client, of whom nothing is known: it takes little, and not for long."""
 
 import asyncio
+import logging
 import time
 from http import HTTPStatus
 from typing import Any
@@ -13,10 +14,16 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from serving.access.peer import http_name
+from serving.api.status import CODES
+from serving.errors import PermissionDeniedError, UnauthenticatedError
+from serving.http.access import Doors, authorization
 from serving.http.errors import error_response
 from serving.http.heads import Fault, fault
 from serving.http.incoming import HEADER_BYTES, Incoming
 from serving.http.traffic import Phase, Traffic
+
+logger = logging.getLogger(__name__)
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Headers with which a client offers another protocol.
@@ -37,12 +44,13 @@ class HttpConnection(HttpToolsProtocol):
 
     Args:
         traffic: what all connections share.
+        doors: who may ask for what; None: nobody is asked who they are.
         uvicorn: what uvicorn gives a connection.
     """
 
-    def __init__(self, traffic: Traffic, **uvicorn: Any) -> None:
+    def __init__(self, traffic: Traffic, doors: Doors | None, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
-        self._traffic = traffic
+        self._traffic, self._doors = traffic, doors
         self._wire: asyncio.Transport | None = None  # what carries TLS
         self.phase, self.since_s = Phase.IDLE, time.monotonic()
         self.in_head, self.held = False, 0
@@ -188,6 +196,8 @@ class HttpConnection(HttpToolsProtocol):
             return
         version, most = self.parser.get_http_version(), self._traffic.bounds.body_bytes
         self._check(fault(self.headers, version, most))
+        if self._doors and not self._is_deaf:
+            self._identify(self._doors)
         if self._is_deaf:
             return
         super().on_headers_complete()
@@ -241,6 +251,23 @@ class HttpConnection(HttpToolsProtocol):
         self._task = self.loop.create_task(cycle.run_asgi(self.app))
         self._task.add_done_callback(self.tasks.discard)
         self.tasks.add(self._task)
+
+    def _identify(self, doors: Doors) -> None:
+        """Find out who sends the request, before any of its body is read; refuse it if need be."""
+        check = doors.check(self.parser.get_method().decode("ascii"), self.url)
+        if not check:
+            return
+        try:
+            identity = check.identify(authorization(self.headers), self._certificate_name)
+        except (UnauthenticatedError, PermissionDeniedError) as error:
+            host = self.client[0] if self.client else "?"
+            logger.warning("%s is refused to %s: %s", check.what, host, error)
+            self.refuse(HTTPStatus(CODES[type(error)].http), str(error))
+        else:
+            self.scope["state"]["identity"] = identity
+
+    def _certificate_name(self) -> str | None:
+        return http_name(self.transport)
 
     def _enter(self, phase: Phase) -> None:
         self.phase, self.since_s = phase, time.monotonic()

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import uvicorn
 
+from serving.http.access import Doors
 from serving.http.connection import HttpConnection
 from serving.http.handshake import Handshake
 from serving.http.traffic import Connection, HttpBounds, Traffic
@@ -26,6 +27,7 @@ class HttpServer:
         host: address to listen on.
         port: its port.
         bounds: what clients may take.
+        doors: who may ask for what; None: nobody is asked who they are.
         tls: gives the context of TLS for each new connection; None: without TLS.
 
     Raises:
@@ -38,6 +40,7 @@ class HttpServer:
         host: str,
         port: int,
         bounds: HttpBounds | None = None,
+        doors: Doors | None = None,
         tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self._listener = listen(host, port, "HTTP", "--http-port")
@@ -46,7 +49,7 @@ class HttpServer:
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._listener.getsockname()[1]
         self.traffic = Traffic(bounds or HttpBounds(), set())
-        self._tls = tls
+        self._doors, self._tls = doors, tls
         config = uvicorn.Config(
             app,
             http=cast("type[HttpConnection]", self._connection),
@@ -78,7 +81,7 @@ class HttpServer:
             self._listener.close()
 
     def _connection(self, **uvicorn: Any) -> HttpConnection | Handshake:
-        http = HttpConnection(self.traffic, **uvicorn)
+        http = HttpConnection(self.traffic, self._doors, **uvicorn)
         return Handshake(self.traffic, self._tls, http) if self._tls else http
 
     async def drain(self, grace_s: float) -> None:

@@ -138,6 +138,18 @@ def auth_context(event: Any) -> dict[str, Sequence[bytes]]:
     return {name.decode(): values for name, values in found.items()}
 
 
+def header(event: Any, name: str) -> list[str]:
+    """Return the values of a header of a call that arrives, in order."""
+    return [value for key, value in event.invocation_metadata if key == name]
+
+
+def peer(call: Any) -> str:
+    """Return the address at the other end of a call's connection, without its port."""
+    address: str = call.peer().decode()  # ipv4:192.0.2.1:50000, ipv6:%5B2001:db8::1%5D:50000
+    host = address.partition(":")[2].rpartition(":")[0]
+    return host.removeprefix("%5B").removesuffix("%5D")
+
+
 def start_batch(call: Any, operations: tuple[object, ...], tag: Tag) -> None:
     """Start operations of a call; the event of an empty batch comes at once."""
     if error := call.start_server_batch(operations, tag):
