@@ -95,6 +95,8 @@ class GrpcServer:
         port: its port; 0 takes a free one, then in `port`.
         bounds: what callers may take.
         max_connections: largest number of connections.
+        max_age_s: age at which a connection is to end, in seconds; None: none.
+        credentials: those of TLS; None: without.
         guard: asks who calls; None: nobody does.
     """
 
@@ -109,12 +111,15 @@ class GrpcServer:
         bounds: Bounds,
         max_connections: int,
         guard: Guard | None = None,
+        max_age_s: float | None = None,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
-        self._server = DirectServer(options(bounds.message_bytes, max_connections), bounds, guard)
+        chosen = options(bounds.message_bytes, max_connections, max_age_s)
+        self._server = DirectServer(chosen, bounds, guard)
         self._readiness = readiness
         self.health = Health(readiness.closing)
         self._register(classifier, open_inference)
-        self.port = _bind(self._server, host, port)
+        self.port = _bind(self._server, host, port, credentials)
 
     @property
     def methods(self) -> Collection[str]:
@@ -151,9 +156,13 @@ class GrpcServer:
         await self._server.drain(grace_period_s, "the server is draining; try another")
 
 
-def _bind(server: DirectServer, host: str, port: int) -> int:
+def _bind(
+    server: DirectServer, host: str, port: int, credentials: grpc.ServerCredentials | None
+) -> int:
     address = _address(host, port)
     try:
+        if credentials:
+            return server.add_secure_port(address, credentials)
         return server.add_insecure_port(address)
     except RuntimeError as error:
         # gRPC does not say why: try what it did.

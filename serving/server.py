@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NoReturn
@@ -10,6 +11,7 @@ from typing import NoReturn
 from prometheus_client import CollectorRegistry
 
 from serving.access.guard import Guard
+from serving.access.tls import ServerTls
 from serving.access.token_file import TokenFile
 from serving.api.classify import Classifier
 from serving.api.oip.service import OpenInference
@@ -98,6 +100,7 @@ class Server:
             max_images=config.max_images_per_request,
             default_timeout_s=config.default_timeout_ms / 1000,
         )
+        self._tls = ServerTls(config.tls_files, self.metrics.registry) if config.tls_files else None
         self._lost: asyncio.Future[ProcessLostError] = asyncio.get_running_loop().create_future()
         self._guard = self._create_guard()
         self.grpc = self._create_grpc()
@@ -194,12 +197,14 @@ class Server:
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator[None]:
-        """Look after the token file, if there is one, while the context is open."""
-        task = asyncio.create_task(self._guard.file.watch()) if self._guard else None
+        """Look after certificates and tokens, if there are any, while the context is open."""
+        watches = [self._tls.watch()] if self._tls else []
+        watches += [self._guard.file.watch()] if self._guard else []
+        tasks = [asyncio.create_task(watch) for watch in watches]
         try:
             yield
         finally:
-            if task:
+            for task in tasks:
                 task.cancel()
 
     def _create_guard(self) -> Guard | None:
@@ -224,6 +229,8 @@ class Server:
             ),
             max_connections=self._config.max_connections,
             guard=self._guard,
+            max_age_s=self._config.max_connection_age_s,
+            credentials=self._tls.grpc_credentials() if self._tls else None,
         )
 
     def _create_http(self) -> HttpServer:
@@ -232,10 +239,14 @@ class Server:
             body_bytes=self._config.max_message_bytes,
             transfer_bytes=self._config.max_transfer_bytes,
             patience_s=self._requests.default_timeout_s,
+            connections=self._config.max_http_connections,
+            idle_s=self._config.http_idle_s,
+            age_s=self._config.max_connection_age_s or math.inf,
         )
         app = create_app(self.metrics.registry, calls)
         doors = Doors(self._guard, app.routes) if self._guard else None
-        return HttpServer(app, self._config.host, self._config.http_port, bounds, doors)
+        context = self._tls.context if self._tls else None
+        return HttpServer(app, self._config.host, self._config.http_port, bounds, doors, context)
 
     def _load_models(self) -> list[Model]:
         models = [load_model(path, self._config, self.metrics) for path in self._config.model]

@@ -66,8 +66,10 @@ class Server:
         """Take the calls of a method, given its full name, before the start."""
         self._state.server.register_method(method)
 
-    def bind(self, address: str) -> int:
-        """Bind an address; return its port. RuntimeError if that fails."""
+    def bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Bind an address, with TLS or without; return its port. RuntimeError if that fails."""
+        if credentials:
+            return self._server.add_secure_port(address, credentials)
         return self._server.add_insecure_port(address)
 
     def start(self) -> None:
@@ -128,6 +130,12 @@ def deadline_s(event: Any, now_s: float) -> float | None:
     """
     deadline: float = event.call_details.deadline
     return None if deadline > NEVER_S else now_s + max(deadline - time.time(), 0.0)
+
+
+def auth_context(event: Any) -> dict[str, Sequence[bytes]]:
+    """Return what gRPC knows of the peer of a call that arrives: with TLS, its certificate."""
+    found = cygrpc.auth_context(event.call) or {}
+    return {name.decode(): values for name, values in found.items()}
 
 
 def header(event: Any, name: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 from serving.access.guard import Check, Guard
+from serving.access.peer import grpc_name
 from serving.errors import PermissionDeniedError, UnauthenticatedError
 from serving.memory import release_freed_memory
 from serving.rpc import private_grpc
@@ -134,6 +135,10 @@ class DirectServer:
         """What is answered, each as `/service/method`."""
         return self._methods.keys()
 
+    def add_secure_port(self, address: str, credentials: grpc.ServerCredentials) -> int:
+        """Bind an address for TLS; return its port. RuntimeError if that fails."""
+        return self._server.bind(address, credentials)
+
     def start(self) -> None:
         """Answer on the event loop that runs now."""
         self.loop = asyncio.get_running_loop()
@@ -234,11 +239,15 @@ def _is_let_in(call: RpcCall, check: Check, event: Any) -> bool:  # gRPC's threa
     """Find out who calls; return False if the call has failed because of that."""
     try:
         authorization = private_grpc.header(event, "authorization")
-        call.identity = check.identify(authorization, lambda: None)
+        call.identity = check.identify(authorization, partial(_certificate_name, event))
     except (UnauthenticatedError, PermissionDeniedError) as error:
         logger.warning("%s is refused to %s: %s", check.what, call.caller, error)
         call.fail(REFUSALS[type(error)], str(error))
     return call.identity is not None
+
+
+def _certificate_name(event: Any) -> str | None:
+    return grpc_name(private_grpc.auth_context(event))
 
 
 def _end_reception(call: RpcCall, code: grpc.StatusCode, reason: str) -> None:
