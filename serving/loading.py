@@ -156,6 +156,7 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
         limits=Limits(
             config.max_inflight_images, config.max_inflight_bytes, config.max_inflight_pixels
         ),
+        share=config.max_share,
         image_limits=config.image_limits,
         slo_s=config.slo_ms / 1000 if config.slo_ms else None,
         overdue_s=config.overdue_s,

@@ -49,7 +49,7 @@ def test_slow_images_leave_room_for_the_others() -> None:
     slow += room.take([SIZE], [True]) or []
     assert len(slow) == 7
     lack = room.lacking(Limits(1, 100, 10), Limits(1, 100, 10))
-    assert lack == ("images", True, 6, 1, 6)
+    assert lack == ("images", "slow", 6, 1, 6)
     [other] = room.take([SIZE], [False]) or []
     for lease in (*slow, other):
         lease.close()
