@@ -38,17 +38,14 @@ class PublicKey:
     def read(cls, path: Path) -> "PublicKey":
         """Read one public key from a PEM file; raise `KeyFileError`."""
         data = read_key_file(path)
-        kinds = pem_kinds(data)
-        if len(kinds) > 1:
-            raise KeyFileError(f"{path} holds {len(kinds)} PEM blocks; give each key a file")
+        if (blocks := len(_pem_blocks(data))) > 1:
+            raise KeyFileError(f"{path} holds {blocks} PEM blocks; give each key a file of its own")
         try:
             key = serialization.load_pem_public_key(data)
         except (ValueError, UnsupportedAlgorithm) as error:
-            hint = f"openssl {'x509 -noout -pubkey' if 'CERTIFICATE' in kinds else 'pkey -pubout'}"
-            raise KeyFileError(
-                f"{path} {told(kinds, error)}; what is wanted is a public key in PEM "
-                f"(-----BEGIN PUBLIC KEY-----), as `{hint} -in FILE` prints it"
-            ) from error
+            what = no_key(path, data, "PUBLIC KEY", error)
+            hint = f"openssl {'x509 -noout -pubkey' if b'CERTIFICATE' in data else 'pkey -pubout'}"
+            raise KeyFileError(f"{what}; `{hint} -in FILE` prints the public key") from error
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise wrong_type(path, key)
         return cls.of(path, key)
@@ -100,16 +97,14 @@ def read_key_file(path: Path) -> bytes:
         raise KeyFileError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def pem_kinds(data: bytes) -> list[str]:
-    """Return what the PEM blocks of a file call themselves."""
-    return re.findall("-----BEGIN ([A-Z ]+)-----", data.decode(errors="replace"))
-
-
-def told(kinds: list[str], error: Exception) -> str:
-    """Return what a file holds that no key could be read from."""
-    if not kinds:
-        return "is no PEM file"
-    return f"holds {' and '.join(kinds)}, which cannot be read as asked ({_first_line(error)})"
+def no_key(path: Path, data: bytes, wanted: str, error: Exception) -> str:
+    """Return what a file holds from which a wanted kind of PEM block could not be read."""
+    blocks = _pem_blocks(data)
+    if any(block.endswith(wanted) for block in blocks):
+        reason = str(error).partition(". ")[0]
+        return f"{path} holds a {wanted.lower()} that cannot be read: {reason}"
+    held = f"holds {' and '.join(blocks)}" if blocks else "is no PEM file"
+    return f"{path} {held}; what is wanted is -----BEGIN {wanted}-----"
 
 
 def wrong_type(path: Path, key: object) -> KeyFileError:
@@ -121,5 +116,6 @@ def wrong_type(path: Path, key: object) -> KeyFileError:
     )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition(". ")[0].strip()
+def _pem_blocks(data: bytes) -> list[str]:
+    """Return what the PEM blocks of a file call themselves."""
+    return re.findall("-----BEGIN ([A-Z ]+)-----", data.decode(errors="replace"))

@@ -98,7 +98,9 @@ def _not_by(path: Path, material: Material, keys: Sequence[PublicKey]) -> str:
             f"{path / SIGNATURE} says that it is by {claimed}, but that key did not make this "
             f"signature: it was changed afterwards; sign the bundle again"
         )
-    return f"{path} is signed by another key, as it says by sha256:{hint}; {_wanted(keys)}"
+    return (
+        f"{path} is signed by another key (sha256:{hint}, as its {SIGNATURE} says); {_wanted(keys)}"
+    )
 
 
 def _wanted(keys: Sequence[PublicKey]) -> str:

@@ -11,9 +11,8 @@ from bundle.keys import (
     KeyFileError,
     PublicKey,
     algorithm,
-    pem_kinds,
+    no_key,
     read_key_file,
-    told,
     wrong_type,
 )
 from bundle.signature import refuse_links
@@ -38,7 +37,7 @@ class PrivateKey(NamedTuple):
                 end does not count.
         """
         data = read_key_file(path)
-        password = read_key_file(password_file).rstrip(b"\r\n") if password_file else None
+        password = _read_password(password_file) if password_file else None
         try:
             key = serialization.load_pem_private_key(data, password)
         except TypeError as error:  # says cryptography of a password too many or too few
@@ -48,13 +47,17 @@ class PrivateKey(NamedTuple):
                 else f"{path} is encrypted; name the file of its password: --key-password-file"
             ) from error
         except (ValueError, UnsupportedAlgorithm) as error:
-            raise KeyFileError(
-                f"{path} {told(pem_kinds(data), error)}; what is wanted is a private key in PEM "
-                f"(-----BEGIN PRIVATE KEY-----)"
-            ) from error
+            raise KeyFileError(no_key(path, data, "PRIVATE KEY", error)) from error
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise wrong_type(path, key)
         return cls(key, PublicKey.of(path, key.public_key()))
+
+
+def _read_password(path: Path) -> bytes:
+    password = read_key_file(path).rstrip(b"\r\n")
+    if not password:
+        raise KeyFileError(f"{path} holds no password")
+    return password
 
 
 class Signature(NamedTuple):
