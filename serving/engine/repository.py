@@ -110,7 +110,9 @@ class ModelRepository:
         if not name and len(shelves) == 1:
             return next(iter(shelves.values()))
         if not shelves:
-            raise UnavailableError("no model is loaded yet; try again later")
+            raise UnavailableError(
+                "no model is loaded; the server may be loading one: try again later"
+            )
         loaded = ", ".join(sorted(shelves))
         if name:
             raise ModelNotFoundError(f"there is no model {name!r}; loaded: {loaded}")
