@@ -20,6 +20,7 @@ OUTPUT ?= bundles
 # The newest bundle that `make export` wrote here, else the one that ships with the repository.
 MODEL ?= $(or $(shell ls -td $(OUTPUT)/*/*/ 2>/dev/null | head -1),models/fashion_resnext/1)
 DEVICE ?= cpu
+ENGINE ?= docker
 RUNTIME ?= auto
 GRPC_PORT ?= 50051
 HTTP_PORT ?= 8080
@@ -54,10 +55,10 @@ ifeq ($(RUNTIME),mindspore-lite)
 SERVED := $(if $(shell grep '"mindir-lite"' $(SERVED)/manifest.json 2>/dev/null),,build/lite/)$(SERVED)
 LITE_SERVED := $(LITE)/.lite $(SERVED)/manifest.json
 endif
-.PHONY: help setup lite-env oip-env train eval export serve tune classify test test-fast lint format protos schemas lock bench bench-gpu gpu-kit test-gpu nvidia clean
+.PHONY: help setup lite-env oip-env train eval export serve tune classify test test-fast lint format protos schemas lock bench bench-gpu gpu-kit test-gpu nvidia container container-check clean
 
 help: ## Print these lines
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.dev ## Install everything: serving, training, export, tests
 
@@ -182,6 +183,13 @@ test-gpu: nvidia $(CUDA)/.cuda-dev ## Run the tests that need a GPU (ARGS=)
 nvidia: # before gigabytes are installed
 	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libcuda.so.1")' 2>/dev/null || \
 	  { echo "no NVIDIA driver here: libcuda.so.1 cannot be loaded"; exit 1; }
+
+container: ## Build the server's image (ENGINE=docker or podman, DEVICE=cpu or cuda)
+	$(ENGINE) build --file deploy/container/Containerfile --tag resnext-serving$(if $(filter cuda%,$(DEVICE)),:cuda) \
+	  --build-arg LOCK=$(if $(filter cuda%,$(DEVICE)),cuda,serving) .
+
+container-check: ## Build that image with Podman, as root, and classify in it
+	deploy/container/check
 
 clean: ## Remove the environment, caches and outputs
 	rm -rf $(VENV) $(LITE) $(CUDA) $(KIT) $(PROTOS) $(CLIENTS) $(OIP) outputs bundles build rewritten_network *.egg-info .mypy_cache .ruff_cache .pytest_cache \
