@@ -134,6 +134,7 @@ lock: ## Pin the dependencies of pyproject.toml in requirements/, with their has
 	$(compile)/clients-oldest.txt pyproject.toml --extra clients --resolution lowest-direct
 	$(compile)/clients-newest.txt pyproject.toml --extra clients
 	$(compile)/oip.txt pyproject.toml --extra clients --group oip
+	$(compile)/docs.txt pyproject.toml --extra clients --group docs
 	$(subst 3.11,3.7,$(compile))/lite.txt --group lite
 
 compile = uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
