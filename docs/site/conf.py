@@ -94,7 +94,7 @@ Changelog <CHANGELOG>
 """
 
 
-def _adapt(app: Sphinx, page: str, source: list[str]) -> None:
+def _adapt(_app: Sphinx, page: str, source: list[str]) -> None:
     """Add what is not in the repository's pages, and lead their links to pages of this site."""
     proto = ROOT / f"protos/{Path(page).name}.proto"
     if proto.exists():

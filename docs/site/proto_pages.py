@@ -1,5 +1,6 @@
 """The pages of protos/*.proto: services and messages, with the comments of the files."""
 
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,8 @@ class _Page:
             yield from self._enum(enum, (ENUM, index), enum.name)
 
     def _said(self, *path: int) -> str:
-        return " ".join(self._comments.get(path, "").split())
+        said = " ".join(self._comments.get(path, "").split())
+        return re.sub(r"https://[^ ]*[^ .,:;)]", r"<\g<0>>", said)
 
     def _head(self, name: str, *path: int) -> Iterator[str]:
         yield from ("", f"## {name}", "", self._said(*path), "")
@@ -113,5 +115,5 @@ class _Page:
         return f"[{name}](#{name.lower().replace('.', '')})"
 
 
-def _stream(streaming: bool) -> str:
+def _stream(streaming: bool) -> str:  # noqa: FBT001 - a field of a method
     return "stream of " if streaming else ""
