@@ -53,13 +53,14 @@ copybutton_prompt_text = "$ "
 CONTENTS = """
 ```{toctree}
 :hidden:
+:glob:
 :caption: Use it
 
 Serving <serving/README>
 Clients <clients/README>
 Moving here <docs/migrating>
 Containers and monitoring <deploy/README>
-Hardening <docs/hardening>
+docs/*
 ```
 
 ```{toctree}

@@ -20,6 +20,7 @@ from grpc_tools import protoc
 # descriptor.proto, and an index.
 MESSAGE, ENUM, SERVICE, SYNTAX = 4, 5, 6, 12
 METHOD, FIELD, NESTED_MESSAGE, NESTED_ENUM, VALUE = 2, 2, 3, 4, 2
+TABLE = ("```{table}", ":class: fields", "")
 ELSEWHERE = {".google.rpc.Status": "[google.rpc.Status](https://google.aip.dev/193)"}
 
 Comments = dict[tuple[int, ...], str]
@@ -68,36 +69,45 @@ class _Page:
 
     def _service(self, service: ServiceDescriptorProto, path: tuple[int, ...]) -> Iterator[str]:
         yield from self._head(service.name, *path)
-        yield from ("| method | takes | returns | |", "|---|---|---|---|")
         for index, method in enumerate(service.method):
             taken = _stream(method.client_streaming) + self._link(method.input_type)
             returned = _stream(method.server_streaming) + self._link(method.output_type)
-            said = self._said(*path, METHOD, index)
-            yield f"| `{method.name}` | {taken} | {returned} | {said} |"
+            yield from ("", f"### rpc {method.name}", "", f"{taken} → {returned}", "")
+            yield self._said(*path, METHOD, index)
 
     def _message(self, message: DescriptorProto, path: tuple[int, ...], name: str) -> Iterator[str]:
         yield from self._head(name, *path)
         maps = {inner.name: inner for inner in message.nested_type if inner.options.map_entry}
         if message.field:
-            yield from ("| field | type | number | |", "|---|---|--:|---|")
+            yield from self._fields(message, path, maps)
+        else:
+            yield "It has no fields."
+        for index, inner in enumerate(message.nested_type):
+            if inner.name not in maps:
+                place = (*path, NESTED_MESSAGE, index)
+                yield from self._message(inner, place, f"{name}.{inner.name}")
+        for index, enum in enumerate(message.enum_type):
+            yield from self._enum(enum, (*path, NESTED_ENUM, index), f"{name}.{enum.name}")
+
+    def _fields(
+        self, message: DescriptorProto, path: tuple[int, ...], maps: dict[str, DescriptorProto]
+    ) -> Iterator[str]:
+        yield from TABLE
+        yield from ("| field | type | number | |", "|---|---|--:|---|")
         for index, field in enumerate(message.field):
             said = self._said(*path, FIELD, index)
             if field.HasField("oneof_index"):
                 said = f"One of `{message.oneof_decl[field.oneof_index].name}`. {said}"
             yield f"| `{field.name}` | {self._type(field, maps)} | {field.number} | {said} |"
-        for index, inner in enumerate(message.nested_type):
-            if inner.name not in maps:
-                yield from self._message(
-                    inner, (*path, NESTED_MESSAGE, index), f"{name}.{inner.name}"
-                )
-        for index, enum in enumerate(message.enum_type):
-            yield from self._enum(enum, (*path, NESTED_ENUM, index), f"{name}.{enum.name}")
+        yield "```"
 
     def _enum(self, enum: EnumDescriptorProto, path: tuple[int, ...], name: str) -> Iterator[str]:
         yield from self._head(name, *path)
+        yield from TABLE
         yield from ("| value | number | |", "|---|--:|---|")
         for index, value in enumerate(enum.value):
             yield f"| `{value.name}` | {value.number} | {self._said(*path, VALUE, index)} |"
+        yield "```"
 
     def _type(self, field: FieldDescriptorProto, maps: dict[str, DescriptorProto]) -> str:
         if entry := maps.get(field.type_name.rpartition(".")[2]):
