@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.paths import ROOT, SHIPPED
 from tests.support.process import serve
 
@@ -66,13 +67,28 @@ def test_files_that_are_no_modules_are_installed_too() -> None:
         assert any(fnmatch.fnmatch(name, p) for p in patterns for name in (inside, path.name)), path
 
 
-@pytest.mark.parametrize("ready", [True, False])
-def test_the_health_check_tells_whether_the_server_is_ready(ready: bool) -> None:
-    with serve(SHIPPED) as server:
-        port = server.http.rpartition(":")[2] if ready else "1"
-        command = [sys.executable, FOLDER / "health.py"]
-        done = subprocess.run(
-            command, env={"SERVING_HTTP_PORT": port}, capture_output=True, text=True
-        )
-    assert (done.returncode == 0) == ready
-    assert ready or "127.0.0.1:1/readyz" in done.stderr
+@pytest.fixture(scope="module")
+def flags_of_tls(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    certificate, key = Authority().issue().write(tmp_path_factory.mktemp("tls"))
+    return ["--tls-cert", str(certificate), "--tls-key", str(key)]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_health_check_passes_for_a_server_that_is_ready(
+    scheme: str, flags_of_tls: list[str]
+) -> None:
+    flags = flags_of_tls if scheme == "https" else []
+    with serve(SHIPPED, *flags) as server:
+        variables = {"SERVING_HTTP_PORT": server.http.rpartition(":")[2]}
+        if flags:
+            variables["SERVING_TLS_CERT"] = flags[1]
+        subprocess.run([sys.executable, FOLDER / "health.py"], env=variables, check=True)
+
+
+def test_the_health_check_fails_where_no_server_is() -> None:
+    command = [sys.executable, FOLDER / "health.py"]
+    done = subprocess.run(
+        command, env={"SERVING_HTTP_PORT": "1"}, stderr=subprocess.PIPE, text=True
+    )
+    assert done.returncode == 1
+    assert "http://127.0.0.1:1/readyz: " in done.stderr
