@@ -94,7 +94,7 @@ classify: $(VENV)/.serving ## Classify images with the running server (IMAGE=, G
 test: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(DOCS)/.docs $(FASHION_MNIST) $(PROMETHEUS) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
 	$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
-test-fast: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(DOCS)/.docs $(FASHION_MNIST) $(PROMETHEUS) ## Run the tests that are not marked slow (ARGS=)
+test-fast: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(FASHION_MNIST) $(PROMETHEUS) ## Run the tests that are not marked slow (ARGS=)
 	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS)
 
 lint: $(VENV)/.dev $(PROTOS)/.protos ## Check style, types, import rules and generated files
