@@ -9,6 +9,7 @@ from serving.settings.life import LifeSettings
 from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
 from serving.settings.network import NetworkSettings
+from serving.settings.record import RecordSettings
 from serving.settings.types import LitePython
 
 
@@ -26,7 +27,7 @@ class DevicesConfig(BaseSettings):
 
 
 # The last one stands first in --help.
-class ServingConfig(LifeSettings, LimitSettings, NetworkSettings, ModelSettings):
+class ServingConfig(RecordSettings, LifeSettings, LimitSettings, NetworkSettings, ModelSettings):
     """Serve image classifiers over gRPC and HTTP, with health and metrics.
 
     Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.

@@ -19,6 +19,7 @@ from serving.api.stream import messages_until
 from serving.errors import StartupError
 from serving.lifecycle import Readiness, unless
 from serving.listener import listen
+from serving.record.recorder import Recorder
 from serving.rpc.options import options
 from serving.rpc.server import Bounds, DirectServer
 
@@ -94,6 +95,7 @@ class GrpcServer:
         port: its port; 0 takes a free one, then in `port`.
         bounds: what callers may take.
         max_connections: largest number of connections.
+        recorder: begins the records of calls; None if nobody wants any.
     """
 
     def __init__(
@@ -106,8 +108,11 @@ class GrpcServer:
         port: int,
         bounds: Bounds,
         max_connections: int,
+        recorder: Recorder | None = None,
     ) -> None:
-        self._server = DirectServer(options(bounds.message_bytes, max_connections), bounds)
+        self._server = DirectServer(
+            options(bounds.message_bytes, max_connections), bounds, recorder
+        )
         self._readiness = readiness
         self.health = Health(readiness.closing)
         self._register(classifier, open_inference)

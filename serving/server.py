@@ -10,6 +10,7 @@ from typing import NoReturn
 from prometheus_client import CollectorRegistry
 
 from serving.api.classify import Classifier
+from serving.api.oip.catalog import server_version
 from serving.api.oip.service import OpenInference
 from serving.api.requests import Requests
 from serving.backends.devices import parse_devices
@@ -36,6 +37,7 @@ from serving.lifecycle import (
 from serving.loading import load_model, within_limits
 from serving.logs import announce
 from serving.metrics import Metrics
+from serving.record.recorder import Recorder
 from serving.rpc.server import Bounds
 from serving.threads import in_thread
 
@@ -88,6 +90,7 @@ class Server:
         self._config = config
         self.metrics = Metrics(CollectorRegistry())
         self.readiness = Readiness(self.metrics.ready)
+        self._recorder = Recorder.create(config, server_version(), self.metrics.registry)
         self.repository = ModelRepository()
         self._requests = Requests(
             self.repository,
@@ -106,6 +109,8 @@ class Server:
             async with self.http.listening(), self.grpc.listening():
                 yield
         finally:
+            if self._recorder:
+                await asyncio.to_thread(self._recorder.close)
             await asyncio.to_thread(self._close_models)
 
     async def load(self) -> bool:
@@ -203,6 +208,7 @@ class Server:
                 streams=self._config.max_streams,
             ),
             max_connections=self._config.max_connections,
+            recorder=self._recorder,
         )
 
     def _create_http(self) -> HttpServer:
@@ -213,7 +219,7 @@ class Server:
             patience_s=self._requests.default_timeout_s,
         )
         app = create_app(self.metrics.registry, calls)
-        return HttpServer(app, self._config.host, self._config.http_port, bounds)
+        return HttpServer(app, self._config.host, self._config.http_port, bounds, self._recorder)
 
     def _load_models(self) -> list[Model]:
         models = [load_model(path, self._config, self.metrics) for path in self._config.model]

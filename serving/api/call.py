@@ -5,6 +5,8 @@ from typing import Any, Never, Protocol
 
 import grpc
 
+from serving.record.record import Record
+
 Metadata = Sequence[tuple[str, str]]
 
 
@@ -17,10 +19,14 @@ class Call(Protocol):
         arrived_s: when its headers came, on the monotonic clock, in seconds.
         deadline_s: the caller's deadline on that clock, None if there is none.
         on_leave: called on gRPC's thread when the caller leaves, unless None; must not block.
+        request_id: the caller's, or ours.
+        record: what becomes of the call; None if nobody wants to know.
     """
 
     arrived_s: float
     deadline_s: float | None
+    request_id: str
+    record: Record | None
     on_leave: Callable[[], None] | None
 
     async def write(self, response: Any) -> None:

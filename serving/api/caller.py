@@ -40,6 +40,8 @@ class UnaryCaller:
 
     def answer(self, answers: list[Answer]) -> None:
         """End the call."""
+        if self._call.record:
+            self._call.record.answered(answers)
         if self._is_large:
             self._call.run(partial(asyncio.to_thread, self._respond, answers))
         else:
@@ -49,4 +51,4 @@ class UnaryCaller:
         try:
             self._call.finish(self._response(answers))
         except Exception as error:  # noqa: BLE001 - the call ends with it
-            self._call.fail(*failure(error))
+            self._call.fail(*failure(error, self._call.request_id))

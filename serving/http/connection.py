@@ -16,7 +16,10 @@ from uvicorn.protocols.http.httptools_impl import (
 from serving.http.errors import error_response
 from serving.http.heads import Fault, fault
 from serving.http.incoming import HEADER_BYTES, Incoming
+from serving.http.recording import begin, id_of
 from serving.http.traffic import Phase, Traffic
+from serving.record.ids import HEADER
+from serving.record.recorder import Recorder
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Headers with which a client offers another protocol.
@@ -37,12 +40,13 @@ class HttpConnection(HttpToolsProtocol):
 
     Args:
         traffic: what all connections share.
+        recorder: begins the records of requests; None if nobody wants any.
         uvicorn: what uvicorn gives a connection.
     """
 
-    def __init__(self, traffic: Traffic, **uvicorn: Any) -> None:
+    def __init__(self, traffic: Traffic, recorder: Recorder | None, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
-        self._traffic = traffic
+        self._traffic, self._recorder = traffic, recorder
         self.phase, self.since_s = Phase.IDLE, time.monotonic()
         self.stalled_s: float | None = None
         self.in_head, self.held = False, 0
@@ -108,13 +112,29 @@ class HttpConnection(HttpToolsProtocol):
 
     def _say_last(self, status: HTTPStatus, message: str) -> None:
         response = error_response(HTTPException(status, message))
-        headers = (b": ".join(pair) + b"\r\n" for pair in response.raw_headers)
+        request_id = id_of(self.headers if self._is_coming else [])
+        pairs = [(HEADER.encode(), request_id.encode()), *response.raw_headers]
+        headers = (b": ".join(pair) + b"\r\n" for pair in pairs)
+        if self._recorder:
+            self._record_refusal(self._recorder, request_id, status, message)
         head = b"".join([STATUS_LINE[status], *headers, b"connection: close\r\n\r\n"])
         self.transport.write(head + bytes(response.body))
         # Closed with bytes that were not read, the connection would be reset, and the client might
         # lose the answer.
         self.transport.write_eof()
         self._enter(Phase.LEAVING)
+
+    def _record_refusal(
+        self, recorder: Recorder, request_id: str, status: HTTPStatus, message: str
+    ) -> None:
+        """Record a request that the application never sees, whose head may not be whole."""
+        scope: dict[str, Any] = {"client": self.client, "headers": [], "state": {}}
+        if self._is_coming:
+            scope = {**self.scope}
+        scope["state"]["request_id"] = request_id
+        if record := begin(recorder, scope):
+            record.end(str(status.value), message)
+            record.close()
 
     def data_received(self, data: bytes) -> None:
         """Parse, unless the client was refused."""
@@ -239,6 +259,9 @@ class HttpConnection(HttpToolsProtocol):
     def _run(self, cycle: RequestResponseCycle) -> None:
         self._enter(Phase.WORKING)
         self._answered = cycle
+        request_id = id_of(cycle.scope["headers"])
+        cycle.scope["state"]["request_id"] = request_id
+        cycle.default_headers = [*cycle.default_headers, (HEADER.encode(), request_id.encode())]
         self._release(len(cycle.body))  # it is for the application to bound now
         if self._traffic.closing:
             cycle.keep_alive = False

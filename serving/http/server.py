@@ -10,8 +10,10 @@ from typing import Any, cast
 import uvicorn
 
 from serving.http.connection import HttpConnection
+from serving.http.recording import Recorded
 from serving.http.traffic import Connection, HttpBounds, Traffic
 from serving.listener import listen
+from serving.record.recorder import Recorder
 
 # For a client that does not read its answer at the end.
 GRACE_PERIOD_S = 2
@@ -25,12 +27,20 @@ class HttpServer:
         host: address to listen on.
         port: its port.
         bounds: what clients may take.
+        recorder: begins the records of requests; None if nobody wants any.
 
     Raises:
         StartupError: it cannot bind.
     """
 
-    def __init__(self, app: Any, host: str, port: int, bounds: HttpBounds | None = None) -> None:
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        bounds: HttpBounds | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         self._listener = listen(host, port, "HTTP", "--http-port")
         # Connections inherit it. An answer is written in two parts, and the second would wait for
         # the client's acknowledgement of the first, 40 ms.
@@ -38,8 +48,8 @@ class HttpServer:
         self.port: int = self._listener.getsockname()[1]
         self.traffic = Traffic(bounds or HttpBounds())
         config = uvicorn.Config(
-            app,
-            http=cast("type[HttpConnection]", partial(HttpConnection, self.traffic)),
+            Recorded(app, recorder) if recorder else app,
+            http=cast("type[HttpConnection]", partial(HttpConnection, self.traffic, recorder)),
             interface="asgi3",
             ws="none",
             log_config=None,

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from grpc import _server
@@ -130,6 +131,18 @@ def deadline_s(event: Any, now_s: float) -> float | None:
     return None if deadline > NEVER_S else now_s + max(deadline - time.time(), 0.0)
 
 
+def headers(event: Any) -> Sequence[tuple[str, str]]:
+    """Return the headers of a call that arrives; the values of names in `-bin` are bytes."""
+    pairs: Sequence[tuple[str, str]] = event.invocation_metadata
+    return pairs
+
+
+def peer(event: Any) -> str:
+    """Return the address and the port that a call comes from, such as `127.0.0.1:50000`."""
+    stated: bytes = event.call.peer()  # such as ipv6:%5B::1%5D:50000
+    return unquote(stated.decode("latin-1").partition(":")[2])
+
+
 def start_batch(call: Any, operations: tuple[object, ...], tag: Tag) -> None:
     """Start operations of a call; the event of an empty batch comes at once."""
     if error := call.start_server_batch(operations, tag):
@@ -151,9 +164,9 @@ def receive_close() -> object:
     return cygrpc.ReceiveCloseOnServerOperation(NO_FLAGS)
 
 
-def send_metadata() -> object:
+def send_metadata(*metadata: tuple[str, str]) -> object:
     """Return the operation that goes before the first response."""
-    return cygrpc.SendInitialMetadataOperation((), NO_FLAGS)
+    return cygrpc.SendInitialMetadataOperation(metadata, NO_FLAGS)
 
 
 def send_message(message: bytes) -> object:

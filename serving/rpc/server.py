@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from serving.memory import release_freed_memory
+from serving.record.recorder import Recorder
 from serving.rpc import private_grpc
 from serving.rpc.call import RpcCall
 from serving.rpc.methods import Answer, BytesMethod, DirectMethod, ServicerMethod
@@ -60,6 +61,7 @@ class DirectServer:
     Args:
         options: gRPC's.
         bounds: what callers may take.
+        recorder: begins the records of calls; None if nobody wants any.
 
     Attributes:
         in_flight: how many calls are not over.
@@ -71,8 +73,13 @@ class DirectServer:
 
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, options: Sequence[tuple[str, int]], bounds: Bounds = BOUNDS) -> None:
-        self._bounds, self.most_bytes = bounds, bounds.message_bytes
+    def __init__(
+        self,
+        options: Sequence[tuple[str, int]],
+        bounds: Bounds = BOUNDS,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._bounds, self.most_bytes, self.recorder = bounds, bounds.message_bytes, recorder
         self._server = private_grpc.Server(options)
         patience_s, most = bounds.patience_s, bounds.transfer_bytes
         self.receptions = Transfers(patience_s, most, _end_reception)
@@ -119,6 +126,7 @@ class DirectServer:
         self._server.start()
         self._sweeping = asyncio.create_task(self._sweep())
         for path, method in self._methods.items():
+            method.path = path
             self._server.accept(path, partial(self._begin, method))
 
     async def drain(self, grace_s: float, details: str) -> None:
@@ -159,6 +167,8 @@ class DirectServer:
         self._streams.leave(call)
         self._watches.leave(call)
         self.in_flight -= 1
+        if call.record:
+            call.record.close()
         if self._refusal and not self.in_flight:
             self.loop.call_soon_threadsafe(self._idle.set)
 

@@ -20,9 +20,11 @@ from serving.api.oip.statistics import statistics
 from serving.api.oip.tensors import InferRequest
 from serving.api.oip.wire import id_of, parse, to_message
 from serving.api.requests import Requests
-from serving.api.status import failure, to_serving_error
-from serving.api.stream import Pending, Stream, answered, places
+from serving.api.status import failure
+from serving.api.stream import Pending, Stream, answered, places, told
 from serving.engine.job import Answer
+from serving.errors import ServingError
+from serving.record.record import Record
 
 Method = Callable[["OpenInference", Any, Call], Awaitable[Any]]
 
@@ -41,7 +43,7 @@ def _answering(method: Callable[["OpenInference", Any], Any]) -> Method:
         try:
             return method(self, request)
         except Exception as error:  # noqa: BLE001 - the call ends with it
-            await call.abort(*failure(error))
+            await call.abort(*failure(error, call.request_id))
 
     return respond
 
@@ -61,10 +63,12 @@ class OpenInference:
         try:
             asked, found = self._asked(message)
             until = self._deadline(asked, call, call.arrived_s)
+            if call.record:
+                call.record.asked(asked.named.model, len(found), asked.request.id, until)
             caller = UnaryCaller(call, until, asked.response, is_large=asked.is_large)
             asked.named.model.submit(found, caller, len(message))
         except Exception as error:  # noqa: BLE001 - the call ends with it
-            call.fail(*failure(error))
+            call.fail(*failure(error, call.request_id))
 
     async def ModelStreamInfer(  # noqa: N802
         self, messages: AsyncIterator[bytes], call: Call
@@ -132,25 +136,31 @@ class OpenInference:
     def _deadline(self, asked: "_Asked", call: Call, since_s: float) -> float:
         return self._requests.deadline(since_s, call.deadline_s, asked.request.timeout_us)
 
-    def _read(self, call: Call, message: bytes) -> Pending:
+    def _read(self, call: Call, message: bytes, record: Record | None) -> Pending:
         try:
             asked, found = self._asked(message)
         except Exception as error:  # noqa: BLE001 - the response holds it
-            return answered(_failed(id_of(message), error))
-        respond = partial(self._respond, asked, found, call, len(message))
+            return answered(_failed(id_of(message), told(error, call, record)))
+        respond = partial(self._respond, asked, found, call, len(message), record)
         return Pending(places(asked.classes), respond)
 
-    async def _respond(self, asked: "_Asked", found: Images, call: Call, nbytes: int) -> bytes:
+    async def _respond(
+        self, asked: "_Asked", found: Images, call: Call, nbytes: int, record: Record | None
+    ) -> bytes:
         until = self._deadline(asked, call, time.monotonic())
+        if record:
+            record.asked(asked.named.model, len(found), asked.request.id, until)
         answering = asked.named.model.classify(found, until, nbytes)
         del found  # they are parts of the message, and were copied out of it
         try:
             answers = await answering
+            if record:
+                record.answered(answers)
             if asked.is_large:
                 return await asyncio.to_thread(asked.streamed, answers)
             return asked.streamed(answers)
         except Exception as error:  # noqa: BLE001 - the response holds it
-            return _failed(asked.request.id, error)
+            return _failed(asked.request.id, told(error, call, record))
 
 
 class _Asked(NamedTuple):
@@ -181,7 +191,7 @@ class _Asked(NamedTuple):
         return pb.ModelStreamInferResponse(infer_response=message).SerializeToString()
 
 
-def _failed(request_id: str, error: Exception) -> bytes:
+def _failed(message_id: str, error: ServingError) -> bytes:
     return pb.ModelStreamInferResponse(
-        error_message=str(to_serving_error(error)), infer_response={"id": request_id}
+        error_message=str(error), infer_response={"id": message_id}
     ).SerializeToString()

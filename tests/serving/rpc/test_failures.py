@@ -76,7 +76,7 @@ async def test_an_exception_is_logged_and_told_as_an_id(
 
     error = await failure_of(fail)
     assert error.code() is Code.INTERNAL
-    assert re.fullmatch(r"internal error \(id \w+\)", error.details() or "")
+    assert re.fullmatch(r"internal error \(id [\w-]+\)", error.details() or "")
     assert str(error.details()) in caplog.text
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError]
 
