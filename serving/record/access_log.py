@@ -56,7 +56,7 @@ def fields(record: Record) -> dict[str, object]:
         "message_id": shortened(record.message_id, LONGEST_TEXT),
         "trace": record.trace_id,
         "peer": record.peer,
-        "caller": record.caller,
+        "caller": shortened(record.caller, LONGEST_TEXT),
         "method": shortened(record.method, LONGEST_TEXT),
         "model": record.model,
         "version": record.version,

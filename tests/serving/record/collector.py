@@ -31,7 +31,7 @@ class Collector(service_grpc.TraceServiceServicer):
         self.is_held = False
         self.held = threading.Event()
 
-    def Export(self, request: Any, context: grpc.ServicerContext) -> Any:
+    def Export(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Take a batch."""
         if self.is_held:
             self.held.set()
