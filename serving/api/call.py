@@ -5,6 +5,7 @@ from typing import Any, Never, Protocol
 
 import grpc
 
+from serving.access.identity import Identity
 from serving.record.record import Record
 
 Metadata = Sequence[tuple[str, str]]
@@ -18,6 +19,7 @@ class Call(Protocol):
     Attributes:
         arrived_s: when its headers came, on the monotonic clock, in seconds.
         deadline_s: the caller's deadline on that clock, None if there is none.
+        identity: who calls, None if nobody was asked.
         on_leave: called on gRPC's thread when the caller leaves, unless None; must not block.
         request_id: the caller's, or ours.
         record: what becomes of the call; None if nobody wants to know.
@@ -25,9 +27,14 @@ class Call(Protocol):
 
     arrived_s: float
     deadline_s: float | None
+    identity: Identity | None
     request_id: str
     record: Record | None
     on_leave: Callable[[], None] | None
+
+    @property
+    def caller(self) -> str:
+        """Whose call it is, as far as anybody knows: a name, or else an address."""
 
     async def write(self, response: Any) -> None:
         """Send a response of a stream; return when the next may follow.

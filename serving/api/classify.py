@@ -103,7 +103,7 @@ class Classifier:
         deadline = self._requests.deadline(time.monotonic(), call.deadline_s)
         if record:
             record.asked(model, len(request), options.id, deadline)
-        answering = model.classify(request, deadline, nbytes)
+        answering = model.classify(request, deadline, nbytes, call.caller)
         del request  # it holds the message, and the images were copied out of it
         try:
             answers = await answering

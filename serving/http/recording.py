@@ -58,9 +58,9 @@ def begin(recorder: Recorder, scope: Scope) -> Record | None:
     method = f"{scope.get('method', '-')} {scope.get('path', '-')}"
     arrived_s = state.get("arrived_s", time.monotonic())
     record = recorder.begin(state["request_id"], method, headers, arrived_s)
-    if record and (client := scope.get("client")):
-        host, port = client
-        record.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if record:
+        record.peer = scope["client"][0] if scope.get("client") else ""
+        record.caller = state["identity"].name if "identity" in state else ""
     return record
 
 

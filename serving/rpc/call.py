@@ -11,6 +11,7 @@ from typing import Any, Never, Protocol
 
 import grpc
 
+from serving.access.identity import Identity
 from serving.record.ids import HEADER, request_id
 from serving.record.record import CANCELLED, Record
 from serving.record.recorder import Recorder
@@ -79,6 +80,7 @@ class RpcCall:
         arrived_s: when its headers came, on the monotonic clock, in seconds.
         deadline_s: the caller's deadline on that clock, None if there is none.
         active_s: when a message of it last came or went, on that clock.
+        identity: who calls, None if nobody was asked.
         on_leave: called on gRPC's thread when the caller leaves, unless None.
         request_id: the caller's, or ours.
         record: what becomes of the call; None if nobody wants to know.
@@ -86,8 +88,8 @@ class RpcCall:
 
     __slots__ = (
         "_awaits_close", "_call", "_due", "_has_ended", "_host", "_is_over", "_lock", "_loop",
-        "_metadata_sent", "_method", "_task", "active_s", "arrived_s", "deadline_s", "on_leave",
-        "record", "request_id",
+        "_metadata_sent", "_method", "_task", "active_s", "arrived_s", "deadline_s", "identity",
+        "on_leave", "record", "request_id",
     )  # fmt: skip
 
     def __init__(self, event: Any, host: Host, method: Method) -> None:
@@ -99,11 +101,17 @@ class RpcCall:
         self._due = 0  # batches of operations that have not ended
         self._awaits_close = self._metadata_sent = self._has_ended = self._is_over = False
         self._task: asyncio.Task[None] | None = None
+        self.identity: Identity | None = None
         self.on_leave: Callable[[], None] | None = None
         headers = private_grpc.headers(event)
         self.request_id, self.record = request_id(headers), None
         if host.recorder:
             self.record = self._recorded(host.recorder, event, headers)
+
+    @property
+    def caller(self) -> str:  # any thread
+        """Whose call it is, as far as anybody knows: a name, or else an address."""
+        return self.identity.name if self.identity else private_grpc.peer(self._call)
 
     def begin(self) -> None:  # gRPC's thread
         """Wait for the request, or for the end of the call if requests are a stream.
@@ -183,7 +191,7 @@ class RpcCall:
     ) -> Record | None:  # gRPC's thread
         record = recorder.begin(self.request_id, self._method.path, headers, self.arrived_s)
         if record:
-            record.peer, record.deadline_s = private_grpc.peer(event), self.deadline_s
+            record.peer, record.deadline_s = private_grpc.peer(event.call), self.deadline_s
             record.is_stream = self._method.reads_stream
         return record
 

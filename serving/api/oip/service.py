@@ -150,7 +150,7 @@ class OpenInference:
         until = self._deadline(asked, call, time.monotonic())
         if record:
             record.asked(asked.named.model, len(found), asked.request.id, until)
-        answering = asked.named.model.classify(found, until, nbytes)
+        answering = asked.named.model.classify(found, until, nbytes, call.caller)
         del found  # they are parts of the message, and were copied out of it
         try:
             answers = await answering

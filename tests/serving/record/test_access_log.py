@@ -48,7 +48,7 @@ def test_a_line_says_what_became_of_a_request(logged: Recording) -> None:
     line = logged.access("one")
     assert [*line] == KEYS
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
-    assert re.fullmatch(r"(127\.0\.0\.1|\[::1\]):\d+", line["peer"])
+    assert line["peer"] in ("127.0.0.1", "::1")
     expected = {
         "level": "INFO", "logger": "serving.access", "message_id": "mine", "code": "OK",
         "method": "/resnext.serving.v1.Classifier/Classify", "model": "tiny", "version": "1",
