@@ -144,7 +144,7 @@ class RpcCall:
     def finish(self, *responses: Any) -> None:  # any thread
         """End the call with OK and its only response, if it has one, unless it has ended."""
         code = grpc.StatusCode.OK
-        status = private_grpc.send_status(code, "", ())
+        status = self._status(code, "")
         if responses:
             message = self._method.serialize(*responses)
             self._end(code, "", len(message), private_grpc.send_message(message), status)
@@ -155,7 +155,7 @@ class RpcCall:
         self, code: grpc.StatusCode, details: str, metadata: Metadata = ()
     ) -> None:
         """End the call with an error, unless it has ended."""
-        self._end(code, details, 0, private_grpc.send_status(code, details, metadata))
+        self._end(code, details, 0, self._status(code, details, metadata))
 
     async def abort(  # event loop
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
@@ -218,6 +218,13 @@ class RpcCall:
         self._start(partial(self._received, message), private_grpc.receive_message())
         return await message
 
+    def _status(  # any thread
+        self, code: grpc.StatusCode, details: str, metadata: Metadata = ()
+    ) -> object:
+        # The id goes last: an error that began with headers of its own would commit the call, and
+        # no client would try it again.
+        return private_grpc.send_status(code, details, (*metadata, (HEADER, self.request_id)))
+
     def _end(  # any thread
         self, code: grpc.StatusCode, details: str, nbytes: int, *operations: object
     ) -> None:
@@ -233,7 +240,7 @@ class RpcCall:
     ) -> None:
         with self._lock:
             if not self._metadata_sent:
-                operations = (private_grpc.send_metadata((HEADER, self.request_id)), *operations)
+                operations = (private_grpc.send_metadata(), *operations)
             if last and not self._awaits_close:
                 operations = (*operations, private_grpc.receive_close())
             self._start_locked(tag, operations)

@@ -177,9 +177,9 @@ def receive_close() -> object:
     return cygrpc.ReceiveCloseOnServerOperation(NO_FLAGS)
 
 
-def send_metadata(*metadata: tuple[str, str]) -> object:
+def send_metadata() -> object:
     """Return the operation that goes before the first response."""
-    return cygrpc.SendInitialMetadataOperation(metadata, NO_FLAGS)
+    return cygrpc.SendInitialMetadataOperation((), NO_FLAGS)
 
 
 def send_message(message: bytes) -> object:

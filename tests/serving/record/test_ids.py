@@ -18,6 +18,7 @@ from serving.server import Server
 from tests.serving.api.messages import png
 from tests.serving.http.conftest import http_to
 from tests.serving.http.raw import answer, read_answer
+from tests.support.http2 import END_STREAM, HEADERS, Frame, Http2, message
 from tests.support.serving import running_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -70,7 +71,7 @@ async def test_the_callers_own_comes_back(
     stated: str, channel: grpc.aio.Channel, server: Server
 ) -> None:
     call = ClassifierStub(channel).Classify(REQUEST, metadata=[("x-request-id", stated)])
-    assert id_in(await call.initial_metadata()) == stated
+    assert id_in(await call.trailing_metadata()) == stated
     assert (await call).id == "in the message"
     async with http_to(server) as client:
         found = await client.get("/healthz", headers={"x-request-id": stated})
@@ -80,11 +81,9 @@ async def test_the_callers_own_comes_back(
 async def test_every_kind_of_call_has_one(channel: grpc.aio.Channel) -> None:
     stub = ClassifierStub(channel)
     stream = stub.ClassifyStream(iter([REQUEST, REQUEST]))
-    watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
-    calls = [stub.Classify(REQUEST), stub.GetModel(pb.GetModelRequest()), stream, watch]
-    ids = [id_in(await call.initial_metadata()) for call in calls]
     assert [response.id async for response in stream] == ["in the message"] * 2
-    watch.cancel()
+    calls = [stub.Classify(REQUEST), stub.GetModel(pb.GetModelRequest()), stream]
+    ids = [id_in(await call.trailing_metadata()) for call in calls]
     assert all(map(OURS.fullmatch, ids))
     assert len(set(ids)) == len(calls)
 
@@ -94,7 +93,20 @@ async def test_an_error_has_one_too(channel: grpc.aio.Channel) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert id_in(raised.value.initial_metadata()) == "no"
+    assert id_in(raised.value.trailing_metadata()) == "no"
+
+
+async def test_an_error_is_still_of_trailers_only(server: Server) -> None:
+    # Else no client that repeats calls by itself would repeat it: its headers would commit it.
+    def frame_of_error() -> Frame:
+        with Http2(server.grpc.port) as connection:
+            stream = connection.call("/resnext.serving.v1.Classifier/Classify")
+            connection.write(stream, message(0), end=True)
+            return connection.until(HEADERS, stream)
+
+    frame = await asyncio.to_thread(frame_of_error)
+    assert frame.flags & END_STREAM
+    assert b"x-request-id" in frame.payload
 
 
 async def test_an_internal_error_is_logged_under_it(
@@ -134,7 +146,7 @@ async def test_one_of_an_infer_request_is_echoed_in_its_message(channel: grpc.ai
     )
     call = infer(request, metadata=[("x-request-id", "ours")])
     assert (await call).id == "tritons"
-    assert id_in(await call.initial_metadata()) == "ours"
+    assert id_in(await call.trailing_metadata()) == "ours"
 
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\nX-Request-Id: "
