@@ -9,6 +9,7 @@ ClassifierError            a call failed; `code` and `message` say how
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 
@@ -80,5 +81,5 @@ def rpc_errors(address: str) -> Iterator[None]:
 
 
 def _request_id(error: grpc.RpcError) -> str:
-    metadata = error.trailing_metadata() or ()
+    metadata: Any = error.trailing_metadata() or ()
     return next((str(value) for key, value in metadata if key == REQUEST_ID), "")
