@@ -9,6 +9,9 @@ from serving.record.record import Record
 from serving.settings.record import Form
 
 LOGGER = "serving.access"
+# Of entries that wait to be written. The log takes twice as many: requests that come faster than it
+# is read must not keep warnings and errors out of it.
+LONGEST_QUEUE = 500
 # Of what strangers choose: a path, an id, an error that quotes them.
 LONGEST_TEXT = 256
 
@@ -19,13 +22,13 @@ class AccessLog:
     """Writes a line for each record, or for each that did not end well.
 
     Args:
-        put: takes what makes a line; is never waited for.
+        put: takes what makes a line, unless so many entries wait; is never waited for.
         form: how the line looks.
         only_errors: whether requests that ended well have none.
     """
 
     def __init__(
-        self, put: Callable[[Callable[[], str]], None], form: Form, *, only_errors: bool
+        self, put: Callable[[Callable[[], str], int], None], form: Form, *, only_errors: bool
     ) -> None:
         self._put, self._only_errors = put, only_errors
         self._line = json_line if form == "json" else text_line
@@ -33,7 +36,7 @@ class AccessLog:
     def __call__(self, record: Record) -> None:
         """Write a record."""
         if not (self._only_errors and record.is_ok):
-            self._put(partial(self._line, record))
+            self._put(partial(self._line, record), LONGEST_QUEUE)
 
 
 def json_line(record: Record) -> str:

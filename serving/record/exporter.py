@@ -49,7 +49,7 @@ class SpanExporter:
 
     def __init__(self, endpoint: str, version: str, registry: CollectorRegistry) -> None:
         try:
-            # Here: nothing of it is loaded unless it is wanted.
+            # Here: it is installed, and loaded, only where it is wanted.
             from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.trace.export import SpanExportResult
 

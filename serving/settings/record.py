@@ -37,7 +37,7 @@ class RecordSettings(BaseSettings):
     def _check_endpoint(cls, endpoint: str | None) -> str | None:
         if endpoint is not None and not _is_origin(endpoint):
             raise ValueError(
-                f"{endpoint!r} must be http:// or https://, a host, and a port, as in "
+                f"{endpoint!r} must be http:// or https://, a host and a port, as in "
                 f"http://localhost:4317"
             )
         return endpoint
