@@ -13,10 +13,12 @@ import httpx
 import pytest
 
 from protos import classifier_pb2 as pb
+from serving.engine.job import Timing
 from serving.record.access_log import LONGEST_TEXT, json_line, text_line
-from serving.record.record import Record
+from serving.record.record import Record, Trace
 from tests.serving.api.messages import png
 from tests.serving.record.collector import Recording, recording
+from tests.support.paths import ROOT
 
 REQUEST = pb.ClassifyRequest(images=[png(1), png(2)], id="mine", top_k=1)
 BROKEN = pb.Image(encoded=b"no image")
@@ -166,8 +168,8 @@ def test_every_other_line_of_the_log_is_json_too(tiny: Path, tmp_path: Path) -> 
 
 def record(**fields: Any) -> Record:
     """A record that is closed."""
-    known = {"ended_s": 2.0, "ended_unix_s": 1.8e9, "code": "OK", "peer": "[::1]:5"}
-    return Record(lambda _: None, "id", "/a/B", 1.0, None, **(known | fields))
+    known = {"ended_s": 2.0, "ended_unix_s": 1.8e9, "code": "OK", "peer": "::1", "trace": None}
+    return Record(lambda _: None, "id", "/a/B", 1.0, **(known | fields))
 
 
 @pytest.mark.parametrize("line", [json_line, text_line])
@@ -186,3 +188,20 @@ def test_text_can_be_read_back() -> None:
     said = text_line(record(error='say "no" = never', caller="photo-app"))
     assert said.endswith(r'code=OK ms=1000.0 error="say \"no\" = never"')
     assert " caller=photo-app " in said
+
+
+def test_the_page_tells_every_key(logged: Recording) -> None:
+    page = (ROOT / "docs/observability.md").read_text()
+    [example] = re.findall("```json\n(.*)\n```", page)
+    with logged.calling() as stub:
+        stub.Classify(pb.ClassifyRequest(images=[png(1)]), metadata=[("x-request-id", "page")])
+    assert [*json.loads(example)] == [*logged.access("page")]
+    known = re.findall("^    (.* serving.access: .*)$", page, re.MULTILINE)
+    assert re.findall(r" (\w+)=", known[0]) == [*json.loads(example)][3:]
+    rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    table = {key for row in rows for key in row.split("`")}
+    everything = record(
+        message_id="m", caller="c", model="m", version="1", images=1, deadline_s=1.0, error="e",
+        trace=Trace.begin(None), timing=Timing(*[0.0] * 5, 1, 0.0),
+    )  # fmt: skip
+    assert {*json.loads(json_line(everything))} <= table
