@@ -88,7 +88,6 @@ class Application:
     def _refusal(self, scope: Scope, error: HTTPException) -> Response:
         request = Request(scope)
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            note_error(scope, error)
             return method_response(request, self._methods(scope))
         if error.status_code == HTTPStatus.NOT_FOUND:
             error.detail = f"there is no {request.url.path}; /openapi.json lists what there is"

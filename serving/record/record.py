@@ -6,11 +6,12 @@ from operator import attrgetter
 from random import getrandbits
 from typing import NamedTuple
 
+from serving.engine.answers import EARLY_S, EARLY_SHARE
 from serving.engine.job import Answer, Prediction, Timing
 from serving.engine.model import Model
 from serving.record.trace_context import TraceContext
 
-OK, CANCELLED = "OK", "CANCELLED"
+OK, CANCELLED, LATE, UNKNOWN = "OK", "CANCELLED", "DEADLINE_EXCEEDED", "UNKNOWN"
 
 _total_s = attrgetter("total_s")
 
@@ -136,8 +137,18 @@ class Record:
         if not self.code:
             self.code, self.error = code, error
 
+    def leave(self, now: float) -> None:
+        """Note that its caller has left, perhaps at the deadline by its own clock."""
+        due = self.deadline_s
+        margin_s = EARLY_S + EARLY_SHARE * (due - self.arrived_s) if due else 0.0
+        if due and now >= due - margin_s:
+            self.end(LATE, "the deadline has passed")
+        else:
+            self.end(CANCELLED, "the caller has left")
+
     def close(self) -> None:
-        """Hand it on; nothing is noted after that."""
+        """Hand it on."""
+        self.end(UNKNOWN)
         if self._exemplify and self.timing:
             self._exemplify(self.timing.total_s, self.trace_id)
             self._exemplify = None  # it would keep the model's metrics

@@ -13,7 +13,7 @@ import grpc
 
 from serving.access.identity import Identity
 from serving.record.ids import HEADER, request_id
-from serving.record.record import CANCELLED, Record
+from serving.record.record import Record
 from serving.record.recorder import Recorder
 from serving.rpc import private_grpc
 from serving.rpc.private_grpc import NOT_OVER, Over, Tag
@@ -166,9 +166,9 @@ class RpcCall:
 
     def cut_off(self, code: grpc.StatusCode, details: str) -> None:  # any thread
         """End the call whatever is on its way, which is lost, even if the caller reads nothing."""
-        private_grpc.cancel(self._call, code, details)
         if self.record:
             self.record.end(code.name, details)
+        private_grpc.cancel(self._call, code, details)
 
     def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:  # any thread
         """Run a coroutine on the event loop; it is cancelled when the caller leaves."""
@@ -301,7 +301,7 @@ class RpcCall:
     def _closed(self, event: Any) -> Over:
         if private_grpc.has_left(event):
             if self.record:
-                self.record.end(CANCELLED, "the caller has left, or its deadline has passed")
+                self.record.leave(time.monotonic())
             if self.on_leave:
                 self.on_leave()
             self._call_on_loop(self._leave)

@@ -139,6 +139,14 @@ def test_a_stream_that_its_caller_left_has_a_line_of_its_own(logged: Recording) 
     assert logged.access("gone")["code"] == "CANCELLED"
 
 
+def test_a_deadline_that_passes_is_told_from_a_caller_who_leaves() -> None:
+    record_of_call = record(code="", arrived_s=10.0, deadline_s=12.0)
+    record_of_call.leave(11.9)
+    other = record(code="", arrived_s=10.0, deadline_s=12.0)
+    other.leave(11.98)  # the caller's clock is ahead, by as much as gRPC rounds
+    assert (record_of_call.code, other.code) == ("CANCELLED", "DEADLINE_EXCEEDED")
+
+
 def test_only_errors(tiny: Path) -> None:
     with recording(tiny, "--access-log", "errors", "--log-level", "WARNING") as server:
         with server.calling() as stub:
@@ -169,7 +177,7 @@ def test_every_other_line_of_the_log_is_json_too(tiny: Path, tmp_path: Path) -> 
 def record(**fields: Any) -> Record:
     """A record that is closed."""
     known = {"ended_s": 2.0, "ended_unix_s": 1.8e9, "code": "OK", "peer": "::1", "trace": None}
-    return Record(lambda _: None, "id", "/a/B", 1.0, **(known | fields))
+    return Record(lambda _: None, "id", "/a/B", **({"arrived_s": 1.0} | known | fields))
 
 
 @pytest.mark.parametrize("line", [json_line, text_line])
