@@ -86,6 +86,7 @@ def _variants(writer: Writer) -> dict[str, Variant]:
         "no id": Variant(has_ids=False),
         "the caller's id": Variant(metadata=(("x-request-id", "0af7651916cd43dd"),)),
         "--otlp-endpoint": Variant(tracing),
+        "a trace context that nobody reads": Variant(metadata=UNSAMPLED),
         "--otlp-endpoint, an unsampled context": Variant(tracing, UNSAMPLED),
         "--access-log errors": Variant(errors),
         "--access-log all": Variant(everything),

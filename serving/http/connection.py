@@ -147,6 +147,9 @@ class HttpConnection(HttpToolsProtocol):
         scope: dict[str, Any] = {"client": self.client, "headers": [], "state": {}}
         if self._is_coming:
             scope = {**self.scope}
+            if self.url:
+                path = self.url.partition(b"?")[0].decode("latin-1")
+                scope |= {"method": self.parser.get_method().decode("latin-1"), "path": path}
         scope["state"]["request_id"] = request_id
         if record := begin(recorder, scope):
             record.end(str(status.value), message)

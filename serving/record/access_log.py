@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from logging import Formatter, makeLogRecord
 
-from serving.record.lines import as_json, as_text, shortened, utc
+from serving.record.lines import as_json, as_text, told, utc
 from serving.record.record import Record
 from serving.settings.record import Form
 
@@ -12,9 +12,6 @@ LOGGER = "serving.access"
 # Of entries that wait to be written. The log takes twice as many: requests that come faster than it
 # is read must not keep warnings and errors out of it.
 LONGEST_QUEUE = 500
-# Of what strangers choose: a path, an id, an error that quotes them.
-LONGEST_TEXT = 256
-
 _clock = Formatter()
 
 
@@ -55,12 +52,12 @@ def text_line(record: Record) -> str:
 def fields(record: Record) -> dict[str, object]:
     """Return what a line says; what is not known is left out. Times are in milliseconds."""
     said: dict[str, object] = {
-        "id": record.request_id,
-        "message_id": shortened(record.message_id, LONGEST_TEXT),
+        "id": told(record.request_id),
+        "message_id": told(record.message_id),
         "trace": record.trace_id,
         "peer": record.peer,
-        "caller": shortened(record.caller, LONGEST_TEXT),
-        "method": shortened(record.method, LONGEST_TEXT),
+        "caller": record.caller,
+        "method": told(record.method),
         "model": record.model,
         "version": record.version,
         **_images(record),
@@ -69,7 +66,7 @@ def fields(record: Record) -> dict[str, object]:
         "ms": _ms(record.ended_s - record.arrived_s),
         **_stages(record),
         **_left(record),
-        "error": shortened(record.error, LONGEST_TEXT),
+        "error": told(record.error),
     }
     return {key: value for key, value in said.items() if value != ""}
 

@@ -4,6 +4,10 @@ import json
 import re
 from datetime import UTC, datetime
 
+from serving.access.tokens import PREFIX
+
+LONGEST_TEXT = 256
+_TOKEN = re.compile(rf"{PREFIX}[\w-]+", re.ASCII)
 # What needs no quotes in `key=value`.
 _PLAIN = re.compile(r"[\w.,:;/@+*()\[\]-]+", re.ASCII)
 
@@ -23,11 +27,16 @@ def utc(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def shortened(text: str, longest: int) -> str:
-    """Return a text of no more than so many characters, and how many are left out."""
-    if len(text) <= longest:
+def told(text: str) -> str:
+    """Return what a stranger chose: of bounded length, and without the tokens that it may hold.
+
+    Such are the path of a request, the ids that it states, and errors that quote it.
+    """
+    if PREFIX in text:
+        text = _TOKEN.sub(f"{PREFIX}…", text)
+    if len(text) <= LONGEST_TEXT:
         return text
-    return f"{text[:longest]}[{len(text) - longest} characters left out]"
+    return f"{text[:LONGEST_TEXT]}[{len(text) - LONGEST_TEXT} characters left out]"
 
 
 def _value(text: str) -> str:

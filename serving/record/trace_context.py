@@ -34,18 +34,19 @@ def trace_context(headers: Iterable[tuple[str, str]]) -> TraceContext | None:
     Args:
         headers: names in small letters, and values.
     """
-    parents, states = list[str](), list[str]()
+    parent = state = ""
     for name, value in headers:
         if name == "traceparent":
-            parents.append(value)
+            if parent:
+                return None
+            parent = value
         elif name == "tracestate":
-            states.append(value)
-    if len(parents) != 1 or not (found := _TRACEPARENT.fullmatch(parents[0])):
+            state = f"{state},{value}" if state else value
+    if not (parent and (found := _TRACEPARENT.fullmatch(parent))):
         return None
     version, trace, span, flags, rest = found.groups()
     trace_id, span_id = int(trace, 16), int(span, 16)
     if not (trace_id and span_id) or (rest and version == "00"):
         return None
-    state = ",".join(states)
     is_sampled = bool(int(flags, 16) & _SAMPLED)
     return TraceContext(trace_id, span_id, is_sampled, state if len(state) <= LONGEST_STATE else "")

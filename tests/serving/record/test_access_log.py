@@ -13,8 +13,11 @@ import httpx
 import pytest
 
 from protos import classifier_pb2 as pb
+from serving.access.tokens import line as token_line
+from serving.access.tokens import new_token
 from serving.engine.job import Timing
-from serving.record.access_log import LONGEST_TEXT, json_line, text_line
+from serving.record.access_log import json_line, text_line
+from serving.record.lines import LONGEST_TEXT
 from serving.record.record import Record, Trace
 from tests.serving.api.messages import png
 from tests.serving.record.collector import Recording, recording
@@ -124,7 +127,7 @@ def test_a_request_that_is_no_http_has_a_line(logged: Recording) -> None:
     assert said.startswith("HTTP/1.1 400 ")
     [request_id] = re.findall("x-request-id: (.+)\r\n", said)
     line = logged.access(request_id)
-    assert line["code"] == "400"
+    assert (line["code"], line["method"]) == ("400", "GET /some")
     assert "this is not HTTP/1.1" in line["error"]
 
 
@@ -145,6 +148,32 @@ def test_a_deadline_that_passes_is_told_from_a_caller_who_leaves() -> None:
     other = record(code="", arrived_s=10.0, deadline_s=12.0)
     other.leave(11.98)  # the caller's clock is ahead, by as much as gRPC rounds
     assert (record_of_call.code, other.code) == ("CANCELLED", "DEADLINE_EXCEEDED")
+
+
+def test_a_line_names_the_caller_and_no_token(tiny: Path, tmp_path: Path) -> None:
+    token, tokens = new_token(), tmp_path / "tokens"
+    tokens.write_text(token_line("photo-app", token, "classify"))
+    flags = "--access-log", "all", "--log-format", "json", "--token-file", str(tokens)
+    with recording(tiny, *flags) as server:
+        bearer = ("authorization", f"Bearer {token}")
+        with server.calling() as stub:
+            stub.Classify(REQUEST, metadata=[bearer, ("x-request-id", "let-in")])
+            with pytest.raises(grpc.RpcError):
+                stub.Classify(REQUEST, metadata=[("x-request-id", "refused")])
+        let_in, refused = server.access("let-in"), server.access("refused")
+        with httpx.Client(base_url=server.server.http, trust_env=False) as client:
+            client.put("/v1/classify", content=png(1).encoded, headers=dict([bearer]))
+            client.get(f"/{token}", headers={"x-request-id": token})
+            client.put(f"/v1/classify?model={token}", content=b"x", headers=dict([bearer]))
+            client.put("/v1/classify", content=b"x", headers={"x-request-id": "http"})
+        log = server.rest()
+    assert (let_in["caller"], let_in["code"]) == ("photo-app", "OK")
+    assert (refused.get("caller"), refused["code"]) == (None, "UNAUTHENTICATED")
+    lines = [json.loads(line) for line in log.splitlines() if "serving.access" in line]
+    callers = [(line.get("caller"), line["code"]) for line in lines]
+    assert callers == [("photo-app", "200"), (None, "401"), ("photo-app", "404"), (None, "401")]
+    assert (lines[1]["id"], lines[1]["method"]) == ("rxs_…", "GET /rxs_…")
+    assert token not in log
 
 
 def test_only_errors(tiny: Path) -> None:
@@ -181,7 +210,7 @@ def record(**fields: Any) -> Record:
 
 
 @pytest.mark.parametrize("line", [json_line, text_line])
-@pytest.mark.parametrize("field", ["error", "message_id", "caller", "method"])
+@pytest.mark.parametrize("field", ["error", "message_id", "request_id", "method"])
 def test_nothing_from_outside_begins_a_line_or_colours_it(field: str, line: Any) -> None:
     hostile = record()
     setattr(hostile, field, COLOUR + '\x00\x7f\x9b "quoted" a=b \u2028 \ud800')
