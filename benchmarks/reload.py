@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import count, takewhile
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -153,7 +154,7 @@ class Reload(Benchmark):
         before = _span(target, rate, iter(range(slices)))
         with ClassifierClient(server.address) as client:
             loading = in_thread(partial(client.load_model, other.manifest.name), "load")
-            during = _span(target, rate, iter(loading.done, True))
+            during = _span(target, rate, takewhile(lambda _: not loading.done(), count()))
             loading.result()
             client.unload_model(other.manifest.name)
         return Round(before=before, during=during, after=_span(target, rate, iter(range(slices))))
