@@ -15,7 +15,7 @@ from serving.api.status import failure, to_status
 from serving.api.stream import Pending, Stream, answered, places, told
 from serving.api.wire import Request, id_of, parse
 from serving.engine.job import Answer
-from serving.engine.model import Model
+from serving.engine.model import Hold, Model
 from serving.errors import InvalidRequestError, ServingError
 from serving.lifecycle import State
 from serving.record.record import Record
@@ -92,11 +92,18 @@ class Classifier:
             message_id = id_of(message, self._requests.max_images)
             return answered(_failed(message_id, told(error, call, record)))
         classes = classes_of(request.options, len(request), model)
-        respond = partial(self._respond, request, model, call, len(message), record)
+        # It may wait for others of the stream.
+        respond = partial(self._respond, request, model, call, len(message), record, model.hold())
         return Pending(places(classes), respond)
 
     async def _respond(
-        self, request: Request, model: Model, call: Call, nbytes: int, record: Record | None
+        self,
+        request: Request,
+        model: Model,
+        call: Call,
+        nbytes: int,
+        record: Record | None,
+        hold: Hold,  # noqa: ARG002 - until the answer
     ) -> bytes:
         """Return the response in a stream, which may say why the request failed."""
         options = request.options
