@@ -128,9 +128,9 @@ class Server:
             ):
                 yield
         finally:
+            self._look_no_more()
             if self._recorder:
                 await asyncio.to_thread(self._recorder.close)
-            self._look_no_more()
             await self.control.close()
 
     async def load(self) -> bool:

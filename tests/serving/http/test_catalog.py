@@ -115,6 +115,7 @@ async def test_all_of_it_is_described(client: httpx.AsyncClient) -> None:
     assert {parameter["name"] for parameter in infer["parameters"]} == {
         "model",
         "version",
+        "x-request-id",
         "x-request-timeout-ms",
         "inference-header-content-length",
     }
