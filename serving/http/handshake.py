@@ -91,7 +91,7 @@ class Handshake(asyncio.Protocol):
         early, self._early = b"".join(self._early), []
         if early and not self._transport.is_closing():
             tls = cast("asyncio.BufferedProtocol", self._transport.get_protocol())
-            tls.get_buffer(len(early))[: len(early)] = early
+            memoryview(tls.get_buffer(len(early)))[: len(early)] = early
             tls.buffer_updated(len(early))
 
     def refuse(self, status: HTTPStatus, message: str) -> None:  # noqa: ARG002
