@@ -27,6 +27,7 @@ from serving.grpc_server import GrpcServer
 from serving.http.access import Doors
 from serving.http.app import create_app
 from serving.http.calls import Calls
+from serving.http.cors import Cors
 from serving.http.server import HttpServer
 from serving.http.traffic import HttpBounds
 from serving.lifecycle import (
@@ -245,8 +246,15 @@ class Server:
         )
         app = create_app(self.metrics.registry, calls)
         doors = Doors(self._guard, app.routes) if self._guard else None
-        context = self._tls.context if self._tls else None
-        return HttpServer(app, self._config.host, self._config.http_port, bounds, doors, context)
+        return HttpServer(
+            app,
+            self._config.host,
+            self._config.http_port,
+            bounds,
+            doors=doors,
+            tls=self._tls.context if self._tls else None,
+            cors=Cors(self._config.cors_origins) if self._config.cors_origins else None,
+        )
 
     def _load_models(self) -> list[Model]:
         models = [load_model(path, self._config, self.metrics) for path in self._config.model]

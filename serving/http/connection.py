@@ -18,6 +18,7 @@ from serving.access.peer import http_name
 from serving.api.status import CODES
 from serving.errors import PermissionDeniedError, UnauthenticatedError
 from serving.http.access import Doors, authorization
+from serving.http.cors import Cors
 from serving.http.errors import error_response
 from serving.http.heads import Fault, fault
 from serving.http.incoming import HEADER_BYTES, Incoming
@@ -45,12 +46,15 @@ class HttpConnection(HttpToolsProtocol):
     Args:
         traffic: what all connections share.
         doors: who may ask for what; None: nobody is asked who they are.
+        cors: which pages may read what is refused; None: none.
         uvicorn: what uvicorn gives a connection.
     """
 
-    def __init__(self, traffic: Traffic, doors: Doors | None, **uvicorn: Any) -> None:
+    def __init__(
+        self, traffic: Traffic, doors: Doors | None, cors: Cors | None, **uvicorn: Any
+    ) -> None:
         super().__init__(**uvicorn)
-        self._traffic, self._doors = traffic, doors
+        self._traffic, self._doors, self._cors = traffic, doors, cors
         self._wire: asyncio.Transport | None = None  # what carries TLS
         self.phase, self.since_s = Phase.IDLE, time.monotonic()
         self.in_head, self.held = False, 0
@@ -121,7 +125,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def _say_last(self, status: HTTPStatus, message: str) -> None:
         response = error_response(HTTPException(status, message))
-        headers = (b": ".join(pair) + b"\r\n" for pair in response.raw_headers)
+        marks = self._cors.marks(self.headers or ()) if self._cors else []
+        headers = (b": ".join(pair) + b"\r\n" for pair in [*response.raw_headers, *marks])
         head = b"".join([STATUS_LINE[status], *headers, b"connection: close\r\n\r\n"])
         self.transport.write(head + bytes(response.body))
         # Closed with bytes that were not read, the connection would be reset, and the client might

@@ -11,6 +11,7 @@ import uvicorn
 
 from serving.http.access import Doors
 from serving.http.connection import HttpConnection
+from serving.http.cors import Cors
 from serving.http.handshake import Handshake
 from serving.http.traffic import Connection, HttpBounds, Traffic
 from serving.listener import listen
@@ -29,6 +30,7 @@ class HttpServer:
         bounds: what clients may take.
         doors: who may ask for what; None: nobody is asked who they are.
         tls: gives the context of TLS for each new connection; None: without TLS.
+        cors: which pages in browsers may call; None: none.
 
     Raises:
         StartupError: it cannot bind.
@@ -42,6 +44,7 @@ class HttpServer:
         bounds: HttpBounds | None = None,
         doors: Doors | None = None,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self._listener = listen(host, port, "HTTP", "--http-port")
         # Connections inherit it. An answer is written in two parts, and the second would wait for
@@ -49,9 +52,9 @@ class HttpServer:
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._listener.getsockname()[1]
         self.traffic = Traffic(bounds or HttpBounds(), set())
-        self._doors, self._tls = doors, tls
+        self._doors, self._tls, self._cors = doors, tls, cors
         config = uvicorn.Config(
-            app,
+            cors.around(app) if cors else app,
             http=cast("type[HttpConnection]", self._connection),
             interface="asgi3",
             ws="none",
@@ -81,7 +84,7 @@ class HttpServer:
             self._listener.close()
 
     def _connection(self, **uvicorn: Any) -> HttpConnection | Handshake:
-        http = HttpConnection(self.traffic, self._doors, **uvicorn)
+        http = HttpConnection(self.traffic, self._doors, self._cors, **uvicorn)
         return Handshake(self.traffic, self._tls, http) if self._tls else http
 
     async def drain(self, grace_s: float) -> None:
