@@ -123,17 +123,39 @@ def within_limits() -> Iterator[None]:
         ) from error
 
 
-@within_limits()
 def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
-    """Check, load, prove and warm up the bundle at `path`; slow, so not for the event loop.
+    """Check, load, prove and warm up the bundle at `path`; raise as the two parts of that do."""
+    return load_bundle(open_bundle(path, config), config, metrics)
+
+
+def open_bundle(path: Path, config: ServingConfig) -> Bundle:
+    """Check the bundle at `path`: its signature first, if one is required, then its seal.
+
+    The files of the keys are read each time, so a key that is exchanged counts for the next bundle.
 
     Raises:
-        BundleError: the bundle is not signed as asked for, is damaged, or its answers differ from
-            the recorded ones.
+        BundleError: it is not signed by one of the keys, or damaged.
+    """
+    if not config.require_signature:
+        return Bundle.open(path)
+    try:
+        keys = [PublicKey.read(file) for file in config.require_signature]
+    except KeyFileError as error:
+        raise BundleError(f"{path} cannot be checked: --require-signature: {error}") from error
+    bundle, key = open_signed(path, keys)
+    logger.info("%s: signed by %s", path, key)
+    return bundle
+
+
+@within_limits()
+def load_bundle(bundle: Bundle, config: ServingConfig, metrics: Metrics) -> Model:
+    """Load, prove and warm up a bundle; slow, so not for the event loop.
+
+    Raises:
+        BundleError: its answers differ from the recorded ones.
         StartupError: it cannot run on these devices in this precision, or needs too much.
     """
     started = time.monotonic()
-    bundle = open_bundle(path, config)
     config = with_tuned(bundle, config)
     devices = parse_devices(config.device)
     if devices[0].kind == "cpu":
@@ -169,25 +191,6 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     release_freed_memory()
     _log(model, len(instances), config.threads, time.monotonic() - started)
     return model
-
-
-def open_bundle(path: Path, config: ServingConfig) -> Bundle:
-    """Check the bundle at `path`: its signature first, if one is required, then its seal.
-
-    The files of the keys are read each time, so a key that is exchanged counts for the next bundle.
-
-    Raises:
-        BundleError: it is not signed by one of the keys, or damaged.
-    """
-    if not config.require_signature:
-        return Bundle.open(path)
-    try:
-        keys = [PublicKey.read(file) for file in config.require_signature]
-    except KeyFileError as error:
-        raise BundleError(f"{path} cannot be checked: --require-signature: {error}") from error
-    bundle, key = open_signed(path, keys)
-    logger.info("%s: signed by %s", path, key)
-    return bundle
 
 
 def _check_threads(threads: int) -> None:

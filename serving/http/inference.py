@@ -94,6 +94,7 @@ class Inference:
         """Classify images; if one of them cannot be, the request fails, and says which."""
         self._calls.check_open()
         named = find(self._calls.requests.repository, model, version)
+        hold = named.model.hold()  # while the body comes
         _check_type(request)
         body = await self._calls.body(request)
         asked = await self._asked(body, headers.inference_header_content_length, named)
@@ -105,6 +106,7 @@ class Inference:
         asked.inputs.clear()
         del body, sources  # the images were copied out of it, and may wait long
         respond = partial(_respond, asked, named, await answering)
+        del hold
         return await asyncio.to_thread(respond) if is_large else respond()
 
     async def _asked(self, body: bytes, json_bytes: int | None, named: Named) -> InferRequest:
