@@ -7,8 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from clients.access import Tls
     from clients.client import AsyncClassifierClient, ClassifierClient
     from clients.errors import (
+        AccessError,
         ClassifierError,
         DeadlineError,
         OverloadError,
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from clients.types import ClassScore, ImageFailure, ImageSource, ModelInfo, Prediction, Timing
 
 __all__ = [
+    "AccessError",
     "AsyncClassifierClient",
     "ClassScore",
     "ClassifierClient",
@@ -30,10 +33,11 @@ __all__ = [
     "Prediction",
     "RequestError",
     "Timing",
+    "Tls",
     "UnavailableError",
 ]
 
-_MODULES = ("clients.client", "clients.errors", "clients.types")
+_MODULES = ("clients.access", "clients.client", "clients.errors", "clients.types")
 
 
 def __getattr__(name: str) -> object:

@@ -6,12 +6,14 @@ is older than its generator.
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Generic, NamedTuple, Self, TypeVar
 
 import grpc
 
-from clients import messages, proxies
+from clients import access, messages, proxies
+from clients.access import Tls
 from clients.errors import rpc_errors
 from clients.messages import MAX_MESSAGE_BYTES
 from clients.types import ImageFailure, ImageSource, ModelInfo, Prediction
@@ -74,16 +76,32 @@ OPTIONS: list[tuple[str, int | str]] = [
 
 
 class ClassifierClient:
-    """A connection to one server; use it as a context manager, from any number of threads."""
+    """A connection to one server; use it as a context manager, from any number of threads.
 
-    def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
+    Args:
+        address: of the server.
+        token: for a server that asks who calls.
+        tls: speak TLS; None: do not, which a token allows only on the same machine.
+
+    Raises:
+        ValueError: the token may not be sent so, or is none.
+        OSError: a file of TLS cannot be read.
+    """
+
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, token: str | None = None, tls: Tls | None = None
+    ) -> None:
         self.address = address
-        self._channel = grpc.insecure_channel(
-            address, options=[*OPTIONS, *proxies.options(address)]
+        self._metadata = access.metadata(address, token, tls)
+        options = [*OPTIONS, *proxies.options(address)]
+        self._channel = (
+            grpc.secure_channel(address, access.credentials(tls), options)
+            if tls
+            else grpc.insecure_channel(address, options)
         )
-        self._classify = self._channel.unary_unary(*CLASSIFY)
-        self._get_model = self._channel.unary_unary(*GET_MODEL)
-        self._list_models = self._channel.unary_unary(*LIST_MODELS)
+        self._classify = self._method(CLASSIFY)
+        self._get_model = self._method(GET_MODEL)
+        self._list_models = self._method(LIST_MODELS)
 
     def __enter__(self) -> Self:
         return self
@@ -94,6 +112,10 @@ class ClassifierClient:
     def close(self) -> None:
         """Close the connection; calls in flight end with CANCELLED."""
         self._channel.close()
+
+    def _method(self, method: Method[Request, Response]) -> Callable[..., Response]:
+        """Return what calls a method, and shows the token each time."""
+        return partial(self._channel.unary_unary(*method), metadata=self._metadata)
 
     def classify(
         self,
@@ -143,14 +165,20 @@ class ClassifierClient:
 class AsyncClassifierClient:
     """The same for asyncio; use it as an async context manager within one event loop."""
 
-    def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, token: str | None = None, tls: Tls | None = None
+    ) -> None:
         self.address = address
-        self._channel = grpc.aio.insecure_channel(
-            address, options=[*OPTIONS, *proxies.options(address)]
+        self._metadata = access.metadata(address, token, tls)
+        options = [*OPTIONS, *proxies.options(address)]
+        self._channel = (
+            grpc.aio.secure_channel(address, access.credentials(tls), options)
+            if tls
+            else grpc.aio.insecure_channel(address, options)
         )
-        self._classify = self._channel.unary_unary(*CLASSIFY)
-        self._get_model = self._channel.unary_unary(*GET_MODEL)
-        self._list_models = self._channel.unary_unary(*LIST_MODELS)
+        self._classify = self._method(CLASSIFY)
+        self._get_model = self._method(GET_MODEL)
+        self._list_models = self._method(LIST_MODELS)
 
     async def __aenter__(self) -> Self:
         return self
@@ -161,6 +189,9 @@ class AsyncClassifierClient:
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
         await self._channel.close()
+
+    def _method(self, method: Method[Request, Response]) -> Callable[..., Awaitable[Response]]:
+        return partial(self._channel.unary_unary(*method), metadata=self._metadata)
 
     async def classify(
         self,

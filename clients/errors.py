@@ -2,6 +2,7 @@
 
 ClassifierError            a call failed; `code` and `message` say how
 ├── RequestError           the server refuses this request, now and later
+├── AccessError            the server does not know the caller, or does not let it do this
 ├── DeadlineError          no answer within the timeout, or none possible
 ├── OverloadError          the server's queue is full, or the message too large
 └── UnavailableError       no server there, or one that is loading or draining
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 
 import grpc
 
-from clients import proxies
+from clients import access, proxies
 
 
 class ClassifierError(Exception):
@@ -26,6 +27,10 @@ class ClassifierError(Exception):
 
 class RequestError(ClassifierError):
     """INVALID_ARGUMENT or NOT_FOUND: the same request would fail again."""
+
+
+class AccessError(ClassifierError):
+    """UNAUTHENTICATED: no token that the server knows; PERMISSION_DENIED: it lacks a role."""
 
 
 class DeadlineError(ClassifierError):
@@ -43,6 +48,8 @@ class UnavailableError(ClassifierError):
 _KINDS: dict[grpc.StatusCode, type[ClassifierError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: RequestError,
     grpc.StatusCode.NOT_FOUND: RequestError,
+    grpc.StatusCode.UNAUTHENTICATED: AccessError,
+    grpc.StatusCode.PERMISSION_DENIED: AccessError,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
@@ -68,6 +75,8 @@ def rpc_errors(address: str) -> Iterator[None]:
                 f"`make serve` or `python -m serving --model BUNDLE` starts one"
                 f"{proxies.hint(address)}"
             )
+        elif code is grpc.StatusCode.UNAUTHENTICATED:
+            message += access.HINT
         elif message == _LATE:
             message += proxies.hint(address)
         raise _KINDS.get(code, ClassifierError)(code, message) from error

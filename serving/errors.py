@@ -4,6 +4,7 @@ ServingError
 ├── InvalidRequestError     the request as a whole cannot be answered: empty, too many images
 │   └── InvalidImageError   one image cannot be classified: broken, too large, of a wrong shape
 ├── ModelNotFoundError      no such model or version is loaded
+├── RepositoryError         a model cannot be loaded or unloaded now
 ├── UnauthenticatedError    the server does not know who calls
 ├── PermissionDeniedError   the caller lacks a role
 ├── OverloadedError         too many images, bytes or pixels are in flight; carries a retry hint
@@ -45,6 +46,12 @@ class InvalidImageError(InvalidRequestError):
 
 class ModelNotFoundError(ServingError):
     """The message lists the models or versions that are loaded."""
+
+    outcome = "rejected"
+
+
+class RepositoryError(ServingError):
+    """A version cannot be loaded or unloaded; the message says why, and what was loaded goes on."""
 
     outcome = "rejected"
 

@@ -47,6 +47,12 @@ class Loop:
             self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, work)
 
 
+class Hold:
+    """Keeps a model from ending, as long as somebody refers to this."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Model:
     """Answers images from one bundle; `engine.build` puts its parts together.
 
@@ -81,6 +87,7 @@ class Model:
         self.decoders, self.background = decoders, background
         self.batcher, self.devices, self.wide = batcher, devices, wide
         self.watch, self.metrics, self.clock = watch, metrics, clock
+        self._holds = weakref.WeakSet[Hold]()
 
     @property
     def name(self) -> str:
@@ -96,6 +103,20 @@ class Model:
     def ready(self) -> bool:
         """Whether a device answers, and a thread decodes."""
         return bool(self.batcher.serving) and not self.decoders.is_lost
+
+    @property
+    def is_used(self) -> bool:
+        """Whether images are in flight, or somebody holds it who will send some."""
+        return bool(self._holds) or self._admission.is_used
+
+    def hold(self) -> Hold:
+        """Return what keeps the model from ending before a request is sent to it, and answered.
+
+        For requests that wait between finding it and asking it; only the event loop may call.
+        """
+        hold = Hold()
+        self._holds.add(hold)
+        return hold
 
     @property
     def lost_process(self) -> ProcessLostError | None:
@@ -160,7 +181,7 @@ class Model:
             UnavailableError: no device answers, or no thread decodes.
         """
         waiter = Waiter(len(sources), self.clock(), caller)
-        jobs = self._admission.admit(sources, nbytes, waiter)
+        jobs = self._admission.admit(sources, nbytes, waiter, caller)
         caller.on_leave(partial(self._answers.leave, waiter))
         if not caller.keeps_time:
             self._expire_in_time(waiter)
@@ -171,12 +192,14 @@ class Model:
         waiter.settle()  # every image may have been refused on its own
         return waiter
 
-    async def classify(self, sources: Sources, deadline: float, nbytes: int = 0) -> list[Answer]:
+    async def classify(
+        self, sources: Sources, deadline: float, nbytes: int = 0, caller_name: str = ""
+    ) -> list[Answer]:
         """Return an answer or an error for each image, in order, no later than `deadline`.
 
         Raises what `submit` raises.
         """
-        caller = _Task(deadline)
+        caller = _Task(deadline, caller_name)
         waiter = self.submit(sources, caller, nbytes)
         del sources  # they may hold the whole request, and the jobs hold their own images
         left_s = deadline - self.clock()
@@ -206,8 +229,8 @@ class _Task:
 
     keeps_time = True
 
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
+    def __init__(self, deadline: float, name: str) -> None:
+        self.deadline, self.name = deadline, name
         self._loop = asyncio.get_running_loop()
         self.answers: asyncio.Future[list[Answer]] = self._loop.create_future()
         self.leave: Callable[[], None]

@@ -20,7 +20,7 @@ from serving.api.oip.outputs import answer, check_outputs, classes_of
 from serving.api.oip.tensors import InferRequest, Tensor
 from serving.engine.job import Answer
 from serving.errors import InvalidRequestError
-from serving.http.calls import Calls, TimeoutHeader, never_null
+from serving.http.calls import Calls, TimeoutHeader, caller_of, never_null
 from serving.http.errors import JsonResponse
 from serving.http.openapi import (
     BINARY,
@@ -94,6 +94,7 @@ class Inference:
         """Classify images; if one of them cannot be, the request fails, and says which."""
         self._calls.check_open()
         named = find(self._calls.requests.repository, model, version)
+        hold = named.model.hold()  # while the body comes
         _check_type(request)
         body = await self._calls.body(request)
         asked = await self._asked(body, headers.inference_header_content_length, named)
@@ -101,10 +102,11 @@ class Inference:
         sources = images(asked, named, self._calls.requests.max_images)
         is_large = _is_large(asked, named, len(sources))
         deadline = self._calls.deadline(request, headers, asked.timeout_us)
-        answering = named.model.classify(sources, deadline, len(body))
+        answering = named.model.classify(sources, deadline, len(body), caller_of(request))
         asked.inputs.clear()
         del body, sources  # the images were copied out of it, and may wait long
         respond = partial(_respond, asked, named, await answering)
+        del hold
         return await asyncio.to_thread(respond) if is_large else respond()
 
     async def _asked(self, body: bytes, json_bytes: int | None, named: Named) -> InferRequest:

@@ -46,6 +46,7 @@ class HttpServer:
         tls: Callable[[], ssl.SSLContext] | None = None,
         cors: Cors | None = None,
     ) -> None:
+        self.app = app
         self._listener = listen(host, port, "HTTP", "--http-port")
         # Connections inherit it. An answer is written in two parts, and the second would wait for
         # the client's acknowledgement of the first, 40 ms.

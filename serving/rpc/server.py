@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -129,6 +129,11 @@ class DirectServer:
     def add_insecure_port(self, address: str) -> int:
         """Bind an address; return its port. RuntimeError if that fails."""
         return self._server.bind(address)
+
+    @property
+    def methods(self) -> Collection[str]:
+        """What is answered, each as `/service/method`."""
+        return self._methods.keys()
 
     def add_secure_port(self, address: str, credentials: grpc.ServerCredentials) -> int:
         """Bind an address for TLS; return its port. RuntimeError if that fails."""
