@@ -12,7 +12,9 @@ from serving.settings.life import LifeSettings
 from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
 from serving.settings.network import NetworkSettings
+from serving.settings.record import RecordSettings
 from serving.settings.repository import RepositorySettings
+from serving.settings.signature import SignatureSettings
 from serving.settings.tls import TlsSettings, is_local
 from serving.settings.types import LitePython
 
@@ -32,11 +34,13 @@ class DevicesConfig(BaseSettings):
 
 # The last one stands first in --help.
 class ServingConfig(
+    RecordSettings,
     LifeSettings,
     LimitSettings,
     AccessSettings,
     TlsSettings,
     NetworkSettings,
+    SignatureSettings,
     RepositorySettings,
     ModelSettings,
 ):

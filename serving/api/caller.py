@@ -34,12 +34,19 @@ class UnaryCaller:
         self.keeps_time = deadline == call.deadline_s
         self.post = call.post
 
+    @property
+    def name(self) -> str:
+        """Whose call it is."""
+        return self._call.caller
+
     def on_leave(self, leave: Callable[[], None]) -> None:
         """Have gRPC's thread call `leave` if the caller leaves."""
         self._call.on_leave = leave
 
     def answer(self, answers: list[Answer]) -> None:
         """End the call."""
+        if self._call.record:
+            self._call.record.answered(answers)
         if self._is_large:
             self._call.run(partial(asyncio.to_thread, self._respond, answers))
         else:
@@ -49,4 +56,4 @@ class UnaryCaller:
         try:
             self._call.finish(self._response(answers))
         except Exception as error:  # noqa: BLE001 - the call ends with it
-            self._call.fail(*failure(error))
+            self._call.fail(*failure(error, self._call.request_id))
