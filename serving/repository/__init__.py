@@ -1,0 +1,1 @@
+"""The models of a folder: which versions there are, which are loaded, and who answers."""
