@@ -1,6 +1,8 @@
 """The server's settings: flags, environment (`SERVING_*`) and help from one declaration."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, CliToggleFlag, SettingsConfigDict
 
 from cli.program import FLAGS
@@ -9,6 +11,7 @@ from serving.settings.life import LifeSettings
 from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
 from serving.settings.network import NetworkSettings
+from serving.settings.repository import RepositorySettings
 from serving.settings.types import LitePython
 
 
@@ -26,7 +29,9 @@ class DevicesConfig(BaseSettings):
 
 
 # The last one stands first in --help.
-class ServingConfig(LifeSettings, LimitSettings, NetworkSettings, ModelSettings):
+class ServingConfig(
+    LifeSettings, LimitSettings, NetworkSettings, RepositorySettings, ModelSettings
+):
     """Serve image classifiers over gRPC and HTTP, with health and metrics.
 
     Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.
@@ -41,3 +46,9 @@ class ServingConfig(LifeSettings, LimitSettings, NetworkSettings, ModelSettings)
         frozen=True,
         extra="forbid",
     )
+
+    @model_validator(mode="after")
+    def _check_models(self) -> Self:
+        if not self.model and not self.repository:
+            raise ValueError("required: --model (a bundle directory), --repository, or both")
+        return self
