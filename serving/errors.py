@@ -4,6 +4,7 @@ ServingError
 ├── InvalidRequestError     the request as a whole cannot be answered: empty, too many images
 │   └── InvalidImageError   one image cannot be classified: broken, too large, of a wrong shape
 ├── ModelNotFoundError      no such model or version is loaded
+├── RefusedError            an operator's call cannot be done as things are: a version is in use
 ├── OverloadedError         too many images, bytes or pixels are in flight; carries a retry hint
 ├── DeadlineExceededError   the caller's deadline has passed, or cannot be met
 ├── UnavailableError        loading, draining, or all devices of the model are lost
@@ -43,6 +44,12 @@ class InvalidImageError(InvalidRequestError):
 
 class ModelNotFoundError(ServingError):
     """The message lists the models or versions that are loaded."""
+
+    outcome = "rejected"
+
+
+class RefusedError(ServingError):
+    """What an operator asks for cannot be done as things are; the message says what is in the way."""
 
     outcome = "rejected"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from bundle.store import Bundle
-from serving.backends.backend import Placement
+from serving.backends.backend import Backend, Placement
 from serving.engine.admission import Admission, Sources
 from serving.engine.answers import Answers
 from serving.engine.batcher import Batcher, closing
@@ -14,6 +14,8 @@ from serving.engine.decode import DecodePool
 from serving.engine.device import Device
 from serving.engine.job import Answer, Caller, Waiter
 from serving.engine.latency import Clock
+from serving.engine.room import Room
+from serving.engine.shadow import Shadow
 from serving.engine.watch import Watch
 from serving.engine.wide import Wide
 from serving.errors import ProcessLostError
@@ -54,6 +56,7 @@ class Model:
         bundle: the proved bundle.
         placement: its runtime, devices and precision.
         buckets: its warmed batch sizes, ascending.
+        open_another: opens one more instance, proved in given batch sizes; slow.
         metrics: what it counts.
         clock: monotonic time, in seconds.
     """
@@ -64,12 +67,14 @@ class Model:
         placement: Placement,
         buckets: Sequence[int],
         *,
+        room: Room,
         admission: Admission,
         answers: Answers,
         decoders: DecodePool,
         background: DecodePool,
         batcher: Batcher,
         devices: Sequence[Device],
+        open_another: Callable[[Sequence[int]], Backend],
         wide: Wide | None,
         watch: Watch,
         loop: Loop,
@@ -77,9 +82,10 @@ class Model:
         clock: Clock,
     ) -> None:
         self.bundle, self.placement, self.buckets = bundle, placement, tuple(buckets)
-        self._admission, self._answers, self._loop = admission, answers, loop
+        self._room, self._admission, self._answers, self._loop = room, admission, answers, loop
         self.decoders, self.background = decoders, background
         self.batcher, self.devices, self.wide = batcher, devices, wide
+        self.open_another = open_another
         self.watch, self.metrics, self.clock = watch, metrics, clock
 
     @property
@@ -102,6 +108,20 @@ class Model:
         """The error after which this process can run the model no more; None before."""
         errors = (device.runner.lost_process for device in self.devices)
         return next((error for error in errors if error), None)
+
+    @property
+    def in_flight(self) -> int:
+        """How many images were admitted, and are neither answered nor dropped."""
+        return self._room.taken.images
+
+    @property
+    def shadow(self) -> Shadow | None:
+        """What runs its images again; it does not close it."""
+        return self._answers.shadow
+
+    @shadow.setter
+    def shadow(self, shadow: Shadow | None) -> None:
+        self._answers.shadow = shadow
 
     def on_ready(self, listener: Callable[[], None]) -> None:
         """Call `listener` on the event loop when `ready` or `lost_process` may have changed."""

@@ -29,11 +29,20 @@ class Rollout:
             return self.canary_share
         return 1.0 - self.canary_share if label == STABLE else 0.0
 
+    def __str__(self) -> str:
+        """Name the labels, for the log."""
+        shares = {CANARY: f" ({self.canary_share:.6g} of the requests without a version)"}
+        named = (
+            f"{label} {version}{shares.get(label, '') if self.canary_share else ''}"
+            for label, version in self.versions.items()
+        )
+        return ", ".join(named) or "none"
+
 
 NO_LABELS = Rollout()
 
 
-def is_chosen(name: str, request_id: str, share: float) -> bool:
+def on_canary(name: str, request_id: str, share: float) -> bool:
     """Whether a request is among those that go to the canary.
 
     It stays among them when the share grows, on every server, whatever versions they hold. Without

@@ -3,28 +3,28 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.engine.rollout import is_chosen
+from serving.engine.rollout import on_canary
 
 shares = st.floats(0, 1)
 
 
 @given(st.text(min_size=1), shares, shares)
-def test_whoever_is_chosen_stays_chosen_when_the_share_grows(
+def test_whoever_on_canary_stays_chosen_when_the_share_grows(
     request_id: str, one: float, other: float
 ) -> None:
     small, large = sorted((one, other))
-    assert is_chosen("net", request_id, small) <= is_chosen("net", request_id, large)
-    assert is_chosen("net", request_id, small) == is_chosen("net", request_id, small)
+    assert on_canary("net", request_id, small) <= on_canary("net", request_id, large)
+    assert on_canary("net", request_id, small) == on_canary("net", request_id, small)
 
 
 @given(st.text())
 def test_none_and_all(request_id: str) -> None:
-    assert not is_chosen("net", request_id, 0.0)
-    assert is_chosen("net", request_id, 1.0)
+    assert not on_canary("net", request_id, 0.0)
+    assert on_canary("net", request_id, 1.0)
 
 
 def chosen(name: str, ids: list[str], share: float) -> set[int]:
-    return {index for index, each in enumerate(ids) if is_chosen(name, each, share)}
+    return {index for index, each in enumerate(ids) if on_canary(name, each, share)}
 
 
 # Ids as callers have them: numbers in a row, of a fixed width, or with a common end.
@@ -53,4 +53,4 @@ def test_without_an_id_about_as_many_are_chosen() -> None:
 
 
 def test_an_id_of_lone_surrogates_is_one_like_others() -> None:
-    assert is_chosen("net", "\udcff", 1.0)
+    assert on_canary("net", "\udcff", 1.0)
