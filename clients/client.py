@@ -14,7 +14,7 @@ import grpc
 from clients import messages, proxies
 from clients.errors import rpc_errors
 from clients.messages import MAX_MESSAGE_BYTES
-from clients.types import ImageFailure, ImageSource, ModelInfo, Prediction
+from clients.types import ImageFailure, ImageSource, ModelInfo, Prediction, VersionLabel
 from protos import classifier_pb2 as pb
 
 DEFAULT_ADDRESS = "localhost:50051"
@@ -45,6 +45,9 @@ LIST_MODELS = Method(
     f"/{SERVICE}/ListModels",
     pb.ListModelsRequest.SerializeToString,
     pb.ListModelsResponse.FromString,
+)
+SET_LABEL = Method(
+    f"/{SERVICE}/SetLabel", pb.SetLabelRequest.SerializeToString, pb.SetLabelResponse.FromString
 )
 
 # Classifying changes nothing on the server, so it is safe to repeat a request that the server did
@@ -84,6 +87,7 @@ class ClassifierClient:
         self._classify = self._channel.unary_unary(*CLASSIFY)
         self._get_model = self._channel.unary_unary(*GET_MODEL)
         self._list_models = self._channel.unary_unary(*LIST_MODELS)
+        self._set_label = self._channel.unary_unary(*SET_LABEL)
 
     def __enter__(self) -> Self:
         return self
@@ -139,6 +143,34 @@ class ClassifierClient:
             response = self._list_models(pb.ListModelsRequest(), timeout=timeout_s)
         return [messages.model_info(model) for model in response.models]
 
+    def set_label(
+        self,
+        model: str,
+        label: str,
+        version: str,
+        *,
+        share: float = 0.0,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> tuple[VersionLabel, ...]:
+        """Point a label at a loaded version, or at what another label stands for.
+
+        The label `canary` may have a share of the requests without a version, 0 to 1. Returns all
+        labels that the model has then; raises `ClassifierError`.
+        """
+        request = pb.SetLabelRequest(model=model, label=label, version=version, share=share)
+        with rpc_errors(self.address):
+            response = self._set_label(request, timeout=timeout_s)
+        return messages.version_labels(response.labels)
+
+    def remove_label(
+        self, model: str, label: str, *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> tuple[VersionLabel, ...]:
+        """Remove a label; return the others, or raise `ClassifierError`."""
+        request = pb.SetLabelRequest(model=model, label=label, remove=True)
+        with rpc_errors(self.address):
+            response = self._set_label(request, timeout=timeout_s)
+        return messages.version_labels(response.labels)
+
 
 class AsyncClassifierClient:
     """The same for asyncio; use it as an async context manager within one event loop."""
@@ -151,6 +183,7 @@ class AsyncClassifierClient:
         self._classify = self._channel.unary_unary(*CLASSIFY)
         self._get_model = self._channel.unary_unary(*GET_MODEL)
         self._list_models = self._channel.unary_unary(*LIST_MODELS)
+        self._set_label = self._channel.unary_unary(*SET_LABEL)
 
     async def __aenter__(self) -> Self:
         return self
@@ -198,3 +231,27 @@ class AsyncClassifierClient:
         with rpc_errors(self.address):
             response = await self._list_models(pb.ListModelsRequest(), timeout=timeout_s)
         return [messages.model_info(model) for model in response.models]
+
+    async def set_label(
+        self,
+        model: str,
+        label: str,
+        version: str,
+        *,
+        share: float = 0.0,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> tuple[VersionLabel, ...]:
+        """As `ClassifierClient.set_label`."""
+        request = pb.SetLabelRequest(model=model, label=label, version=version, share=share)
+        with rpc_errors(self.address):
+            response = await self._set_label(request, timeout=timeout_s)
+        return messages.version_labels(response.labels)
+
+    async def remove_label(
+        self, model: str, label: str, *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> tuple[VersionLabel, ...]:
+        """As `ClassifierClient.remove_label`."""
+        request = pb.SetLabelRequest(model=model, label=label, remove=True)
+        with rpc_errors(self.address):
+            response = await self._set_label(request, timeout=timeout_s)
+        return messages.version_labels(response.labels)

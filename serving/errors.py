@@ -49,7 +49,7 @@ class ModelNotFoundError(ServingError):
 
 
 class RefusedError(ServingError):
-    """What an operator asks for cannot be done as things are; the message says what is in the way."""
+    """An operator's call cannot be done as things are; the message says what is in the way."""
 
     outcome = "rejected"
 

@@ -36,6 +36,7 @@ from serving.lifecycle import (
 from serving.loading import load_model, within_limits
 from serving.logs import announce
 from serving.metrics import Metrics
+from serving.repository.rollouts import Rollouts
 from serving.rpc.server import Bounds
 from serving.threads import in_thread
 
@@ -89,8 +90,12 @@ class Server:
         self.metrics = Metrics(CollectorRegistry())
         self.readiness = Readiness(self.metrics.ready)
         self.repository = ModelRepository()
+        self.rollouts = Rollouts(
+            config.repository, self.repository, config.image_limits, self.metrics.registry
+        )
         self._requests = Requests(
             self.repository,
+            self.rollouts,
             self.readiness,
             max_images=config.max_images_per_request,
             default_timeout_s=config.default_timeout_ms / 1000,
@@ -106,6 +111,7 @@ class Server:
             async with self.http.listening(), self.grpc.listening():
                 yield
         finally:
+            await self.rollouts.close()
             await asyncio.to_thread(self._close_models)
 
     async def load(self) -> bool:

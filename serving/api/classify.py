@@ -9,13 +9,14 @@ from protos import classifier_pb2 as pb
 from serving.api.call import Call
 from serving.api.caller import UnaryCaller
 from serving.api.fields import check_name
-from serving.api.messages import classes_of, is_large, to_model, to_response
+from serving.api.messages import classes_of, is_large, to_labels, to_model, to_response
 from serving.api.requests import Requests, check_only
 from serving.api.status import failure, to_serving_error, to_status
 from serving.api.stream import Pending, Stream, answered, places
 from serving.api.wire import Request, id_of, parse
 from serving.engine.job import Answer
 from serving.engine.model import Model
+from serving.engine.repository import Shelf
 from serving.errors import InvalidRequestError
 from serving.lifecycle import State
 
@@ -64,6 +65,15 @@ class Classifier:
         except Exception as error:  # noqa: BLE001 - the call ends with it
             await call.abort(*failure(error))
 
+    async def SetLabel(  # noqa: N802
+        self, request: pb.SetLabelRequest, call: Call
+    ) -> pb.SetLabelResponse:
+        """Point a label at a version, or remove it."""
+        try:
+            return pb.SetLabelResponse(labels=to_labels(await self._relabelled(request)))
+        except Exception as error:  # noqa: BLE001 - the call ends with it
+            await call.abort(*failure(error))
+
     async def ListModels(  # noqa: N802
         self,
         request: pb.ListModelsRequest,  # noqa: ARG002
@@ -76,7 +86,8 @@ class Classifier:
     def _asked(self, message: bytes) -> tuple[Request, Model]:
         """Return a request, and the model that it asks for."""
         request = parse(message, self._requests.max_images)
-        model = self._requests.repository.get(request.options.model, request.options.version)
+        options = request.options
+        model = self._requests.repository.get(options.model, options.version, options.id)
         if not request:
             raise InvalidRequestError("the request holds no image; send at least one in `images`")
         return request, model
@@ -104,9 +115,19 @@ class Classifier:
         except Exception as error:  # noqa: BLE001 - the response holds it
             return _failed(options.id, error)
 
+    async def _relabelled(self, request: pb.SetLabelRequest) -> Shelf:
+        """Return what is loaded, with the labels that were asked for."""
+        check_name("model", len(request.model.encode()))
+        check_name("version", len(request.version.encode()))
+        rollouts = self._requests.rollouts
+        if request.remove:
+            return await rollouts.remove(request.model, request.label)
+        return await rollouts.set(request.model, request.label, request.version, request.share)
+
     def _describe(self, model: Model) -> pb.Model:
         ready = self._requests.readiness.state is State.SERVING and model.ready
-        return to_model(model, self._requests.max_images, ready=ready)
+        shelf = self._requests.repository.shelf(model.name)
+        return to_model(model, shelf, self._requests.max_images, ready=ready)
 
 
 def _response(

@@ -21,7 +21,7 @@ class Shelf:
         versions: the models by version, oldest first.
         rollout: the labels; one whose version is not here counts as if it did not exist.
         labelled: the models by label.
-        usual: answers who names no version, unless the canary does: the stable one, else the newest.
+        usual: the stable one, else the newest; who names no version gets it, or the canary.
     """
 
     def __init__(self, models: Mapping[str, Model], rollout: Rollout = NO_LABELS) -> None:

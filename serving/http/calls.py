@@ -54,8 +54,8 @@ class Calls:
         self.inflating, self.dividing = Turns(most_waiting), Turns(most_waiting)
         self.parsing = Turns(most_waiting)
 
-    def model(self, name: str, version: str) -> Model:
-        """Return the model that a request asks for; empty: the only one, the newest version.
+    def model(self, name: str, version: str, request: Request) -> Model:
+        """Return the model that a request asks for; see `ModelRepository.get`.
 
         Raises:
             UnavailableError: nothing is loaded yet, or the server accepts no more requests.
@@ -63,7 +63,7 @@ class Calls:
             InvalidRequestError: no name is given, and there are several.
         """
         self.check_open()
-        return self.requests.repository.get(name, version)
+        return self.requests.repository.get(name, version, request_id(request))
 
     def check_open(self) -> None:
         """Raise `UnavailableError` if the server accepts no more requests."""
@@ -84,6 +84,11 @@ class Calls:
     async def body(self, request: Request) -> bytes:
         """Return the body of a request, inflated; see `read_body`."""
         return await read_body(request, self._max_body_bytes, self.inflating)
+
+
+def request_id(request: Request) -> str:
+    """Return the id of a request, which decides whether the canary answers; empty without one."""
+    return request.headers.get("x-request-id", "")
 
 
 def arrived_s(request: Request) -> float:

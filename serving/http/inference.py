@@ -20,7 +20,7 @@ from serving.api.oip.outputs import answer, check_outputs, classes_of
 from serving.api.oip.tensors import InferRequest, Tensor
 from serving.engine.job import Answer
 from serving.errors import InvalidRequestError
-from serving.http.calls import Calls, TimeoutHeader, never_null
+from serving.http.calls import Calls, TimeoutHeader, never_null, request_id
 from serving.http.errors import JsonResponse
 from serving.http.openapi import (
     BINARY,
@@ -93,10 +93,13 @@ class Inference:
     async def infer(self, request: Request, model: str, version: str, headers: Headers) -> Response:
         """Classify images; if one of them cannot be, the request fails, and says which."""
         self._calls.check_open()
-        named = find(self._calls.requests.repository, model, version)
+        find_by = partial(find, self._calls.requests.repository, model, version)
+        named = find_by(request_id(request))
         _check_type(request)
         body = await self._calls.body(request)
         asked = await self._asked(body, headers.inference_header_content_length, named)
+        if asked.id:  # it comes before that of the header
+            named = find_by(asked.id)
         check_outputs(asked, named)
         sources = images(asked, named, self._calls.requests.max_images)
         is_large = _is_large(asked, named, len(sources))

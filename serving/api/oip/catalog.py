@@ -81,6 +81,8 @@ class Catalog:
             "precision": model.placement.precision,
             "version": model.version,
         }
+        if labels := self._labels(model):
+            facts["labels"] = labels
         return pb.ModelConfig(
             name=named.name,
             platform=_platform(model),
@@ -108,7 +110,8 @@ class Catalog:
 
     def _entry(self, named: Named) -> pb.RepositoryIndexResponse.ModelIndex:
         if self._answers(named.model):
-            state, reason = "READY", ""
+            labels = self._labels(named.model)
+            state, reason = "READY", f"labels: {labels}" if labels else ""
         elif self._is_serving:
             state, reason = "UNAVAILABLE", "no device answers, or no thread decodes"
         else:
@@ -116,6 +119,11 @@ class Catalog:
         return pb.RepositoryIndexResponse.ModelIndex(
             name=named.name, version=named.model.version, state=state, reason=reason
         )
+
+    def _labels(self, model: Model) -> str:
+        """Return the labels of a model, with commas between them."""
+        shelf = self._repository.shelf(model.name)
+        return ", ".join(shelf.labels(model.version)) if shelf else ""
 
     @property
     def _is_serving(self) -> bool:

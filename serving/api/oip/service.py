@@ -123,7 +123,7 @@ class OpenInference:
 
     def _asked(self, message: bytes) -> "tuple[_Asked, Images]":
         request = parse(message, self._requests.max_images)
-        named = find(self._requests.repository, request.model, request.version)
+        named = find(self._requests.repository, request.model, request.version, request.id)
         check_outputs(request, named)
         found = images(request, named, self._requests.max_images)
         request.inputs.clear()  # they hold the message, which may be large

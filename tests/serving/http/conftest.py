@@ -9,12 +9,14 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
+from images.limits import ImageLimits
 from serving.api.requests import Requests
 from serving.engine.repository import ModelRepository
 from serving.http.app import Application, create_app
 from serving.http.calls import Calls
 from serving.lifecycle import Readiness
 from serving.metrics import Metrics
+from serving.repository.rollouts import Rollouts
 from serving.server import Server
 from tests.support.serving import running_server
 
@@ -45,7 +47,9 @@ async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
 def app() -> Application:
     """An application without a model."""
     metrics = Metrics(CollectorRegistry())
+    models = ModelRepository()
+    rollouts = Rollouts(None, models, ImageLimits(), metrics.registry)
     requests = Requests(
-        ModelRepository(), Readiness(metrics.ready), max_images=8, default_timeout_s=30.0
+        models, rollouts, Readiness(metrics.ready), max_images=8, default_timeout_s=30.0
     )
     return create_app(metrics.registry, Calls(requests, 2**20))
