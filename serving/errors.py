@@ -4,7 +4,7 @@ ServingError
 ├── InvalidRequestError     the request as a whole cannot be answered: empty, too many images
 │   └── InvalidImageError   one image cannot be classified: broken, too large, of a wrong shape
 ├── ModelNotFoundError      no such model or version is loaded
-├── RefusedError            an operator's call cannot be done as things are: a version is in use
+├── RepositoryError         a model cannot be loaded or unloaded now
 ├── OverloadedError         too many images, bytes or pixels are in flight; carries a retry hint
 ├── DeadlineExceededError   the caller's deadline has passed, or cannot be met
 ├── UnavailableError        loading, draining, or all devices of the model are lost
@@ -48,8 +48,8 @@ class ModelNotFoundError(ServingError):
     outcome = "rejected"
 
 
-class RefusedError(ServingError):
-    """An operator's call cannot be done as things are; the message says what is in the way."""
+class RepositoryError(ServingError):
+    """A version cannot be loaded or unloaded; the message says why, and what was loaded goes on."""
 
     outcome = "rejected"
 

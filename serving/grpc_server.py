@@ -1,7 +1,7 @@
 """gRPC with the Classifier, the Open Inference Protocol, health and reflection."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -45,6 +45,20 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # the package ha
         """Set the state of one service or model."""
         self._names.add(service)
         await self.set(service, STATES.SERVING if serving else STATES.NOT_SERVING)
+
+    async def keep(self, models: Iterable[str]) -> None:
+        """Forget every model but these: nobody knows them from now on."""
+        for name in self._names - {"", *SERVICES, *models}:
+            await self.set(name, STATES.SERVICE_UNKNOWN)  # for who watches it
+            self._names.discard(name)
+
+    async def Check(  # noqa: N802
+        self, request: Any, context: Call
+    ) -> Any:
+        """Return the state of one."""
+        if request.service not in self._names:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"nothing here is {request.service!r}")
+        return await super().Check(request, context)
 
     async def List(  # noqa: N802
         self,

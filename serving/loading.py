@@ -121,16 +121,29 @@ def within_limits() -> Iterator[None]:
         ) from error
 
 
-@within_limits()
 def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
-    """Check, load, prove and warm up the bundle at `path`; slow, so not for the event loop.
+    """Check, load, prove and warm up the bundle at `path`; raise as the two parts of that do."""
+    return load_bundle(open_bundle(path), config, metrics)
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Check the bundle at `path`; slow, so not for the event loop.
 
     Raises:
-        BundleError: the bundle is damaged, or its answers differ from the recorded ones.
+        BundleError: the bundle is damaged.
+    """
+    return Bundle.open(path)
+
+
+@within_limits()
+def load_bundle(bundle: Bundle, config: ServingConfig, metrics: Metrics) -> Model:
+    """Load, prove and warm up a bundle; slow, so not for the event loop.
+
+    Raises:
+        BundleError: its answers differ from the recorded ones.
         StartupError: it cannot run on these devices in this precision, or needs too much.
     """
     started = time.monotonic()
-    bundle = Bundle.open(path)
     config = with_tuned(bundle, config)
     devices = parse_devices(config.device)
     if devices[0].kind == "cpu":

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
@@ -16,6 +16,7 @@ from prometheus_client.utils import floatToGoString
 from serving.logs import DROPPED
 
 Clock = Callable[[], float]
+Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 Outcome = Literal["ok", "invalid", "expired", "cancelled", "rejected", "failed"]
 Stage = Literal["decode", "queue", "infer", "total"]
 Refusal = Literal["queue_full", "bytes", "pixels", "deadline", "not_ready"]
@@ -101,6 +102,11 @@ class Stages(Collector):
     def of(self, name: str, version: str, stage: Stage) -> StageTimes:
         """Return the times of a model's images in a stage."""
         return self._times.setdefault((name, version, stage), StageTimes())
+
+    def forget(self, name: str, version: str) -> None:
+        """Forget the times of a model."""
+        for stage in STAGES:
+            self._times.pop((name, version, stage), None)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Yield them for a scrape."""
@@ -204,6 +210,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._of_models: list[Counter | Gauge | Histogram] = []
         self.images = self._counter("images", "Images by outcome", "outcome")
         self.rejections = self._counter(
             "rejections", "Images refused at admission, by reason", "reason"
@@ -278,15 +285,28 @@ class Metrics:
         """Set what a model runs on: runtime, device, precision; and its digest."""
         self.model_info.labels(model=name, version=version, **info).set(1)
 
+    def forget(self, name: str, version: str) -> None:
+        """Remove the metrics of a model that is no longer loaded."""
+        for metric in self._of_models:
+            metric.remove_by_labels({"model": name, "version": version})
+        self.stages.forget(name, version)
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"serving_{name}_total", text, (*MODEL, *labels), registry=self.registry)
+        labelled = (*MODEL, *labels)
+        return self._kept(Counter(f"serving_{name}_total", text, labelled, registry=self.registry))
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"serving_{name}", text, (*MODEL, *labels), registry=self.registry)
+        labelled = (*MODEL, *labels)
+        return self._kept(Gauge(f"serving_{name}", text, labelled, registry=self.registry))
 
     def _histogram(
         self, name: str, text: str, buckets: tuple[float, ...], *labels: str
     ) -> Histogram:
-        return Histogram(
-            f"serving_{name}", text, (*MODEL, *labels), buckets=buckets, registry=self.registry
+        labelled = (*MODEL, *labels)
+        return self._kept(
+            Histogram(f"serving_{name}", text, labelled, buckets=buckets, registry=self.registry)
         )
+
+    def _kept(self, metric: Metric) -> Metric:
+        self._of_models.append(metric)
+        return metric

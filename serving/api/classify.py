@@ -119,7 +119,7 @@ class Classifier:
         """Return what is loaded, with the labels that were asked for."""
         check_name("model", len(request.model.encode()))
         check_name("version", len(request.version.encode()))
-        rollouts = self._requests.rollouts
+        rollouts = self._requests.control.rollouts
         if request.remove:
             return await rollouts.remove(request.model, request.label)
         return await rollouts.set(request.model, request.label, request.version, request.share)

@@ -7,7 +7,7 @@ from serving.engine.job import Answer
 from serving.engine.repository import ModelRepository
 from serving.errors import ServingError
 from serving.lifecycle import Readiness
-from serving.repository.rollouts import Rollouts
+from serving.repository.control import Control
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,14 @@ class Requests:
 
     Attributes:
         repository: the loaded models.
-        rollouts: their labels.
+        control: loads and unloads them.
         readiness: the server's state.
         max_images: largest number of images in a request.
         default_timeout_s: time that a request has which states none, in seconds.
     """
 
     repository: ModelRepository
-    rollouts: Rollouts
+    control: Control
     readiness: Readiness
     max_images: int
     default_timeout_s: float

@@ -78,6 +78,11 @@ class Admission:
         self._forecast, self._stages, self._queues = forecast, stages, queues
         self._answers, self._metrics = answers, metrics
 
+    @property
+    def is_used(self) -> bool:
+        """Whether an image is in flight."""
+        return self._room.taken.images > 0
+
     def admit(self, sources: Sources, nbytes: int, waiter: Waiter) -> list[ImageJob]:
         """Return a job for each image that can be answered in time; the waiter gets the refusals.
 

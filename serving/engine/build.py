@@ -112,7 +112,6 @@ def build(
         bundle,
         placed,
         buckets,
-        room=room,
         admission=Admission(
             room,
             image_limits,

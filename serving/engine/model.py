@@ -14,7 +14,6 @@ from serving.engine.decode import DecodePool
 from serving.engine.device import Device
 from serving.engine.job import Answer, Caller, Waiter
 from serving.engine.latency import Clock
-from serving.engine.room import Room
 from serving.engine.shadow import Shadow
 from serving.engine.watch import Watch
 from serving.engine.wide import Wide
@@ -49,6 +48,12 @@ class Loop:
             self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, work)
 
 
+class Hold:
+    """Keeps a model from ending, as long as somebody refers to this."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Model:
     """Answers images from one bundle; `engine.build` puts its parts together.
 
@@ -67,7 +72,6 @@ class Model:
         placement: Placement,
         buckets: Sequence[int],
         *,
-        room: Room,
         admission: Admission,
         answers: Answers,
         decoders: DecodePool,
@@ -82,11 +86,12 @@ class Model:
         clock: Clock,
     ) -> None:
         self.bundle, self.placement, self.buckets = bundle, placement, tuple(buckets)
-        self._room, self._admission, self._answers, self._loop = room, admission, answers, loop
+        self._admission, self._answers, self._loop = admission, answers, loop
         self.decoders, self.background = decoders, background
         self.batcher, self.devices, self.wide = batcher, devices, wide
         self.open_another = open_another
         self.watch, self.metrics, self.clock = watch, metrics, clock
+        self._holds = weakref.WeakSet[Hold]()
 
     @property
     def name(self) -> str:
@@ -104,15 +109,29 @@ class Model:
         return bool(self.batcher.serving) and not self.decoders.is_lost
 
     @property
+    def is_used(self) -> bool:
+        """Whether images are in flight, or somebody holds it who will send some."""
+        return bool(self._holds) or self._admission.is_used
+
+    def hold(self) -> Hold:
+        """Return what keeps the model from ending before a request is sent to it, and answered.
+
+        For requests that wait between finding it and asking it; only the event loop may call.
+        """
+        hold = Hold()
+        self._holds.add(hold)
+        return hold
+
+    @property
     def lost_process(self) -> ProcessLostError | None:
         """The error after which this process can run the model no more; None before."""
         errors = (device.runner.lost_process for device in self.devices)
         return next((error for error in errors if error), None)
 
     @property
-    def in_flight(self) -> int:
-        """How many images were admitted, and are neither answered nor dropped."""
-        return self._room.taken.images
+    def is_idle(self) -> bool:
+        """Whether no image is in flight."""
+        return not self._admission.is_used
 
     @property
     def shadow(self) -> Shadow | None:

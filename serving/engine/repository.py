@@ -111,10 +111,15 @@ class ModelRepository:
         """Return the versions of a name that are loaded, with their labels; None without any."""
         return self._shelves.get(name)
 
+    def labels(self, model: Model) -> list[str]:
+        """Return the labels of a model."""
+        shelf = self._shelves.get(model.name)
+        return shelf.labels(model.version) if shelf else []
+
     def is_idle(self) -> bool:
         """Whether no image is in flight."""
         models = (model for shelf in self._shelves.values() for model in shelf.versions.values())
-        return not any(model.in_flight for model in models)
+        return all(model.is_idle for model in models)
 
     def get(self, name: str, version: str, request_id: str | None = None) -> Model:
         """Return the model that a request asks for.
@@ -151,7 +156,9 @@ class ModelRepository:
         if not name and len(shelves) == 1:
             return next(iter(shelves.values()))
         if not shelves:
-            raise UnavailableError("no model is loaded yet; try again later")
+            raise UnavailableError(
+                "no model is loaded; the server may be loading one: try again later"
+            )
         loaded = ", ".join(sorted(shelves))
         if name:
             raise ModelNotFoundError(f"there is no model {name!r}; loaded: {loaded}")

@@ -13,9 +13,10 @@ from bundle.store import Bundle
 from images.limits import ImageLimits
 from serving.backends.backend import Backend, Probabilities
 from serving.engine.job import ImageJob
-from serving.engine.queue import BACKGROUND_NICENESS, compute_thread
+from serving.engine.queue import compute_thread
 from serving.engine.sources import Source
 from serving.errors import DeviceLostError, ProcessLostError, ServingError
+from serving.threads import BACKGROUND_NICENESS
 
 logger = logging.getLogger(__name__)
 

@@ -41,7 +41,7 @@ class Labels:
     """
 
     def __init__(self, calls: Calls) -> None:
-        self._calls, self._rollouts = calls, calls.requests.rollouts
+        self._calls, self._rollouts = calls, calls.requests.control.rollouts
 
     def routes(self) -> list[DirectRoute]:
         """Return the routes, with what /openapi.json says of them."""

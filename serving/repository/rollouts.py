@@ -11,9 +11,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from images.limits import ImageLimits
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository, Shelf
-from serving.engine.rollout import SHADOW, Rollout
+from serving.engine.rollout import NO_LABELS, SHADOW, Rollout
 from serving.engine.shadow import Shadow, ShadowMetrics
-from serving.errors import InvalidRequestError, ModelNotFoundError, RefusedError, UnavailableError
+from serving.errors import (
+    InvalidRequestError,
+    ModelNotFoundError,
+    RepositoryError,
+    UnavailableError,
+)
 from serving.repository.rollout_file import ROLLOUT, RolloutError, RolloutFile, read
 from serving.repository.rollout_yaml import check_label, check_share
 
@@ -51,6 +56,11 @@ class Rollouts:
         models: the loaded models.
         image_limits: what an image may cost.
         registry: gets the metrics.
+
+    Attributes:
+        is_starting: whether a file that is wrong keeps the server from starting.
+        lock: held from reading a file until its labels hold. Who unloads versions holds it, too:
+            else a label might be given to one that is about to go.
     """
 
     def __init__(
@@ -63,30 +73,35 @@ class Rollouts:
         self._folder, self._models, self._image_limits = folder, models, image_limits
         self._metrics = RolloutMetrics(registry)
         self._complaints: dict[str, str] = {}
+        self._shown: dict[str, Rollout] = {}
         self._shadows: dict[str, _Held] = {}
         self._closing = set[asyncio.Task[None]]()
-        # Between reading a file and holding to it, nobody else may change it.
-        self._lock = asyncio.Lock()
+        self.is_starting, self.lock = True, asyncio.Lock()
 
-    def wanted(self, name: str) -> set[str]:
-        """Return the versions that a model's labels name, whether loaded or not; any thread may.
-
-        Those of the labels that hold, if the file is wrong.
-        """
+    async def wanted(self, name: str) -> list[str]:
+        """Return the versions that the file of a model names; none if it is wrong."""
         try:
-            return set(read(self._path(name)).rollout.versions.values())
+            file = await asyncio.to_thread(read, self._path(name))
         except RolloutError:
-            shelf = self._models.shelf(name)
-            return set(shelf.rollout.versions.values()) if shelf else set()
+            return []
+        return list(dict.fromkeys(file.rollout.versions.values()))
 
     async def look(self, name: str) -> None:
-        """Hold to the file of a loaded model; call it when versions came or went, too.
+        """Hold to the file of a model; call it when its versions came or went, too.
 
         A file that is wrong is logged and counted once, and the labels stay as they are.
+
+        Raises:
+            RolloutError: it is wrong, and the server has not started yet.
         """
+        if not self._models.shelf(name):
+            self._drop(name)
+            return
         try:
             await self.check(name)
         except RolloutError as error:
+            if self.is_starting:
+                raise
             if self._complaints.get(name) != str(error):
                 self._complaints[name] = str(error)
                 self._metrics.errors.labels(name).inc()
@@ -97,7 +112,7 @@ class Rollouts:
 
     async def check(self, name: str) -> None:
         """Hold to the file of a loaded model; raise `RolloutError` if it is wrong."""
-        async with self._lock:
+        async with self.lock:
             file = await asyncio.to_thread(read, self._path(name))
             shelf = self._shelf(name)
             _check(file, shelf)
@@ -115,7 +130,7 @@ class Rollouts:
         Raises:
             InvalidRequestError: that is no label, or no share.
             ModelNotFoundError: the model or the version is not loaded.
-            RefusedError: the file is wrong, or cannot be written.
+            RepositoryError: the file is wrong, or cannot be written.
         """
         try:
             check_label(label)
@@ -143,15 +158,6 @@ class Rollouts:
 
         return await self._change(name, without)
 
-    def check_unload(self, model: Model) -> None:
-        """Raise `RefusedError` if a label stands for a version that is to go."""
-        shelf = self._models.shelf(model.name)
-        if shelf and (labels := shelf.labels(model.version)):
-            raise RefusedError(
-                f"version {model.version!r} of model {model.name!r} is labelled "
-                f"{', '.join(labels)}; move or remove the label first"
-            )
-
     async def close(self) -> None:
         """End all shadows; no image that runs is interrupted."""
         for held in self._shadows.values():
@@ -162,35 +168,45 @@ class Rollouts:
 
     async def _change(self, name: str, edit: Callable[[RolloutFile], RolloutFile]) -> Shelf:
         if self._folder is None:
-            raise RefusedError(
+            raise RepositoryError(
                 "labels are kept in a repository: start the server with --repository"
             )
         path = self._path(name)
-        async with self._lock:
+        async with self.lock:
             try:
                 file = edit(await asyncio.to_thread(read, path))
                 _check(file, self._shelf(name))
                 await asyncio.to_thread(file.write)
             except RolloutError as error:
-                raise RefusedError(f"{error}; nothing was changed") from None
+                raise RepositoryError(f"{error}; nothing was changed") from None
             except OSError as error:
-                raise RefusedError(
+                raise RepositoryError(
                     f"{path} cannot be written: {error.strerror}; nothing was changed"
                 ) from None
             self._hold(name, file.rollout)
             return self._shelf(name)
 
     def _hold(self, name: str, rollout: Rollout) -> None:
-        """Give a model these labels, its shadow and its metrics."""
-        before = self._shelf(name).rollout
-        if rollout != before:
+        """Give a model these labels, and its shadow."""
+        if rollout != self._shelf(name).rollout:
             self._models.label(name, rollout)
-            for label, version in before.versions.items():
-                self._metrics.share.remove(name, version, label)
-            for label, version in rollout.versions.items():
-                self._metrics.share.labels(name, version, label).set(rollout.share_of(label))
+            self._show(name, rollout)
             logger.info("labels of %s: %s", name, rollout)
         self._mirror(name)
+
+    def _drop(self, name: str) -> None:
+        """Forget a model that is not loaded any more."""
+        self._show(name, NO_LABELS)
+        self._complaints.pop(name, None)
+        self._mirror(name)
+
+    def _show(self, name: str, rollout: Rollout) -> None:
+        """Have the metrics show these labels."""
+        for label, version in self._shown.pop(name, NO_LABELS).versions.items():
+            self._metrics.share.remove(name, version, label)
+        for label, version in rollout.versions.items():
+            self._metrics.share.labels(name, version, label).set(rollout.share_of(label))
+        self._shown[name] = rollout
 
     def _mirror(self, name: str) -> None:
         """Have the shadow of a model run what its usual version answers, if it has a shadow."""

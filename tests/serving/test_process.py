@@ -145,6 +145,7 @@ def test_a_client_that_does_not_read_does_not_keep_it_alive(tiny: Path) -> None:
 
 HELD = """
 import asyncio, runpy, threading
+import serving.repository.transitions as transitions
 import serving.server as server
 
 def held_load(*_):
@@ -179,7 +180,7 @@ def wait_for(process: subprocess.Popen[str], start_of_line: str) -> None:
 
 
 def test_a_signal_while_loading_ends_it_at_once(tiny: Path) -> None:
-    process = start_held("server.load_model = held_load", tiny)
+    process = start_held("transitions.load_bundle = held_load", tiny)
     wait_for(process, "held")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)

@@ -81,8 +81,8 @@ class Catalog:
             "precision": model.placement.precision,
             "version": model.version,
         }
-        if labels := self._labels(model):
-            facts["labels"] = labels
+        if labels := self._repository.labels(model):
+            facts["labels"] = ", ".join(labels)
         return pb.ModelConfig(
             name=named.name,
             platform=_platform(model),
@@ -110,7 +110,7 @@ class Catalog:
 
     def _entry(self, named: Named) -> pb.RepositoryIndexResponse.ModelIndex:
         if self._answers(named.model):
-            labels = self._labels(named.model)
+            labels = ", ".join(self._repository.labels(named.model))
             state, reason = "READY", f"labels: {labels}" if labels else ""
         elif self._is_serving:
             state, reason = "UNAVAILABLE", "no device answers, or no thread decodes"
@@ -119,11 +119,6 @@ class Catalog:
         return pb.RepositoryIndexResponse.ModelIndex(
             name=named.name, version=named.model.version, state=state, reason=reason
         )
-
-    def _labels(self, model: Model) -> str:
-        """Return the labels of a model, with commas between them."""
-        shelf = self._repository.shelf(model.name)
-        return ", ".join(shelf.labels(model.version)) if shelf else ""
 
     @property
     def _is_serving(self) -> bool:

@@ -3,20 +3,19 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
-from images.limits import ImageLimits
 from serving.api.requests import Requests
 from serving.engine.repository import ModelRepository
 from serving.http.app import Application, create_app
 from serving.http.calls import Calls
 from serving.lifecycle import Readiness
 from serving.metrics import Metrics
-from serving.repository.rollouts import Rollouts
 from serving.server import Server
 from tests.support.serving import running_server
 
@@ -47,9 +46,7 @@ async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
 def app() -> Application:
     """An application without a model."""
     metrics = Metrics(CollectorRegistry())
-    models = ModelRepository()
-    rollouts = Rollouts(None, models, ImageLimits(), metrics.registry)
     requests = Requests(
-        models, rollouts, Readiness(metrics.ready), max_images=8, default_timeout_s=30.0
+        ModelRepository(), Mock(), Readiness(metrics.ready), max_images=8, default_timeout_s=30.0
     )
     return create_app(metrics.registry, Calls(requests, 2**20))
