@@ -214,6 +214,18 @@ async def running_server(path: Path, **settings: object) -> AsyncIterator[Server
 
 
 @asynccontextmanager
+async def repository_server(folder: Path, **settings: object) -> AsyncIterator[Server]:
+    """Run a server of the repository in `folder` on free ports; all its models are small."""
+    small = {"instances": 1, "buckets": (1, 4), "decode_threads": 1, "background_threads": 1}
+    config = {"repository": folder, "grpc_port": 0, "http_port": 0, **small, **settings}
+    server = Server(ServingConfig.model_validate(config))
+    async with server.listening():
+        await server.load()
+        await server.start()
+        yield server
+
+
+@asynccontextmanager
 async def gated_server(rig: Rig, **settings: object) -> AsyncIterator[Server]:
     """Run a server of the rig's model on free ports; at the end the gate is opened."""
     async with listening_server(rig.path, **settings) as server:
