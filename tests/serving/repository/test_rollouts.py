@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import grpc
 import httpx
 import pytest
+import pytest_asyncio
 
 from protos import classifier_pb2 as pb
 from protos import open_inference_pb2 as oip
@@ -125,12 +126,35 @@ class Calls(NamedTuple):
         return registry.get_sample_value(f"serving_{name}", {"model": "tiny", **labels})
 
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def two_versions(folder: Path) -> Path:
+    """Make a repository; its second version answers the class after the one of the first."""
+    write_bundle(folder, version="1")
+    write_bundle(folder, version="2", weights=OTHER_WEIGHTS)
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A repository of two versions; the second answers the next class."""
-    write_bundle(tmp_path, version="1")
-    write_bundle(tmp_path, version="2", weights=OTHER_WEIGHTS)
-    return tmp_path
+    """A repository of its own."""
+    return two_versions(tmp_path)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def labelled(folder: Path) -> AsyncIterator[Calls]:
+    """A server in which the older version is stable."""
+    async with serving(folder, "stable: 1\n") as calls:
+        yield calls
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def unchanged(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Calls]:
+    """The same for tests that change nothing."""
+    folder = two_versions(tmp_path_factory.mktemp("repository"))
+    async with serving(folder, "stable: 1\n") as calls:
+        yield calls
 
 
 @asynccontextmanager
@@ -260,19 +284,12 @@ async def test_labels_are_set_over_http(folder: Path) -> None:
     ],
 )  # fmt: skip
 async def test_what_cannot_be_set_changes_nothing(
-    labelled: Calls, request_: dict[str, object], code: str, complaint: str
+    unchanged: Calls, request_: dict[str, object], code: str, complaint: str
 ) -> None:
-    before = labelled.rollout.read_text()
-    found, details = await refused(labelled.stub.SetLabel(pb.SetLabelRequest(**request_)))  # type: ignore[arg-type]
+    found, details = await refused(unchanged.stub.SetLabel(pb.SetLabelRequest(**request_)))  # type: ignore[arg-type]
     assert (found.name, complaint in details) == (code, True), details
-    assert labelled.rollout.read_text() == before
-    assert await labelled.version() == "1"
-
-
-@pytest.fixture
-async def labelled(folder: Path) -> AsyncIterator[Calls]:
-    async with serving(folder, "stable: 1\n") as calls:
-        yield calls
+    assert unchanged.rollout.read_text() == "stable: 1\n"
+    assert await unchanged.version() == "1"
 
 
 async def test_a_folder_that_cannot_be_written_to_refuses_labels(
@@ -423,11 +440,12 @@ async def compared(calls: Calls, version: str, images: int) -> set[str]:
         }
         return {one: value for one, value in values.items() if value}
 
-    asked = 0
-    while sum(counted().values()) - counted().get("skipped", 0) < images:
+    def is_counted(before: float) -> bool:
+        return sum(counted().values()) > before
+
+    while (total := sum(counted().values())) - counted().get("skipped", 0) < images:
         assert await calls.version() == "1"  # before it is open, images are skipped
-        asked += 1
-        await until(lambda: sum(counted().values()) >= asked)
+        await until(partial(is_counted, total))
     return counted().keys() - {"skipped"}
 
 
