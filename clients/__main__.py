@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat
 from pydantic_settings import BaseSettings, CliPositionalArg, CliToggleFlag, SettingsConfigDict
 
 from cli.program import FAILED, FLAGS, Alias, Command, fail, main
+from clients.labels import Label, label
 
 LOAD_TESTER = "benchmarks.load"
 
@@ -88,8 +89,15 @@ def _errors() -> tuple[type[Exception], ...]:
     return (ClassifierError,)
 
 
+def _models(words: Sequence[str]) -> int:
+    """Run one of the commands about models."""
+    return main(MODELS, _errors, words)
+
+
+MODELS: dict[str, Command | Alias] = {"label": Command(Label, label)}
 COMMANDS: dict[str, Command | Alias] = {
     "classify": Command(Classify, _classify, names="paths"),
+    "models": Alias("Give a label to a version of a model (models label).", _models),
     "bench": Alias("Load a server and measure its answers (python -m benchmarks.load).", _bench),
 }
 
