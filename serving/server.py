@@ -91,7 +91,7 @@ class Server:
             config,
             self.repository,
             self.metrics,
-            changed=self._models_changed,
+            changed=self.models_changed,
             lost=self._process_lost,
         )
         self._requests = Requests(
@@ -186,7 +186,8 @@ class Server:
         """Return what the threads of the models work on."""
         return [task for model in self.control.models() for task in model.watch.unfinished()]
 
-    def _models_changed(self) -> None:
+    def models_changed(self) -> None:
+        """Tell probes which models answer now, and `loss` whether the process can go on."""
         errors = (model.lost_process for model in self.control.models())
         if error := next((e for e in errors if e), None):
             self._process_lost(error)

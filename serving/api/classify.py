@@ -15,7 +15,7 @@ from serving.api.status import failure, to_serving_error, to_status
 from serving.api.stream import Pending, Stream, answered, places
 from serving.api.wire import Request, id_of, parse
 from serving.engine.job import Answer
-from serving.engine.model import Model
+from serving.engine.model import Hold, Model
 from serving.engine.repository import Shelf
 from serving.errors import InvalidRequestError
 from serving.lifecycle import State
@@ -98,10 +98,18 @@ class Classifier:
         except Exception as error:  # noqa: BLE001 - the response holds it
             return answered(_failed(id_of(message, self._requests.max_images), error))
         classes = classes_of(request.options, len(request), model)
-        respond = partial(self._respond, request, model, call, len(message))
+        # It may wait for others of the stream.
+        respond = partial(self._respond, request, model, call, len(message), model.hold())
         return Pending(places(classes), respond)
 
-    async def _respond(self, request: Request, model: Model, call: Call, nbytes: int) -> bytes:
+    async def _respond(
+        self,
+        request: Request,
+        model: Model,
+        call: Call,
+        nbytes: int,
+        hold: Hold,  # noqa: ARG002 - until the answer
+    ) -> bytes:
         """Return the response in a stream, which may say why the request failed."""
         options = request.options
         deadline = self._requests.deadline(time.monotonic(), call.deadline_s)

@@ -140,11 +140,13 @@ class Classification:
     ) -> tuple[Model, Sequence[Answer]]:
         """Return the model and its answers; raise the error of an only image."""
         model = self._calls.model(name, version, request)
+        hold = model.hold()  # while the body comes
         files = await self._files(request, most or self._calls.requests.max_images)
         deadline, nbytes = self._calls.deadline(request, headers), sum(map(len, files))
         answering = model.classify([Encoded(file) for file in files], deadline, nbytes)
         del files  # the jobs have them, and let go of each once it is decoded
         answers = await answering
+        del hold
         check_only(answers)
         return model, answers
 

@@ -95,10 +95,11 @@ class Inference:
         self._calls.check_open()
         find_by = partial(find, self._calls.requests.repository, model, version)
         named = find_by(request_id(request))
+        hold = named.model.hold()  # while the body comes
         _check_type(request)
         body = await self._calls.body(request)
         asked = await self._asked(body, headers.inference_header_content_length, named)
-        if asked.id:  # it comes before that of the header
+        if asked.id and not version:  # it comes before that of the header
             named = find_by(asked.id)
         check_outputs(asked, named)
         sources = images(asked, named, self._calls.requests.max_images)
@@ -108,6 +109,7 @@ class Inference:
         asked.inputs.clear()
         del body, sources  # the images were copied out of it, and may wait long
         respond = partial(_respond, asked, named, await answering)
+        del hold
         return await asyncio.to_thread(respond) if is_large else respond()
 
     async def _asked(self, body: bytes, json_bytes: int | None, named: Named) -> InferRequest:

@@ -14,8 +14,8 @@ DESCRIPTION = """\
 Image classification. Every error is JSON with one sentence: what was wrong, and what would be
 right.
 
-Clients of Triton may call more paths under `/v2` than are here: to load and unload models, for
-shared memory, and for the settings of traces and logs. They are answered with 501, and a sentence.
+Clients of Triton may call more paths under `/v2` than are here: for shared memory, and for the
+settings of traces and logs. They are answered with 501, and a sentence.
 """
 CLASSIFY, PROTOCOL, OPERATIONS = "classify", "open inference protocol", "operations"
 TAGS = {
@@ -26,7 +26,7 @@ TAGS = {
 REASONS = {
     400: "the request, or its only image, cannot be answered; the sentence says what to send",
     404: "no such model or version is loaded",
-    409: "it cannot be done as things are; the sentence says what is in the way",
+    409: "it cannot be done as things are; the sentence says why, and what serves goes on",
     413: "the body is too large (--max-message-bytes)",
     415: "the body has a type or coding that is not read",
     429: "too many images are in flight; Retry-After says when to try again",

@@ -45,10 +45,21 @@ def start(
     stderr: int | None = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     """Start a server of a bundle on free ports; `program` is what Python runs."""
-    command = [executable, *program, "--model", str(model)]
+    return _start([executable, *program, "--model", str(model), *flags], stderr)
+
+
+def start_repository(
+    root: Path, *flags: str, stderr: int | None = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    """Start a server of a repository on free ports."""
+    command = [sys.executable, "-m", "serving", "--repository", str(root), *flags]
+    return _start(command, stderr)
+
+
+def _start(command: Sequence[str], stderr: int | None) -> subprocess.Popen[str]:
     ports = ["--grpc-port", "0", "--http-port", "0"]
     return subprocess.Popen(
-        [*command, *ports, *flags], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True
+        [*command, *ports], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True
     )
 
 

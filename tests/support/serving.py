@@ -214,11 +214,11 @@ async def running_server(path: Path, **settings: object) -> AsyncIterator[Server
 
 
 @asynccontextmanager
-async def repository_server(folder: Path, **settings: object) -> AsyncIterator[Server]:
-    """Run a server of the repository in `folder` on free ports; all its models are small."""
-    small = {"instances": 1, "buckets": (1, 4), "decode_threads": 1, "background_threads": 1}
-    config = {"repository": folder, "grpc_port": 0, "http_port": 0, **small, **settings}
-    server = Server(ServingConfig.model_validate(config))
+async def repository_server(root: Path, **settings: object) -> AsyncIterator[Server]:
+    """Run a server of the repository at `root`, whose models load quickly, on free ports."""
+    quick = {"repository": root, "instances": 1, "buckets": (1, 2), "host": "127.0.0.1"}
+    ports = {"grpc_port": 0, "http_port": 0}
+    server = Server(ServingConfig.model_validate(quick | ports | settings))
     async with server.listening():
         await server.load()
         await server.start()
@@ -230,6 +230,7 @@ async def gated_server(rig: Rig, **settings: object) -> AsyncIterator[Server]:
     """Run a server of the rig's model on free ports; at the end the gate is opened."""
     async with listening_server(rig.path, **settings) as server:
         rig.model.start()
+        rig.model.on_ready(server.models_changed)
         server.repository.add(rig.model)
         await server.start()
         try:

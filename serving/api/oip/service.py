@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,8 +12,9 @@ from protos import open_inference_pb2 as pb
 from serving.api.call import Call
 from serving.api.caller import UnaryCaller
 from serving.api.messages import MANY_CLASSES
-from serving.api.oip.catalog import LOADING, LOG, MEMORY, TRACES, Catalog
+from serving.api.oip.catalog import LOG, MEMORY, TRACES, Catalog
 from serving.api.oip.inputs import Images, images
+from serving.api.oip.loading import version_to_load, version_to_unload
 from serving.api.oip.names import Named, find
 from serving.api.oip.outputs import answer, check_outputs, classes_of
 from serving.api.oip.statistics import statistics
@@ -23,6 +24,8 @@ from serving.api.requests import Requests
 from serving.api.status import failure, to_serving_error
 from serving.api.stream import Pending, Stream, answered, places
 from serving.engine.job import Answer
+from serving.engine.model import Hold
+from serving.repository.control import Control
 
 Method = Callable[["OpenInference", Any, Call], Awaitable[Any]]
 
@@ -114,12 +117,37 @@ class OpenInference:
         """List the models."""
         return self._catalog.index(only_ready=request.ready)
 
-    RepositoryModelLoad = RepositoryModelUnload = _unimplemented(LOADING)
+    async def RepositoryModelLoad(  # noqa: N802
+        self, request: pb.RepositoryModelLoadRequest, call: Call
+    ) -> pb.RepositoryModelLoadResponse:
+        """Load a model; answer when it answers."""
+        try:
+            version = version_to_load(_parameters(request.parameters))
+            await self._control().load(request.model_name, version)
+        except Exception as error:  # noqa: BLE001 - the call ends with it
+            await call.abort(*failure(error))
+        return pb.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(  # noqa: N802
+        self, request: pb.RepositoryModelUnloadRequest, call: Call
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Unload a model; answer when it has answered what it had."""
+        try:
+            version = version_to_unload(_parameters(request.parameters))
+            await self._control().unload(request.model_name, version)
+        except Exception as error:  # noqa: BLE001 - the call ends with it
+            await call.abort(*failure(error))
+        return pb.RepositoryModelUnloadResponse()
+
     SystemSharedMemoryStatus = SystemSharedMemoryRegister = _unimplemented(MEMORY)
     SystemSharedMemoryUnregister = CudaSharedMemoryUnregister = _unimplemented(MEMORY)
     CudaSharedMemoryStatus = CudaSharedMemoryRegister = _unimplemented(MEMORY)
     TraceSetting = _unimplemented(TRACES)
     LogSettings = _unimplemented(LOG)
+
+    def _control(self) -> Control:
+        self._requests.readiness.check()
+        return self._requests.control
 
     def _asked(self, message: bytes) -> "tuple[_Asked, Images]":
         request = parse(message, self._requests.max_images)
@@ -137,10 +165,19 @@ class OpenInference:
             asked, found = self._asked(message)
         except Exception as error:  # noqa: BLE001 - the response holds it
             return answered(_failed(id_of(message), error))
-        respond = partial(self._respond, asked, found, call, len(message))
+        # It may wait for others of the stream.
+        hold = asked.named.model.hold()
+        respond = partial(self._respond, asked, found, call, len(message), hold)
         return Pending(places(asked.classes), respond)
 
-    async def _respond(self, asked: "_Asked", found: Images, call: Call, nbytes: int) -> bytes:
+    async def _respond(
+        self,
+        asked: "_Asked",
+        found: Images,
+        call: Call,
+        nbytes: int,
+        hold: Hold,  # noqa: ARG002 - until the answer
+    ) -> bytes:
         until = self._deadline(asked, call, time.monotonic())
         answering = asked.named.model.classify(found, until, nbytes)
         del found  # they are parts of the message, and were copied out of it
@@ -179,6 +216,11 @@ class _Asked(NamedTuple):
         response = answer(self.request, self.named, answers)
         message = to_message(response, is_final=self.request.wants_final)
         return pb.ModelStreamInferResponse(infer_response=message).SerializeToString()
+
+
+def _parameters(stated: Mapping[str, pb.ModelRepositoryParameter]) -> dict[str, object]:
+    kinds = {name: each.WhichOneof("parameter_choice") for name, each in stated.items()}
+    return {name: getattr(stated[name], kind) if kind else None for name, kind in kinds.items()}
 
 
 def _failed(request_id: str, error: Exception) -> bytes:
