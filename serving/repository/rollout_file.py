@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from serving.engine.rollout import CANARY, Rollout
 from serving.errors import StartupError
-from serving.repository.rollout_yaml import EXAMPLE, Entry, NotARolloutError, parse
+from serving.repository.rollout_yaml import EXAMPLE, Entry, NotARolloutError, parse, share_text
 
 ROLLOUT = "rollout.yaml"
 LARGEST_FILE = 16 * 1024  # bytes
@@ -54,7 +54,7 @@ class RolloutFile:
 
     def with_label(self, label: str, version: str, share: float = 0.0) -> "RolloutFile":
         """Return the file with a label set, and all else as it was; raise `RolloutError`."""
-        value = f"{{version: {version}, share: {100 * share:.6g}%}}" if share else version
+        value = f"{{version: {version}, share: {share_text(share)}}}" if share else version
         if entry := self.entries.get(label):
             text = f"{self.text[: entry.start]}{label}: {value}{self.text[entry.stop :]}"
         else:

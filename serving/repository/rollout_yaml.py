@@ -27,7 +27,8 @@ from serving.engine.rollout import CANARY
 
 LABEL = re.compile(r"(?!v\d)[a-z][a-z0-9_-]{0,31}")
 VERSION = re.compile(NAME)
-SHARE = re.compile(r"(\d{1,3}(\.\d{1,3})?) ?%")
+SHARE = re.compile(r"(\d{1,3}(\.\d{1,6})?) ?%")
+SMALLEST_SHARE = 1e-8
 EXAMPLE = "write one label a line, such as `stable: 1` or `canary: {version: 2, share: 10%}`"
 
 
@@ -85,8 +86,8 @@ def check_share(label: str, share: float) -> None:
     """Raise `ValueError` if a label cannot have a share of the requests, 0 to 1."""
     if share and label != CANARY:
         raise ValueError(f"only {CANARY} has a share; requests without a version get no {label}")
-    if not 0 <= share <= 1:
-        raise ValueError(f"a share is above 0% and up to 100%, not {share:.6g}")
+    if share and not SMALLEST_SHARE <= share <= 1:
+        raise ValueError(f"a share is above 0% and up to 100%, not {100 * share:.9g}%")
 
 
 class _Parser:
@@ -158,6 +159,11 @@ def _share(text: str) -> float:
     if not found or not float(found[1]):
         raise ValueError(f"{brief(text)} is no share; write one above 0%, such as 10%")
     return float(found[1]) / 100
+
+
+def share_text(share: float) -> str:
+    """Return a share, 0 to 1, as it is written."""
+    return f"{100 * share:.6f}".rstrip("0").rstrip(".") + "%"
 
 
 def _fail(event: Any, why: str) -> NoReturn:

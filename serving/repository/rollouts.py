@@ -21,6 +21,7 @@ from serving.errors import (
 )
 from serving.repository.rollout_file import ROLLOUT, RolloutError, RolloutFile, read
 from serving.repository.rollout_yaml import check_label, check_share
+from serving.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Rollouts:
         self._complaints: dict[str, str] = {}
         self._shown: dict[str, Rollout] = {}
         self._shadows: dict[str, _Held] = {}
-        self._closing = set[asyncio.Task[None]]()
+        self._closing = set[asyncio.Future[None]]()
         self.is_starting, self.lock = True, asyncio.Lock()
 
     async def wanted(self, name: str) -> list[str]:
@@ -212,11 +213,13 @@ class Rollouts:
         """Have the shadow of a model run what its usual version answers, if it has a shadow."""
         shelf, held = self._models.shelf(name), self._shadows.pop(name, None)
         tried = shelf.labelled.get(SHADOW) if shelf else None
+        if shelf and (tried is shelf.usual or not (tried and _are_comparable(tried, shelf.usual))):
+            tried = None
         if held:
             held.usual.shadow = None
-        if held and held.tried is not tried:
-            self._close(held.shadow)
-        if shelf and tried and tried is not shelf.usual and _are_comparable(tried, shelf.usual):
+            if held.tried is not tried:
+                self._close(held.shadow)
+        if shelf and tried:
             shadow = held.shadow if held and held.tried is tried else self._open(tried)
             shelf.usual.shadow = shadow
             self._shadows[name] = _Held(shelf.usual, tried, shadow)
@@ -234,7 +237,7 @@ class Rollouts:
         return shadow
 
     def _close(self, shadow: Shadow) -> None:
-        closing = asyncio.create_task(asyncio.to_thread(shadow.close))
+        closing = asyncio.wrap_future(in_thread(shadow.close, "close"))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 

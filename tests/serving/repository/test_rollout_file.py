@@ -168,6 +168,12 @@ def test_a_share_is_changed_in_its_line() -> None:
     assert text == WHOLE.replace("{version: 2, share: 10%}", "{version: 3, share: 25.5%}")
 
 
+@given(st.floats(1e-8, 1))
+def test_any_share_is_written_as_it_is_read(share: float) -> None:
+    file = of("").with_label("canary", "2", share)
+    assert file.rollout.canary_share == pytest.approx(share, abs=1e-8)
+
+
 def test_a_canary_without_a_share_is_only_a_name() -> None:
     text = of(WHOLE).with_label("canary", "3").text
     assert text == WHOLE.replace("{version: 2, share: 10%}", "3")
