@@ -1,4 +1,4 @@
-"""`python -m serving`: serve the bundles named by --model until a signal; `devices`, `tune`."""
+"""`python -m serving`: serve the bundles named by --model until a signal; and other commands."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ from cli.program import Command
 from cli.program import main as run
 from serving.config import DevicesConfig, ServingConfig
 from serving.errors import ServingError
+from serving.settings.access import TokenConfig
 from serving.tune.config import TuneConfig
 
 
@@ -20,6 +21,7 @@ def main() -> int:
     commands = {
         "": Command(ServingConfig, _serve),
         "devices": Command(DevicesConfig, _list),
+        "token": Command(TokenConfig, _token),
         "tune": Command(TuneConfig, _tune),
     }
     return run(commands, _errors)
@@ -52,6 +54,12 @@ def _list(config: DevicesConfig) -> None:
     from serving.console import show_devices
 
     show_devices(config)
+
+
+def _token(config: TokenConfig) -> None:
+    from serving.access.command import make_token
+
+    make_token(config)
 
 
 def _tune(config: TuneConfig) -> None:

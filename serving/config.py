@@ -7,11 +7,13 @@ from pydantic_settings import BaseSettings, CliToggleFlag, SettingsConfigDict
 
 from cli.program import FLAGS
 from serving.backends.settings import DEFAULTS
+from serving.settings.access import AccessSettings
 from serving.settings.life import LifeSettings
 from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
 from serving.settings.network import NetworkSettings
 from serving.settings.repository import RepositorySettings
+from serving.settings.tls import TlsSettings, is_local
 from serving.settings.types import LitePython
 
 
@@ -30,7 +32,13 @@ class DevicesConfig(BaseSettings):
 
 # The last one stands first in --help.
 class ServingConfig(
-    LifeSettings, LimitSettings, NetworkSettings, RepositorySettings, ModelSettings
+    LifeSettings,
+    LimitSettings,
+    AccessSettings,
+    TlsSettings,
+    NetworkSettings,
+    RepositorySettings,
+    ModelSettings,
 ):
     """Serve image classifiers over gRPC and HTTP, with health and metrics.
 
@@ -51,4 +59,17 @@ class ServingConfig(
     def _check_models(self) -> Self:
         if not self.model and not self.repository:
             raise ValueError("required: --model (a bundle directory), --repository, or both")
+        return self
+
+    @model_validator(mode="after")
+    def _check_exposure(self) -> Self:
+        asks = self.token_file or self.tls_client_ca
+        if not (is_local(self.host) or (self.tls_cert and asks) or self.insecure):
+            raise ValueError(
+                f"--host {self.host} would let in whoever reaches that address, or send tokens and "
+                f"images in the clear. Either listen on --host 127.0.0.1, behind a proxy that "
+                f"keeps strangers out; or keep them out here, with --tls-cert and --tls-key, and "
+                f"--token-file or --tls-client-ca; or, if the network is trusted, say so with "
+                f"--insecure"
+            )
         return self

@@ -5,6 +5,8 @@ ServingError
 │   └── InvalidImageError   one image cannot be classified: broken, too large, of a wrong shape
 ├── ModelNotFoundError      no such model or version is loaded
 ├── RepositoryError         a model cannot be loaded or unloaded now
+├── UnauthenticatedError    the server does not know who calls
+├── PermissionDeniedError   the caller lacks a role
 ├── OverloadedError         too many images, bytes or pixels are in flight; carries a retry hint
 ├── DeadlineExceededError   the caller's deadline has passed, or cannot be met
 ├── UnavailableError        loading, draining, or all devices of the model are lost
@@ -50,6 +52,18 @@ class ModelNotFoundError(ServingError):
 
 class RepositoryError(ServingError):
     """A version cannot be loaded or unloaded; the message says why, and what was loaded goes on."""
+
+    outcome = "rejected"
+
+
+class UnauthenticatedError(ServingError):
+    """The call has no token and no certificate that the server knows."""
+
+    outcome = "rejected"
+
+
+class PermissionDeniedError(ServingError):
+    """The caller is known, and lacks the role; the message names it."""
 
     outcome = "rejected"
 

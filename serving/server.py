@@ -2,12 +2,16 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NoReturn
 
 from prometheus_client import CollectorRegistry
 
+from serving.access.guard import Guard
+from serving.access.tls import ServerTls
+from serving.access.token_file import TokenFile
 from serving.api.classify import Classifier
 from serving.api.oip.service import OpenInference
 from serving.api.requests import Requests
@@ -18,6 +22,7 @@ from serving.console import banner
 from serving.engine.repository import ModelRepository
 from serving.errors import ProcessLostError
 from serving.grpc_server import GrpcServer
+from serving.http.access import Doors
 from serving.http.app import create_app
 from serving.http.calls import Calls
 from serving.http.server import HttpServer
@@ -101,8 +106,10 @@ class Server:
             max_images=config.max_images_per_request,
             default_timeout_s=config.default_timeout_ms / 1000,
         )
+        self._tls = ServerTls(config.tls_files, self.metrics.registry) if config.tls_files else None
         self._lost: asyncio.Future[ProcessLostError] = asyncio.get_running_loop().create_future()
-        self._watching: asyncio.Task[None] | None = None
+        self._triggers: asyncio.Task[None] | None = None
+        self._guard = self._create_guard()
         self.grpc = self._create_grpc()
         self.http = self._create_http()
 
@@ -114,9 +121,11 @@ class Server:
                 hanging_up(self._config) as self._hung_up,
                 self.http.listening(),
                 self.grpc.listening(),
+                self._watching(),
             ):
                 yield
         finally:
+            self._look_no_more()
             await self.control.close()
 
     async def load(self) -> bool:
@@ -135,7 +144,7 @@ class Server:
         announce(banner(bundle, self._config.host, self.grpc.port, self.http.port))
         if self._config.repository:
             watching = watch(self.control, self._config, self._hung_up)
-            self._watching = asyncio.create_task(watching)
+            self._triggers = asyncio.create_task(watching)
 
     async def loss(self) -> None:
         """Wait until a model can run in this process no more; raise `ProcessLostError`."""
@@ -146,8 +155,7 @@ class Server:
 
         Raises `ProcessLostError` if a model can run in this process no more.
         """
-        if self._watching:
-            self._watching.cancel()
+        self._look_no_more()
         await self.grpc.health.enter_graceful_shutdown()
         self.readiness.enter(State.DRAINING)
         logger.info("draining: answering for %g s more", self._config.shutdown_delay_s)
@@ -179,6 +187,10 @@ class Server:
             await self._drain_calls(LOST_GRACE_S)
         exit_now(DEVICE_LOST)
 
+    def _look_no_more(self) -> None:
+        if self._triggers:
+            self._triggers.cancel()
+
     async def _drain_calls(self, grace_s: float) -> None:
         await asyncio.gather(self.grpc.drain(grace_s), self.http.drain(grace_s))
 
@@ -208,6 +220,24 @@ class Server:
         await self.grpc.health.say(serving=any(models.values()))
         self.metrics.ready.set(any(models.values()))
 
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[None]:
+        """Look after certificates and tokens, if there are any, while the context is open."""
+        watches = [self._tls.watch()] if self._tls else []
+        watches += [self._guard.file.watch()] if self._guard else []
+        tasks = [asyncio.create_task(watch) for watch in watches]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _create_guard(self) -> Guard | None:
+        if not self._config.token_file:
+            return None
+        registry = self.metrics.registry
+        return Guard(TokenFile(self._config.token_file, registry), registry)
+
     def _create_grpc(self) -> GrpcServer:
         return GrpcServer(
             Classifier(self._requests),
@@ -223,6 +253,9 @@ class Server:
                 streams=self._config.max_streams,
             ),
             max_connections=self._config.max_connections,
+            guard=self._guard,
+            max_age_s=self._config.max_connection_age_s,
+            credentials=self._tls.grpc_credentials() if self._tls else None,
         )
 
     def _create_http(self) -> HttpServer:
@@ -231,6 +264,11 @@ class Server:
             body_bytes=self._config.max_message_bytes,
             transfer_bytes=self._config.max_transfer_bytes,
             patience_s=self._requests.default_timeout_s,
+            connections=self._config.max_http_connections,
+            idle_s=self._config.http_idle_s,
+            age_s=self._config.max_connection_age_s or math.inf,
         )
         app = create_app(self.metrics.registry, calls)
-        return HttpServer(app, self._config.host, self._config.http_port, bounds)
+        doors = Doors(self._guard, app.routes) if self._guard else None
+        context = self._tls.context if self._tls else None
+        return HttpServer(app, self._config.host, self._config.http_port, bounds, doors, context)

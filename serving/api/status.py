@@ -15,10 +15,12 @@ from serving.errors import (
     ModelNotFoundError,
     OutOfDeviceMemoryError,
     OverloadedError,
+    PermissionDeniedError,
     ProcessLostError,
     RepositoryError,
     ServingError,
     StartupError,
+    UnauthenticatedError,
     UnavailableError,
 )
 
@@ -35,6 +37,8 @@ CODES: dict[type[ServingError], Code] = {
     InvalidImageError: Code(grpc.StatusCode.INVALID_ARGUMENT, 400),
     ModelNotFoundError: Code(grpc.StatusCode.NOT_FOUND, 404),
     RepositoryError: Code(grpc.StatusCode.FAILED_PRECONDITION, 409),
+    UnauthenticatedError: Code(grpc.StatusCode.UNAUTHENTICATED, 401),
+    PermissionDeniedError: Code(grpc.StatusCode.PERMISSION_DENIED, 403),
     OverloadedError: Code(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     DeadlineExceededError: Code(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     UnavailableError: Code(grpc.StatusCode.UNAVAILABLE, 503),

@@ -216,7 +216,7 @@ async def running_server(path: Path, **settings: object) -> AsyncIterator[Server
 @asynccontextmanager
 async def repository_server(root: Path, **settings: object) -> AsyncIterator[Server]:
     """Run a server of the repository at `root`, whose models load quickly, on free ports."""
-    quick = {"repository": root, "instances": 1, "buckets": (1, 2), "host": "127.0.0.1"}
+    quick = {"repository": root, "instances": 1, "buckets": (1, 2)}
     ports = {"grpc_port": 0, "http_port": 0}
     server = Server(ServingConfig.model_validate(quick | ports | settings))
     async with server.listening():
