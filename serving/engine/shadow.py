@@ -74,6 +74,9 @@ class Shadow:
         is_idle: whether no image is in flight, of any model; any thread may call it.
         image_limits: what an image may cost.
         metrics: counts what is found.
+
+    Attributes:
+        is_opening: whether its instance is neither open nor given up yet.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Shadow:
         self._waiting = deque[Answered]()
         self._nbytes = 0
         self._takes = self._is_closed = False
+        self.is_opening = True
         self._thread = compute_thread("shadow", self._run, BACKGROUND_NICENESS)
 
     def start(self) -> None:
@@ -103,7 +107,7 @@ class Shadow:
         self._thread.start()
 
     def close(self) -> None:
-        """Skip what waits, and wait for the image that runs, however long."""
+        """Skip what waits, and wait for the image that runs, or the opening, however long."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -134,6 +138,8 @@ class Shadow:
         except Exception:
             logger.exception("no image runs on %s", self)
             return
+        finally:
+            self.is_opening = False
         logger.info("%s is open: images run on it while nothing else does", self)
         try:
             self._run_on(backend)

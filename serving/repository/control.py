@@ -60,6 +60,11 @@ class Control:
         self._lock = asyncio.Lock()
         self._changes: set[asyncio.Task[object]] = set()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a thread works on something, which nothing can interrupt."""
+        return self.transitions.is_busy or self.rollouts.is_busy
+
     def models(self) -> list[Model]:
         """Return the models that answer, and those that end."""
         return self._versions.all()

@@ -15,14 +15,13 @@ from tempfile import NamedTemporaryFile
 from typing import NoReturn
 
 from serving.engine.rollout import CANARY, Rollout
-from serving.errors import StartupError
 from serving.repository.rollout_yaml import EXAMPLE, Entry, NotARolloutError, parse, share_text
 
 ROLLOUT = "rollout.yaml"
 LARGEST_FILE = 16 * 1024  # bytes
 
 
-class RolloutError(StartupError):
+class RolloutError(Exception):
     """A file of labels is wrong; the message says where, and what would be right."""
 
 

@@ -17,6 +17,7 @@ from serving.errors import (
     InvalidRequestError,
     ModelNotFoundError,
     RepositoryError,
+    StartupError,
     UnavailableError,
 )
 from serving.repository.rollout_file import ROLLOUT, RolloutError, RolloutFile, read
@@ -76,7 +77,7 @@ class Rollouts:
         self._complaints: dict[str, str] = {}
         self._shown: dict[str, Rollout] = {}
         self._shadows: dict[str, _Held] = {}
-        self._closing = set[asyncio.Future[None]]()
+        self._closing: dict[asyncio.Future[None], Shadow] = {}
         self.is_starting, self.lock = True, asyncio.Lock()
 
     async def wanted(self, name: str) -> list[str]:
@@ -93,7 +94,7 @@ class Rollouts:
         A file that is wrong is logged and counted once, and the labels stay as they are.
 
         Raises:
-            RolloutError: it is wrong, and the server has not started yet.
+            StartupError: it is wrong, and the server has not started yet.
         """
         if not self._models.shelf(name):
             self._drop(name)
@@ -102,7 +103,7 @@ class Rollouts:
             await self.check(name)
         except RolloutError as error:
             if self.is_starting:
-                raise
+                raise StartupError(str(error)) from None
             if self._complaints.get(name) != str(error):
                 self._complaints[name] = str(error)
                 self._metrics.errors.labels(name).inc()
@@ -160,12 +161,18 @@ class Rollouts:
         return await self._change(name, without)
 
     async def close(self) -> None:
-        """End all shadows; no image that runs is interrupted."""
+        """End all shadows when what they run has ended; one that opens is left to itself."""
         for held in self._shadows.values():
             held.usual.shadow = None
             self._close(held.shadow)
         self._shadows.clear()
-        await asyncio.gather(*self._closing)
+        ending = [each for each, shadow in self._closing.items() if not shadow.is_opening]
+        await asyncio.gather(*ending)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a shadow opens that is to end; nothing can interrupt it."""
+        return bool(self._closing)
 
     async def _change(self, name: str, edit: Callable[[RolloutFile], RolloutFile]) -> Shelf:
         if self._folder is None:
@@ -238,8 +245,8 @@ class Rollouts:
 
     def _close(self, shadow: Shadow) -> None:
         closing = asyncio.wrap_future(in_thread(shadow.close, "close"))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._closing[closing] = shadow
+        closing.add_done_callback(self._closing.pop)
 
     def _path(self, name: str) -> Path:
         assert self._folder is not None

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,13 +19,17 @@ import pytest_asyncio
 from protos import classifier_pb2 as pb
 from protos import open_inference_pb2 as oip
 from protos.open_inference_pb2_grpc import GRPCInferenceServiceStub
-from serving.repository.rollout_file import RolloutError, RolloutFile
+from serving.backends.backend import Backend
+from serving.errors import StartupError
+from serving.loading import Loader
+from serving.repository.rollout_file import RolloutFile
 from serving.server import Server
 from tests.serving.api.conftest import calling
 from tests.serving.api.messages import png
 from tests.serving.http.conftest import http_to
 from tests.support import bundles
 from tests.support.bundles import LABELS, OTHER_WEIGHTS, WEIGHTS, write_bundle
+from tests.support.fake_backend import FakeBackend
 from tests.support.serving import repository_server, running_server, until
 
 if TYPE_CHECKING:
@@ -366,14 +371,14 @@ async def test_a_file_that_is_wrong_leaves_the_labels_as_they_are(
 async def test_a_file_that_is_wrong_keeps_the_server_from_starting(
     folder: Path, text: str, complaint: str
 ) -> None:
-    with pytest.raises(RolloutError, match=complaint):
+    with pytest.raises(StartupError, match=complaint):
         async with serving(folder, text):
             pass
 
 
 async def test_a_label_may_not_be_called_as_a_version(folder: Path) -> None:
     write_bundle(folder, version="best")
-    with pytest.raises(RolloutError, match=":1: best: there is a version that is called so"):
+    with pytest.raises(StartupError, match=":1: best: there is a version that is called so"):
         async with serving(folder, "best: 2"):
             pass
 
@@ -479,6 +484,26 @@ async def test_a_shadow_follows_the_labels(folder: Path) -> None:
         assert not two.shadow
 
 
+async def test_a_server_does_not_wait_for_a_shadow_that_opens(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, may_open = threading.Event(), threading.Event()
+
+    def reopen(*_: object) -> Backend:
+        entered.set()
+        assert may_open.wait(60)
+        return FakeBackend(len(LABELS), bundles.SIDE)
+
+    monkeypatch.setattr(Loader, "_reopen", reopen)
+    async with serving(folder, "stable: 1\nshadow: 2\n") as calls:
+        await asyncio.to_thread(entered.wait, 60)
+        assert await calls.version() == "1"
+        assert calls.sample("shadow_images_total", version="2", outcome="skipped") == 1
+    assert calls.server.control.is_busy  # so that the process ends at once
+    may_open.set()
+    await until(lambda: not calls.server.control.is_busy)
+
+
 async def test_a_shadow_has_the_classes_of_who_answers(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -486,7 +511,7 @@ async def test_a_shadow_has_the_classes_of_who_answers(
     monkeypatch.setattr(bundles._Described, "labels", LABELS[::-1])
     write_bundle(folder, version="3")
     with pytest.raises(
-        RolloutError, match="yaml:2: shadow: version 3 has other classes than version 1,"
+        StartupError, match="yaml:2: shadow: version 3 has other classes than version 1,"
     ):
         async with serving(folder, "stable: 1\nshadow: 3\n"):
             pass
