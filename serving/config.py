@@ -13,6 +13,7 @@ from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
 from serving.settings.network import NetworkSettings
 from serving.settings.repository import RepositorySettings
+from serving.settings.signature import SignatureSettings
 from serving.settings.tls import TlsSettings, is_local
 from serving.settings.types import LitePython
 
@@ -37,6 +38,7 @@ class ServingConfig(
     AccessSettings,
     TlsSettings,
     NetworkSettings,
+    SignatureSettings,
     RepositorySettings,
     ModelSettings,
 ):

@@ -9,8 +9,10 @@ from errno import EAGAIN, ENOMEM
 from functools import cached_property, partial
 from pathlib import Path
 
+from bundle.keys import KeyFileError, PublicKey
 from bundle.manifest import ModelFile
-from bundle.store import Bundle
+from bundle.signature import open_signed
+from bundle.store import Bundle, BundleError
 from cli.cores import usable_cores
 from serving.backends.backend import Backend, Instance
 from serving.backends.devices import Device, parse_devices
@@ -123,16 +125,26 @@ def within_limits() -> Iterator[None]:
 
 def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     """Check, load, prove and warm up the bundle at `path`; raise as the two parts of that do."""
-    return load_bundle(open_bundle(path), config, metrics)
+    return load_bundle(open_bundle(path, config), config, metrics)
 
 
-def open_bundle(path: Path) -> Bundle:
-    """Check the bundle at `path`; slow, so not for the event loop.
+def open_bundle(path: Path, config: ServingConfig) -> Bundle:
+    """Check the bundle at `path`: its signature first, if one is required, then its seal.
+
+    The files of the keys are read each time, so a key that is exchanged counts for the next bundle.
 
     Raises:
-        BundleError: the bundle is damaged.
+        BundleError: it is not signed by one of the keys, or damaged.
     """
-    return Bundle.open(path)
+    if not config.require_signature:
+        return Bundle.open(path)
+    try:
+        keys = [PublicKey.read(file) for file in config.require_signature]
+    except KeyFileError as error:
+        raise BundleError(f"{path} cannot be checked: --require-signature: {error}") from error
+    bundle, key = open_signed(path, keys)
+    logger.info("%s: signed by %s", path, key)
+    return bundle
 
 
 @within_limits()
@@ -169,6 +181,7 @@ def load_bundle(bundle: Bundle, config: ServingConfig, metrics: Metrics) -> Mode
         limits=Limits(
             config.max_inflight_images, config.max_inflight_bytes, config.max_inflight_pixels
         ),
+        share=config.max_share,
         image_limits=config.image_limits,
         slo_s=config.slo_ms / 1000 if config.slo_ms else None,
         overdue_s=config.overdue_s,

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
+from serving.access.identity import Identity
 from serving.api.requests import Requests
 from serving.engine.model import Model
 from serving.errors import UnavailableError
@@ -89,6 +90,14 @@ class Calls:
 def request_id(request: Request) -> str:
     """Return the id of a request, which decides whether the canary answers; empty without one."""
     return request.headers.get("x-request-id", "")
+
+
+def caller_of(request: Request) -> str:
+    """Return whose request it is, as far as anybody knows: a name, or else an address."""
+    identity: Identity | None = request.scope.get("state", {}).get("identity")
+    if identity:
+        return identity.name
+    return request.client.host if request.client else ""
 
 
 def arrived_s(request: Request) -> float:

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from bundle.versions import age
-from serving.repository.folders import Signature
+from serving.repository.folders import Look
 
 OUTCOME = ("model", "outcome")
 
@@ -32,7 +32,7 @@ class Version(NamedTuple):
     Attributes:
         path: its folder.
         reason: why it is not ready; empty if it is.
-        signature: what its folder looked like when it got this status.
+        look: what its folder looked like when it got this status.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Version(NamedTuple):
     path: Path
     status: Status
     reason: str = ""
-    signature: Signature = ()
+    look: Look = ()
 
 
 class Board(Collector):

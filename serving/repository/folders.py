@@ -9,14 +9,14 @@ from bundle.manifest import MANIFEST
 from bundle.store import SEAL
 
 # What changes when a file of a folder is written, replaced or removed.
-Signature = tuple[tuple[str, int, int, int], ...]
+Look = tuple[tuple[str, int, int, int], ...]
 
 
 class Folder(NamedTuple):
     """A folder `<name>/<version>` that may hold a bundle.
 
     Attributes:
-        signature: name, size, time of the last change and inode of every file; it changes with
+        look: name, size, time of the last change and inode of every file; it changes with
             them.
         lack: why it surely holds no bundle; empty if only opening it can tell.
     """
@@ -24,7 +24,7 @@ class Folder(NamedTuple):
     name: str
     version: str
     path: Path
-    signature: Signature
+    look: Look
     lack: str
 
 
@@ -81,12 +81,12 @@ def _may_be_folder(entry: "os.DirEntry[str]") -> bool:
 
 def _folder(name: str, version: str, path: Path) -> Folder:
     try:
-        signature = tuple(sorted(_files(path, path)))
+        look = tuple(sorted(_files(path, path)))
     except OSError as error:
         return Folder(name, version, path, (), f"it cannot be read: {error.strerror}")
-    missing = [file for file in (SEAL, MANIFEST) if file not in {entry[0] for entry in signature}]
+    missing = [file for file in (SEAL, MANIFEST) if file not in {entry[0] for entry in look}]
     lack = f"it holds no {' and no '.join(missing)}; is it still being copied?" if missing else ""
-    return Folder(name, version, path, signature, lack)
+    return Folder(name, version, path, look, lack)
 
 
 def _files(root: Path, path: Path) -> Iterator[tuple[str, int, int, int]]:

@@ -42,7 +42,7 @@ class Transitions:
 
     async def open(self, path: Path) -> Bundle:
         """Return the bundle at `path`, each file checked against its seal; raise `BundleError`."""
-        return await self.do(partial(open_bundle, path))
+        return await self.do(partial(open_bundle, path, self._config))
 
     @property
     def is_busy(self) -> bool:

@@ -145,7 +145,7 @@ class Versions:
             self._check_same(known, folder)
             return True
         has_failed = known and known.status in (Status.INCOMPLETE, Status.FAILED)
-        if has_failed and known and known.signature == folder.signature and not again:
+        if has_failed and known and known.look == folder.look and not again:
             return False
         if folder.lack:
             self._refuse(folder, Status.INCOMPLETE, folder.lack)
@@ -213,10 +213,10 @@ class Versions:
         return False
 
     def _add(self, model: Model, folder: Folder | None = None) -> None:
-        path, signature = model.bundle.path, folder.signature if folder else ()
+        path, look = model.bundle.path, folder.look if folder else ()
         self.models.add(model)
         model.on_ready(self._changed)
-        self.board.note(Version(model.name, model.version, path, Status.READY, "", signature))
+        self.board.note(Version(model.name, model.version, path, Status.READY, "", look))
         self.board.count(model.name, "ok")
         self.say_again(path)
         newest = self.models.versions(model.name)[-1]
@@ -228,7 +228,7 @@ class Versions:
         if known.path != folder.path:
             held = f"{known.path} is {known.name}/{known.version}, too"
             self.say_once(folder.path, f"it is passed over: {held}")
-        elif known.signature != folder.signature:
+        elif known.look != folder.look:
             self.say_once(
                 folder.path,
                 "it has changed since it was loaded, and what was loaded goes on; what is new "
@@ -243,8 +243,8 @@ class Versions:
         self.say_once(folder.path, f"{kind}: {reason}", key=status)
 
     def _note(self, folder: Folder, status: Status, reason: str) -> None:
-        name, version, path, signature, _ = folder
-        self.board.note(Version(name, version, path, status, reason, signature))
+        name, version, path, look, _ = folder
+        self.board.note(Version(name, version, path, status, reason, look))
 
 
 def _check_name(bundle: Bundle, folder: Folder) -> None:

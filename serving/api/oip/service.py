@@ -179,7 +179,7 @@ class OpenInference:
         hold: Hold,  # noqa: ARG002 - until the answer
     ) -> bytes:
         until = self._deadline(asked, call, time.monotonic())
-        answering = asked.named.model.classify(found, until, nbytes)
+        answering = asked.named.model.classify(found, until, nbytes, call.caller)
         del found  # they are parts of the message, and were copied out of it
         try:
             answers = await answering

@@ -22,23 +22,23 @@ def test_what_there_is_and_what_it_lacks(tmp_path: Path) -> None:
     assert "no bundle.sha256 and no manifest.json" in found.folders["tiny"]["2"].lack
 
 
-def test_a_signature_changes_with_a_file_and_with_nothing_else(tmp_path: Path) -> None:
+def test_a_look_changes_with_a_file_and_with_nothing_else(tmp_path: Path) -> None:
     path = write_bundle(tmp_path)
 
-    def signature() -> object:
-        return scan(tmp_path).folders["tiny"]["1"].signature
+    def look() -> object:
+        return scan(tmp_path).folders["tiny"]["1"].look
 
-    before = signature()
-    assert signature() == before
+    before = look()
+    assert look() == before
     os.utime(path / "golden/golden.json", ns=(1, 1))
-    assert signature() != before
+    assert look() != before
 
 
 def test_without_a_seal_nothing_is_looked_at_below(tmp_path: Path) -> None:
     deep = tmp_path / "share/doc/a/b/c"
     deep.mkdir(parents=True)
     (deep / "file").write_text("x")
-    assert scan(tmp_path).folders["share"]["doc"].signature == ()
+    assert scan(tmp_path).folders["share"]["doc"].look == ()
 
 
 def test_a_folder_that_cannot_be_listed_says_why(
