@@ -164,6 +164,7 @@ class Shadow:
             else:
                 self._images["skipped"].inc()
                 self._skip_waiting()
+            del image  # it may be large, and the next one may be long in coming
 
     def _next(self) -> Answered | None:
         """Wait for an image and return it; None once it is closed."""
