@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Prediction,
         Timing,
         VersionLabel,
+        VersionState,
     )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Timing",
     "UnavailableError",
     "VersionLabel",
+    "VersionState",
 ]
 
 _MODULES = ("clients.client", "clients.errors", "clients.types")

@@ -1,4 +1,4 @@
-"""`python -m clients`: classify image files, or start the load tester (`bench`)."""
+"""`python -m clients`: classify image files, load models, or start the load tester (`bench`)."""
 
 import importlib.util
 import os
@@ -10,7 +10,6 @@ from pydantic import Field, NonNegativeInt, PositiveFloat
 from pydantic_settings import BaseSettings, CliPositionalArg, CliToggleFlag, SettingsConfigDict
 
 from cli.program import FAILED, FLAGS, Alias, Command, fail, main
-from clients.labels import Label, label
 
 LOAD_TESTER = "benchmarks.load"
 
@@ -83,21 +82,21 @@ def _bench(words: Sequence[str]) -> int:
     return 0
 
 
+def _models(words: Sequence[str]) -> int:
+    from clients.models import COMMANDS as OF_MODELS
+
+    return main(OF_MODELS, _errors, words)
+
+
 def _errors() -> tuple[type[Exception], ...]:
     from clients.errors import ClassifierError
 
     return (ClassifierError,)
 
 
-def _models(words: Sequence[str]) -> int:
-    """Run one of the commands about models."""
-    return main(MODELS, _errors, words)
-
-
-MODELS: dict[str, Command | Alias] = {"label": Command(Label, label)}
 COMMANDS: dict[str, Command | Alias] = {
     "classify": Command(Classify, _classify, names="paths"),
-    "models": Alias("Give a label to a version of a model (models label).", _models),
+    "models": Alias("List, load, unload and label the models of a server.", _models),
     "bench": Alias("Load a server and measure its answers (python -m benchmarks.load).", _bench),
 }
 

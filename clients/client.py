@@ -14,12 +14,22 @@ import grpc
 from clients import messages, proxies
 from clients.errors import rpc_errors
 from clients.messages import MAX_MESSAGE_BYTES
-from clients.types import ImageFailure, ImageSource, ModelInfo, Prediction, VersionLabel
+from clients.types import (
+    ImageFailure,
+    ImageSource,
+    ModelInfo,
+    Prediction,
+    VersionLabel,
+    VersionState,
+)
 from protos import classifier_pb2 as pb
+from protos import open_inference_pb2 as oip
 
 DEFAULT_ADDRESS = "localhost:50051"
 DEFAULT_TIMEOUT_S = 10.0
-SERVICE = "resnext.serving.v1.Classifier"
+# Loading a large network, and proving it beside one that answers, takes minutes.
+LOAD_TIMEOUT_S = 1800.0
+SERVICE, OPEN_INFERENCE = "resnext.serving.v1.Classifier", "inference.GRPCInferenceService"
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -48,6 +58,22 @@ LIST_MODELS = Method(
 )
 SET_LABEL = Method(
     f"/{SERVICE}/SetLabel", pb.SetLabelRequest.SerializeToString, pb.SetLabelResponse.FromString
+)
+
+INDEX = Method(
+    f"/{OPEN_INFERENCE}/RepositoryIndex",
+    oip.RepositoryIndexRequest.SerializeToString,
+    oip.RepositoryIndexResponse.FromString,
+)
+LOAD = Method(
+    f"/{OPEN_INFERENCE}/RepositoryModelLoad",
+    oip.RepositoryModelLoadRequest.SerializeToString,
+    oip.RepositoryModelLoadResponse.FromString,
+)
+UNLOAD = Method(
+    f"/{OPEN_INFERENCE}/RepositoryModelUnload",
+    oip.RepositoryModelUnloadRequest.SerializeToString,
+    oip.RepositoryModelUnloadResponse.FromString,
 )
 
 # Classifying changes nothing on the server, so it is safe to repeat a request that the server did
@@ -88,6 +114,9 @@ class ClassifierClient:
         self._get_model = self._channel.unary_unary(*GET_MODEL)
         self._list_models = self._channel.unary_unary(*LIST_MODELS)
         self._set_label = self._channel.unary_unary(*SET_LABEL)
+        self._index = self._channel.unary_unary(*INDEX)
+        self._load = self._channel.unary_unary(*LOAD)
+        self._unload = self._channel.unary_unary(*UNLOAD)
 
     def __enter__(self) -> Self:
         return self
@@ -171,6 +200,34 @@ class ClassifierClient:
             response = self._set_label(request, timeout=timeout_s)
         return messages.version_labels(response.labels)
 
+    def list_versions(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[VersionState]:
+        """Return every version that the server knows, loaded or not; raise `ClassifierError`."""
+        with rpc_errors(self.address):
+            return messages.version_states(
+                self._index(oip.RepositoryIndexRequest(), timeout=timeout_s)
+            )
+
+    def load_model(
+        self, name: str, version: str = "", *, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> None:
+        """Load what the server's version policy asks for of a name; return when it answers.
+
+        With a `version`, load only that one, beside those that are loaded. The server goes on if
+        the time is over. Raises `ClassifierError`: then what was loaded goes on.
+        """
+        with rpc_errors(self.address):
+            self._load(messages.load_request(name, version), timeout=timeout_s)
+
+    def unload_model(
+        self, name: str, version: str = "", *, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> None:
+        """Unload all versions of a name, or one; return when they have answered what they had.
+
+        Raises `ClassifierError`.
+        """
+        with rpc_errors(self.address):
+            self._unload(messages.unload_request(name, version), timeout=timeout_s)
+
 
 class AsyncClassifierClient:
     """The same for asyncio; use it as an async context manager within one event loop."""
@@ -184,6 +241,9 @@ class AsyncClassifierClient:
         self._get_model = self._channel.unary_unary(*GET_MODEL)
         self._list_models = self._channel.unary_unary(*LIST_MODELS)
         self._set_label = self._channel.unary_unary(*SET_LABEL)
+        self._index = self._channel.unary_unary(*INDEX)
+        self._load = self._channel.unary_unary(*LOAD)
+        self._unload = self._channel.unary_unary(*UNLOAD)
 
     async def __aenter__(self) -> Self:
         return self
@@ -255,3 +315,23 @@ class AsyncClassifierClient:
         with rpc_errors(self.address):
             response = await self._set_label(request, timeout=timeout_s)
         return messages.version_labels(response.labels)
+
+    async def list_versions(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[VersionState]:
+        """As `ClassifierClient.list_versions`."""
+        with rpc_errors(self.address):
+            index = await self._index(oip.RepositoryIndexRequest(), timeout=timeout_s)
+        return messages.version_states(index)
+
+    async def load_model(
+        self, name: str, version: str = "", *, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> None:
+        """As `ClassifierClient.load_model`."""
+        with rpc_errors(self.address):
+            await self._load(messages.load_request(name, version), timeout=timeout_s)
+
+    async def unload_model(
+        self, name: str, version: str = "", *, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> None:
+        """As `ClassifierClient.unload_model`."""
+        with rpc_errors(self.address):
+            await self._unload(messages.unload_request(name, version), timeout=timeout_s)

@@ -97,3 +97,17 @@ class ModelInfo:
     ready: bool
     task: str
     version_labels: tuple[VersionLabel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VersionState:
+    """A version of a model that the server knows, loaded or not.
+
+    `state` is READY, LOADING, UNLOADING or UNAVAILABLE; `reason` says why it is not ready, or
+    which labels a version has that is.
+    """
+
+    name: str
+    version: str
+    state: str
+    reason: str

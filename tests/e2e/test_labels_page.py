@@ -64,7 +64,7 @@ class Reader:
         if self.server:
             block = block.replace("http://localhost:8080", self.server.http)
             environment |= {
-                f"CLIENTS_{one}_ADDRESS": self.server.grpc for one in ("LABEL", "CLASSIFY")
+                f"CLIENTS_{one}_ADDRESS": self.server.grpc for one in ("MODELS_LABEL", "CLASSIFY")
             }
         done = subprocess.run(
             ["bash", "-ec", block],

@@ -77,7 +77,19 @@ def ready(process: subprocess.Popen[str]) -> Server:
 @contextmanager
 def serve(model: Path, *flags: str) -> Iterator[Server]:
     """Run a server of a bundle on free ports; it must end cleanly on SIGTERM."""
-    process = start(model, *flags, stderr=None)
+    with _serving(start(model, *flags, stderr=None)) as server:
+        yield server
+
+
+@contextmanager
+def serve_repository(root: Path, *flags: str) -> Iterator[Server]:
+    """Run a server of a repository on free ports; it must end cleanly on SIGTERM."""
+    with _serving(start_repository(root, *flags, stderr=None)) as server:
+        yield server
+
+
+@contextmanager
+def _serving(process: subprocess.Popen[str]) -> Iterator[Server]:
     try:
         yield ready(process)
         if process.poll() is None:
