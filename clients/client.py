@@ -6,13 +6,14 @@ is older than its generator.
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, Self, TypeVar
 
 import grpc
 
 from clients import messages, proxies
-from clients.errors import rpc_errors
+from clients.errors import REQUEST_ID, rpc_errors
 from clients.messages import MAX_MESSAGE_BYTES
 from clients.types import (
     ImageFailure,
@@ -30,6 +31,8 @@ DEFAULT_TIMEOUT_S = 10.0
 # Loading a large network, and proving it beside one that answers, takes minutes.
 LOAD_TIMEOUT_S = 1800.0
 SERVICE, OPEN_INFERENCE = "resnext.serving.v1.Classifier", "inference.GRPCInferenceService"
+
+ACCEPTABLE = re.compile("[!-~]{1,128}")
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -102,6 +105,16 @@ OPTIONS: list[tuple[str, int | str]] = [
 ]
 
 
+def _named(request_id: str) -> tuple[tuple[str, str], ...]:
+    if not request_id:
+        return ()
+    if not ACCEPTABLE.fullmatch(request_id):  # the server would go by one of its own
+        raise ValueError(
+            f"request_id must be at most 128 characters of visible ASCII, not {request_id[:64]!r}"
+        )
+    return ((REQUEST_ID, request_id),)
+
+
 class ClassifierClient:
     """A connection to one server; use it as a context manager, from any number of threads."""
 
@@ -136,17 +149,21 @@ class ClassifierClient:
         model: str = "",
         version: str = "",
         full_probabilities: bool = False,
+        request_id: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> list[Prediction | ImageFailure]:
         """Classify the images in one request; return one result per image, in order.
 
         `top_k` 0 gives all classes. A bad image among several fails alone, as `ImageFailure`;
-        a request of one image raises.
+        a request of one image raises. `request_id` names the request in the server's log and
+        traces; empty: the server makes one, which an error carries.
 
         Raises:
             ClassifierError: the request failed as a whole.
-            TypeError, ValueError, OSError: the images cannot be sent, as the message says.
+            TypeError, ValueError, OSError: the images or the id cannot be sent, as the message
+                says.
         """
+        metadata = _named(request_id)
         request = messages.classify_request(
             images,
             top_k=top_k,
@@ -155,7 +172,7 @@ class ClassifierClient:
             full_probabilities=full_probabilities,
         )
         with rpc_errors(self.address):
-            response = self._classify(request, timeout=timeout_s)
+            response = self._classify(request, timeout=timeout_s, metadata=metadata)
         return messages.results(response, len(images))
 
     def get_model(
@@ -263,9 +280,11 @@ class AsyncClassifierClient:
         model: str = "",
         version: str = "",
         full_probabilities: bool = False,
+        request_id: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> list[Prediction | ImageFailure]:
         """As `ClassifierClient.classify`; files are read outside the event loop."""
+        metadata = _named(request_id)
         request = await asyncio.to_thread(
             messages.classify_request,
             images,
@@ -275,7 +294,7 @@ class AsyncClassifierClient:
             full_probabilities=full_probabilities,
         )
         with rpc_errors(self.address):
-            response = await self._classify(request, timeout=timeout_s)
+            response = await self._classify(request, timeout=timeout_s, metadata=metadata)
         return messages.results(response, len(images))
 
     async def get_model(

@@ -128,8 +128,8 @@ class ModelRepository:
             name: empty for the only one.
             version: a version or a label; empty for the one that is labelled stable, else the
                 newest.
-            request_id: without a version, this decides whether the canary answers; empty if the
-                request has none. None if no images are to be answered: then no canary is.
+            request_id: without a version, this decides whether the canary answers. None if no
+                images are to be answered: then it does not.
 
         Raises:
             UnavailableError: nothing is loaded now.

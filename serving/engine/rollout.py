@@ -1,6 +1,5 @@
 """Labels of a model's versions, and which version answers a request that names none."""
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -45,15 +44,12 @@ NO_LABELS = Rollout()
 def on_canary(name: str, request_id: str, share: float) -> bool:
     """Whether a request is among those that go to the canary.
 
-    It stays among them when the share grows, on every server, whatever versions they hold. Without
-    an id it is drawn anew each time.
+    It stays among them when the share grows, on every server, whatever versions they hold.
 
     Args:
         name: of the model: each has other callers on its canary.
-        request_id: the same for requests that belong together; or empty.
+        request_id: the same for requests that belong together.
         share: of all requests, 0 to 1.
     """
-    if not request_id:
-        return random.random() < share  # noqa: S311 - no secret
     digest = blake2b(f"{name}/{request_id}".encode(errors="surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest) >> 11 < share * 2**53  # as many bits as a float has

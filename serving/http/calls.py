@@ -12,6 +12,7 @@ from serving.engine.model import Model
 from serving.errors import UnavailableError
 from serving.http.bodies import Turns, read_body
 from serving.http.openapi import Schema
+from serving.http.recording import request_id
 from serving.settings.types import DAY_S
 
 # What may wait for one thread, in bodies of the largest size.
@@ -85,11 +86,6 @@ class Calls:
     async def body(self, request: Request) -> bytes:
         """Return the body of a request, inflated; see `read_body`."""
         return await read_body(request, self._max_body_bytes, self.inflating)
-
-
-def request_id(request: Request) -> str:
-    """Return the id of a request, which decides whether the canary answers; empty without one."""
-    return request.headers.get("x-request-id", "")
 
 
 def caller_of(request: Request) -> str:

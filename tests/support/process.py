@@ -45,21 +45,22 @@ def start(
     stderr: int | None = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     """Start a server of a bundle on free ports; `program` is what Python runs."""
-    return _start([executable, *program, "--model", str(model), *flags], stderr)
+    return _start([executable, *program, "--model", str(model)], flags, stderr)
 
 
 def start_repository(
     root: Path, *flags: str, stderr: int | None = subprocess.PIPE
 ) -> subprocess.Popen[str]:
     """Start a server of a repository on free ports."""
-    command = [sys.executable, "-m", "serving", "--repository", str(root), *flags]
-    return _start(command, stderr)
+    return _start([sys.executable, "-m", "serving", "--repository", str(root)], flags, stderr)
 
 
-def _start(command: Sequence[str], stderr: int | None) -> subprocess.Popen[str]:
-    ports = ["--grpc-port", "0", "--http-port", "0"]
+def _start(
+    command: Sequence[str], flags: Sequence[str], stderr: int | None
+) -> subprocess.Popen[str]:
+    ports = ["--grpc-port", "0", "--http-port", "0"]  # the last of a flag counts
     return subprocess.Popen(
-        [*command, *ports], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True
+        [*command, *ports, *flags], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True
     )
 
 

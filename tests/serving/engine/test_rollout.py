@@ -8,7 +8,7 @@ from serving.engine.rollout import on_canary
 shares = st.floats(0, 1)
 
 
-@given(st.text(min_size=1), shares, shares)
+@given(st.text(), shares, shares)
 def test_whoever_on_canary_stays_chosen_when_the_share_grows(
     request_id: str, one: float, other: float
 ) -> None:
@@ -46,10 +46,6 @@ def test_the_share_is_what_it_says() -> None:
 def test_each_model_has_other_callers_on_its_canary() -> None:
     both = chosen("net", ROWS[0], 0.1) & chosen("cat", ROWS[0], 0.1)
     assert 100 < len(both) < 300
-
-
-def test_without_an_id_about_as_many_are_chosen() -> None:
-    assert 300 < len(chosen("net", [""] * 1000, 0.5)) < 700
 
 
 def test_an_id_of_lone_surrogates_is_one_like_others() -> None:
