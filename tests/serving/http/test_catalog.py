@@ -119,6 +119,7 @@ async def test_all_of_it_is_described(client: httpx.AsyncClient) -> None:
         "version",
         "x-request-timeout-ms",
         "inference-header-content-length",
+        "x-request-id",
     }
     both = {"application/json", "application/octet-stream"}
     assert {*infer["requestBody"]["content"]} == both

@@ -56,8 +56,11 @@ class Calls(NamedTuple):
     async def of(self, request_id: str) -> dict[str, str]:
         """Return the version that answers a request with this id, by the way it comes."""
         request = pb.ClassifyRequest(images=[png(1)], id=request_id)
+        header = (("x-request-id", request_id),)
+        response = await self.stub.Classify(pb.ClassifyRequest(images=[png(1)]), metadata=header)
         return {
             "Classify": await self.version(request_id=request_id),
+            "Classify, metadata": response.version,
             "ClassifyStream": await self._streamed(request),
             "ModelInfer": await self._inferred("tiny", "", request_id),
             "/v1/classify": await self._posted(request_id),
