@@ -117,9 +117,9 @@ async def test_all_of_it_is_described(client: httpx.AsyncClient) -> None:
     assert {parameter["name"] for parameter in infer["parameters"]} == {
         "model",
         "version",
+        "x-request-id",
         "x-request-timeout-ms",
         "inference-header-content-length",
-        "x-request-id",
     }
     both = {"application/json", "application/octet-stream"}
     assert {*infer["requestBody"]["content"]} == both
