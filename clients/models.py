@@ -12,12 +12,11 @@ from pydantic_settings import BaseSettings, CliPositionalArg, CliToggleFlag, Set
 from cli.program import FLAGS, Alias, Command
 from cli.tables import show_rows
 
-SHARE = re.compile(r"(\d{1,3}(?:\.\d+)?)%")
-
 if TYPE_CHECKING:
     from clients.types import VersionState
 
 HEADINGS = ("Model", "Version", "State", "Why")
+SHARE = re.compile(r"\d{1,3}(\.\d+)?%")
 
 
 def _of(command: str) -> SettingsConfigDict:
