@@ -21,7 +21,7 @@ from serving.repository.transitions import Transitions
 logger = logging.getLogger(__name__)
 
 # Of versions that do not answer, and are not about to.
-RESTING = (Status.IDLE, Status.INCOMPLETE, Status.FAILED)
+RESTING = (Status.IDLE, Status.INVALID, Status.FAILED)
 
 
 class Versions:
@@ -144,11 +144,11 @@ class Versions:
         if known and known.status is Status.READY:
             self._check_same(known, folder)
             return True
-        has_failed = known and known.status in (Status.INCOMPLETE, Status.FAILED)
+        has_failed = known and known.status in (Status.INVALID, Status.FAILED)
         if has_failed and known and known.look == folder.look and not again:
             return False
         if folder.lack:
-            self._refuse(folder, Status.INCOMPLETE, folder.lack)
+            self._refuse(folder, Status.INVALID, folder.lack)
             return False
         return await self._load(folder)
 
@@ -189,7 +189,7 @@ class Versions:
             bundle = await self._transitions.open(folder.path)
             _check_name(bundle, folder)
         except BundleError as error:
-            self._refuse(folder, Status.INCOMPLETE, str(error))
+            self._refuse(folder, Status.INVALID, str(error))
             return False
         is_ready = await self._load_bundle(bundle, folder)
         await self._transitions.tidy()
@@ -239,7 +239,7 @@ class Versions:
         self._note(folder, status, reason)
         if status is Status.FAILED:
             self.board.count(folder.name, "failed")
-        kind = "it cannot be served" if status is Status.FAILED else "it is no whole bundle"
+        kind = "it cannot be served" if status is Status.FAILED else "it is passed over"
         self.say_once(folder.path, f"{kind}: {reason}", key=status)
 
     def _note(self, folder: Folder, status: Status, reason: str) -> None:
