@@ -7,10 +7,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
-from pydantic_settings import BaseSettings, CliPositionalArg, CliToggleFlag, SettingsConfigDict
+from pydantic_settings import CliPositionalArg, CliToggleFlag, SettingsConfigDict
 
 from cli.program import FLAGS, Alias, Command
 from cli.tables import show_rows
+from clients.settings import ServerSettings
 
 if TYPE_CHECKING:
     from clients.types import VersionState
@@ -27,13 +28,7 @@ def _of(command: str) -> SettingsConfigDict:
     )
 
 
-class Connection(BaseSettings):
-    """Where the server is."""
-
-    address: str = Field("localhost:50051", description="host:port of the server")
-
-
-class List(Connection):
+class List(ServerSettings):
     """List every version that a server knows, loaded or not."""
 
     model_config = _of("list")
@@ -44,7 +39,7 @@ class List(Connection):
     timeout_s: PositiveFloat = Field(10.0, le=86_400, description="deadline, in seconds")
 
 
-class Change(Connection):
+class Change(ServerSettings):
     """A model that is to be loaded or unloaded."""
 
     name: CliPositionalArg[str] = Field(description="name of the model")
@@ -73,7 +68,7 @@ class Unload(Change):
     model_config = _of("unload")
 
 
-class Label(Connection):
+class Label(ServerSettings):
     """Point a label at a loaded version, from one request to the next, or remove it.
 
     `stable` answers requests that name no version, `canary` a share of them, and `shadow` runs
@@ -114,9 +109,7 @@ class Label(Connection):
 
 # The imports are inside, so that --help need not wait for gRPC.
 def _list(settings: List) -> None:
-    from clients.client import ClassifierClient
-
-    with ClassifierClient(settings.address) as client:
+    with settings.connect() as client:
         versions = client.list_versions(timeout_s=settings.timeout_s)
     if settings.as_json:
         for version in versions:
@@ -126,26 +119,20 @@ def _list(settings: List) -> None:
 
 
 def _load(settings: Load) -> None:
-    from clients.client import ClassifierClient
-
-    with ClassifierClient(settings.address) as client:
+    with settings.connect() as client:
         client.load_model(settings.name, settings.version, timeout_s=settings.timeout_s)
         _show([one for one in client.list_versions() if one.name == settings.name])
 
 
 def _unload(settings: Unload) -> None:
-    from clients.client import ClassifierClient
-
-    with ClassifierClient(settings.address) as client:
+    with settings.connect() as client:
         client.unload_model(settings.name, settings.version, timeout_s=settings.timeout_s)
         _show([one for one in client.list_versions() if one.name == settings.name])
 
 
 def _label(settings: Label) -> None:
-    from clients.client import ClassifierClient
-
     asked, timeout_s = (settings.name, settings.label), settings.timeout_s
-    with ClassifierClient(settings.address) as client:
+    with settings.connect() as client:
         if settings.remove:
             labels = client.remove_label(*asked, timeout_s=timeout_s)
         else:
