@@ -17,7 +17,15 @@ if TYPE_CHECKING:
         RequestError,
         UnavailableError,
     )
-    from clients.types import ClassScore, ImageFailure, ImageSource, ModelInfo, Prediction, Timing
+    from clients.types import (
+        ClassScore,
+        ImageFailure,
+        ImageSource,
+        ModelInfo,
+        Prediction,
+        Timing,
+        VersionState,
+    )
 
 __all__ = [
     "AccessError",
@@ -35,6 +43,7 @@ __all__ = [
     "Timing",
     "Tls",
     "UnavailableError",
+    "VersionState",
 ]
 
 _MODULES = ("clients.access", "clients.client", "clients.errors", "clients.types")

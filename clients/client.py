@@ -6,6 +6,7 @@ is older than its generator.
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Generic, NamedTuple, Self, TypeVar
@@ -14,14 +15,19 @@ import grpc
 
 from clients import access, messages, proxies
 from clients.access import Tls
-from clients.errors import rpc_errors
+from clients.errors import REQUEST_ID, rpc_errors
 from clients.messages import MAX_MESSAGE_BYTES
-from clients.types import ImageFailure, ImageSource, ModelInfo, Prediction
+from clients.types import ImageFailure, ImageSource, ModelInfo, Prediction, VersionState
 from protos import classifier_pb2 as pb
+from protos import open_inference_pb2 as oip
 
 DEFAULT_ADDRESS = "localhost:50051"
 DEFAULT_TIMEOUT_S = 10.0
-SERVICE = "resnext.serving.v1.Classifier"
+# Loading a large network, and proving it beside one that answers, takes minutes.
+LOAD_TIMEOUT_S = 1800.0
+SERVICE, OPEN_INFERENCE = "resnext.serving.v1.Classifier", "inference.GRPCInferenceService"
+
+ACCEPTABLE = re.compile("[!-~]{1,128}")
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -49,6 +55,22 @@ LIST_MODELS = Method(
     pb.ListModelsResponse.FromString,
 )
 
+INDEX = Method(
+    f"/{OPEN_INFERENCE}/RepositoryIndex",
+    oip.RepositoryIndexRequest.SerializeToString,
+    oip.RepositoryIndexResponse.FromString,
+)
+LOAD = Method(
+    f"/{OPEN_INFERENCE}/RepositoryModelLoad",
+    oip.RepositoryModelLoadRequest.SerializeToString,
+    oip.RepositoryModelLoadResponse.FromString,
+)
+UNLOAD = Method(
+    f"/{OPEN_INFERENCE}/RepositoryModelUnload",
+    oip.RepositoryModelUnloadRequest.SerializeToString,
+    oip.RepositoryModelUnloadResponse.FromString,
+)
+
 # Classifying changes nothing on the server, so it is safe to repeat a request that the server did
 # not accept. The server says how long to wait (grpc-retry-pushback-ms).
 _SERVICE_CONFIG = {
@@ -73,6 +95,16 @@ OPTIONS: list[tuple[str, int | str]] = [
     # gRPC does not repeat a request that is larger than this buffer; its default is 256 KiB.
     ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
 ]
+
+
+def _named(request_id: str) -> tuple[tuple[str, str], ...]:
+    if not request_id:
+        return ()
+    if not ACCEPTABLE.fullmatch(request_id):  # the server would go by one of its own
+        raise ValueError(
+            f"request_id must be at most 128 characters of visible ASCII, not {request_id[:64]!r}"
+        )
+    return ((REQUEST_ID, request_id),)
 
 
 class ClassifierClient:
@@ -102,6 +134,9 @@ class ClassifierClient:
         self._classify = self._method(CLASSIFY)
         self._get_model = self._method(GET_MODEL)
         self._list_models = self._method(LIST_MODELS)
+        self._index = self._method(INDEX)
+        self._load = self._method(LOAD)
+        self._unload = self._method(UNLOAD)
 
     def __enter__(self) -> Self:
         return self
@@ -125,17 +160,21 @@ class ClassifierClient:
         model: str = "",
         version: str = "",
         full_probabilities: bool = False,
+        request_id: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> list[Prediction | ImageFailure]:
         """Classify the images in one request; return one result per image, in order.
 
         `top_k` 0 gives all classes. A bad image among several fails alone, as `ImageFailure`;
-        a request of one image raises.
+        a request of one image raises. `request_id` names the request in the server's log and
+        traces; empty: the server makes one, which an error carries.
 
         Raises:
             ClassifierError: the request failed as a whole.
-            TypeError, ValueError, OSError: the images cannot be sent, as the message says.
+            TypeError, ValueError, OSError: the images or the id cannot be sent, as the message
+                says.
         """
+        metadata = [*self._metadata, *_named(request_id)]
         request = messages.classify_request(
             images,
             top_k=top_k,
@@ -144,7 +183,7 @@ class ClassifierClient:
             full_probabilities=full_probabilities,
         )
         with rpc_errors(self.address):
-            response = self._classify(request, timeout=timeout_s)
+            response = self._classify(request, timeout=timeout_s, metadata=metadata)
         return messages.results(response, len(images))
 
     def get_model(
@@ -160,6 +199,34 @@ class ClassifierClient:
         with rpc_errors(self.address):
             response = self._list_models(pb.ListModelsRequest(), timeout=timeout_s)
         return [messages.model_info(model) for model in response.models]
+
+    def list_versions(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[VersionState]:
+        """Return every version that the server knows, loaded or not; raise `ClassifierError`."""
+        with rpc_errors(self.address):
+            return messages.version_states(
+                self._index(oip.RepositoryIndexRequest(), timeout=timeout_s)
+            )
+
+    def load_model(
+        self, name: str, version: str = "", *, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> None:
+        """Load what the server's version policy asks for of a name; return when it answers.
+
+        With a `version`, load only that one, beside those that are loaded. The server goes on if
+        the time is over. Raises `ClassifierError`: then what was loaded goes on.
+        """
+        with rpc_errors(self.address):
+            self._load(messages.load_request(name, version), timeout=timeout_s)
+
+    def unload_model(
+        self, name: str, version: str = "", *, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> None:
+        """Unload all versions of a name, or one; return when they have answered what they had.
+
+        Raises `ClassifierError`.
+        """
+        with rpc_errors(self.address):
+            self._unload(messages.unload_request(name, version), timeout=timeout_s)
 
 
 class AsyncClassifierClient:
@@ -179,6 +246,9 @@ class AsyncClassifierClient:
         self._classify = self._method(CLASSIFY)
         self._get_model = self._method(GET_MODEL)
         self._list_models = self._method(LIST_MODELS)
+        self._index = self._method(INDEX)
+        self._load = self._method(LOAD)
+        self._unload = self._method(UNLOAD)
 
     async def __aenter__(self) -> Self:
         return self
@@ -201,9 +271,11 @@ class AsyncClassifierClient:
         model: str = "",
         version: str = "",
         full_probabilities: bool = False,
+        request_id: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> list[Prediction | ImageFailure]:
         """As `ClassifierClient.classify`; files are read outside the event loop."""
+        metadata = [*self._metadata, *_named(request_id)]
         request = await asyncio.to_thread(
             messages.classify_request,
             images,
@@ -213,7 +285,7 @@ class AsyncClassifierClient:
             full_probabilities=full_probabilities,
         )
         with rpc_errors(self.address):
-            response = await self._classify(request, timeout=timeout_s)
+            response = await self._classify(request, timeout=timeout_s, metadata=metadata)
         return messages.results(response, len(images))
 
     async def get_model(
@@ -229,3 +301,23 @@ class AsyncClassifierClient:
         with rpc_errors(self.address):
             response = await self._list_models(pb.ListModelsRequest(), timeout=timeout_s)
         return [messages.model_info(model) for model in response.models]
+
+    async def list_versions(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[VersionState]:
+        """As `ClassifierClient.list_versions`."""
+        with rpc_errors(self.address):
+            index = await self._index(oip.RepositoryIndexRequest(), timeout=timeout_s)
+        return messages.version_states(index)
+
+    async def load_model(
+        self, name: str, version: str = "", *, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> None:
+        """As `ClassifierClient.load_model`."""
+        with rpc_errors(self.address):
+            await self._load(messages.load_request(name, version), timeout=timeout_s)
+
+    async def unload_model(
+        self, name: str, version: str = "", *, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> None:
+        """As `ClassifierClient.unload_model`."""
+        with rpc_errors(self.address):
+            await self._unload(messages.unload_request(name, version), timeout=timeout_s)

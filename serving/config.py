@@ -12,6 +12,7 @@ from serving.settings.life import LifeSettings
 from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
 from serving.settings.network import NetworkSettings
+from serving.settings.record import RecordSettings
 from serving.settings.repository import RepositorySettings
 from serving.settings.signature import SignatureSettings
 from serving.settings.tls import TlsSettings, is_local
@@ -33,6 +34,7 @@ class DevicesConfig(BaseSettings):
 
 # The last one stands first in --help.
 class ServingConfig(
+    RecordSettings,
     LifeSettings,
     LimitSettings,
     AccessSettings,

@@ -13,6 +13,7 @@ from serving.access.guard import Guard
 from serving.access.tls import ServerTls
 from serving.access.token_file import TokenFile
 from serving.api.classify import Classifier
+from serving.api.oip.catalog import server_version
 from serving.api.oip.service import OpenInference
 from serving.api.requests import Requests
 from serving.backends.devices import parse_devices
@@ -40,6 +41,7 @@ from serving.lifecycle import (
 from serving.logs import announce
 from serving.memory import tidy
 from serving.metrics import Metrics
+from serving.record.recorder import Recorder
 from serving.repository.control import Control
 from serving.repository.triggers import hanging_up, watch
 from serving.rpc.server import Bounds
@@ -92,6 +94,7 @@ class Server:
         self._config = config
         self.metrics = Metrics(CollectorRegistry())
         self.readiness = Readiness(self.metrics.ready)
+        self._recorder = Recorder.create(config, server_version(), self.metrics.registry)
         self.repository = ModelRepository()
         self.control = Control(
             config,
@@ -127,6 +130,8 @@ class Server:
                 yield
         finally:
             self._look_no_more()
+            if self._recorder:
+                await asyncio.to_thread(self._recorder.close)
             await self.control.close()
 
     async def load(self) -> bool:
@@ -257,6 +262,7 @@ class Server:
             guard=self._guard,
             max_age_s=self._config.max_connection_age_s,
             credentials=self._tls.grpc_credentials() if self._tls else None,
+            recorder=self._recorder,
         )
 
     def _create_http(self) -> HttpServer:
@@ -278,5 +284,6 @@ class Server:
             bounds,
             doors=doors,
             tls=self._tls.context if self._tls else None,
+            recorder=self._recorder,
             cors=Cors(self._config.cors_origins) if self._config.cors_origins else None,
         )

@@ -1,7 +1,6 @@
 """Versions come and go in a server that answers, by its folders and by calls."""
 
 import asyncio
-import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from prometheus_client import generate_latest
 
 from serving.errors import ModelNotFoundError, RepositoryError, StartupError
 from serving.server import Server
-from tests.support.bundles import reseal, write_bundle
+from tests.support.bundles import spoil, write_bundle
 from tests.support.serving import repository_server, until
 
 
@@ -19,15 +18,6 @@ def root(tmp_path: Path) -> Path:
     """A repository with tiny/1."""
     write_bundle(tmp_path / "models")
     return tmp_path / "models"
-
-
-def spoil(path: Path) -> None:
-    """Change what a bundle's golden images should give, and make its digests right again."""
-    golden = path / "golden" / "golden.json"
-    stated = json.loads(golden.read_text())
-    stated["images"][0]["probabilities"] = stated["images"][0]["probabilities"][::-1]
-    golden.write_text(json.dumps(stated))
-    reseal(path)
 
 
 def states(server: Server) -> dict[str, str]:
