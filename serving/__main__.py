@@ -1,4 +1,4 @@
-"""`python -m serving`: serve the bundles named by --model until a signal; `devices`, `tune`."""
+"""`python -m serving`: serve bundles until a signal; `devices`, `doctor`, `tune`."""
 
 import logging
 import os
@@ -7,6 +7,7 @@ import sys
 from cli.program import Command
 from cli.program import main as run
 from serving.config import DevicesConfig, ServingConfig
+from serving.doctor.config import DoctorConfig
 from serving.errors import ServingError
 from serving.tune.config import TuneConfig
 
@@ -20,6 +21,7 @@ def main() -> int:
     commands = {
         "": Command(ServingConfig, _serve),
         "devices": Command(DevicesConfig, _list),
+        "doctor": Command(DoctorConfig, _examine, names="bundles"),
         "tune": Command(TuneConfig, _tune),
     }
     return run(commands, _errors)
@@ -52,6 +54,12 @@ def _list(config: DevicesConfig) -> None:
     from serving.console import show_devices
 
     show_devices(config)
+
+
+def _examine(config: DoctorConfig) -> int:
+    from serving.doctor.command import examine
+
+    return examine(config)
 
 
 def _tune(config: TuneConfig) -> None:

@@ -1,0 +1,98 @@
+"""Loads each model as the server would, in a process of its own, and measures what that takes.
+
+A crash of a runtime, or the kernel that ends a process for its memory, so costs one finding and no
+more, and what the model took is given back.
+"""
+
+import multiprocessing
+import signal
+import sys
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from cli.text import printable
+from serving.config import ServingConfig
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that has proved itself, and what it takes.
+
+    Attributes:
+        path: its bundle.
+        name: its name and version.
+        images_per_s: by its warm-up, all instances together, without decoding.
+        program_bytes: memory of the process before the load, which any server takes.
+        loaded_bytes: memory of the model once it is loaded.
+        peak_bytes: the most that it took meanwhile.
+        address_bytes: the most addresses of the process.
+        shared_bytes: what it takes of /dev/shm.
+        slot_bytes: pixels of an image, as the network sees it.
+        decoders: threads that may decode at once.
+        threads: those of the process.
+        log: what the log says, by logger, and the warnings among it.
+        warnings: the warnings.
+    """
+
+    path: Path
+    name: str
+    images_per_s: float
+    program_bytes: int
+    loaded_bytes: int
+    peak_bytes: int
+    address_bytes: int
+    shared_bytes: int
+    slot_bytes: int
+    decoders: int
+    threads: int
+    log: dict[str, str]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A model that cannot be loaded, and why."""
+
+    path: Path
+    reason: str
+    warnings: list[str]
+
+
+def load_all(config: ServingConfig) -> list[Loaded | Failed]:
+    """Load one model after the other."""
+    return [_load(path, config) for path in config.model]
+
+
+def _load(path: Path, config: ServingConfig) -> Loaded | Failed:
+    if sys.stderr.isatty():
+        print(f"loading {printable(str(path))}", file=sys.stderr)
+    # Not a fork: threads and devices of this process would come along.
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(theirs, path, config), daemon=True)
+    process.start()
+    theirs.close()
+    with ours:
+        try:
+            result: Loaded | Failed = ours.recv()
+        except EOFError:
+            process.join()
+            return Failed(path, _end(process.exitcode or 0), [])
+    process.join()
+    return result
+
+
+def _measure(pipe: Connection, path: Path, config: ServingConfig) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is told once, by the parent
+    from serving.doctor.worker import measure
+
+    pipe.send(measure(path, config))
+
+
+def _end(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "its process was killed while it loaded, as the kernel does when memory runs out"
+    if code < 0:
+        return f"its process crashed while it loaded: signal {-code} ({signal.strsignal(-code)})"
+    return f"its process ended with code {code} while it loaded; standard error says why"

@@ -1,0 +1,43 @@
+"""Does each model load, prove itself by its golden images, and answer?"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from serving.doctor.finding import Case, Finding
+from serving.doctor.load import Failed, Loaded
+
+BROKEN = (
+    "take another --device, --runtime or --precision if it is for these; a damaged bundle must be "
+    "copied or exported again: python -m export verify says what is wrong with it"
+)
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """Load every model as the server would, one after the other."""
+    for load in case.loads:
+        for warning in load.warnings:
+            yield Finding("warn", f"{load.path}: {warning}", "see what the warning says")
+        yield _told(load)
+    yield from _alike(case.loaded)
+
+
+def _told(load: Loaded | Failed) -> Finding:
+    if isinstance(load, Failed):
+        named = load.reason if str(load.path) in load.reason else f"{load.path}: {load.reason}"
+        return Finding("fail", named, BROKEN)
+    speed = f"about {load.images_per_s:.0f} images/s without decoding"
+    return Finding("ok", f"{load.log['serving.proof']}; {load.log['serving.loading']}, {speed}")
+
+
+def _alike(loads: list[Loaded]) -> Iterator[Finding]:
+    paths = defaultdict[str, list[Path]](list)
+    for load in loads:
+        paths[load.name].append(load.path)
+    for name, same in paths.items():
+        if len(same) > 1:
+            yield Finding(
+                "fail",
+                f"{' and '.join(map(str, same))} are both {name}",
+                "serve one of them, or export one under another version",
+            )
