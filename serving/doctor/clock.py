@@ -32,37 +32,39 @@ class Timex(ctypes.Structure):
 
 def check(case: Case) -> Iterator[Finding]:  # noqa: ARG001 - every check has it
     """Compare the clock with the program's own files, and ask the kernel whether it is kept."""
-    installed = Path(__file__).stat().st_mtime
-    yield from judge(time.time(), installed, _status())
+    yield from judge(time.time(), Path(__file__).stat().st_mtime, _status(), matters=False)
 
 
-def judge(now: float, installed: float, status: int | None) -> Iterator[Finding]:
+def judge(now: float, installed: float, status: int | None, *, matters: bool) -> Iterator[Finding]:
     """Yield what is to be said.
 
     Args:
         now: the time of day, in seconds since 1970.
         installed: when this program was, by its files.
         status: of the clock, as the kernel states it; None if it may not be asked.
+        matters: whether the server has a certificate.
     """
-    shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
+    shown = f"the clock says {_text(now)}"
     if now < installed:
-        written = time.strftime("%Y-%m-%d", time.gmtime(installed))
         yield Finding(
-            "fail",
-            f"the clock says {shown}, before this program's files ({written})",
+            "fail" if matters else "warn",
+            f"{shown}, before this program's files ({_text(installed)})",
             f"set it, and {KEEP}",
         )
     elif status is None:
         yield Finding(
             "warn",
-            f"the clock says {shown}; whether it is kept is unknown: the kernel "
-            "may not be asked here",
+            f"{shown}; whether something keeps it is unknown: the kernel may not be asked here",
             "compare it with another machine's",
         )
     elif status & UNSYNCHRONISED:
-        yield Finding("warn", f"the clock says {shown}, and nothing keeps it", KEEP)
+        yield Finding("warn", f"{shown}, and nothing keeps it", KEEP)
     else:
-        yield Finding("ok", f"the clock says {shown}, and is synchronised")
+        yield Finding("ok", f"{shown}, and is synchronised")
+
+
+def _text(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 def _status() -> int | None:

@@ -52,10 +52,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Failed:
-    """A model that cannot be loaded, and why."""
+    """A model that cannot be loaded: why, what to do, and the warnings of the log before."""
 
     path: Path
     reason: str
+    advice: str
     warnings: list[str]
 
 
@@ -78,7 +79,7 @@ def _load(path: Path, config: ServingConfig) -> Loaded | Failed:
             result: Loaded | Failed = ours.recv()
         except EOFError:
             process.join()
-            return Failed(path, _end(process.exitcode or 0), [])
+            return Failed(path, *_end(process.exitcode or 0), [])
     process.join()
     return result
 
@@ -90,9 +91,11 @@ def _measure(pipe: Connection, path: Path, config: ServingConfig) -> None:
     pipe.send(measure(path, config))
 
 
-def _end(code: int) -> str:
+def _end(code: int) -> tuple[str, str]:
+    """Return how a process ended that has not answered, and what to do."""
     if code == -signal.SIGKILL:
-        return "its process was killed while it loaded, as the kernel does when memory runs out"
-    if code < 0:
-        return f"its process crashed while it loaded: signal {-code} ({signal.strsignal(-code)})"
-    return f"its process ended with code {code} while it loaded; standard error says why"
+        reason = "its process was killed while it loaded, as the kernel does when memory runs out"
+        return reason, "allow more memory, or lower --instances or --buckets"
+    how = f"with code {code}" if code >= 0 else f"by signal {-code} ({signal.strsignal(-code)})"
+    reason = f"its process ended {how} while it loaded"
+    return reason, "see what standard error says, and try another --runtime or --device"

@@ -7,11 +7,6 @@ from pathlib import Path
 from serving.doctor.finding import Case, Finding
 from serving.doctor.load import Failed, Loaded
 
-BROKEN = (
-    "take another --device, --runtime or --precision if it is for these; a damaged bundle must be "
-    "copied or exported again: python -m export verify says what is wrong with it"
-)
-
 
 def check(case: Case) -> Iterator[Finding]:
     """Load every model as the server would, one after the other."""
@@ -25,7 +20,7 @@ def check(case: Case) -> Iterator[Finding]:
 def _told(load: Loaded | Failed) -> Finding:
     if isinstance(load, Failed):
         named = load.reason if str(load.path) in load.reason else f"{load.path}: {load.reason}"
-        return Finding("fail", named, BROKEN)
+        return Finding("fail", named, load.advice)
     speed = f"about {load.images_per_s:.0f} images/s without decoding"
     return Finding("ok", f"{load.log['serving.proof']}; {load.log['serving.loading']}, {speed}")
 

@@ -7,7 +7,7 @@ from cli.cgroups import cgroups, words
 from serving.doctor.finding import Case, Finding
 
 # Of gRPC, the event loop and the log, beside those of the models.
-OTHERS = 40
+OTHERS = 32
 RAISE = "raise it: TasksMax= of systemd, --pids-limit of Docker, podPidsLimit of Kubernetes' nodes"
 
 

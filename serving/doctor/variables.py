@@ -33,15 +33,17 @@ def check(case: Case) -> Iterator[Finding]:
 
 def unknown(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Yield the variables that look like a setting and are none: a server ignores them."""
-    known = [f"{PREFIX}{field}".upper() for field in ServingConfig.model_fields]
+    known = [field.upper() for field in ServingConfig.model_fields]
     for name in sorted(environment):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            [meant, *_] = [*get_close_matches(name.upper(), known, 1), ""]
-            hint = f"did you mean {meant}? " if meant else ""
+        field = name.upper().removeprefix(PREFIX)
+        if name.upper().startswith(PREFIX) and field not in known:
+            meant = "".join(get_close_matches(field, known, 1))
             yield Finding(
                 "warn",
                 f"{name} is set, and no setting has that name: a server ignores it",
-                f"{hint}python -m serving --help lists all flags",
+                f"rename it to {PREFIX}{meant}"
+                if meant
+                else "unset it, or see --help for the names",
             )
 
 

@@ -18,6 +18,8 @@ from serving.errors import ServingError
 from serving.loading import count_background_threads, load_model, within_limits
 from serving.metrics import Metrics
 
+BROKEN = "name a bundle that python -m export verify accepts; copy or export this one again"
+UNFIT = "change the settings that it names; python -m serving devices lists what runs here"
 SHARED = "/dev/shm/"  # noqa: S108 - looked for among the mapped files
 
 
@@ -31,8 +33,10 @@ def measure(path: Path, config: ServingConfig) -> Loaded | Failed:
     try:
         model = load_model(path, config, Metrics(CollectorRegistry()))
         after = asyncio.run(_run(model))
-    except (BundleError, ServingError) as error:
-        return Failed(path, str(error), log.warnings)
+    except BundleError as error:
+        return Failed(path, str(error), BROKEN, log.warnings)
+    except ServingError as error:
+        return Failed(path, str(error), UNFIT, log.warnings)
     crop = model.bundle.manifest.transform.crop
     return Loaded(
         path,
