@@ -1,4 +1,4 @@
-"""`python -m serving`: serve bundles until a signal; `devices`, `doctor`, `tune`."""
+"""`python -m serving`: serve the bundles named by --model until a signal; and other commands."""
 
 import logging
 import os
@@ -9,6 +9,7 @@ from cli.program import main as run
 from serving.config import DevicesConfig, ServingConfig
 from serving.doctor.config import DoctorConfig
 from serving.errors import ServingError
+from serving.settings.access import TokenConfig
 from serving.tune.config import TuneConfig
 
 
@@ -22,6 +23,7 @@ def main() -> int:
         "": Command(ServingConfig, _serve),
         "devices": Command(DevicesConfig, _list),
         "doctor": Command(DoctorConfig, _examine, names="bundles"),
+        "token": Command(TokenConfig, _token),
         "tune": Command(TuneConfig, _tune),
     }
     return run(commands, _errors)
@@ -60,6 +62,12 @@ def _examine(config: DoctorConfig) -> int:
     from serving.doctor.command import examine
 
     return examine(config)
+
+
+def _token(config: TokenConfig) -> None:
+    from serving.access.command import make_token
+
+    make_token(config)
 
 
 def _tune(config: TuneConfig) -> None:

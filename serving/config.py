@@ -1,14 +1,18 @@
 """The server's settings: flags, environment (`SERVING_*`) and help from one declaration."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, CliToggleFlag, SettingsConfigDict
 
 from cli.program import FLAGS
 from serving.backends.settings import DEFAULTS
+from serving.settings.access import AccessSettings
 from serving.settings.life import LifeSettings
 from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
 from serving.settings.network import NetworkSettings
+from serving.settings.tls import TlsSettings, is_local
 from serving.settings.types import LitePython
 
 
@@ -26,7 +30,9 @@ class DevicesConfig(BaseSettings):
 
 
 # The last one stands first in --help.
-class ServingConfig(LifeSettings, LimitSettings, NetworkSettings, ModelSettings):
+class ServingConfig(
+    LifeSettings, LimitSettings, AccessSettings, TlsSettings, NetworkSettings, ModelSettings
+):
     """Serve image classifiers over gRPC and HTTP, with health and metrics.
 
     Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.
@@ -41,3 +47,16 @@ class ServingConfig(LifeSettings, LimitSettings, NetworkSettings, ModelSettings)
         frozen=True,
         extra="forbid",
     )
+
+    @model_validator(mode="after")
+    def _check_exposure(self) -> Self:
+        asks = self.token_file or self.tls_client_ca
+        if not (is_local(self.host) or (self.tls_cert and asks) or self.insecure):
+            raise ValueError(
+                f"--host {self.host} would let in whoever reaches that address, or send tokens and "
+                f"images in the clear. Either listen on --host 127.0.0.1, behind a proxy that "
+                f"keeps strangers out; or keep them out here, with --tls-cert and --tls-key, and "
+                f"--token-file or --tls-client-ca; or, if the network is trusted, say so with "
+                f"--insecure"
+            )
+        return self

@@ -4,6 +4,8 @@ ServingError
 ├── InvalidRequestError     the request as a whole cannot be answered: empty, too many images
 │   └── InvalidImageError   one image cannot be classified: broken, too large, of a wrong shape
 ├── ModelNotFoundError      no such model or version is loaded
+├── UnauthenticatedError    the server does not know who calls
+├── PermissionDeniedError   the caller lacks a role
 ├── OverloadedError         too many images, bytes or pixels are in flight; carries a retry hint
 ├── DeadlineExceededError   the caller's deadline has passed, or cannot be met
 ├── UnavailableError        loading, draining, or all devices of the model are lost
@@ -43,6 +45,18 @@ class InvalidImageError(InvalidRequestError):
 
 class ModelNotFoundError(ServingError):
     """The message lists the models or versions that are loaded."""
+
+    outcome = "rejected"
+
+
+class UnauthenticatedError(ServingError):
+    """The call has no token and no certificate that the server knows."""
+
+    outcome = "rejected"
+
+
+class PermissionDeniedError(ServingError):
+    """The caller is known, and lacks the role; the message names it."""
 
     outcome = "rejected"
 

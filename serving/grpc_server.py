@@ -1,7 +1,7 @@
 """gRPC with the Classifier, the Open Inference Protocol, health and reflection."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from protos import classifier_pb2, open_inference_pb2
 from protos.classifier_pb2_grpc import add_ClassifierServicer_to_server
 from protos.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from serving.access.guard import Guard
 from serving.api.call import Call
 from serving.api.classify import Classifier
 from serving.api.oip.service import OpenInference
@@ -94,6 +95,9 @@ class GrpcServer:
         port: its port; 0 takes a free one, then in `port`.
         bounds: what callers may take.
         max_connections: largest number of connections.
+        max_age_s: age at which a connection is to end, in seconds; None: none.
+        credentials: those of TLS; None: without.
+        guard: asks who calls; None: nobody does.
     """
 
     def __init__(
@@ -106,12 +110,21 @@ class GrpcServer:
         port: int,
         bounds: Bounds,
         max_connections: int,
+        guard: Guard | None = None,
+        max_age_s: float | None = None,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
-        self._server = DirectServer(options(bounds.message_bytes, max_connections), bounds)
+        chosen = options(bounds.message_bytes, max_connections, max_age_s)
+        self._server = DirectServer(chosen, bounds, guard)
         self._readiness = readiness
         self.health = Health(readiness.closing)
         self._register(classifier, open_inference)
-        self.port = _bind(self._server, host, port)
+        self.port = _bind(self._server, host, port, credentials)
+
+    @property
+    def methods(self) -> Collection[str]:
+        """What is answered, each as `/service/method`."""
+        return self._server.methods
 
     def _register(self, classifier: Classifier, open_inference: OpenInference) -> None:
         # Generated code is typed for grpcio's own servers and servicers.
@@ -143,9 +156,13 @@ class GrpcServer:
         await self._server.drain(grace_period_s, "the server is draining; try another")
 
 
-def _bind(server: DirectServer, host: str, port: int) -> int:
+def _bind(
+    server: DirectServer, host: str, port: int, credentials: grpc.ServerCredentials | None
+) -> int:
     address = _address(host, port)
     try:
+        if credentials:
+            return server.add_secure_port(address, credentials)
         return server.add_insecure_port(address)
     except RuntimeError as error:
         # gRPC does not say why: try what it did.

@@ -3,12 +3,16 @@
 import asyncio
 import gc
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NoReturn
 
 from prometheus_client import CollectorRegistry
 
+from serving.access.guard import Guard
+from serving.access.tls import ServerTls
+from serving.access.token_file import TokenFile
 from serving.api.classify import Classifier
 from serving.api.oip.service import OpenInference
 from serving.api.requests import Requests
@@ -20,6 +24,7 @@ from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.errors import ProcessLostError
 from serving.grpc_server import GrpcServer
+from serving.http.access import Doors
 from serving.http.app import create_app
 from serving.http.calls import Calls
 from serving.http.server import HttpServer
@@ -95,7 +100,9 @@ class Server:
             max_images=config.max_images_per_request,
             default_timeout_s=config.default_timeout_ms / 1000,
         )
+        self._tls = ServerTls(config.tls_files, self.metrics.registry) if config.tls_files else None
         self._lost: asyncio.Future[ProcessLostError] = asyncio.get_running_loop().create_future()
+        self._guard = self._create_guard()
         self.grpc = self._create_grpc()
         self.http = self._create_http()
 
@@ -103,7 +110,7 @@ class Server:
     async def listening(self) -> AsyncIterator[None]:
         """Listen while the context is open, then close everything."""
         try:
-            async with self.http.listening(), self.grpc.listening():
+            async with self.http.listening(), self.grpc.listening(), self._watching():
                 yield
         finally:
             await asyncio.to_thread(self._close_models)
@@ -188,6 +195,24 @@ class Server:
         await self.grpc.health.say(serving=any(models.values()))
         self.metrics.ready.set(any(models.values()))
 
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[None]:
+        """Look after certificates and tokens, if there are any, while the context is open."""
+        watches = [self._tls.watch()] if self._tls else []
+        watches += [self._guard.file.watch()] if self._guard else []
+        tasks = [asyncio.create_task(watch) for watch in watches]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _create_guard(self) -> Guard | None:
+        if not self._config.token_file:
+            return None
+        registry = self.metrics.registry
+        return Guard(TokenFile(self._config.token_file, registry), registry)
+
     def _create_grpc(self) -> GrpcServer:
         return GrpcServer(
             Classifier(self._requests),
@@ -203,6 +228,9 @@ class Server:
                 streams=self._config.max_streams,
             ),
             max_connections=self._config.max_connections,
+            guard=self._guard,
+            max_age_s=self._config.max_connection_age_s,
+            credentials=self._tls.grpc_credentials() if self._tls else None,
         )
 
     def _create_http(self) -> HttpServer:
@@ -211,9 +239,14 @@ class Server:
             body_bytes=self._config.max_message_bytes,
             transfer_bytes=self._config.max_transfer_bytes,
             patience_s=self._requests.default_timeout_s,
+            connections=self._config.max_http_connections,
+            idle_s=self._config.http_idle_s,
+            age_s=self._config.max_connection_age_s or math.inf,
         )
         app = create_app(self.metrics.registry, calls)
-        return HttpServer(app, self._config.host, self._config.http_port, bounds)
+        doors = Doors(self._guard, app.routes) if self._guard else None
+        context = self._tls.context if self._tls else None
+        return HttpServer(app, self._config.host, self._config.http_port, bounds, doors, context)
 
     def _load_models(self) -> list[Model]:
         models = [load_model(path, self._config, self.metrics) for path in self._config.model]

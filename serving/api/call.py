@@ -5,6 +5,8 @@ from typing import Any, Never, Protocol
 
 import grpc
 
+from serving.access.identity import Identity
+
 Metadata = Sequence[tuple[str, str]]
 
 
@@ -16,12 +18,18 @@ class Call(Protocol):
     Attributes:
         arrived_s: when its headers came, on the monotonic clock, in seconds.
         deadline_s: the caller's deadline on that clock, None if there is none.
+        identity: who calls, None if nobody was asked.
         on_leave: called on gRPC's thread when the caller leaves, unless None; must not block.
     """
 
     arrived_s: float
     deadline_s: float | None
+    identity: Identity | None
     on_leave: Callable[[], None] | None
+
+    @property
+    def caller(self) -> str:
+        """Whose call it is, as far as anybody knows: a name, or else an address."""
 
     async def write(self, response: Any) -> None:
         """Send a response of a stream; return when the next may follow.

@@ -15,9 +15,11 @@ from serving.errors import (
     ModelNotFoundError,
     OutOfDeviceMemoryError,
     OverloadedError,
+    PermissionDeniedError,
     ProcessLostError,
     ServingError,
     StartupError,
+    UnauthenticatedError,
     UnavailableError,
 )
 
@@ -33,6 +35,8 @@ CODES: dict[type[ServingError], Code] = {
     InvalidRequestError: Code(grpc.StatusCode.INVALID_ARGUMENT, 400),
     InvalidImageError: Code(grpc.StatusCode.INVALID_ARGUMENT, 400),
     ModelNotFoundError: Code(grpc.StatusCode.NOT_FOUND, 404),
+    UnauthenticatedError: Code(grpc.StatusCode.UNAUTHENTICATED, 401),
+    PermissionDeniedError: Code(grpc.StatusCode.PERMISSION_DENIED, 403),
     OverloadedError: Code(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     DeadlineExceededError: Code(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     UnavailableError: Code(grpc.StatusCode.UNAVAILABLE, 503),

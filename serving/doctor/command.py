@@ -15,8 +15,8 @@ from serving.errors import ServingError
 
 # The modules of this folder with a `check`. Those that need no model come first, as they are quick.
 SUBJECTS = (
-    "ports", "descriptors", "clock", "cpu", "devices", "libraries", "variables", "user", "models",
-    "cache", "memory", "shared_memory", "threads",
+    "ports", "certificates", "access", "clock", "variables", "user", "descriptors", "cpu",
+    "devices", "libraries", "models", "cache", "memory", "shared_memory", "threads",
 )  # fmt: skip
 HEADINGS = ("Check", "Status", "Found", "What to do")
 

@@ -56,6 +56,11 @@ class Application:
 
         self._router = Router([*routes, Route("/openapi.json", openapi)], redirect_slashes=False)
 
+    @property
+    def routes(self) -> Sequence[BaseRoute]:
+        """What is answered, in the order in which it is looked for."""
+        return self._router.routes
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         # With an `app`, Starlette's routes raise 404 and 405 instead of answering with plain text:

@@ -1,6 +1,7 @@
 """A connection of an HTTP client, of whom nothing is known: it takes little, and not for long."""
 
 import asyncio
+import logging
 import time
 from http import HTTPStatus
 from typing import Any
@@ -13,10 +14,16 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from serving.access.peer import http_name
+from serving.api.status import CODES
+from serving.errors import PermissionDeniedError, UnauthenticatedError
+from serving.http.access import Doors, authorization
 from serving.http.errors import error_response
 from serving.http.heads import Fault, fault
 from serving.http.incoming import HEADER_BYTES, Incoming
 from serving.http.traffic import Phase, Traffic
+
+logger = logging.getLogger(__name__)
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Headers with which a client offers another protocol.
@@ -37,14 +44,15 @@ class HttpConnection(HttpToolsProtocol):
 
     Args:
         traffic: what all connections share.
+        doors: who may ask for what; None: nobody is asked who they are.
         uvicorn: what uvicorn gives a connection.
     """
 
-    def __init__(self, traffic: Traffic, **uvicorn: Any) -> None:
+    def __init__(self, traffic: Traffic, doors: Doors | None, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
-        self._traffic = traffic
+        self._traffic, self._doors = traffic, doors
+        self._wire: asyncio.Transport | None = None  # what carries TLS
         self.phase, self.since_s = Phase.IDLE, time.monotonic()
-        self.stalled_s: float | None = None
         self.in_head, self.held = False, 0
         self._incoming = Incoming(traffic.bounds)
         self._is_coming = False
@@ -56,15 +64,20 @@ class HttpConnection(HttpToolsProtocol):
     @property
     def unread_bytes(self) -> int:
         """What waits to be read by the client."""
-        return self.transport.get_write_buffer_size()
+        # TLS hands all that it encrypts to what carries it, and then counts nothing.
+        below = self._wire.get_write_buffer_size() if self._wire else 0
+        return self.transport.get_write_buffer_size() + below
+
+    def begin_encrypted(self, transport: asyncio.Transport, wire: asyncio.Transport) -> None:
+        """Begin over TLS, which `wire` carries."""
+        self._wire = wire
+        self.connection_made(transport)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, at another's cost if need be."""
         super().connection_made(transport)
-        if len(self.connections) > self._traffic.most_connections:
-            loser = self._traffic.oldest(besides=self)
-            self.connections.discard(loser)  # it is lost only in the loop's next turn
-            loser.abort()
+        self._made_s = time.monotonic()
+        self._traffic.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End, and cancel what answers the client."""
@@ -113,7 +126,8 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.write(head + bytes(response.body))
         # Closed with bytes that were not read, the connection would be reset, and the client might
         # lose the answer.
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS cannot: the head says that it is the last
+            self.transport.write_eof()
         self._enter(Phase.LEAVING)
 
     def data_received(self, data: bytes) -> None:
@@ -182,6 +196,8 @@ class HttpConnection(HttpToolsProtocol):
             return
         version, most = self.parser.get_http_version(), self._traffic.bounds.body_bytes
         self._check(fault(self.headers, version, most))
+        if self._doors and not self._is_deaf:
+            self._identify(self._doors)
         if self._is_deaf:
             return
         super().on_headers_complete()
@@ -216,16 +232,6 @@ class HttpConnection(HttpToolsProtocol):
         if not self._is_deaf:
             super().on_response_complete()
 
-    def pause_writing(self) -> None:
-        """Note that the client does not read."""
-        self.stalled_s = time.monotonic()
-        super().pause_writing()
-
-    def resume_writing(self) -> None:
-        """Note that it does."""
-        self.stalled_s = None
-        super().resume_writing()
-
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ARG002
         """Answer the request whose turn it is, once it is whole."""
         if not cycle.more_body:
@@ -240,11 +246,28 @@ class HttpConnection(HttpToolsProtocol):
         self._enter(Phase.WORKING)
         self._answered = cycle
         self._release(len(cycle.body))  # it is for the application to bound now
-        if self._traffic.closing:
+        if self._traffic.is_last(self._made_s):
             cycle.keep_alive = False
         self._task = self.loop.create_task(cycle.run_asgi(self.app))
         self._task.add_done_callback(self.tasks.discard)
         self.tasks.add(self._task)
+
+    def _identify(self, doors: Doors) -> None:
+        """Find out who sends the request, before any of its body is read; refuse it if need be."""
+        check = doors.check(self.parser.get_method().decode("ascii"), self.url)
+        if not check:
+            return
+        try:
+            identity = check.identify(authorization(self.headers), self._certificate_name)
+        except (UnauthenticatedError, PermissionDeniedError) as error:
+            host = self.client[0] if self.client else "?"
+            logger.warning("%s is refused to %s: %s", check.what, host, error)
+            self.refuse(HTTPStatus(CODES[type(error)].http), str(error))
+        else:
+            self.scope["state"]["identity"] = identity
+
+    def _certificate_name(self) -> str | None:
+        return http_name(self.transport)
 
     def _enter(self, phase: Phase) -> None:
         self.phase, self.since_s = phase, time.monotonic()

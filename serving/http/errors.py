@@ -13,6 +13,11 @@ from serving.errors import OverloadedError, ServingError, UnavailableError
 
 # When a client may ask a server again that is loading or draining, in seconds.
 RETRY_AFTER_S = 1
+# What goes with these codes, whatever their reason.
+HEADERS: dict[int, dict[str, str]] = {
+    HTTPStatus.SERVICE_UNAVAILABLE: {"retry-after": str(RETRY_AFTER_S)},
+    HTTPStatus.UNAUTHORIZED: {"www-authenticate": "Bearer"},
+}
 
 
 class JsonResponse(Response):
@@ -24,9 +29,8 @@ class JsonResponse(Response):
 def error_response(error: ServingError | HTTPException) -> Response:
     """Return `{"error": "…"}` with the code of the error, and when to try again."""
     if isinstance(error, HTTPException):
-        later = error.status_code == HTTPStatus.SERVICE_UNAVAILABLE
-        headers = {"retry-after": str(RETRY_AFTER_S)} if later else {}
-        return _response(error.status_code, error.detail, headers | dict(error.headers or {}))
+        headers = HEADERS.get(error.status_code, {}) | dict(error.headers or {})
+        return _response(error.status_code, error.detail, headers)
     return _response(CODES[type(error)].http, str(error), _retry_after(error))
 
 

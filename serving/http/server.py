@@ -2,14 +2,16 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from typing import Any, cast
 
 import uvicorn
 
+from serving.http.access import Doors
 from serving.http.connection import HttpConnection
+from serving.http.handshake import Handshake
 from serving.http.traffic import Connection, HttpBounds, Traffic
 from serving.listener import listen
 
@@ -25,21 +27,33 @@ class HttpServer:
         host: address to listen on.
         port: its port.
         bounds: what clients may take.
+        doors: who may ask for what; None: nobody is asked who they are.
+        tls: gives the context of TLS for each new connection; None: without TLS.
 
     Raises:
         StartupError: it cannot bind.
     """
 
-    def __init__(self, app: Any, host: str, port: int, bounds: HttpBounds | None = None) -> None:
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        bounds: HttpBounds | None = None,
+        doors: Doors | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        self.app = app
         self._listener = listen(host, port, "HTTP", "--http-port")
         # Connections inherit it. An answer is written in two parts, and the second would wait for
         # the client's acknowledgement of the first, 40 ms.
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._listener.getsockname()[1]
-        self.traffic = Traffic(bounds or HttpBounds())
+        self.traffic = Traffic(bounds or HttpBounds(), set())
+        self._doors, self._tls = doors, tls
         config = uvicorn.Config(
             app,
-            http=cast("type[HttpConnection]", partial(HttpConnection, self.traffic)),
+            http=cast("type[HttpConnection]", self._connection),
             interface="asgi3",
             ws="none",
             log_config=None,
@@ -66,6 +80,10 @@ class HttpServer:
             await task
             watch.cancel()
             self._listener.close()
+
+    def _connection(self, **uvicorn: Any) -> HttpConnection | Handshake:
+        http = HttpConnection(self.traffic, self._doors, **uvicorn)
+        return Handshake(self.traffic, self._tls, http) if self._tls else http
 
     async def drain(self, grace_s: float) -> None:
         """Let connections close with their next answer; return when none is being worked on."""

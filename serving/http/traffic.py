@@ -1,10 +1,10 @@
 """What strangers may hold of the HTTP port, all connections together."""
 
 import asyncio
+import math
 import resource
 import time
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from http import HTTPStatus
@@ -12,6 +12,8 @@ from typing import Protocol
 
 # How often connections are looked at that may take too long, in seconds.
 SWEEP_S = 0.5
+# What waits to be read by a client that keeps up, at most.
+UNREAD_BYTES = 2**16
 # What takes no longer costs no more than the network can carry in that time: it is not ended to
 # make room for others.
 SOON_S = 5.0
@@ -42,6 +44,7 @@ class HttpBounds:
         head_bytes: its size.
         linger_s: time for a client that was refused to read why, in seconds.
         pipelined: requests that may wait in a connection while another is answered.
+        age_s: age from which on a connection closes with its next answer, in seconds.
     """
 
     body_bytes: int = 32 * 2**20
@@ -53,6 +56,7 @@ class HttpBounds:
     head_bytes: int = 16 * 2**10
     linger_s: float = 2.0
     pipelined: int = 16
+    age_s: float = math.inf
 
 
 class Connection(Protocol):
@@ -62,14 +66,12 @@ class Connection(Protocol):
         phase: what it does.
         since_s: since when, on the monotonic clock, in seconds.
         in_head: whether the head of a request is incomplete.
-        stalled_s: since when its client does not read, None if it does.
         held: bytes of bodies that have come, in part or whole, and wait to be answered.
     """
 
     phase: Phase
     since_s: float
     in_head: bool
-    stalled_s: float | None
     held: int
 
     @property
@@ -88,7 +90,7 @@ class Traffic:
 
     Args:
         bounds: what they may take.
-        connections: those that are open.
+        connections: those that are open; uvicorn's, which adds and removes its own.
 
     Attributes:
         most_connections: as many may be open.
@@ -96,7 +98,7 @@ class Traffic:
         closing: whether connections close with their next answer.
     """
 
-    def __init__(self, bounds: HttpBounds, connections: Iterable[Connection] = ()) -> None:
+    def __init__(self, bounds: HttpBounds, connections: set[Connection]) -> None:
         self.bounds = bounds
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         few_files = limit != resource.RLIM_INFINITY and limit // 4 < bounds.connections
@@ -104,6 +106,24 @@ class Traffic:
         self.connections = connections
         self.held = 0
         self.closing = False
+        # Since when more waits to be read than a client that keeps up lets wait.
+        self._stalled: dict[Connection, float] = {}
+
+    def enter(self, connection: Connection) -> None:
+        """Take a new connection, at another's cost if there are too many."""
+        self.connections.add(connection)
+        if len(self.connections) > self.most_connections:
+            loser = self.oldest(besides=connection)
+            self.connections.discard(loser)  # it is lost only in the loop's next turn
+            loser.abort()
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection, unless that has been done."""
+        self.connections.discard(connection)
+
+    def is_last(self, made_s: float) -> bool:
+        """Whether a connection that was made then closes with the answer that is next."""
+        return self.closing or time.monotonic() - made_s > self.bounds.age_s
 
     def hold(self, nbytes: int) -> None:
         """Note that a part of a body has come; if that is too much, the oldest is refused."""
@@ -166,13 +186,17 @@ class Traffic:
     def _end_unread(self, now: float) -> None:
         """End those whose clients do not read: after a time, or the oldest if they hold much."""
         soon_s = min(SOON_S, self.bounds.patience_s)
-        stalled = [
-            (connection, now - connection.stalled_s)
-            for connection in self.connections
-            if connection.stalled_s is not None and now - connection.stalled_s > soon_s
+        unread = {each: each.unread_bytes for each in self.connections}
+        self._stalled = {
+            each: self._stalled.get(each, now)
+            for each, nbytes in unread.items()
+            if nbytes > UNREAD_BYTES
+        }
+        late = [
+            (each, now - since) for each, since in self._stalled.items() if now - since > soon_s
         ]
-        unread = sum(connection.unread_bytes for connection, _ in stalled)
-        for connection, took_s in sorted(stalled, key=lambda each: -each[1]):
-            if took_s > self.bounds.patience_s or unread > self.bounds.transfer_bytes:
-                unread -= connection.unread_bytes
+        held = sum(unread[connection] for connection, _ in late)
+        for connection, took_s in sorted(late, key=lambda each: -each[1]):
+            if took_s > self.bounds.patience_s or held > self.bounds.transfer_bytes:
+                held -= unread[connection]
                 connection.abort()

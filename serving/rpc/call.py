@@ -11,6 +11,7 @@ from typing import Any, Never, Protocol
 
 import grpc
 
+from serving.access.identity import Identity
 from serving.rpc import private_grpc
 from serving.rpc.private_grpc import NOT_OVER, Over, Tag
 from serving.rpc.transfers import Transfers
@@ -73,12 +74,14 @@ class RpcCall:
         arrived_s: when its headers came, on the monotonic clock, in seconds.
         deadline_s: the caller's deadline on that clock, None if there is none.
         active_s: when a message of it last came or went, on that clock.
+        identity: who calls, None if nobody was asked.
         on_leave: called on gRPC's thread when the caller leaves, unless None.
     """
 
     __slots__ = (
         "_awaits_close", "_call", "_due", "_has_ended", "_host", "_is_over", "_lock", "_loop",
-        "_metadata_sent", "_method", "_task", "active_s", "arrived_s", "deadline_s", "on_leave",
+        "_metadata_sent", "_method", "_task", "active_s", "arrived_s", "deadline_s", "identity",
+        "on_leave",
     )  # fmt: skip
 
     def __init__(self, event: Any, host: Host, method: Method) -> None:
@@ -90,7 +93,13 @@ class RpcCall:
         self._due = 0  # batches of operations that have not ended
         self._awaits_close = self._metadata_sent = self._has_ended = self._is_over = False
         self._task: asyncio.Task[None] | None = None
+        self.identity: Identity | None = None
         self.on_leave: Callable[[], None] | None = None
+
+    @property
+    def caller(self) -> str:  # any thread
+        """Whose call it is, as far as anybody knows: a name, or else an address."""
+        return self.identity.name if self.identity else private_grpc.peer(self._call)
 
     def begin(self) -> None:  # gRPC's thread
         """Wait for the request, or for the end of the call if requests are a stream.

@@ -24,9 +24,14 @@ METADATA_BYTES = 16 * 2**10
 IDENTITY_ONLY = 1
 
 
-def options(max_message_bytes: int, max_connections: int) -> list[tuple[str, int]]:
+def options(
+    max_message_bytes: int, max_connections: int, max_age_s: float | None = None
+) -> list[tuple[str, int]]:
     """Return gRPC's options for the server."""
+    # No bound for calls that are in flight by then: they would fail.
+    age = [] if max_age_s is None else [("grpc.max_connection_age_ms", int(max_age_s * 1000))]
     return [
+        *age,
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.so_reuseport", 0),  # else a second server would share the port unnoticed

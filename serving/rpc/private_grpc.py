@@ -66,8 +66,10 @@ class Server:
         """Take the calls of a method, given its full name, before the start."""
         self._state.server.register_method(method)
 
-    def bind(self, address: str) -> int:
-        """Bind an address; return its port. RuntimeError if that fails."""
+    def bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Bind an address, with TLS or without; return its port. RuntimeError if that fails."""
+        if credentials:
+            return self._server.add_secure_port(address, credentials)
         return self._server.add_insecure_port(address)
 
     def start(self) -> None:
@@ -128,6 +130,24 @@ def deadline_s(event: Any, now_s: float) -> float | None:
     """
     deadline: float = event.call_details.deadline
     return None if deadline > NEVER_S else now_s + max(deadline - time.time(), 0.0)
+
+
+def auth_context(event: Any) -> dict[str, Sequence[bytes]]:
+    """Return what gRPC knows of the peer of a call that arrives: with TLS, its certificate."""
+    found = cygrpc.auth_context(event.call) or {}
+    return {name.decode(): values for name, values in found.items()}
+
+
+def header(event: Any, name: str) -> list[str]:
+    """Return the values of a header of a call that arrives, in order."""
+    return [value for key, value in event.invocation_metadata if key == name]
+
+
+def peer(call: Any) -> str:
+    """Return the address at the other end of a call's connection, without its port."""
+    address: str = call.peer().decode()  # ipv4:192.0.2.1:50000, ipv6:%5B2001:db8::1%5D:50000
+    host = address.partition(":")[2].rpartition(":")[0]
+    return host.removeprefix("%5B").removesuffix("%5D")
 
 
 def start_batch(call: Any, operations: tuple[object, ...], tag: Tag) -> None:

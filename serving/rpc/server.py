@@ -1,8 +1,9 @@
 """A server for the servicers that generated code (`add_…Servicer_to_server`) registers."""
 
 import asyncio
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,9 @@ from typing import Any
 
 import grpc
 
+from serving.access.guard import Check, Guard
+from serving.access.peer import grpc_name
+from serving.errors import PermissionDeniedError, UnauthenticatedError
 from serving.memory import release_freed_memory
 from serving.rpc import private_grpc
 from serving.rpc.call import RpcCall
@@ -17,6 +21,12 @@ from serving.rpc.methods import Answer, BytesMethod, DirectMethod, ServicerMetho
 from serving.rpc.streams import Streams
 from serving.rpc.transfers import Transfers
 
+logger = logging.getLogger(__name__)
+
+REFUSALS: dict[type[Exception], grpc.StatusCode] = {
+    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
+}
 # How long a drain goes on refusing calls after the last answer. A client in a loop sends its next
 # call at once; a server that is stopping would end that as CANCELLED, without a reason.
 LAST_REFUSALS_S = 0.1
@@ -60,6 +70,7 @@ class DirectServer:
     Args:
         options: gRPC's.
         bounds: what callers may take.
+        guard: asks who calls; None: nobody does.
 
     Attributes:
         in_flight: how many calls are not over.
@@ -71,7 +82,13 @@ class DirectServer:
 
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, options: Sequence[tuple[str, int]], bounds: Bounds = BOUNDS) -> None:
+    def __init__(
+        self,
+        options: Sequence[tuple[str, int]],
+        bounds: Bounds = BOUNDS,
+        guard: Guard | None = None,
+    ) -> None:
+        self._guard = guard
         self._bounds, self.most_bytes = bounds, bounds.message_bytes
         self._server = private_grpc.Server(options)
         patience_s, most = bounds.patience_s, bounds.transfer_bytes
@@ -113,13 +130,23 @@ class DirectServer:
         """Bind an address; return its port. RuntimeError if that fails."""
         return self._server.bind(address)
 
+    @property
+    def methods(self) -> Collection[str]:
+        """What is answered, each as `/service/method`."""
+        return self._methods.keys()
+
+    def add_secure_port(self, address: str, credentials: grpc.ServerCredentials) -> int:
+        """Bind an address for TLS; return its port. RuntimeError if that fails."""
+        return self._server.bind(address, credentials)
+
     def start(self) -> None:
         """Answer on the event loop that runs now."""
         self.loop = asyncio.get_running_loop()
         self._server.start()
         self._sweeping = asyncio.create_task(self._sweep())
         for path, method in self._methods.items():
-            self._server.accept(path, partial(self._begin, method))
+            check = self._guard.of_method(path) if self._guard else None
+            self._server.accept(path, partial(self._begin, method, check))
 
     async def drain(self, grace_s: float, details: str) -> None:
         """Refuse new calls as UNAVAILABLE, finish those in flight, then stop.
@@ -162,11 +189,15 @@ class DirectServer:
         if self._refusal and not self.in_flight:
             self.loop.call_soon_threadsafe(self._idle.set)
 
-    def _begin(self, method: ServicerMethod, event: Any) -> RpcCall:  # gRPC's thread
+    def _begin(  # gRPC's thread
+        self, method: ServicerMethod, check: Check | None, event: Any
+    ) -> RpcCall:
         self.in_flight += 1
         call = RpcCall(event, self, method)
         if self._refusal:
             call.fail(grpc.StatusCode.UNAVAILABLE, self._refusal)
+        elif check and not _is_let_in(call, check, event):
+            pass  # it has failed, and no message of it is read
         elif method.reads_stream:
             self._begin_stream(self._streams, call)
         elif method.writes_stream:
@@ -202,6 +233,21 @@ class DirectServer:
             if not is_busy and self._bytes - self._bytes_released > BURST_BYTES:
                 self._bytes_released = self._bytes
                 await asyncio.to_thread(release_freed_memory)
+
+
+def _is_let_in(call: RpcCall, check: Check, event: Any) -> bool:  # gRPC's thread
+    """Find out who calls; return False if the call has failed because of that."""
+    try:
+        authorization = private_grpc.header(event, "authorization")
+        call.identity = check.identify(authorization, partial(_certificate_name, event))
+    except (UnauthenticatedError, PermissionDeniedError) as error:
+        logger.warning("%s is refused to %s: %s", check.what, call.caller, error)
+        call.fail(REFUSALS[type(error)], str(error))
+    return call.identity is not None
+
+
+def _certificate_name(event: Any) -> str | None:
+    return grpc_name(private_grpc.auth_context(event))
 
 
 def _end_reception(call: RpcCall, code: grpc.StatusCode, reason: str) -> None:

@@ -1,0 +1,74 @@
+"""A connection that has to prove that it speaks TLS before it becomes one of HTTP."""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+from serving.http.connection import HttpConnection
+from serving.http.traffic import Phase, Traffic
+
+logger = logging.getLogger(__name__)
+
+# Time for a client to say goodbye in TLS when its connection is closed, in seconds.
+GOODBYE_S = 1.0
+
+
+class Handshake(asyncio.Protocol):
+    """Counts as a connection whose request is coming, and ends like one that takes too long.
+
+    A server of asyncio that is given a context tells of a connection only after the handshake:
+    whoever never finishes one would be bounded by nothing.
+
+    Args:
+        traffic: what all connections share.
+        context: gives the context of TLS for a new connection.
+        http: what the connection becomes.
+    """
+
+    phase, in_head = Phase.RECEIVING, True
+    held = unread_bytes = 0
+
+    def __init__(
+        self, traffic: Traffic, context: Callable[[], ssl.SSLContext], http: HttpConnection
+    ) -> None:
+        self._traffic, self._context, self._http = traffic, context, http
+        self.since_s = time.monotonic()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, at another's cost if need be."""
+        self._transport = transport
+        transport.pause_reading()  # what comes is for TLS, which begins in the loop's next turn
+        self._traffic.enter(self)
+        self._task = asyncio.get_running_loop().create_task(self._shake_hands())
+
+    async def _shake_hands(self) -> None:
+        try:
+            encrypted = await asyncio.get_running_loop().start_tls(
+                self._transport,
+                self._http,
+                self._context(),
+                server_side=True,
+                ssl_shutdown_timeout=GOODBYE_S,
+            )
+        except OSError as error:  # those of TLS, too
+            encrypted = None
+            logger.debug("no TLS with %s: %s", self._transport.get_extra_info("peername"), error)
+        self._traffic.leave(self)
+        # One that was aborted meanwhile ends without an error.
+        if encrypted and not encrypted.is_closing():
+            self._http.begin_encrypted(encrypted, self._transport)
+
+    def refuse(self, status: HTTPStatus, message: str) -> None:  # noqa: ARG002
+        """Close: there is no way yet to say why."""
+        self.abort()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def shutdown(self) -> None:
+        """Close; the server ends."""
+        self.abort()
