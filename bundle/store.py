@@ -1,7 +1,8 @@
 """A bundle on disk: `<models>/<name>/<version>/`, sealed by a digest over every file."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from bundle.files import sha256 as sha256
 from bundle.manifest import MANIFEST, Format, Manifest, ModelFile, Precision
 
 SEAL = "bundle.sha256"
+# Beside the seal, which does not state it: it comes later, and is over the seal.
+SIGNATURE = "model.sig"
 
 
 @dataclass(frozen=True)
@@ -26,20 +29,21 @@ class Bundle:
     digest: str
 
     @classmethod
-    def open(cls, path: Path) -> "Bundle":
-        """Read and check the bundle at `path`, each file once; raise `BundleError`."""
-        try:
-            return cls._open(path)
-        except OSError as error:
-            raise BundleError(
-                f"{error.filename or path} cannot be read: {error.strerror}"
-            ) from error
+    def open(cls, path: Path, signed: Mapping[str, str] | None = None) -> "Bundle":
+        """Read and check the bundle at `path`, each file once; raise `BundleError`.
+
+        Args:
+            path: the bundle's directory.
+            signed: the sha256 of every file and of the seal, by name, as somebody signed them
+                (`bundle.signature`); nothing is read from a file that has another.
+        """
+        with readable(path):
+            return cls._open(path, signed)
 
     @classmethod
-    def _open(cls, path: Path) -> "Bundle":
-        if not (path / MANIFEST).is_file():
-            raise BundleError(f"{path} is not a bundle: {_lack(path)}")
-        digest, sealed = check_seal(path)
+    def _open(cls, path: Path, signed: Mapping[str, str] | None) -> "Bundle":
+        check_kind(path)
+        digest, sealed = check_seal(path, signed)
         stated = files.read(path / MANIFEST, sealed[MANIFEST])
         try:
             manifest = parse(Manifest, stated)
@@ -55,6 +59,21 @@ class Bundle:
                 return file
         held = ", ".join(f"{file.format} {file.precision}" for file in self.manifest.files)
         raise BundleError(f"{self.path} holds no {format} in {precision}; it holds: {held}")
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise `BundleError` if a file of the bundle at `path` cannot be read in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise BundleError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+
+
+def check_kind(path: Path) -> None:
+    """Raise `BundleError` if there is no bundle at `path`; the message says what may be meant."""
+    if not (path / MANIFEST).is_file():
+        raise BundleError(f"{path} is not a bundle: {_lack(path)}")
 
 
 def seal(path: Path) -> str:
@@ -75,34 +94,48 @@ class Seal(NamedTuple):
     files: Mapping[str, str]
 
 
-def check_seal(path: Path) -> Seal:
-    """Return the seal of a bundle; raise `BundleError` if a file was changed, lost or added."""
+def check_seal(path: Path, signed: Mapping[str, str] | None = None) -> Seal:
+    """Return the seal of a bundle; raise `BundleError` if a file was changed, lost or added.
+
+    `signed` is as for `Bundle.open`.
+    """
     if not (path / SEAL).is_file():
         raise BundleError(f"{path} is not sealed: it holds no {SEAL}")
     names = set(contents(path))
+    if signed is not None:
+        # Before the seal is read: until it is the signed one, anybody may have written it.
+        _compare(path, names | {SEAL}, signed, "signed")
     text = (path / SEAL).read_bytes()
     sealed = _entries(path, text.decode(errors="replace").removesuffix("\n"))
-    for what, wrong in (("missing", sealed.keys() - names), ("not sealed", names - sealed.keys())):
-        if wrong:
-            raise BundleError(f"{path}: {what}: {', '.join(sorted(wrong))}")
-    changed = [name for name in sorted(names) if sha256(path / name) != sealed[name]]
-    if changed:
-        raise BundleError(f"{path}: changed since it was sealed: {', '.join(changed)}")
+    if signed is None:
+        _compare(path, names, sealed, "sealed")
+    elif signed != {**sealed, SEAL: hashlib.sha256(text).hexdigest()}:
+        raise BundleError(f"{path / SEAL} does not state the files that were signed with it")
     return Seal(_digest(text), sealed)
 
 
 def contents(path: Path) -> list[str]:
-    """Return the sorted names of all files of the bundle at `path`, except the seal.
+    """Return the sorted names of all files of the bundle at `path`, except seal and signature.
 
     Raises:
         BundleError: it holds a pipe or a device, or a symbolic link that leads out of it.
     """
-    return sorted(name for name in files.contents(path) if name != SEAL)
+    return sorted(name for name in files.contents(path) if name not in (SEAL, SIGNATURE))
 
 
 def model_paths(models: Iterable[ModelFile]) -> set[str]:
     """Return the paths of model files and of their external data."""
     return {part.path for file in models for part in file.parts}
+
+
+def _compare(path: Path, names: Set[str], stated: Mapping[str, str], how: str) -> None:
+    """Compare the files of these names with the sha256 that they had when they were sealed."""
+    for what, wrong in (("missing", stated.keys() - names), (f"not {how}", names - stated.keys())):
+        if wrong:
+            raise BundleError(f"{path}: {what}: {', '.join(sorted(wrong))}")
+    changed = [name for name in sorted(names) if sha256(path / name) != stated[name]]
+    if changed:
+        raise BundleError(f"{path}: changed since it was {how}: {', '.join(changed)}")
 
 
 def _entries(path: Path, text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`python -m export`: bundles from a checkpoint, or `from-onnx`; convert, verify, inspect, diff."""
+"""`python -m export`: bundles from a checkpoint, or `from-onnx`; convert, sign, verify, ..."""
 
 import logging
 import sys
@@ -11,6 +11,7 @@ from pydantic_settings import CliPositionalArg, CliToggleFlag, SettingsConfigDic
 from cli import program
 from cli.program import Command
 from export.config import ConvertConfig, ExportConfig, FromOnnxConfig, Settings
+from serving.settings.signature import PublicKeys
 
 
 class VerifyConfig(Settings):
@@ -31,6 +32,31 @@ class VerifyConfig(Settings):
         description="evaluation data, as for the export: on the recorded set the accuracies must "
         "be the recorded ones",
     )
+    public_key: PublicKeys = Field(
+        (),
+        description="public key (PEM) that the bundle must be signed with; of several, which are "
+        "separated with commas or by repeating the flag, any",
+    )
+
+
+class SignConfig(Settings):
+    """Sign a finished bundle: write model.sig into it, in the form of OpenSSF Model Signing.
+
+    Whoever trusts the public key can tell that nobody changed the bundle since: `verify
+    --public-key` does, and a server with --require-signature.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m export sign")
+
+    bundle: CliPositionalArg[Path] = Field(description="directory of the bundle")
+    key: Path = Field(
+        description="private key (PEM): ECDSA on P-256, P-384 or P-521, as from openssl genpkey "
+        "-algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem"
+    )
+    key_password_file: Path | None = Field(
+        None, description="file with the key's password, if it is encrypted"
+    )
+    overwrite: bool = Field(default=False, description="replace a signature that is there")
 
 
 class InspectConfig(Settings):
@@ -63,11 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 # The imports are inside, so that --help need not wait for them.
 def _errors() -> tuple[type[Exception], ...]:
+    from bundle.keys import KeyFileError
     from bundle.store import BundleError
     from export.errors import ExportError
     from training.errors import TrainingError
 
-    return ExportError, BundleError, TrainingError
+    return ExportError, BundleError, KeyFileError, TrainingError
 
 
 def _from_checkpoint(config: ExportConfig) -> None:
@@ -105,9 +132,19 @@ def _verify(config: VerifyConfig) -> None:
     from export.report import show_verification
 
     _prepare()
-    verification = verify(config.bundle, config.device, config.images, config.lite_python)
+    verification = verify(
+        config.bundle, config.device, config.images, config.lite_python, config.public_key
+    )
     show_verification(verification)
     require(verification)
+
+
+def _sign(config: SignConfig) -> None:
+    from export.report import show_signature
+    from export.sign import PrivateKey, sign
+
+    key = PrivateKey.read(config.key, config.key_password_file)
+    show_signature(sign(config.bundle, key, overwrite=config.overwrite))
 
 
 def _inspect(config: InspectConfig) -> None:
@@ -142,6 +179,7 @@ COMMANDS = {
     "": Command(ExportConfig, _from_checkpoint),
     "from-onnx": Command(FromOnnxConfig, _from_onnx),
     "convert": Command(ConvertConfig, _convert),
+    "sign": Command(SignConfig, _sign),
     "verify": Command(VerifyConfig, _verify),
     "inspect": Command(InspectConfig, _inspect),
     # Exit codes like those of the program `diff`: 1 for a difference, 2 for a failure.

@@ -6,6 +6,7 @@ ValueError
  |    +-- PrecisionError      a reduced precision is impossible, or costs too much
  |    +-- VerificationError   a finished bundle does not hold what it states
  +-- BundleError              (bundle.store) a bundle is damaged or not what it says
+ +-- KeyFileError             (bundle.keys) a file holds no key that can sign a bundle, or check it
  +-- TrainingError            (training.errors) no usable checkpoint, dataset or device
 """
 

@@ -1,9 +1,10 @@
-"""What `export`, `convert` and `verify` print on standard output when they are done."""
+"""What `export`, `convert`, `sign` and `verify` print on standard output when they are done."""
 
-from bundle.store import Bundle
+from bundle.store import SIGNATURE, Bundle
 from cli.tables import show_rows
 from export.audit.verification import FileResult, Verification
 from export.parity_record import FileParity, Parity
+from export.sign import Signature
 
 PARITY_HEADINGS = ("file", "runtime", "differs by", "allowed", "same top-1", "top-1")
 VERIFICATION_HEADINGS = (
@@ -44,6 +45,7 @@ def show_conversion(bundle: Bundle, parity: FileParity) -> None:
 def show_verification(verification: Verification) -> None:
     """Print what was proved, file by file."""
     _show_bundle(verification.bundle, ": seal and manifest hold")
+    print(f"signature {_signer(verification)}")
     print(f"golden    {verification.golden_images} images: pixels equal")
     if accuracy := verification.accuracy:
         which = "the recorded set" if accuracy.is_recorded_set else (
@@ -52,6 +54,19 @@ def show_verification(verification: Verification) -> None:
         print(f"images    {len(accuracy.images)} ({accuracy.images.name}): {which}")
     rows = [_verified(result, verification) for result in verification.files]
     show_rows(VERIFICATION_HEADINGS, rows, text_columns=3)
+
+
+def show_signature(signature: Signature) -> None:
+    """Print where a signature is, and whose it is."""
+    print(f"signature {signature.path}: {signature.files} files")
+    print(f"key       {signature.key}")
+
+
+def _signer(verification: Verification) -> str:
+    if verification.key:
+        return f"by {verification.key}"
+    signed = (verification.bundle.path / SIGNATURE).exists()
+    return "not checked: that needs --public-key" if signed else "none"
 
 
 def _show_bundle(bundle: Bundle, remark: str = "") -> None:

@@ -12,6 +12,7 @@ from serving.settings.life import LifeSettings
 from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
 from serving.settings.network import NetworkSettings
+from serving.settings.signature import SignatureSettings
 from serving.settings.tls import TlsSettings, is_local
 from serving.settings.types import LitePython
 
@@ -31,7 +32,13 @@ class DevicesConfig(BaseSettings):
 
 # The last one stands first in --help.
 class ServingConfig(
-    LifeSettings, LimitSettings, AccessSettings, TlsSettings, NetworkSettings, ModelSettings
+    LifeSettings,
+    LimitSettings,
+    AccessSettings,
+    TlsSettings,
+    NetworkSettings,
+    SignatureSettings,
+    ModelSettings,
 ):
     """Serve image classifiers over gRPC and HTTP, with health and metrics.
 

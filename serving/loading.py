@@ -9,7 +9,9 @@ from errno import EAGAIN, ENOMEM
 from functools import cached_property, partial
 from pathlib import Path
 
+from bundle.keys import KeyFileError, PublicKey
 from bundle.manifest import ModelFile
+from bundle.signature import open_signed
 from bundle.store import Bundle
 from cli.cores import usable_cores
 from serving.backends.backend import Backend, Instance
@@ -126,11 +128,12 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     """Check, load, prove and warm up the bundle at `path`; slow, so not for the event loop.
 
     Raises:
-        BundleError: the bundle is damaged, or its answers differ from the recorded ones.
+        BundleError: the bundle is not signed as asked for, is damaged, or its answers differ from
+            the recorded ones.
         StartupError: it cannot run on these devices in this precision, or needs too much.
     """
     started = time.monotonic()
-    bundle = Bundle.open(path)
+    bundle = open_bundle(path, config.require_signature)
     config = with_tuned(bundle, config)
     devices = parse_devices(config.device)
     if devices[0].kind == "cpu":
@@ -165,6 +168,26 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     release_freed_memory()
     _log(model, len(instances), config.threads, time.monotonic() - started)
     return model
+
+
+def open_bundle(path: Path, public_keys: Sequence[Path]) -> Bundle:
+    """Open the bundle at `path`; if there are keys, only if it is signed by one of them.
+
+    The files of the keys are read each time, so a key that is exchanged counts for the next bundle.
+
+    Raises:
+        BundleError: it is not signed by any of them, or damaged.
+        StartupError: a file holds no key any more.
+    """
+    if not public_keys:
+        return Bundle.open(path)
+    try:
+        keys = [PublicKey.read(file) for file in public_keys]
+    except KeyFileError as error:
+        raise StartupError(f"--require-signature: {error}") from error
+    bundle, key = open_signed(path, keys)
+    logger.info("%s: signed by %s", path, key)
+    return bundle
 
 
 def _check_threads(threads: int) -> None:

@@ -6,7 +6,7 @@ kernels differ between processors, come within half a percent of the images. On 
 agrees with the first fp32 file as closely as it did with the original when it was exported.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundle.golden import GoldenSet, prove_pixels, prove_probabilities
+from bundle.keys import PublicKey
 from bundle.manifest import Conversion, Manifest, ModelFile
 from bundle.mates import prove_mates
+from bundle.signature import open_signed
 from bundle.store import Bundle, BundleError
 from export.errors import ExportError, VerificationError
 from export.evaluation_set import (
@@ -104,6 +106,7 @@ class Verification:
     """The result for a bundle whose seal, manifest and golden pixels hold."""
 
     bundle: Bundle
+    key: PublicKey | None
     record: Parity
     golden_images: int
     accuracy: Remeasurement | None
@@ -111,7 +114,11 @@ class Verification:
 
 
 def verify(
-    path: Path, device: str, images: Path | None = None, lite_python: Path | None = None
+    path: Path,
+    device: str,
+    images: Path | None = None,
+    lite_python: Path | None = None,
+    public_keys: Sequence[Path] = (),
 ) -> Verification:
     """Prove every model file of the bundle at `path` that this machine can run.
 
@@ -120,12 +127,15 @@ def verify(
         device: where ONNX files run, as `serving.backends` names it.
         images: evaluation data to measure the accuracy on, too.
         lite_python: the interpreter that has mindspore_lite, if any.
+        public_keys: files of the keys of which one must have signed the bundle, if any.
 
     Raises:
-        BundleError: the bundle does not agree with itself, or not with this machine's decoder.
+        BundleError: the bundle does not agree with itself, or not with this machine's decoder, or
+            is not signed by any of the keys.
+        KeyFileError: a file holds no public key.
         ExportError, TrainingError: the evaluation data does not fit, or is none.
     """
-    bundle = Bundle.open(path)
+    bundle, key = _open(path, [PublicKey.read(file) for file in public_keys])
     record = read_parity(path)
     check_record(bundle, record)
     golden, pixels = prove_pixels(bundle)
@@ -137,7 +147,7 @@ def verify(
         for file in ordered
         for runtime in proving_runtimes(file, device)
     ]
-    return Verification(bundle, record, len(golden.images), accuracy, results)
+    return Verification(bundle, key, record, len(golden.images), accuracy, results)
 
 
 def require(verification: Verification) -> None:
@@ -147,6 +157,11 @@ def require(verification: Verification) -> None:
         problems = ["nothing on this machine can run any file of the bundle"]
     if problems:
         raise VerificationError("; ".join(problems))
+
+
+def _open(path: Path, keys: Sequence[PublicKey]) -> tuple[Bundle, PublicKey | None]:
+    """Return the bundle and which of the keys signed it, None if there are no keys."""
+    return open_signed(path, keys) if keys else (Bundle.open(path), None)
 
 
 def _verify_file(

@@ -9,7 +9,7 @@ import numpy as np
 from bundle.golden import prove_pixels, prove_probabilities
 from bundle.manifest import MANIFEST, ModelFile
 from bundle.mates import prove_mates
-from bundle.store import SEAL, Bundle, seal
+from bundle.store import SEAL, SIGNATURE, Bundle, seal
 from export.config import ConvertConfig
 from export.errors import ExportError
 from export.evaluation_set import Fingerprint, open_images, progress
@@ -41,7 +41,7 @@ def convert(config: ConvertConfig) -> BundleCopy:
     source = bundle.file("onnx", "fp32")
     target = config.output / bundle.manifest.name / bundle.manifest.version
     with staged(target, overwrite=config.overwrite) as root:
-        shutil.copytree(bundle.path, root, dirs_exist_ok=True, ignore=lambda *_: [SEAL])
+        shutil.copytree(bundle.path, root, dirs_exist_ok=True, ignore=lambda *_: [SEAL, SIGNATURE])
         file = convert_file(bundle, source, root, config)
         proof = _prove(bundle, source, file, root, config)
         _close(bundle, root, proof)

@@ -1,18 +1,20 @@
 """`python -m export convert` with the real converter."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bundle.store import Bundle, contents
+from bundle.store import SIGNATURE, Bundle, contents
 from export.audit.verification import require, verify
 from export.config import ConvertConfig
 from export.errors import ExportError
 from export.lite.bundle_copy import convert
 from export.parity_record import PAGE, read_parity
+from tests.support.keys import sign_bundle, write_keys
 from tests.support.lite import convert as run_convert
 from tests.support.paths import ROOT, SHIPPED
 
@@ -61,6 +63,9 @@ def test_the_copy_verifies(lite_bundle: Path, lite_python: Path) -> None:
 
 
 def test_it_needs_neither_mindspore_nor_onnx(lite_python: Path, tmp_path: Path) -> None:
+    """The bundle is signed; its copy is another bundle, for which that signature does not hold."""
+    signed = shutil.copytree(SHIPPED, tmp_path / "signed")
+    sign_bundle(signed, write_keys(tmp_path))
     script = """
 import sys
 for name in ("mindspore", "onnx", "matplotlib"):
@@ -69,8 +74,11 @@ from export.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
     flags = ["--lite-python", str(lite_python), "--output", str(tmp_path)]
-    command = [sys.executable, "-c", script, "convert", str(SHIPPED), *flags]
+    command = [sys.executable, "-c", script, "convert", str(signed), *flags]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    copy = tmp_path / "fashion_resnext/1"
+    assert Bundle.open(copy).file("mindir-lite", "fp32")
+    assert not (copy / SIGNATURE).exists()
 
 
 def test_a_copy_that_exists_is_kept(lite_bundle: Path, lite_python: Path) -> None:

@@ -1,0 +1,112 @@
+"""`--require-signature`: what one of the keys did not sign is not loaded, whatever else it is."""
+
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
+from pydantic_settings import CliApp
+
+from bundle.manifest import MANIFEST
+from bundle.store import SEAL, BundleError
+from serving import loading
+from serving.config import ServingConfig
+from serving.errors import StartupError
+from serving.loading import load_model, open_bundle
+from serving.metrics import Metrics
+from tests.support.bundles import write_bundle
+from tests.support.keys import KeyPair, sign_bundle, write_keys
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyPair:
+    return write_keys(tmp_path)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path)
+
+
+def parse(*flags: str | Path) -> ServingConfig:
+    return CliApp.run(ServingConfig, cli_args=["--model", "a", *map(str, flags)])
+
+
+def load(path: Path, *keys: Path) -> None:
+    config = parse(*(word for key in keys for word in ("--require-signature", key)))
+    load_model(path, config, Metrics(CollectorRegistry())).close()
+
+
+def test_a_signed_bundle_loads_and_the_log_says_whose_it_is(
+    bundle: Path, keys: KeyPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    sign_bundle(bundle, keys)
+    with caplog.at_level("INFO"):
+        load(bundle, keys.public)
+    assert f"{bundle}: signed by sha256:" in caplog.text
+
+
+def test_without_the_flag_signatures_are_ignored(bundle: Path, keys: KeyPair) -> None:
+    load(bundle)
+    sign_bundle(bundle, keys)
+    load(bundle)
+
+
+def test_nothing_of_an_unsigned_bundle_is_read(
+    bundle: Path, keys: KeyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither seal nor manifest could be, and no runtime sees it."""
+    (bundle / SEAL).write_bytes(b"nonsense")
+    (bundle / MANIFEST).write_bytes(b"nonsense")
+    opened = Mock()
+    monkeypatch.setattr(loading, "load", opened)
+    with pytest.raises(BundleError, match="is not signed"):
+        load(bundle, keys.public)
+    opened.assert_not_called()
+
+
+def test_several_keys(bundle: Path, keys: KeyPair, tmp_path: Path) -> None:
+    other = write_keys(tmp_path, "other")
+    assert parse("--require-signature", f"{keys.public},{other.public}") == parse(
+        "--require-signature", keys.public, "--require-signature", other.public
+    )
+    sign_bundle(bundle, other)
+    load(bundle, keys.public, other.public)
+    with pytest.raises(BundleError, match="is signed by another key"):
+        load(bundle, keys.public)
+
+
+def test_a_key_can_be_exchanged_while_the_server_runs(
+    bundle: Path, keys: KeyPair, tmp_path: Path
+) -> None:
+    sign_bundle(bundle, keys)
+    open_bundle(bundle, [keys.public])
+    new = write_keys(tmp_path, keys.public.stem)
+    with pytest.raises(BundleError, match="is signed by another key"):
+        open_bundle(bundle, [new.public])
+    sign_bundle(bundle, new)
+    open_bundle(bundle, [new.public])
+
+
+def test_a_key_that_went_away_lets_nothing_pass(bundle: Path, keys: KeyPair) -> None:
+    sign_bundle(bundle, keys)
+    keys.public.unlink()
+    with pytest.raises(StartupError, match=r"--require-signature: .*release\.pub cannot be read"):
+        open_bundle(bundle, [keys.public])
+
+
+def test_what_is_no_key_is_a_wrong_flag(keys: KeyPair, tmp_path: Path) -> None:
+    for path, hint in {
+        keys.private: "holds PRIVATE KEY",
+        tmp_path: "Is a directory",
+        tmp_path / "nothing": "No such file",
+    }.items():
+        with pytest.raises(ValidationError, match=hint):
+            parse("--require-signature", path)
+
+
+def test_an_empty_flag_does_not_switch_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVING_REQUIRE_SIGNATURE", "")
+    with pytest.raises(ValidationError, match="cannot be read"):
+        parse()
