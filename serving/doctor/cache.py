@@ -36,7 +36,7 @@ def engines(folder: Path) -> Finding:
 
 def _tuned(load: Loaded) -> Finding:
     if said := load.log.get(TUNED):
-        return Finding("ok", said)
+        return Finding("ok", "; ".join(said))
     return Finding(
         "ok",
         f"{load.path} is not tuned for this machine",

@@ -31,8 +31,8 @@ class Loaded:
         slot_bytes: pixels of an image, as the network sees it.
         decoders: threads that may decode at once.
         threads: those of the process.
-        log: what the log says, by logger, and the warnings among it.
-        warnings: the warnings.
+        log: what the log says, by logger.
+        warnings: what it warns of.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Loaded:
     slot_bytes: int
     decoders: int
     threads: int
-    log: dict[str, str]
+    log: dict[str, list[str]]
     warnings: list[str]
 
 

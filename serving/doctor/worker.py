@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from collections import defaultdict
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -18,7 +19,7 @@ from serving.errors import ServingError
 from serving.loading import count_background_threads, load_model, within_limits
 from serving.metrics import Metrics
 
-BROKEN = "name a bundle that python -m export verify accepts; copy or export this one again"
+BROKEN = "copy, export or sign it again, until python -m export verify accepts it (--public-key)"
 UNFIT = "change the settings that it names; python -m serving devices lists what runs here"
 SHARED = "/dev/shm/"  # noqa: S108 - looked for among the mapped files
 
@@ -50,7 +51,7 @@ def measure(path: Path, config: ServingConfig) -> Loaded | Failed:
         slot_bytes=crop.height * crop.width * 3,
         decoders=(model.decoders.threads or len(model.devices)) + count_background_threads(config),
         threads=after["Threads"],
-        log=log.last,
+        log=dict(log.said),
         warnings=log.warnings,
     )
 
@@ -65,18 +66,16 @@ async def _run(model: Model) -> dict[str, int]:
 
 
 class _Log(logging.Handler):
-    """Keeps the last entry of each logger, and all warnings."""
+    """Keeps what each logger says, warnings apart."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.last: dict[str, str] = {}
+        self.said = defaultdict[str, list[str]](list)
         self.warnings: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        self.last[record.name] = message
-        if record.levelno >= logging.WARNING:
-            self.warnings.append(message)
+        is_warning = record.levelno >= logging.WARNING
+        (self.warnings if is_warning else self.said[record.name]).append(record.getMessage())
 
 
 def _images_per_s(model: Model) -> float:

@@ -77,6 +77,12 @@ def test_a_wrong_call_has_code_2() -> None:
         assert "Traceback" not in done.stderr
 
 
+def test_what_the_server_refuses_to_be_started_with_is_a_wrong_call_too() -> None:
+    done = run("a", "--host", "0.0.0.0")
+    assert done.returncode == 2
+    assert "say so with --insecure" in done.stderr
+
+
 def test_it_takes_every_flag_and_variable_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     config = parse("a", "b", "--model", "c", "--model", "a", "--threads", "3")
     assert config.model == [Path("c"), Path("a"), Path("b")]
@@ -107,11 +113,20 @@ def test_a_check_that_fails_itself_is_told_and_hides_no_other(
     assert (last.check, last.status) == ("variables", "ok")
 
 
-def test_what_a_check_refuses_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "SUBJECTS", ("cpu",))
-    [line] = diagnose(Case(parse("a", "--device", "abacus")))
+@pytest.mark.parametrize(
+    ("check", "flags", "found"),
+    [
+        ("cpu", ("--device", "abacus"), "unknown device 'abacus'; use cpu, cuda"),
+        ("access", ("--token-file", "/no/file"), "the token file /no/file cannot be read: No such"),
+    ],
+)
+def test_what_the_server_would_refuse_is_a_finding(
+    check: str, flags: tuple[str, ...], found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "SUBJECTS", (check,))
+    *_, line = diagnose(Case(parse("a", *flags)))
     assert line.status == "fail"
-    assert line.found.startswith("unknown device 'abacus'; use cpu, cuda")
+    assert line.found.startswith(found)
 
 
 def test_the_verdict_counts(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving.config import ServingConfig
-from serving.doctor import clock, memory, variables
+from serving.doctor import clock, descriptors, memory, variables
 from serving.doctor.cache import engines
 from serving.doctor.memory import Room, free, judge, most_in_flight, needed
 from tests.serving.doctor.conftest import MIB, Checked, loaded, write
@@ -54,7 +54,7 @@ def test_one_port_for_both_is_told_as_that(checked: Checked) -> None:
 
 
 def test_an_address_of_another_machine_cannot_be_listened_on(checked: Checked) -> None:
-    findings = checked("ports", host="192.0.2.1")
+    findings = checked("ports", host="192.0.2.1", insecure=True)
     assert [finding.status for finding in findings] == ["fail", "fail"]
     assert "Cannot assign requested address" in findings[0].found
 
@@ -63,15 +63,28 @@ def test_an_address_of_another_machine_cannot_be_listened_on(checked: Checked) -
     ("limit", "status", "told"),
     [
         (200, "fail", "200 files may be open, and a server alone needs up to 256"),
-        (2000, "warn", "enough for 1000 gRPC connections, not for --max-connections 1500"),
-        (3000, "ok", "enough for --max-connections 1500"),
+        (2000, "warn", "there can be 1000 of --max-connections 1500 and 500 of --max-http-conn"),
+        (3000, "warn", "there can be 750 of --max-http-connections 800"),
+        (3200, "ok", "3200 files may be open: enough for all connections"),
     ],
 )
 def test_files_are_compared_with_connections(limit: int, status: str, told: str) -> None:
-    found = limited("descriptors", f"ulimit -n {limit}", "--max-connections", "1500")
+    flags = ("--max-connections", "1500", "--max-http-connections", "800")
+    found = limited("descriptors", f"ulimit -n {limit}", *flags)
     assert found[0] == status
     assert told in found[1]
     assert bool(found[2]) is (status != "ok")
+
+
+def test_the_server_raises_the_limit_for_grpc_alone() -> None:
+    config = ServingConfig.model_validate({"model": ["bundle"], "max_connections": 100})
+    [finding] = descriptors.judge(config, 1024, 10**6)
+    assert finding.status == "warn"
+    assert "there can be 345 of --max-http-connections 1024" in finding.found
+    [finding] = descriptors.judge(config, 4096, 10**6)
+    assert finding.status == "ok"
+    [finding] = descriptors.judge(config, 10, resource.RLIM_INFINITY)
+    assert finding.status == "ok"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from serving.doctor.load import Failed, Loaded, load_all
 from tests.serving.doctor.conftest import MIB, Checked, loaded
 from tests.support import crashes
 from tests.support.bundles import SIDE
+from tests.support.keys import sign_bundle, write_keys
 
 TOO_MANY = (os.cpu_count() or 1) + 1
 
@@ -74,6 +75,19 @@ def test_settings_that_do_not_fit_the_bundle_fail(tiny: Path, checked: Checked) 
     assert "change the settings" in finding.advice
 
 
+def test_a_bundle_must_be_signed_if_that_is_asked_for(
+    copy: Path, tmp_path: Path, checked: Checked
+) -> None:
+    keys = write_keys(tmp_path)
+    [finding] = checked("models", loads=[load_one(copy, require_signature=[keys.public])])
+    assert finding.status == "fail"
+    assert "is not signed" in finding.found
+    sign_bundle(copy, keys)
+    [finding] = checked("models", loads=[load_one(copy, require_signature=[keys.public])])
+    assert finding.status == "ok"
+    assert f"{copy}: signed by sha256:" in finding.found
+
+
 @pytest.mark.parametrize(
     ("end", "reason"),
     [
@@ -97,7 +111,7 @@ def test_a_crash_costs_one_finding(
 
 
 def test_two_of_one_name_fail(checked: Checked) -> None:
-    log = {"serving.proof": "proved", "serving.loading": "loaded"}
+    log = {"serving.proof": ["proved"], "serving.loading": ["loaded"]}
     one, other = loaded(path=Path("a"), log=log), loaded(path=Path("b"), log=log)
     *_, finding = checked("models", loads=[one, other])
     assert finding.status == "fail"
@@ -105,7 +119,7 @@ def test_two_of_one_name_fail(checked: Checked) -> None:
 
 
 def test_what_tune_has_found_is_told(checked: Checked) -> None:
-    tuned = loaded(log={"serving.tune.use": "tuned settings: --threads 2"})
+    tuned = loaded(log={"serving.tune.use": ["tuned settings: --threads 2"]})
     first, second = checked("cache", loads=[tuned, loaded()], tuned="auto")
     assert (first.found, first.advice) == ("tuned settings: --threads 2", "")
     assert second.advice.startswith("python -m serving tune tiny/1 --images")
