@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from bundle.kinds import BundlePath, Format, Precision, Sha256, Tolerance
 from bundle.manifest import Frozen, ModelFile, Normalization
-from bundle.store import Bundle, BundleError, read_record
+from bundle.store import Bundle, BundleError, parse_record, read_record
 from images.decoders import ImageError
 from images.transform import Pixels, Transform
 
@@ -118,20 +118,25 @@ def read_golden(root: Path) -> GoldenSet:
     return read_record(GoldenSet, root / GOLDEN)
 
 
+def sealed_golden(bundle: Bundle) -> GoldenSet:
+    """Return the golden set that was there when the bundle was opened; raise `BundleError`."""
+    return parse_record(GoldenSet, bundle.path / GOLDEN, bundle.read(GOLDEN))
+
+
 def prove_pixels(bundle: Bundle) -> tuple[GoldenSet, Pixels]:
     """Return the golden set and its pixels (n, height, width, 3), exactly as they were recorded.
 
     Raises:
         BundleError: the manifest was changed after recording, or this machine decodes differently.
     """
-    golden = read_golden(bundle.path)
+    golden = sealed_golden(bundle)
     for field in ("labels", "transform", "normalization"):
         if getattr(golden, field) != getattr(bundle.manifest, field):
             raise BundleError(
                 f"{bundle.path}: the manifest's {field} is not the one that the golden images "
                 f"were recorded with; export the model again instead of editing its bundle"
             )
-    pixels = [_proven(bundle.path, bundle.manifest.transform, image) for image in golden.images]
+    pixels = [_proven(bundle, image) for image in golden.images]
     return golden, np.stack(pixels)
 
 
@@ -195,14 +200,15 @@ def _largest(differences: NDArray[np.float32], golden: GoldenSet) -> tuple[float
     return float(worst.max()), golden.images[int(worst.argmax())].path
 
 
-def _proven(root: Path, transform: Transform, image: GoldenImage) -> Pixels:
+def _proven(bundle: Bundle, image: GoldenImage) -> Pixels:
+    path = bundle.path / image.path
     try:
-        pixels = transform.decode((root / image.path).read_bytes())
-    except (ImageError, OSError) as error:
-        raise BundleError(f"{root / image.path}: golden image cannot be read: {error}") from error
+        pixels = bundle.manifest.transform.decode(bundle.read(image.path))
+    except ImageError as error:
+        raise BundleError(f"{path}: golden image cannot be read: {error}") from error
     if pixels_digest(pixels) != image.pixels_sha256:
         raise BundleError(
-            f"{root / image.path}: this machine's decoder and resizer do not give the recorded "
-            f"pixels; the model would not be the one that was evaluated"
+            f"{path}: this machine's decoder and resizer do not give the recorded pixels; the "
+            f"model would not be the one that was evaluated"
         )
     return pixels

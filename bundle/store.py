@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ class Bundle:
     path: Path
     manifest: Manifest
     digest: str
+    _sealed: Mapping[str, str] = field(repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path, signed: Mapping[str, str] | None = None) -> "Bundle":
@@ -50,7 +51,13 @@ class Bundle:
         except ValueError as error:
             raise BundleError(f"{path / MANIFEST}: {first_mistake(error)}") from error
         _check_files(path, manifest, sealed)
-        return cls(path, manifest, digest)
+        return cls(path, manifest, digest, sealed)
+
+    def read(self, name: str) -> bytes:
+        """Return what a small file holds; raise `BundleError` unless it is as it was sealed."""
+        if name not in self._sealed:
+            raise BundleError(f"{self.path / name} is missing")
+        return files.read(self.path / name, self._sealed[name])
 
     def file(self, format: Format, precision: Precision) -> ModelFile:  # noqa: A002
         """Return the model file of that format and precision; raise `BundleError`."""
@@ -187,9 +194,16 @@ def _check_files(path: Path, manifest: Manifest, sealed: Mapping[str, str]) -> N
 def read_record(kind: type[Content], path: Path) -> Content:
     """Return what a JSON file of a bundle states; raise `BundleError` if it is broken."""
     try:
-        return parse(kind, path.read_bytes())
+        data = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path} is missing or broken: {error.strerror}") from error
+    return parse_record(kind, path, data)
+
+
+def parse_record(kind: type[Content], path: Path, data: bytes) -> Content:
+    """Return what the JSON file at `path` states, once it is read; raise `BundleError`."""
+    try:
+        return parse(kind, data)
     except ValueError as error:
         raise BundleError(f"{path} is missing or broken: {first_mistake(error)}") from error
 

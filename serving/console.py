@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from bundle.golden import read_golden
+from bundle.golden import sealed_golden
 from bundle.store import Bundle
 from cli.tables import show_rows
 from serving.backends.devices import Device, Kind
@@ -62,7 +62,7 @@ def _supported(lite_python: Path | None) -> list[Support]:
 
 
 def _sample(bundle: Bundle) -> Path:
-    return bundle.path / read_golden(bundle.path).images[0].path
+    return bundle.path / sealed_golden(bundle).images[0].path
 
 
 def _quoted(path: Path) -> str:

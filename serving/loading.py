@@ -12,7 +12,7 @@ from pathlib import Path
 from bundle.keys import KeyFileError, PublicKey
 from bundle.manifest import ModelFile
 from bundle.signature import open_signed
-from bundle.store import Bundle
+from bundle.store import Bundle, BundleError
 from cli.cores import usable_cores
 from serving.backends.backend import Backend, Instance
 from serving.backends.devices import Device, parse_devices
@@ -133,7 +133,7 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
         StartupError: it cannot run on these devices in this precision, or needs too much.
     """
     started = time.monotonic()
-    bundle = open_bundle(path, config.require_signature)
+    bundle = open_bundle(path, config)
     config = with_tuned(bundle, config)
     devices = parse_devices(config.device)
     if devices[0].kind == "cpu":
@@ -159,6 +159,7 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
         limits=Limits(
             config.max_inflight_images, config.max_inflight_bytes, config.max_inflight_pixels
         ),
+        share=config.max_share,
         image_limits=config.image_limits,
         slo_s=config.slo_ms / 1000 if config.slo_ms else None,
         overdue_s=config.overdue_s,
@@ -170,21 +171,20 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     return model
 
 
-def open_bundle(path: Path, public_keys: Sequence[Path]) -> Bundle:
-    """Open the bundle at `path`; if there are keys, only if it is signed by one of them.
+def open_bundle(path: Path, config: ServingConfig) -> Bundle:
+    """Check the bundle at `path`: its signature first, if one is required, then its seal.
 
     The files of the keys are read each time, so a key that is exchanged counts for the next bundle.
 
     Raises:
-        BundleError: it is not signed by any of them, or damaged.
-        StartupError: a file holds no key any more.
+        BundleError: it is not signed by one of the keys, or damaged.
     """
-    if not public_keys:
+    if not config.require_signature:
         return Bundle.open(path)
     try:
-        keys = [PublicKey.read(file) for file in public_keys]
+        keys = [PublicKey.read(file) for file in config.require_signature]
     except KeyFileError as error:
-        raise StartupError(f"--require-signature: {error}") from error
+        raise BundleError(f"{path} cannot be checked: --require-signature: {error}") from error
     bundle, key = open_signed(path, keys)
     logger.info("%s: signed by %s", path, key)
     return bundle

@@ -18,7 +18,7 @@ from serving.logs import DROPPED
 Clock = Callable[[], float]
 Outcome = Literal["ok", "invalid", "expired", "cancelled", "rejected", "failed"]
 Stage = Literal["decode", "queue", "infer", "total"]
-Refusal = Literal["queue_full", "bytes", "pixels", "deadline", "not_ready"]
+Refusal = Literal["queue_full", "bytes", "pixels", "share", "deadline", "not_ready"]
 BatchReason = Literal["full", "device_free", "deadline", "decoding"]
 Work = Literal["decode", "run", "reopen"]
 

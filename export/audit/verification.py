@@ -106,11 +106,11 @@ class Verification:
     """The result for a bundle whose seal, manifest and golden pixels hold."""
 
     bundle: Bundle
-    key: PublicKey | None
     record: Parity
     golden_images: int
     accuracy: Remeasurement | None
     files: list[FileResult]
+    key: PublicKey | None = None
 
 
 def verify(
@@ -147,7 +147,7 @@ def verify(
         for file in ordered
         for runtime in proving_runtimes(file, device)
     ]
-    return Verification(bundle, key, record, len(golden.images), accuracy, results)
+    return Verification(bundle, record, len(golden.images), accuracy, results, key)
 
 
 def require(verification: Verification) -> None:

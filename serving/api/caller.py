@@ -34,6 +34,11 @@ class UnaryCaller:
         self.keeps_time = deadline == call.deadline_s
         self.post = call.post
 
+    @property
+    def name(self) -> str:
+        """Whose call it is."""
+        return self._call.caller
+
     def on_leave(self, leave: Callable[[], None]) -> None:
         """Have gRPC's thread call `leave` if the caller leaves."""
         self._call.on_leave = leave

@@ -94,7 +94,7 @@ class Classifier:
         """Return the response in a stream, which may say why the request failed."""
         options = request.options
         deadline = self._requests.deadline(time.monotonic(), call.deadline_s)
-        answering = model.classify(request, deadline, nbytes)
+        answering = model.classify(request, deadline, nbytes, call.caller)
         del request  # it holds the message, and the images were copied out of it
         try:
             answers = await answering

@@ -10,7 +10,7 @@ from serving.engine.answers import Answers
 from serving.engine.batcher import LOST
 from serving.engine.decode_latency import DecodeTime
 from serving.engine.forecast import Backlog, Estimate, Forecast
-from serving.engine.job import ImageJob, Waiter
+from serving.engine.job import Caller, ImageJob, Waiter
 from serving.engine.queue import DeadlineQueue
 from serving.engine.room import NOTHING, Lack, Lease, Limits, Room, total
 from serving.engine.sources import Size, Source
@@ -30,6 +30,12 @@ LACKING: dict[str, tuple[Refusal, str]] = {
     "images": ("queue_full", "slots"),
     "nbytes": ("bytes", "bytes in flight"),
     "pixels": ("pixels", "pixels in flight"),
+}
+# Whose limit it is.
+OF = {
+    "all": "",
+    "slow": " for images that are slow to decode",
+    "caller": " that one caller may have (--max-share)",
 }
 
 
@@ -78,7 +84,9 @@ class Admission:
         self._forecast, self._stages, self._queues = forecast, stages, queues
         self._answers, self._metrics = answers, metrics
 
-    def admit(self, sources: Sources, nbytes: int, waiter: Waiter) -> list[ImageJob]:
+    def admit(
+        self, sources: Sources, nbytes: int, waiter: Waiter, caller: Caller
+    ) -> list[ImageJob]:
         """Return a job for each image that can be answered in time; the waiter gets the refusals.
 
         No image is read if all are refused because of `nbytes`, the least that they take in memory,
@@ -95,7 +103,8 @@ class Admission:
             if stage.is_lost:
                 self._metrics.reject("not_ready", images)
                 raise UnavailableError(LOST)
-        self._make_room(now, waiter.due, Limits(images, nbytes, 0))
+        name = caller.name if self._room.has_shares else ""
+        self._make_room(now, waiter.due, Limits(images, nbytes, 0), NOTHING, name)
         backlog = self._forecast.backlog(now, waiter.due)
         if why := _lateness(now, waiter.due, backlog.estimate() if backlog else None):
             self._metrics.reject("deadline", images)
@@ -104,7 +113,7 @@ class Admission:
         sizes = [source.size(self._image_limits) for source in read]
         times = [self._forecast.decode_time(now, size) for size in sizes]
         leases = self._take(
-            now, waiter.due, sizes, [self._forecast.is_slow(time) for time in times]
+            now, waiter.due, sizes, [self._forecast.is_slow(time) for time in times], name
         )
         return self._jobs(now, read, leases, times, waiter, backlog)
 
@@ -144,20 +153,22 @@ class Admission:
         return wait_s if wait_s > self._forecast.long_wait_s() else 0.0
 
     def _take(
-        self, now: float, due: float, sizes: Sequence[Size], slow: Sequence[bool]
+        self, now: float, due: float, sizes: Sequence[Size], slow: Sequence[bool], caller: str
     ) -> list[Lease]:
         """Return a lease per image; raise if there is no room for all."""
-        while (leases := self._room.take(sizes, slow)) is None:
-            self._make_room(now, due, total(sizes), total([*compress(sizes, slow)]))
+        while (leases := self._room.take(sizes, slow, caller)) is None:
+            self._make_room(now, due, total(sizes), total([*compress(sizes, slow)]), caller)
         return leases
 
-    def _make_room(self, now: float, due: float, request: Limits, slow: Limits = NOTHING) -> None:
+    def _make_room(
+        self, now: float, due: float, request: Limits, slow: Limits, caller: str
+    ) -> None:
         """Remove dead jobs, then far less urgent ones; raise if there is still no room."""
-        if self._room.lacking(request, slow):
+        if self._room.lacking(request, slow, caller):
             for queue in self._queues:
                 if dead := queue.sweep(now):
                     self._answers.drop(dead)
-            while lack := self._room.lacking(request, slow):
+            while lack := self._room.lacking(request, slow, caller):
                 if not self._displace(lack, now + FAR * (due - now)):
                     self._refuse(lack, request.images, slow.images)
 
@@ -167,7 +178,7 @@ class Admission:
         Otherwise a caller who can wait for long could fill the room, and keep out those who cannot:
         the earliest deadline comes first only among those that are in.
         """
-        if lack.is_slow or lack.needed > lack.limit:
+        if lack.of != "all" or lack.needed > lack.limit:
             return False
         for queue in self._queues:
             if job := queue.pop_last(due):
@@ -178,11 +189,10 @@ class Admission:
 
     def _refuse(self, lack: Lack, images: int, slow_images: int) -> None:
         reason, unit = LACKING[lack.name]
-        if lack.is_slow:
-            unit += " for images that are slow to decode"
-        self._metrics.reject(reason, images)
+        unit += OF[lack.of]
+        self._metrics.reject("share" if lack.of == "caller" else reason, images)
         # A single slow image may enter whatever its size, once no other is in flight.
-        if lack.needed > lack.limit and not (lack.is_slow and slow_images == 1):
+        if lack.needed > lack.limit and not (lack.of == "slow" and slow_images == 1):
             raise InvalidRequestError(
                 f"the request needs {lack.needed} {unit}, this server has {lack.limit}; "
                 "send less at once"

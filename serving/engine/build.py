@@ -45,6 +45,7 @@ def build(
     decode_threads: int,
     background_threads: int,
     limits: Limits,
+    share: float = 1.0,
     image_limits: ImageLimits,
     metrics: Metrics,
     slo_s: float | None = None,
@@ -61,6 +62,7 @@ def build(
         decode_threads: threads that decode; 0: the devices decode their own batches.
         background_threads: threads that decode the images that are slow to decode.
         limits: what may be in flight.
+        share: what one caller may take of that; 1: callers are not told apart.
         image_limits: what an image may cost.
         metrics: gets the model's metrics.
         slo_s: time within which 99 of 100 images should be answered, in seconds; None for no limit.
@@ -71,7 +73,7 @@ def build(
     manifest = bundle.manifest
     counted = metrics.model(manifest.name, manifest.version, clock)
     crop = manifest.transform.crop
-    room, loop = Room(limits, crop.height, crop.width), Loop()
+    room, loop = Room(limits, crop.height, crop.width, share), Loop()
     latency, decode_latency = BatchLatency(clock), DecodeLatency()
     correction = WaitCorrection(clock)
     sizes = Buckets(buckets, latency, slo_s)

@@ -67,6 +67,10 @@ class Caller(Protocol):
     deadline: float
     keeps_time: bool
 
+    @property
+    def name(self) -> str:
+        """Whose request it is, among those who share what may be in flight."""
+
     def post(self, work: Callable[[], None]) -> bool:
         """Have `work` done on the thread that answers; return False if the caller has left."""
 

@@ -160,7 +160,7 @@ class Model:
             UnavailableError: no device answers, or no thread decodes.
         """
         waiter = Waiter(len(sources), self.clock(), caller)
-        jobs = self._admission.admit(sources, nbytes, waiter)
+        jobs = self._admission.admit(sources, nbytes, waiter, caller)
         caller.on_leave(partial(self._answers.leave, waiter))
         if not caller.keeps_time:
             self._expire_in_time(waiter)
@@ -171,12 +171,14 @@ class Model:
         waiter.settle()  # every image may have been refused on its own
         return waiter
 
-    async def classify(self, sources: Sources, deadline: float, nbytes: int = 0) -> list[Answer]:
+    async def classify(
+        self, sources: Sources, deadline: float, nbytes: int = 0, caller_name: str = ""
+    ) -> list[Answer]:
         """Return an answer or an error for each image, in order, no later than `deadline`.
 
         Raises what `submit` raises.
         """
-        caller = _Task(deadline)
+        caller = _Task(deadline, caller_name)
         waiter = self.submit(sources, caller, nbytes)
         del sources  # they may hold the whole request, and the jobs hold their own images
         left_s = deadline - self.clock()
@@ -206,8 +208,8 @@ class _Task:
 
     keeps_time = True
 
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
+    def __init__(self, deadline: float, name: str) -> None:
+        self.deadline, self.name = deadline, name
         self._loop = asyncio.get_running_loop()
         self.answers: asyncio.Future[list[Answer]] = self._loop.create_future()
         self.leave: Callable[[], None]

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import compress
 from operator import add, sub
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -29,10 +29,16 @@ SLOW_SHARE = 0.75
 
 
 class Lack(NamedTuple):
-    """A limit that a request would exceed: its name in `Limits`, and whether slow images would."""
+    """A limit that a request would exceed.
+
+    Attributes:
+        name: of the limit, in `Limits`.
+        of: whose limit it is: of all images, of those that are slow to decode, of one caller.
+        taken, needed, limit: what is taken of it, what the request needs, and all that there is.
+    """
 
     name: str
-    is_slow: bool
+    of: Literal["all", "slow", "caller"]
     taken: int
     needed: int
     limit: int
@@ -43,10 +49,18 @@ class Room:
 
     There is a slot for each image, uint8 (height, width, 3), in one anonymous mmap: a slot takes
     memory only once it is used.
+
+    Args:
+        limits: what may be in flight.
+        height, width: of a slot, in pixels.
+        share: what one caller may take of each limit; 1: callers are not told apart.
     """
 
-    def __init__(self, limits: Limits, height: int, width: int) -> None:
+    def __init__(self, limits: Limits, height: int, width: int, share: float = 1.0) -> None:
         self.limits = limits
+        self.has_shares = share < 1
+        self._share_limits = Limits(*(int(share * limit) for limit in limits))
+        self._held: dict[str, Limits] = {}  # by caller, of those who have something in flight
         self._slow_limits = Limits(*(int(SLOW_SHARE * limit) for limit in limits))
         shape = (limits.images, height, width, 3)
         memory = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8)
@@ -61,37 +75,47 @@ class Room:
         """What is in flight now."""
         return Limits(self.limits.images - len(self._free), self._nbytes, self._pixels)
 
-    def lacking(self, request: Limits, slow: Limits = NOTHING) -> Lack | None:
+    def lacking(self, request: Limits, slow: Limits = NOTHING, caller: str = "") -> Lack | None:
         """Return the first limit that a request would exceed now, if any.
 
         Args:
             request: what it needs.
             slow: the part of that for images that are slow to decode. One of them may enter
                 whatever its size if no other is in flight.
+            caller: whose request it is; matters only if callers have shares.
         """
-        lack = _lack(self.taken, request, self.limits, is_slow=False)
+        lack = None
+        if self.has_shares:
+            held = self._held.get(caller, NOTHING)
+            lack = _lack("caller", held, request, self._share_limits)
+        lack = lack or _lack("all", self.taken, request, self.limits)
         if not lack and slow.images and (slow.images > 1 or self._slow.images):
-            lack = _lack(self._slow, slow, self._slow_limits, is_slow=True)
+            lack = _lack("slow", self._slow, slow, self._slow_limits)
         return lack
 
-    def take(self, sizes: Sequence[Size], slow: Sequence[bool]) -> "list[Lease] | None":
+    def take(
+        self, sizes: Sequence[Size], slow: Sequence[bool], caller: str = ""
+    ) -> "list[Lease] | None":
         """Return a lease for each image, or None if there is no room for all of them.
 
         Args:
             sizes: what they claim to be.
             slow: which of them are slow to decode.
+            caller: whose they are; matters only if callers have shares.
         """
         request = total(sizes)
         slowly = total([*compress(sizes, slow)]) if True in slow else NOTHING
         with self._lock:
-            if self.lacking(request, slowly):
+            if self.lacking(request, slowly, caller):
                 return None
+            if self.has_shares:
+                self._held[caller] = Limits(*map(add, self._held.get(caller, NOTHING), request))
             self._nbytes += request.nbytes
             self._pixels += request.pixels
             if slowly.images:
                 self._slow = Limits(*map(add, self._slow, slowly))
             return [
-                Lease(self, self._free.pop(), size, is_slow=is_slow)
+                Lease(self, self._free.pop(), size, caller, is_slow=is_slow)
                 for size, is_slow in zip(sizes, slow, strict=True)
             ]
 
@@ -113,16 +137,20 @@ class Room:
                 self._pixels -= lease.size.pixels
                 if lease.is_slow:
                     self._slow = Limits(*map(sub, self._slow, total([lease.size])))
+                if self.has_shares:
+                    held = Limits(*map(sub, self._held.pop(lease.caller), total([lease.size])))
+                    if held.images:
+                        self._held[lease.caller] = held
 
 
 class Lease:
     """What one image holds: a slot, and its share of the bytes and pixels in flight."""
 
-    __slots__ = ("_room", "is_open", "is_slow", "number", "size")
+    __slots__ = ("_room", "caller", "is_open", "is_slow", "number", "size")
 
-    def __init__(self, room: Room, number: int, size: Size, *, is_slow: bool) -> None:
+    def __init__(self, room: Room, number: int, size: Size, caller: str, *, is_slow: bool) -> None:
         self._room, self.number = room, number
-        self.size, self.is_slow = size, is_slow
+        self.size, self.caller, self.is_slow = size, caller, is_slow
         self.is_open = True
 
     @property
@@ -149,8 +177,10 @@ def total(sizes: Sequence[Size]) -> Limits:
     return Limits(len(sizes), nbytes, pixels)
 
 
-def _lack(taken: Limits, needed: Limits, limits: Limits, *, is_slow: bool) -> Lack | None:
+def _lack(
+    of: Literal["all", "slow", "caller"], taken: Limits, needed: Limits, limits: Limits
+) -> Lack | None:
     for index, limit in enumerate(limits):
         if taken[index] + needed[index] > limit:
-            return Lack(Limits._fields[index], is_slow, taken[index], needed[index], limit)
+            return Lack(Limits._fields[index], of, taken[index], needed[index], limit)
     return None

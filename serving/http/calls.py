@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
+from serving.access.identity import Identity
 from serving.api.requests import Requests
 from serving.engine.model import Model
 from serving.errors import UnavailableError
@@ -84,6 +85,14 @@ class Calls:
     async def body(self, request: Request) -> bytes:
         """Return the body of a request, inflated; see `read_body`."""
         return await read_body(request, self._max_body_bytes, self.inflating)
+
+
+def caller_of(request: Request) -> str:
+    """Return whose request it is, as far as anybody knows: a name, or else an address."""
+    identity: Identity | None = request.scope.get("state", {}).get("identity")
+    if identity:
+        return identity.name
+    return request.client.host if request.client else ""
 
 
 def arrived_s(request: Request) -> float:

@@ -22,7 +22,7 @@ from serving.engine.job import Answer, Prediction
 from serving.engine.model import Model
 from serving.engine.sources import Encoded
 from serving.errors import InvalidRequestError
-from serving.http.calls import Calls, Name, TimeoutHeader
+from serving.http.calls import Calls, Name, TimeoutHeader, caller_of
 from serving.http.errors import JsonResponse
 from serving.http.forms import FORM, read_files
 from serving.http.messages import message_schema
@@ -140,8 +140,9 @@ class Classification:
         model = self._calls.model(name, version)
         files = await self._files(request, most or self._calls.requests.max_images)
         deadline, nbytes = self._calls.deadline(request, headers), sum(map(len, files))
-        answering = model.classify([Encoded(file) for file in files], deadline, nbytes)
-        del files  # the jobs have them, and let go of each once it is decoded
+        sources = [Encoded(file) for file in files]
+        answering = model.classify(sources, deadline, nbytes, caller_of(request))
+        del files, sources  # the jobs have them, and let go of each once it is decoded
         answers = await answering
         check_only(answers)
         return model, answers

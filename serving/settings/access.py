@@ -1,4 +1,4 @@
-"""Who may call, and how much of the server one caller may take."""
+"""Who may call."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from serving.access.tokens import check_name, check_roles
 
 
 class AccessSettings(BaseSettings):
-    """Tokens, and the share of each caller."""
+    """Tokens."""
 
     token_file: Path | None = Field(
         None,
@@ -19,13 +19,6 @@ class AccessSettings(BaseSettings):
         "classify, read and admin (`python -m serving token NAME` makes it); or for each client "
         "certificate: cert:NAME and the roles; it is read again when it changes; health stays "
         "open; unset: nobody is asked who they are",
-    )
-    max_share: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="largest share of --max-inflight-images, -bytes and -pixels that one caller "
-        "may have: one token or certificate, or else one address; 1: no such limit",
     )
 
 

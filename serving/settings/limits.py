@@ -29,6 +29,14 @@ class LimitSettings(BaseSettings):
         2_000_000_000,
         description="maximum pixels of images in flight per model, counted before the transform",
     )
+    max_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="largest share of --max-inflight-images, -bytes and -pixels that one caller "
+        "may have: who shows a token or a certificate that --token-file names, or else an address; "
+        "1: no such limit",
+    )
     max_image_bytes: PositiveInt = Field(
         IMAGE_LIMITS.max_image_bytes, description="maximum size of an encoded image, in bytes"
     )
@@ -75,15 +83,16 @@ class LimitSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
-        for largest, in_flight in (
-            ("max_images_per_request", "max_inflight_images"),
-            ("max_message_bytes", "max_inflight_bytes"),
-            ("max_message_bytes", "max_transfer_bytes"),
-            ("max_image_pixels", "max_inflight_pixels"),
+        for largest, in_flight, share in (
+            ("max_images_per_request", "max_inflight_images", self.max_share),
+            ("max_message_bytes", "max_inflight_bytes", self.max_share),
+            ("max_message_bytes", "max_transfer_bytes", 1),
+            ("max_image_pixels", "max_inflight_pixels", self.max_share),
         ):
-            if getattr(self, largest) > getattr(self, in_flight):
+            if getattr(self, largest) > share * getattr(self, in_flight):
                 raise ValueError(
                     f"{flag(largest)} is {getattr(self, largest)}: such a request could never be "
                     f"admitted with {flag(in_flight)} {getattr(self, in_flight)}"
+                    + (f" and {flag('max_share')} {share:g}" if share < 1 else "")
                 )
         return self

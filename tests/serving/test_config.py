@@ -73,6 +73,9 @@ def test_nothing_mutates_it() -> None:
         (["--cuda-options", "prefer_nhwc"], "'prefer_nhwc' must be one of"),
         (["--max-transfer-bytes", "8"], "never be admitted with --max-transfer-bytes 8"),
         (["--max-inflight-images", "8"], "never be admitted with --max-inflight-images 8"),
+        (["--max-share", "0.1"], "--max-inflight-images 1024 and --max-share 0.1"),
+        (["--max-share", "0"], "greater than 0"),
+        (["--max-share", "1.5"], "less than or equal to 1"),
     ],
 )
 def test_impossible_settings_are_refused(arguments: list[str], complaint: str) -> None:

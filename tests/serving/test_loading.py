@@ -60,8 +60,8 @@ def test_an_instance_can_be_reopened_and_answers_alike(loader: Loader) -> None:
 def test_the_golden_set_is_read_and_decoded_once(
     loader: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Mock(wraps=golden.read_golden)
-    monkeypatch.setattr(golden, "read_golden", read)
+    read = Mock(wraps=golden.sealed_golden)
+    monkeypatch.setattr(golden, "sealed_golden", read)
     [instance] = loader.open(Device("cpu"), 1)
     [another] = loader.open(Device("cpu"), 1)
     for backend in (instance.backend, another.backend, instance.reopen(BUCKETS)):

@@ -9,10 +9,9 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp
 
 from bundle.manifest import MANIFEST
-from bundle.store import SEAL, BundleError
+from bundle.store import SEAL, Bundle, BundleError
 from serving import loading
 from serving.config import ServingConfig
-from serving.errors import StartupError
 from serving.loading import load_model, open_bundle
 from serving.metrics import Metrics
 from tests.support.bundles import write_bundle
@@ -80,20 +79,23 @@ def test_several_keys(bundle: Path, keys: KeyPair, tmp_path: Path) -> None:
 def test_a_key_can_be_exchanged_while_the_server_runs(
     bundle: Path, keys: KeyPair, tmp_path: Path
 ) -> None:
+    config = parse("--require-signature", keys.public)
     sign_bundle(bundle, keys)
-    open_bundle(bundle, [keys.public])
+    open_bundle(bundle, config)
     new = write_keys(tmp_path, keys.public.stem)
+    assert new == keys
     with pytest.raises(BundleError, match="is signed by another key"):
-        open_bundle(bundle, [new.public])
+        open_bundle(bundle, config)
     sign_bundle(bundle, new)
-    open_bundle(bundle, [new.public])
+    open_bundle(bundle, config)
 
 
 def test_a_key_that_went_away_lets_nothing_pass(bundle: Path, keys: KeyPair) -> None:
     sign_bundle(bundle, keys)
+    config = parse("--require-signature", keys.public)
     keys.public.unlink()
-    with pytest.raises(StartupError, match=r"--require-signature: .*release\.pub cannot be read"):
-        open_bundle(bundle, [keys.public])
+    with pytest.raises(BundleError, match=r"--require-signature: .*release\.pub cannot be read"):
+        open_bundle(bundle, config)
 
 
 def test_what_is_no_key_is_a_wrong_flag(keys: KeyPair, tmp_path: Path) -> None:
@@ -110,3 +112,21 @@ def test_an_empty_flag_does_not_switch_it_off(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("SERVING_REQUIRE_SIGNATURE", "")
     with pytest.raises(ValidationError, match="cannot be read"):
         parse()
+
+
+@pytest.mark.parametrize("name", ["golden/golden.json", "golden/ant_0.png", "model.onnx"])
+def test_what_is_exchanged_after_the_check_is_not_used(
+    bundle: Path, keys: KeyPair, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even to prove the model, which takes what strangers wrote to decoders and parsers."""
+    sign_bundle(bundle, keys)
+
+    def open_and_exchange(path: Path, config: ServingConfig) -> Bundle:
+        opened = open_bundle(path, config)
+        with (path / name).open("ab") as file:
+            file.write(b" ")
+        return opened
+
+    monkeypatch.setattr(loading, "open_bundle", open_and_exchange)
+    with pytest.raises(BundleError, match=f"{name}: .*(changed since|is not the one)"):
+        load(bundle, keys.public)

@@ -86,7 +86,7 @@ def fake_backend(gate: Gate) -> FakeBackend:
 class Asking:
     """A caller on no thread: what is posted is done at once, on the thread that posts it."""
 
-    keeps_time = True
+    keeps_time, name = True, "somebody"
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -127,6 +127,7 @@ class Rig:
     clock: Callable[[], float] = time.monotonic
     overdue_s: float = math.inf
     wide: FakeBackend | None = None
+    share: float = 1.0
     # The same tests hold for threads that decode and for devices that do.
     decode_threads: ClassVar[int] = 1
 
@@ -143,6 +144,7 @@ class Rig:
             decode_threads=self.decode_threads,
             background_threads=1,
             limits=self.limits or Limits(self.slots, 10**9, 10**9),
+            share=self.share,
             image_limits=ImageLimits(max_image_pixels=10_000),
             metrics=self.metrics,
             overdue_s=self.overdue_s,

@@ -142,7 +142,7 @@ class OpenInference:
 
     async def _respond(self, asked: "_Asked", found: Images, call: Call, nbytes: int) -> bytes:
         until = self._deadline(asked, call, time.monotonic())
-        answering = asked.named.model.classify(found, until, nbytes)
+        answering = asked.named.model.classify(found, until, nbytes, call.caller)
         del found  # they are parts of the message, and were copied out of it
         try:
             answers = await answering

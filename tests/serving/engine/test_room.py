@@ -49,7 +49,7 @@ def test_slow_images_leave_room_for_the_others() -> None:
     slow += room.take([SIZE], [True]) or []
     assert len(slow) == 7
     lack = room.lacking(Limits(1, 100, 10), Limits(1, 100, 10))
-    assert lack == ("images", True, 6, 1, 6)
+    assert lack == ("images", "slow", 6, 1, 6)
     [other] = room.take([SIZE], [False]) or []
     for lease in (*slow, other):
         lease.close()
@@ -62,3 +62,37 @@ def test_one_slow_image_of_any_size_may_enter() -> None:
     assert room.take([SIZE._replace(pixels=0)], [True]) is None
     lease.close()
     assert room.take([large], [True]) is not None
+
+
+def test_no_caller_takes_more_than_its_share() -> None:
+    room = Room(Limits(4, 1000, 1000), 4, 5, share=0.5)
+    greedy = room.take([SIZE] * 2, [False] * 2, "greedy") or []
+    assert len(greedy) == 2
+    assert room.take([SIZE], [False], "greedy") is None
+    assert room.lacking(Limits(1, 0, 0), caller="greedy") == ("images", "caller", 2, 1, 2)
+    others = [*(room.take([SIZE] * 2, [False] * 2, "other") or [])]
+    assert len(others) == 2
+    assert room.lacking(Limits(1, 0, 0), caller="third") == ("images", "all", 4, 1, 4)
+    greedy.pop().close()
+    assert room.take([SIZE] * 2, [False] * 2, "greedy") is None
+    greedy += room.take([SIZE], [False], "greedy") or []
+    for lease in (*greedy, *others):
+        lease.close()
+        lease.close()
+    assert room.taken == Limits(0, 0, 0)
+    assert len(room.take([SIZE] * 2, [True, False], "greedy") or []) == 2
+
+
+def test_a_share_is_one_of_each_limit() -> None:
+    room = Room(Limits(8, 1000, 100), 4, 5, share=0.5)
+    for request, name in {Limits(1, 501, 1): "nbytes", Limits(1, 1, 51): "pixels"}.items():
+        assert (room.lacking(request, caller="one") or ())[:2] == (name, "caller")
+
+
+def test_callers_who_have_nothing_in_flight_take_no_memory() -> None:
+    room = Room(Limits(8, 10_000, 1000), 4, 5, share=0.5)
+    for caller in map(str, range(100)):
+        for lease in room.take([SIZE] * 2, [True, False], caller) or []:
+            lease.slow_down()
+            lease.close()
+    assert not room._held
