@@ -60,9 +60,9 @@ def _chain(files: TlsFiles, chain: Sequence[x509.Certificate], now: datetime) ->
             certificate.verify_directly_issued_by(issuer)
         except (ValueError, TypeError, InvalidSignature):
             yield Finding(
-                "fail",
+                "warn",
                 f"{files.certificate}: certificate {number} ({_subject(certificate)}) was not "
-                f"issued by the one that follows it ({_subject(issuer)})",
+                f"issued by the one that follows it ({_subject(issuer)}): some clients refuse that",
                 "put each issuer's certificate after what it has issued, and nothing else",
             )
 
@@ -134,8 +134,7 @@ def _covers(certificate: x509.Certificate, host: str) -> bool:
         return ip_address(host) in names.get_values_for_type(x509.IPAddress)
     except ValueError:
         stated = {name.lower() for name in names.get_values_for_type(x509.DNSName)}
-        own, _, domain = host.lower().partition(".")
-        return f"{own}.{domain}".rstrip(".") in stated or f"*.{domain}" in stated
+        return not {host.lower(), f"*.{host.lower().partition('.')[2]}"}.isdisjoint(stated)
 
 
 def _subject(certificate: x509.Certificate) -> str:

@@ -10,7 +10,7 @@ from bundle.files import BundleError
 from cli.program import FAILED
 from cli.tables import show_rows
 from serving.doctor.config import DoctorConfig
-from serving.doctor.finding import Case, Check, Status
+from serving.doctor.finding import AS_IT_SAYS, Case, Check, Status
 from serving.errors import ServingError
 
 # The modules of this folder with a `check`. Those that need no model come first, as they are quick.
@@ -53,7 +53,7 @@ def diagnose(case: Case) -> Iterator[Line]:
             for finding in check(case):
                 yield Line(name, *finding)
         except (ServingError, BundleError) as error:
-            yield Line(name, "fail", str(error), "")
+            yield Line(name, "fail", str(error), AS_IT_SAYS)
         except Exception as error:
             logger.exception("the check of %s has failed", name)
             message = f"the check itself has failed: {type(error).__name__}: {error}"

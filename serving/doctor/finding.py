@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from serving.doctor.load import Failed, Loaded
 
 Status = Literal["ok", "warn", "fail"]
+# Advice where a message of the server itself says what to do.
+AS_IT_SAYS = "as it says"
 
 
 class Finding(NamedTuple):
@@ -57,4 +59,4 @@ class Check(Protocol):
     """Looks at one subject; may raise a `ServingError` in place of a finding that fails."""
 
     def __call__(self, case: Case) -> Iterator[Finding]:
-        """Yield what is found, at least one finding."""
+        """Yield what is found."""

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from serving.doctor.finding import Case, Finding
+from serving.doctor.finding import AS_IT_SAYS, Case, Finding
 from serving.doctor.load import Failed, Loaded
 
 
@@ -12,7 +12,7 @@ def check(case: Case) -> Iterator[Finding]:
     """Load every model as the server would, one after the other."""
     for load in case.loads:
         for warning in load.warnings:
-            yield Finding("warn", f"{load.path}: {warning}", "see what the warning says")
+            yield Finding("warn", f"{load.path}: {warning}", AS_IT_SAYS)
         yield _told(load)
     yield from _alike(case.loaded)
 

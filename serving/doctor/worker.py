@@ -20,7 +20,7 @@ from serving.loading import count_background_threads, load_model, within_limits
 from serving.metrics import Metrics
 
 BROKEN = "copy, export or sign it again, until python -m export verify accepts it (--public-key)"
-UNFIT = "change the settings that it names; python -m serving devices lists what runs here"
+UNFIT = "change the settings that it names; python -m serving devices says what runs here"
 SHARED = "/dev/shm/"  # noqa: S108 - looked for among the mapped files
 
 
