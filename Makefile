@@ -134,7 +134,7 @@ lock: ## Pin the dependencies of pyproject.toml in requirements/, with their has
 	$(compile)/build.txt --group build
 	$(compile)/tensorrt-build.txt --group tensorrt-build
 	$(compile)/protos.txt --group protos
-	$(compile)/audit.txt --group audit
+	$(compile)/audit.txt --group audit --constraints requirements/dev.txt
 	$(compile)/clients-oldest.txt pyproject.toml --extra clients --resolution lowest-direct
 	$(compile)/clients-newest.txt pyproject.toml --extra clients
 	$(compile)/oip.txt pyproject.toml --extra clients --group oip
