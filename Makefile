@@ -20,6 +20,7 @@ OUTPUT ?= bundles
 # The newest bundle that `make export` wrote here, else the one that ships with the repository.
 MODEL ?= $(or $(shell ls -td $(OUTPUT)/*/*/ 2>/dev/null | head -1),models/fashion_resnext/1)
 DEVICE ?= cpu
+ENGINE ?= docker
 RUNTIME ?= auto
 GRPC_PORT ?= 50051
 HTTP_PORT ?= 8080
@@ -44,6 +45,7 @@ PROTOS := .venv-protos
 CLIENTS := $(patsubst %,.venv-clients-%,oldest newest)
 # Clients of others need protobuf 6.
 OIP := .venv-oip
+DOCS := .venv-docs
 PYTHON37 ?= $(or $(shell python3.7 -c 'import sys; print(sys.executable)' 2>/dev/null),\
   $(lastword $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.7.*/bin/python3.7)))
 KIT_PYTHON_PATH = $(or $(shell python$(KIT_PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null),\
@@ -54,10 +56,10 @@ ifeq ($(RUNTIME),mindspore-lite)
 SERVED := $(if $(shell grep '"mindir-lite"' $(SERVED)/manifest.json 2>/dev/null),,build/lite/)$(SERVED)
 LITE_SERVED := $(LITE)/.lite $(SERVED)/manifest.json
 endif
-.PHONY: help setup lite-env oip-env train eval export serve doctor tune classify test test-fast lint format protos schemas lock bench bench-gpu gpu-kit test-gpu nvidia clean
+.PHONY: help setup lite-env oip-env train eval export serve doctor tune classify test test-fast lint format protos schemas docs lock bench bench-gpu gpu-kit test-gpu nvidia container container-check clean
 
 help: ## Print these lines
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.dev ## Install everything: serving, training, export, tests
 
@@ -94,7 +96,7 @@ tune: $(VENV)/.serving ## Find the fastest settings for this machine's CPU (MODE
 classify: $(VENV)/.serving ## Classify images with the running server (IMAGE=, GRPC_PORT=)
 	$(PY) -m clients classify $(IMAGE) --address localhost:$(GRPC_PORT)
 
-test: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(FASHION_MNIST) $(PROMETHEUS) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
+test: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(DOCS)/.docs $(FASHION_MNIST) $(PROMETHEUS) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
 	$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-fast: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(FASHION_MNIST) $(PROMETHEUS) ## Run the tests that are not marked slow (ARGS=)
@@ -128,6 +130,9 @@ generate = $(PROTOS)/bin/python -m grpc_tools.protoc -I . \
 schemas: $(VENV)/.export ## Generate the JSON Schemas in docs/ from the models of export/
 	$(PY) -m export.schemas docs
 
+docs: $(DOCS)/.docs ## Build the site of the documentation: build/site/index.html
+	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir build/doctrees --conf-dir docs/site . build/site
+
 lock: ## Pin the dependencies of pyproject.toml in requirements/, with their hashes (needs uv)
 	for extra in dev export training training-gpu serving tracing cuda-dev cuda tensorrt; do \
 	  $(compile)/$$extra.txt pyproject.toml --extra $$extra --constraints requirements/dev.txt; done
@@ -138,6 +143,7 @@ lock: ## Pin the dependencies of pyproject.toml in requirements/, with their has
 	$(compile)/clients-oldest.txt pyproject.toml --extra clients --resolution lowest-direct
 	$(compile)/clients-newest.txt pyproject.toml --extra clients
 	$(compile)/oip.txt pyproject.toml --extra clients --group oip
+	$(compile)/docs.txt pyproject.toml --extra clients --group docs
 	$(subst 3.11,3.7,$(compile))/lite.txt --group lite
 
 compile = uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
@@ -188,12 +194,19 @@ nvidia: # before gigabytes are installed
 	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libcuda.so.1")' 2>/dev/null || \
 	  { echo "no NVIDIA driver here: libcuda.so.1 cannot be loaded"; exit 1; }
 
+container: ## Build the server's image (ENGINE=docker or podman, DEVICE=cpu or cuda)
+	$(ENGINE) build --file deploy/container/Containerfile --tag resnext-serving$(if $(filter cuda%,$(DEVICE)),:cuda) \
+	  --build-arg LOCK=$(if $(filter cuda%,$(DEVICE)),cuda,serving) .
+
+container-check: ## Build that image with Podman, as root, and classify in it
+	deploy/container/check
+
 clean: ## Remove the environment, caches and outputs
-	rm -rf $(VENV) $(LITE) $(CUDA) $(KIT) $(PROTOS) $(CLIENTS) $(OIP) outputs bundles build rewritten_network *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) $(LITE) $(CUDA) $(KIT) $(PROTOS) $(CLIENTS) $(OIP) $(DOCS) outputs bundles build rewritten_network *.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	  .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(addsuffix /bin/python,$(VENV) $(CUDA) $(PROTOS) $(CLIENTS) $(OIP)):
+$(addsuffix /bin/python,$(VENV) $(CUDA) $(PROTOS) $(CLIENTS) $(OIP) $(DOCS)):
 	$(PYTHON) -m venv $(@:/bin/python=)
 
 $(VENV)/.%: requirements/%.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
@@ -230,6 +243,10 @@ define install
 $(call install-locked,$(1),$(2) requirements/build.txt)
 	$(1) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endef
+
+$(DOCS)/.docs: requirements/docs.txt | $(DOCS)/bin/python
+	$(call install-locked,$(DOCS)/bin/python,$<)
+	touch $@
 
 $(LITE)/.lite: requirements/lite.txt
 	@test -n "$(PYTHON37)" || { echo "MindSpore Lite 2.0.0 needs Python 3.7, and none is here: run" \

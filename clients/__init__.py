@@ -15,7 +15,15 @@ if TYPE_CHECKING:
         RequestError,
         UnavailableError,
     )
-    from clients.types import ClassScore, ImageFailure, ImageSource, ModelInfo, Prediction, Timing
+    from clients.types import (
+        ClassScore,
+        ImageFailure,
+        ImageSource,
+        ModelInfo,
+        Prediction,
+        Timing,
+        VersionState,
+    )
 
 __all__ = [
     "AsyncClassifierClient",
@@ -31,6 +39,7 @@ __all__ = [
     "RequestError",
     "Timing",
     "UnavailableError",
+    "VersionState",
 ]
 
 _MODULES = ("clients.client", "clients.errors", "clients.types")

@@ -1,4 +1,4 @@
-"""`python -m clients`: classify image files, or start the load tester (`bench`)."""
+"""`python -m clients`: classify image files, load models, or start the load tester (`bench`)."""
 
 import importlib.util
 import os
@@ -82,6 +82,12 @@ def _bench(words: Sequence[str]) -> int:
     return 0
 
 
+def _models(words: Sequence[str]) -> int:
+    from clients.models import COMMANDS as OF_MODELS
+
+    return main(OF_MODELS, _errors, words)
+
+
 def _errors() -> tuple[type[Exception], ...]:
     from clients.errors import ClassifierError
 
@@ -90,6 +96,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 COMMANDS: dict[str, Command | Alias] = {
     "classify": Command(Classify, _classify, names="paths"),
+    "models": Alias("List, load and unload the models of a server.", _models),
     "bench": Alias("Load a server and measure its answers (python -m benchmarks.load).", _bench),
 }
 

@@ -6,20 +6,26 @@ is older than its generator.
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, Self, TypeVar
 
 import grpc
 
 from clients import messages, proxies
-from clients.errors import rpc_errors
+from clients.errors import REQUEST_ID, rpc_errors
 from clients.messages import MAX_MESSAGE_BYTES
-from clients.types import ImageFailure, ImageSource, ModelInfo, Prediction
+from clients.types import ImageFailure, ImageSource, ModelInfo, Prediction, VersionState
 from protos import classifier_pb2 as pb
+from protos import open_inference_pb2 as oip
 
 DEFAULT_ADDRESS = "localhost:50051"
 DEFAULT_TIMEOUT_S = 10.0
-SERVICE = "resnext.serving.v1.Classifier"
+# Loading a large network, and proving it beside one that answers, takes minutes.
+LOAD_TIMEOUT_S = 1800.0
+SERVICE, OPEN_INFERENCE = "resnext.serving.v1.Classifier", "inference.GRPCInferenceService"
+
+ACCEPTABLE = re.compile("[!-~]{1,128}")
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -45,6 +51,22 @@ LIST_MODELS = Method(
     f"/{SERVICE}/ListModels",
     pb.ListModelsRequest.SerializeToString,
     pb.ListModelsResponse.FromString,
+)
+
+INDEX = Method(
+    f"/{OPEN_INFERENCE}/RepositoryIndex",
+    oip.RepositoryIndexRequest.SerializeToString,
+    oip.RepositoryIndexResponse.FromString,
+)
+LOAD = Method(
+    f"/{OPEN_INFERENCE}/RepositoryModelLoad",
+    oip.RepositoryModelLoadRequest.SerializeToString,
+    oip.RepositoryModelLoadResponse.FromString,
+)
+UNLOAD = Method(
+    f"/{OPEN_INFERENCE}/RepositoryModelUnload",
+    oip.RepositoryModelUnloadRequest.SerializeToString,
+    oip.RepositoryModelUnloadResponse.FromString,
 )
 
 # Classifying changes nothing on the server, so it is safe to repeat a request that the server did
@@ -73,6 +95,16 @@ OPTIONS: list[tuple[str, int | str]] = [
 ]
 
 
+def _named(request_id: str) -> tuple[tuple[str, str], ...]:
+    if not request_id:
+        return ()
+    if not ACCEPTABLE.fullmatch(request_id):  # the server would go by one of its own
+        raise ValueError(
+            f"request_id must be at most 128 characters of visible ASCII, not {request_id[:64]!r}"
+        )
+    return ((REQUEST_ID, request_id),)
+
+
 class ClassifierClient:
     """A connection to one server; use it as a context manager, from any number of threads."""
 
@@ -84,6 +116,9 @@ class ClassifierClient:
         self._classify = self._channel.unary_unary(*CLASSIFY)
         self._get_model = self._channel.unary_unary(*GET_MODEL)
         self._list_models = self._channel.unary_unary(*LIST_MODELS)
+        self._index = self._channel.unary_unary(*INDEX)
+        self._load = self._channel.unary_unary(*LOAD)
+        self._unload = self._channel.unary_unary(*UNLOAD)
 
     def __enter__(self) -> Self:
         return self
@@ -103,17 +138,21 @@ class ClassifierClient:
         model: str = "",
         version: str = "",
         full_probabilities: bool = False,
+        request_id: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> list[Prediction | ImageFailure]:
         """Classify the images in one request; return one result per image, in order.
 
         `top_k` 0 gives all classes. A bad image among several fails alone, as `ImageFailure`;
-        a request of one image raises.
+        a request of one image raises. `request_id` names the request in the server's log and
+        traces; empty: the server makes one, which an error carries.
 
         Raises:
             ClassifierError: the request failed as a whole.
-            TypeError, ValueError, OSError: the images cannot be sent, as the message says.
+            TypeError, ValueError, OSError: the images or the id cannot be sent, as the message
+                says.
         """
+        metadata = _named(request_id)
         request = messages.classify_request(
             images,
             top_k=top_k,
@@ -122,7 +161,7 @@ class ClassifierClient:
             full_probabilities=full_probabilities,
         )
         with rpc_errors(self.address):
-            response = self._classify(request, timeout=timeout_s)
+            response = self._classify(request, timeout=timeout_s, metadata=metadata)
         return messages.results(response, len(images))
 
     def get_model(
@@ -139,6 +178,34 @@ class ClassifierClient:
             response = self._list_models(pb.ListModelsRequest(), timeout=timeout_s)
         return [messages.model_info(model) for model in response.models]
 
+    def list_versions(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[VersionState]:
+        """Return every version that the server knows, loaded or not; raise `ClassifierError`."""
+        with rpc_errors(self.address):
+            return messages.version_states(
+                self._index(oip.RepositoryIndexRequest(), timeout=timeout_s)
+            )
+
+    def load_model(
+        self, name: str, version: str = "", *, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> None:
+        """Load what the server's version policy asks for of a name; return when it answers.
+
+        With a `version`, load only that one, beside those that are loaded. The server goes on if
+        the time is over. Raises `ClassifierError`: then what was loaded goes on.
+        """
+        with rpc_errors(self.address):
+            self._load(messages.load_request(name, version), timeout=timeout_s)
+
+    def unload_model(
+        self, name: str, version: str = "", *, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> None:
+        """Unload all versions of a name, or one; return when they have answered what they had.
+
+        Raises `ClassifierError`.
+        """
+        with rpc_errors(self.address):
+            self._unload(messages.unload_request(name, version), timeout=timeout_s)
+
 
 class AsyncClassifierClient:
     """The same for asyncio; use it as an async context manager within one event loop."""
@@ -151,6 +218,9 @@ class AsyncClassifierClient:
         self._classify = self._channel.unary_unary(*CLASSIFY)
         self._get_model = self._channel.unary_unary(*GET_MODEL)
         self._list_models = self._channel.unary_unary(*LIST_MODELS)
+        self._index = self._channel.unary_unary(*INDEX)
+        self._load = self._channel.unary_unary(*LOAD)
+        self._unload = self._channel.unary_unary(*UNLOAD)
 
     async def __aenter__(self) -> Self:
         return self
@@ -170,9 +240,11 @@ class AsyncClassifierClient:
         model: str = "",
         version: str = "",
         full_probabilities: bool = False,
+        request_id: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> list[Prediction | ImageFailure]:
         """As `ClassifierClient.classify`; files are read outside the event loop."""
+        metadata = _named(request_id)
         request = await asyncio.to_thread(
             messages.classify_request,
             images,
@@ -182,7 +254,7 @@ class AsyncClassifierClient:
             full_probabilities=full_probabilities,
         )
         with rpc_errors(self.address):
-            response = await self._classify(request, timeout=timeout_s)
+            response = await self._classify(request, timeout=timeout_s, metadata=metadata)
         return messages.results(response, len(images))
 
     async def get_model(
@@ -198,3 +270,23 @@ class AsyncClassifierClient:
         with rpc_errors(self.address):
             response = await self._list_models(pb.ListModelsRequest(), timeout=timeout_s)
         return [messages.model_info(model) for model in response.models]
+
+    async def list_versions(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[VersionState]:
+        """As `ClassifierClient.list_versions`."""
+        with rpc_errors(self.address):
+            index = await self._index(oip.RepositoryIndexRequest(), timeout=timeout_s)
+        return messages.version_states(index)
+
+    async def load_model(
+        self, name: str, version: str = "", *, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> None:
+        """As `ClassifierClient.load_model`."""
+        with rpc_errors(self.address):
+            await self._load(messages.load_request(name, version), timeout=timeout_s)
+
+    async def unload_model(
+        self, name: str, version: str = "", *, timeout_s: float = LOAD_TIMEOUT_S
+    ) -> None:
+        """As `ClassifierClient.unload_model`."""
+        with rpc_errors(self.address):
+            await self._unload(messages.unload_request(name, version), timeout=timeout_s)

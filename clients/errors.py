@@ -9,6 +9,7 @@ ClassifierError            a call failed; `code` and `message` say how
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 
@@ -16,12 +17,16 @@ from clients import proxies
 
 
 class ClassifierError(Exception):
-    """A call failed with the gRPC status `code`; `message` is the server's or the library's."""
+    """A call failed with the gRPC status `code`; `message` is the server's or the library's.
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+    `request_id` names the call in the server's log; it is empty if the server did not answer.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str, request_id: str = "") -> None:
         super().__init__(f"{code.name}: {message}")
         self.code = code
         self.message = message
+        self.request_id = request_id
 
 
 class RequestError(ClassifierError):
@@ -50,6 +55,8 @@ _KINDS: dict[grpc.StatusCode, type[ClassifierError]] = {
 
 # gRPC gives UNAVAILABLE for these and for what a loading or draining server says of itself.
 _NO_SERVER = ("failed to connect", "errors resolving")
+# Where the server says under which id its log has a call.
+REQUEST_ID = "x-request-id"
 # gRPC's own words, and none of the server's.
 _LATE = "Deadline Exceeded"
 
@@ -70,4 +77,9 @@ def rpc_errors(address: str) -> Iterator[None]:
             )
         elif message == _LATE:
             message += proxies.hint(address)
-        raise _KINDS.get(code, ClassifierError)(code, message) from error
+        raise _KINDS.get(code, ClassifierError)(code, message, _request_id(error)) from error
+
+
+def _request_id(error: grpc.RpcError) -> str:
+    metadata: Any = error.trailing_metadata() or ()
+    return next((str(value) for key, value in metadata if key == REQUEST_ID), "")

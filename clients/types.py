@@ -84,3 +84,16 @@ class ModelInfo:
     max_images_per_request: int
     ready: bool
     task: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionState:
+    """A version of a model that the server knows, loaded or not.
+
+    `state` is READY, LOADING, UNLOADING or UNAVAILABLE; `reason` says why it is not ready.
+    """
+
+    name: str
+    version: str
+    state: str
+    reason: str

@@ -41,7 +41,7 @@ def _serve(config: ServingConfig) -> None:
     from serving import logs
     from serving.server import serve
 
-    logs.start(config.log_level)
+    logs.start(config.log_level, config.log_format)
     configure()
     try:
         loaded = uvloop.run(serve(config))

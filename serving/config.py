@@ -12,6 +12,8 @@ from serving.settings.life import LifeSettings
 from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
 from serving.settings.network import NetworkSettings
+from serving.settings.record import RecordSettings
+from serving.settings.repository import RepositorySettings
 from serving.settings.signature import SignatureSettings
 from serving.settings.tls import TlsSettings, is_local
 from serving.settings.types import LitePython
@@ -32,12 +34,14 @@ class DevicesConfig(BaseSettings):
 
 # The last one stands first in --help.
 class ServingConfig(
+    RecordSettings,
     LifeSettings,
     LimitSettings,
     AccessSettings,
     TlsSettings,
     NetworkSettings,
     SignatureSettings,
+    RepositorySettings,
     ModelSettings,
 ):
     """Serve image classifiers over gRPC and HTTP, with health and metrics.
@@ -55,6 +59,12 @@ class ServingConfig(
         frozen=True,
         extra="forbid",
     )
+
+    @model_validator(mode="after")
+    def _check_models(self) -> Self:
+        if not self.model and not self.repository:
+            raise ValueError("required: --model (a bundle directory), --repository, or both")
+        return self
 
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:

@@ -18,16 +18,20 @@ from serving.config import DevicesConfig
 LOCAL = {"127.0.0.1", "0.0.0.0", "::1", "::", "localhost"}  # noqa: S104 - compared, not bound
 
 
-def banner(bundle: Bundle, host: str, grpc_port: int, http_port: int) -> str:
+def banner(bundle: Bundle | None, host: str, grpc_port: int, http_port: int) -> str:
     """Return the addresses of a server that has loaded `bundle`, and commands to try it."""
     name = "localhost" if host in LOCAL else f"[{host}]" if ":" in host else host
-    python, image = _quoted(Path(sys.executable)), _quoted(_sample(bundle))
-    return (
-        f"gRPC  {name}:{grpc_port}\n"
-        f"HTTP  http://{name}:{http_port}/metrics\n"
-        f"Try   {python} -m clients classify {image} --address {name}:{grpc_port}\n"
-        f"or    curl -T {image} http://{name}:{http_port}/v1/classify"
-    )
+    grpc, http = f"{name}:{grpc_port}", f"http://{name}:{http_port}"
+    clients = f"{_quoted(Path(sys.executable))} -m clients"
+    if bundle:
+        image = _quoted(_sample(bundle))
+        commands = (
+            f"{clients} classify {image} --address {grpc}",
+            f"curl -T {image} {http}/v1/classify",
+        )
+    else:  # nothing is loaded yet
+        commands = f"{clients} models list --address {grpc}", f"curl {http}/v2/repository/index"
+    return f"gRPC  {grpc}\nHTTP  {http}/metrics\nTry   {commands[0]}\nor    {commands[1]}"
 
 
 class Support(NamedTuple):

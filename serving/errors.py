@@ -4,6 +4,7 @@ ServingError
 ├── InvalidRequestError     the request as a whole cannot be answered: empty, too many images
 │   └── InvalidImageError   one image cannot be classified: broken, too large, of a wrong shape
 ├── ModelNotFoundError      no such model or version is loaded
+├── RepositoryError         a model cannot be loaded or unloaded now
 ├── UnauthenticatedError    the server does not know who calls
 ├── PermissionDeniedError   the caller lacks a role
 ├── OverloadedError         too many images, bytes or pixels are in flight; carries a retry hint
@@ -45,6 +46,12 @@ class InvalidImageError(InvalidRequestError):
 
 class ModelNotFoundError(ServingError):
     """The message lists the models or versions that are loaded."""
+
+    outcome = "rejected"
+
+
+class RepositoryError(ServingError):
+    """A version cannot be loaded or unloaded; the message says why, and what was loaded goes on."""
 
     outcome = "rejected"
 
@@ -108,9 +115,12 @@ class InternalError(ServingError):
     """A fault of the server; the log has its traceback (one a second), under the id."""
 
     @classmethod
-    def logged(cls, error: BaseException) -> Self:
-        """Log `error` with its traceback; return the error that callers may see."""
-        error_id = uuid.uuid4().hex[:12]
+    def logged(cls, error: BaseException, request_id: str | None = None) -> Self:
+        """Log `error` with its traceback; return the error that callers may see.
+
+        Its id is that of the request that has it, or a new one if that may be several.
+        """
+        error_id = request_id or uuid.uuid4().hex[:12]
         logger.error("internal error (id %s)", error_id, exc_info=error)
         return cls(f"internal error (id {error_id})")
 

@@ -1,7 +1,7 @@
 """gRPC with the Classifier, the Open Inference Protocol, health and reflection."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from serving.api.stream import messages_until
 from serving.errors import StartupError
 from serving.lifecycle import Readiness, unless
 from serving.listener import listen
+from serving.record.recorder import Recorder
 from serving.rpc.options import options
 from serving.rpc.server import Bounds, DirectServer
 
@@ -46,6 +47,20 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # the package ha
         """Set the state of one service or model."""
         self._names.add(service)
         await self.set(service, STATES.SERVING if serving else STATES.NOT_SERVING)
+
+    async def keep(self, models: Iterable[str]) -> None:
+        """Forget every model but these: nobody knows them from now on."""
+        for name in self._names - {"", *SERVICES, *models}:
+            await self.set(name, STATES.SERVICE_UNKNOWN)  # for who watches it
+            self._names.discard(name)
+
+    async def Check(  # noqa: N802
+        self, request: Any, context: Call
+    ) -> Any:
+        """Return the state of one."""
+        if request.service not in self._names:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"nothing here is {request.service!r}")
+        return await super().Check(request, context)
 
     async def List(  # noqa: N802
         self,
@@ -98,6 +113,7 @@ class GrpcServer:
         max_age_s: age at which a connection is to end, in seconds; None: none.
         credentials: those of TLS; None: without.
         guard: asks who calls; None: nobody does.
+        recorder: begins the records of calls; None if nobody wants any.
     """
 
     def __init__(
@@ -113,9 +129,10 @@ class GrpcServer:
         guard: Guard | None = None,
         max_age_s: float | None = None,
         credentials: grpc.ServerCredentials | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         chosen = options(bounds.message_bytes, max_connections, max_age_s)
-        self._server = DirectServer(chosen, bounds, guard)
+        self._server = DirectServer(chosen, bounds, guard, recorder)
         self._readiness = readiness
         self.health = Health(readiness.closing)
         self._register(classifier, open_inference)

@@ -27,6 +27,7 @@ from serving.errors import ProcessLostError, StartupError
 from serving.memory import release_freed_memory
 from serving.metrics import Metrics
 from serving.proof import Prover
+from serving.threads import in_foreground, is_in_background
 from serving.tune.use import with_tuned
 
 logger = logging.getLogger(__name__)
@@ -53,9 +54,13 @@ class Loader:
 
         None if their runtime offers none. Raises as `load_model` does.
         """
-        wide = instances[0].backend.widen(threads)
+        widen = partial(instances[0].backend.widen, threads)
+        wide = widen()
         if wide:
             self._proved([wide], candidates(self.buckets, len(instances)), alike=True)
+        if wide and is_in_background():  # its threads, too: good for a proof, and for nothing else
+            wide.close()
+            wide = in_foreground(widen)
         return wide
 
     def _reopen(self, device: Device, buckets: Sequence[int]) -> Backend:
@@ -75,7 +80,8 @@ class Loader:
         return backend
 
     def _open(self, device: Device, instances: int, buckets: Sequence[int]) -> list[Backend]:
-        backends = load(
+        opening = partial(
+            load,
             self.bundle.path,
             self.bundle.manifest,
             self.file,
@@ -85,6 +91,10 @@ class Loader:
             buckets=buckets,
             settings=self.settings,
         )
+        # What computes on the thread that asks may be opened by one of low priority. The threads
+        # and processes that others start would keep that.
+        is_plain = self.runtime == "onnxruntime" and self.settings.threads == 1
+        backends = opening() if is_plain else in_foreground(opening)
         self._proved(backends, buckets, alike=device.kind == "cpu")
         return backends
 
@@ -123,17 +133,39 @@ def within_limits() -> Iterator[None]:
         ) from error
 
 
-@within_limits()
 def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
-    """Check, load, prove and warm up the bundle at `path`; slow, so not for the event loop.
+    """Check, load, prove and warm up the bundle at `path`; raise as the two parts of that do."""
+    return load_bundle(open_bundle(path, config), config, metrics)
+
+
+def open_bundle(path: Path, config: ServingConfig) -> Bundle:
+    """Check the bundle at `path`: its signature first, if one is required, then its seal.
+
+    The files of the keys are read each time, so a key that is exchanged counts for the next bundle.
 
     Raises:
-        BundleError: the bundle is not signed as asked for, is damaged, or its answers differ from
-            the recorded ones.
+        BundleError: it is not signed by one of the keys, or damaged.
+    """
+    if not config.require_signature:
+        return Bundle.open(path)
+    try:
+        keys = [PublicKey.read(file) for file in config.require_signature]
+    except KeyFileError as error:
+        raise BundleError(f"{path} cannot be checked: --require-signature: {error}") from error
+    bundle, key = open_signed(path, keys)
+    logger.info("%s: signed by %s", path, key)
+    return bundle
+
+
+@within_limits()
+def load_bundle(bundle: Bundle, config: ServingConfig, metrics: Metrics) -> Model:
+    """Load, prove and warm up a bundle; slow, so not for the event loop.
+
+    Raises:
+        BundleError: its answers differ from the recorded ones.
         StartupError: it cannot run on these devices in this precision, or needs too much.
     """
     started = time.monotonic()
-    bundle = open_bundle(path, config)
     config = with_tuned(bundle, config)
     devices = parse_devices(config.device)
     if devices[0].kind == "cpu":
@@ -169,25 +201,6 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     release_freed_memory()
     _log(model, len(instances), config.threads, time.monotonic() - started)
     return model
-
-
-def open_bundle(path: Path, config: ServingConfig) -> Bundle:
-    """Check the bundle at `path`: its signature first, if one is required, then its seal.
-
-    The files of the keys are read each time, so a key that is exchanged counts for the next bundle.
-
-    Raises:
-        BundleError: it is not signed by one of the keys, or damaged.
-    """
-    if not config.require_signature:
-        return Bundle.open(path)
-    try:
-        keys = [PublicKey.read(file) for file in config.require_signature]
-    except KeyFileError as error:
-        raise BundleError(f"{path} cannot be checked: --require-signature: {error}") from error
-    bundle, key = open_signed(path, keys)
-    logger.info("%s: signed by %s", path, key)
-    return bundle
 
 
 def _check_threads(threads: int) -> None:

@@ -1,6 +1,7 @@
 """Memory that the process has freed and not given back."""
 
 import ctypes
+import gc
 
 
 def release_freed_memory() -> None:
@@ -12,3 +13,15 @@ def release_freed_memory() -> None:
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim:
         malloc_trim(0)
+
+
+def tidy() -> None:
+    """Collect what is garbage, keep the collector from all else, and release freed memory.
+
+    Call it when models have come or gone: what is loaded stays, so the collector need not visit it
+    each time, but what has gone may be among what it did not visit.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    release_freed_memory()

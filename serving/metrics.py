@@ -6,21 +6,24 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from serving.logs import DROPPED
 
 Clock = Callable[[], float]
+Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 Outcome = Literal["ok", "invalid", "expired", "cancelled", "rejected", "failed"]
 Stage = Literal["decode", "queue", "infer", "total"]
 Refusal = Literal["queue_full", "bytes", "pixels", "share", "deadline", "not_ready"]
 BatchReason = Literal["full", "device_free", "deadline", "decoding"]
 Work = Literal["decode", "run", "reopen"]
+Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -66,6 +69,7 @@ class StageTimes:
     def __init__(self) -> None:
         self._images = [0] * (len(SECONDS) + 1)  # by bucket; the last has no bound
         self._seconds = 0.0
+        self._exemplars: list[Exemplar | None] = [None] * (len(SECONDS) + 1)
         self._lock = threading.Lock()
 
     def observe(self, seconds: Sequence[float]) -> None:
@@ -75,17 +79,28 @@ class StageTimes:
                 self._images[bisect_left(SECONDS, image_s)] += 1
             self._seconds += sum(seconds)
 
+    def exemplify(self, image_s: float, trace_id: str) -> None:
+        """Name the trace of an image that took so long, in the place of the last such one."""
+        self._exemplars[bisect_left(SECONDS, image_s)] = Exemplar({"trace_id": trace_id}, image_s)
+
     @property
     def total_s(self) -> float:
         """The sum of their times, in seconds."""
         return self._seconds
 
-    def sample(self) -> tuple[list[tuple[str, float]], float]:
-        """Return how many images took no longer than each bound, and the sum of their times."""
+    def sample(self) -> tuple[list[Bucket], float]:
+        """Return how many images took no longer than each bound, and the sum of their times.
+
+        With each bound comes an image that took longer than the bound before, if one was traced.
+        """
         with self._lock:
             counts, seconds = [*accumulate(self._images)], self._seconds
         bounds = map(floatToGoString, (*SECONDS, float("inf")))
-        return list(zip(bounds, counts, strict=True)), seconds
+        buckets: list[Bucket] = [
+            (bound, count, exemplar) if exemplar else (bound, count)
+            for bound, count, exemplar in zip(bounds, counts, self._exemplars, strict=True)
+        ]
+        return buckets, seconds
 
 
 class Stages(Collector):
@@ -101,6 +116,11 @@ class Stages(Collector):
     def of(self, name: str, version: str, stage: Stage) -> StageTimes:
         """Return the times of a model's images in a stage."""
         return self._times.setdefault((name, version, stage), StageTimes())
+
+    def forget(self, name: str, version: str) -> None:
+        """Forget the times of a model."""
+        for stage in STAGES:
+            self._times.pop((name, version, stage), None)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Yield them for a scrape."""
@@ -204,6 +224,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._of_models: list[Counter | Gauge | Histogram] = []
         self.images = self._counter("images", "Images by outcome", "outcome")
         self.rejections = self._counter(
             "rejections", "Images refused at admission, by reason", "reason"
@@ -278,15 +299,28 @@ class Metrics:
         """Set what a model runs on: runtime, device, precision; and its digest."""
         self.model_info.labels(model=name, version=version, **info).set(1)
 
+    def forget(self, name: str, version: str) -> None:
+        """Remove the metrics of a model that is no longer loaded."""
+        for metric in self._of_models:
+            metric.remove_by_labels({"model": name, "version": version})
+        self.stages.forget(name, version)
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"serving_{name}_total", text, (*MODEL, *labels), registry=self.registry)
+        labelled = (*MODEL, *labels)
+        return self._kept(Counter(f"serving_{name}_total", text, labelled, registry=self.registry))
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"serving_{name}", text, (*MODEL, *labels), registry=self.registry)
+        labelled = (*MODEL, *labels)
+        return self._kept(Gauge(f"serving_{name}", text, labelled, registry=self.registry))
 
     def _histogram(
         self, name: str, text: str, buckets: tuple[float, ...], *labels: str
     ) -> Histogram:
-        return Histogram(
-            f"serving_{name}", text, (*MODEL, *labels), buckets=buckets, registry=self.registry
+        labelled = (*MODEL, *labels)
+        return self._kept(
+            Histogram(f"serving_{name}", text, labelled, buckets=buckets, registry=self.registry)
         )
+
+    def _kept(self, metric: Metric) -> Metric:
+        self._of_models.append(metric)
+        return metric

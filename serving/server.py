@@ -1,7 +1,6 @@
 """The life of the server: listen, load, serve, drain."""
 
 import asyncio
-import gc
 import logging
 import math
 from collections.abc import AsyncIterator
@@ -14,13 +13,13 @@ from serving.access.guard import Guard
 from serving.access.tls import ServerTls
 from serving.access.token_file import TokenFile
 from serving.api.classify import Classifier
+from serving.api.oip.catalog import server_version
 from serving.api.oip.service import OpenInference
 from serving.api.requests import Requests
 from serving.backends.devices import parse_devices
 from serving.backends.ort.cuda import watch_gpu_memory
 from serving.config import ServingConfig
 from serving.console import banner
-from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.errors import ProcessLostError
 from serving.grpc_server import GrpcServer
@@ -38,11 +37,13 @@ from serving.lifecycle import (
     stop_on_signals,
     unless,
 )
-from serving.loading import load_model, within_limits
 from serving.logs import announce
+from serving.memory import tidy
 from serving.metrics import Metrics
+from serving.record.recorder import Recorder
+from serving.repository.control import Control
+from serving.repository.triggers import hanging_up, watch
 from serving.rpc.server import Bounds
-from serving.threads import in_thread
 
 # Requests of all methods but those that take images hold a few names.
 OTHER_REQUEST_BYTES = 4096
@@ -56,7 +57,7 @@ LOST_GRACE_S = 1.0
 
 
 async def serve(config: ServingConfig) -> bool:
-    """Serve until a signal; return whether the models were loaded when it came.
+    """Serve until a signal; return whether nothing was being loaded any more at the end.
 
     The process ends with code `lifecycle.UNFINISHED` if that takes too long, and with code
     `lifecycle.DEVICE_LOST` once it has lost its devices: a new process may have them again.
@@ -71,8 +72,7 @@ async def serve(config: ServingConfig) -> bool:
             try:
                 loaded = await unless(stop, server.load())
                 if loaded:
-                    gc.collect()
-                    gc.freeze()  # what is loaded stays: the collector need not visit it each time
+                    tidy()
                     await server.start()
                     await unless(stop, server.loss())
                     limit_s = config.shutdown_delay_s + config.grace_period_s + CLOSING_S
@@ -80,7 +80,7 @@ async def serve(config: ServingConfig) -> bool:
                     await server.drain()
             except ProcessLostError as error:
                 await server.give_up(error)
-    return bool(loaded)
+    return bool(loaded) and not server.control.transitions.is_busy
 
 
 class Server:
@@ -93,15 +93,25 @@ class Server:
         self._config = config
         self.metrics = Metrics(CollectorRegistry())
         self.readiness = Readiness(self.metrics.ready)
+        self._recorder = Recorder.create(config, server_version(), self.metrics.registry)
         self.repository = ModelRepository()
+        self.control = Control(
+            config,
+            self.repository,
+            self.metrics,
+            changed=self.models_changed,
+            lost=self._process_lost,
+        )
         self._requests = Requests(
             self.repository,
+            self.control,
             self.readiness,
             max_images=config.max_images_per_request,
             default_timeout_s=config.default_timeout_ms / 1000,
         )
         self._tls = ServerTls(config.tls_files, self.metrics.registry) if config.tls_files else None
         self._lost: asyncio.Future[ProcessLostError] = asyncio.get_running_loop().create_future()
+        self._triggers: asyncio.Task[None] | None = None
         self._guard = self._create_guard()
         self.grpc = self._create_grpc()
         self.http = self._create_http()
@@ -110,27 +120,36 @@ class Server:
     async def listening(self) -> AsyncIterator[None]:
         """Listen while the context is open, then close everything."""
         try:
-            async with self.http.listening(), self.grpc.listening(), self._watching():
+            async with (
+                hanging_up(self._config) as self._hung_up,
+                self.http.listening(),
+                self.grpc.listening(),
+                self._watching(),
+            ):
                 yield
         finally:
-            await asyncio.to_thread(self._close_models)
+            if self._recorder:
+                await asyncio.to_thread(self._recorder.close)
+            self._look_no_more()
+            await self.control.close()
 
     async def load(self) -> bool:
         """Load, prove and warm every model; return True."""
-        for model in await asyncio.wrap_future(in_thread(self._load_models, "load")):
-            with within_limits():
-                model.start()
-            self.repository.add(model)
+        await self.control.start()
+        # Only now: a failed load explains better what a device lacks.
+        watch_gpu_memory(self.metrics.registry, parse_devices(self._config.device))
         return True
 
     async def start(self) -> None:
-        """Report SERVING to probes, and print the banner."""
+        """Report SERVING to probes, print the banner, and look at the repository from now on."""
+        self.control.transitions.gives_way = True
         self.readiness.enter(State.SERVING)
-        for model in self.repository.all():
-            model.on_ready(self._models_changed)
         await self._publish_models()
-        bundle = self.repository.all()[0].bundle
+        bundle = next((model.bundle for model in self.repository.all()), None)
         announce(banner(bundle, self._config.host, self.grpc.port, self.http.port))
+        if self._config.repository:
+            watching = watch(self.control, self._config, self._hung_up)
+            self._triggers = asyncio.create_task(watching)
 
     async def loss(self) -> None:
         """Wait until a model can run in this process no more; raise `ProcessLostError`."""
@@ -141,6 +160,7 @@ class Server:
 
         Raises `ProcessLostError` if a model can run in this process no more.
         """
+        self._look_no_more()
         await self.grpc.health.enter_graceful_shutdown()
         self.readiness.enter(State.DRAINING)
         logger.info("draining: answering for %g s more", self._config.shutdown_delay_s)
@@ -164,7 +184,7 @@ class Server:
             DEVICE_LOST,
         )
         exit_after(LOST_GRACE_S + CLOSING_S, self.unfinished, DEVICE_LOST)
-        for model in self.repository.all():
+        for model in self.control.models():
             model.refuse()
         if self.readiness.state is not State.DRAINING:  # else all calls have ended
             await self.grpc.health.enter_graceful_shutdown()
@@ -172,24 +192,34 @@ class Server:
             await self._drain_calls(LOST_GRACE_S)
         exit_now(DEVICE_LOST)
 
+    def _look_no_more(self) -> None:
+        if self._triggers:
+            self._triggers.cancel()
+
     async def _drain_calls(self, grace_s: float) -> None:
         await asyncio.gather(self.grpc.drain(grace_s), self.http.drain(grace_s))
 
     def unfinished(self) -> list[str]:
         """Return what the threads of the models work on."""
-        return [task for model in self.repository.all() for task in model.watch.unfinished()]
+        return [task for model in self.control.models() for task in model.watch.unfinished()]
 
-    def _models_changed(self) -> None:
-        errors = (model.lost_process for model in self.repository.all())
-        if (error := next((e for e in errors if e), None)) and not self._lost.done():
-            self._lost.set_result(error)
+    def models_changed(self) -> None:
+        """Tell probes which models answer now, and `loss` whether the process can go on."""
+        errors = (model.lost_process for model in self.control.models())
+        if error := next((e for e in errors if e), None):
+            self._process_lost(error)
         self._publishing = asyncio.create_task(self._publish_models())
+
+    def _process_lost(self, error: ProcessLostError) -> None:
+        if not self._lost.done():
+            self._lost.set_result(error)
 
     async def _publish_models(self) -> None:
         """Report which models answer; the server does while at least one of them does."""
         if self.readiness.state is not State.SERVING:
             return
         models = self.repository.ready()
+        await self.grpc.health.keep(models)
         for name, ready in models.items():
             await self.grpc.health.say_of(name, serving=ready)
         await self.grpc.health.say(serving=any(models.values()))
@@ -231,6 +261,7 @@ class Server:
             guard=self._guard,
             max_age_s=self._config.max_connection_age_s,
             credentials=self._tls.grpc_credentials() if self._tls else None,
+            recorder=self._recorder,
         )
 
     def _create_http(self) -> HttpServer:
@@ -245,15 +276,12 @@ class Server:
         )
         app = create_app(self.metrics.registry, calls)
         doors = Doors(self._guard, app.routes) if self._guard else None
-        context = self._tls.context if self._tls else None
-        return HttpServer(app, self._config.host, self._config.http_port, bounds, doors, context)
-
-    def _load_models(self) -> list[Model]:
-        models = [load_model(path, self._config, self.metrics) for path in self._config.model]
-        # Only now: a failed load explains better what a device lacks.
-        watch_gpu_memory(self.metrics.registry, parse_devices(self._config.device))
-        return models
-
-    def _close_models(self) -> None:
-        for model in self.repository.all():
-            model.close()
+        return HttpServer(
+            app,
+            self._config.host,
+            self._config.http_port,
+            bounds,
+            doors,
+            self._tls.context if self._tls else None,
+            self._recorder,
+        )

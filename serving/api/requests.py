@@ -7,6 +7,7 @@ from serving.engine.job import Answer
 from serving.engine.repository import ModelRepository
 from serving.errors import ServingError
 from serving.lifecycle import Readiness
+from serving.repository.control import Control
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,14 @@ class Requests:
 
     Attributes:
         repository: the loaded models.
+        control: loads and unloads them.
         readiness: the server's state.
         max_images: largest number of images in a request.
         default_timeout_s: time that a request has which states none, in seconds.
     """
 
     repository: ModelRepository
+    control: Control
     readiness: Readiness
     max_images: int
     default_timeout_s: float

@@ -84,6 +84,11 @@ class Admission:
         self._forecast, self._stages, self._queues = forecast, stages, queues
         self._answers, self._metrics = answers, metrics
 
+    @property
+    def is_used(self) -> bool:
+        """Whether an image is in flight."""
+        return self._room.taken.images > 0
+
     def admit(
         self, sources: Sources, nbytes: int, waiter: Waiter, caller: Caller
     ) -> list[ImageJob]:

@@ -20,7 +20,6 @@ from serving.engine.decode_latency import DecodeLatency, longest_s
 from serving.engine.job import ImageJob
 from serving.engine.latency import Clock
 from serving.engine.queue import (
-    BACKGROUND_NICENESS,
     NICENESS,
     DeadlineQueue,
     compute_thread,
@@ -28,6 +27,7 @@ from serving.engine.queue import (
 )
 from serving.engine.watch import Task, Worker
 from serving.errors import InternalError, InvalidImageError, ServingError, UnavailableError
+from serving.threads import BACKGROUND_NICENESS
 
 # An image may be estimated to take this many times as long as one that is slow to decode: the
 # estimates are upper bounds, and most images take half as long.

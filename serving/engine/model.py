@@ -47,6 +47,12 @@ class Loop:
             self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, work)
 
 
+class Hold:
+    """Keeps a model from ending, as long as somebody refers to this."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Model:
     """Answers images from one bundle; `engine.build` puts its parts together.
 
@@ -81,6 +87,7 @@ class Model:
         self.decoders, self.background = decoders, background
         self.batcher, self.devices, self.wide = batcher, devices, wide
         self.watch, self.metrics, self.clock = watch, metrics, clock
+        self._holds = weakref.WeakSet[Hold]()
 
     @property
     def name(self) -> str:
@@ -96,6 +103,20 @@ class Model:
     def ready(self) -> bool:
         """Whether a device answers, and a thread decodes."""
         return bool(self.batcher.serving) and not self.decoders.is_lost
+
+    @property
+    def is_used(self) -> bool:
+        """Whether images are in flight, or somebody holds it who will send some."""
+        return bool(self._holds) or self._admission.is_used
+
+    def hold(self) -> Hold:
+        """Return what keeps the model from ending before a request is sent to it, and answered.
+
+        For requests that wait between finding it and asking it; only the event loop may call.
+        """
+        hold = Hold()
+        self._holds.add(hold)
+        return hold
 
     @property
     def lost_process(self) -> ProcessLostError | None:

@@ -16,8 +16,6 @@ from serving.engine.latency import Clock
 # Niceness that is added for threads that compute. Under overload gRPC's thread must run at once:
 # requests that wait for it are neither refused nor predicted. A higher value starves the devices.
 NICENESS = 4
-# The same for threads that compute in the background, whenever no other thread needs a core.
-BACKGROUND_NICENESS = 19
 
 
 class Ahead(NamedTuple):

@@ -12,7 +12,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from protos import open_inference_pb2 as pb
-from serving.api.oip.catalog import LOADING, LOG, MEMORY, TRACES, Catalog
+from serving.api.oip.catalog import LOG, MEMORY, TRACES, Catalog
+from serving.api.oip.loading import version_to_load, version_to_unload
 from serving.api.oip.names import both, find
 from serving.api.oip.statistics import statistics
 from serving.http.calls import Calls
@@ -28,7 +29,7 @@ from serving.http.openapi import (
     responses_or_not,
 )
 from serving.http.routes import DirectRoute, Endpoint, versioned
-from serving.http.schemas import IndexRequest, read_json, schema_of
+from serving.http.schemas import ChangeRequest, IndexRequest, read_json, schema_of
 
 Described = dict[int | str, dict[str, Any]]
 
@@ -41,11 +42,13 @@ NAMES = object_schema("ModelNames", models=list_schema(TEXT))
 INDEX = list_schema(message_schema(pb.RepositoryIndexResponse.ModelIndex.DESCRIPTOR))
 INDEX_BODY = {"content": json_content(schema_of(IndexRequest))}
 MODEL_ERRORS = (400, 404, 503)
+REPOSITORY = "/v2/repository/models/{model}"
+CHANGE_BODY = {"content": json_content(schema_of(ChangeRequest))}
+CHANGE_ERRORS = (400, 404, 409, 413, 415, 503)
+EMPTY = object_schema("Done")
 
 # What clients of other servers may ask for.
 LACKING = {
-    "/v2/repository/models/{model}/load": (LOADING, ["POST"]),
-    "/v2/repository/models/{model}/unload": (LOADING, ["POST"]),
     "/v2/trace/setting": (TRACES, ["GET", "POST"]),
     "/v2/models/{model}/trace/setting": (TRACES, ["GET", "POST"]),
     "/v2/logging": (LOG, ["GET", "POST"]),
@@ -72,6 +75,8 @@ class OpenCatalog:
         """Return the routes, with what /openapi.json says of them: nothing of what is lacking."""
         posted: dict[str, Any] = {"openapi_extra": {"requestBody": INDEX_BODY}}
         posted |= {"responses": responses(INDEX, 400, 413, 415), "methods": ["POST"]}
+        changing: dict[str, Any] = {"openapi_extra": {"requestBody": CHANGE_BODY}}
+        changing |= {"responses": responses(EMPTY, *CHANGE_ERRORS), "methods": ["POST"]}
         return [
             DirectRoute("/v2/health/live", self.server_live, responses=responses(LIVE)),
             DirectRoute("/v2/health/ready", self.server_ready, responses=responses_or_not(READY)),
@@ -84,6 +89,8 @@ class OpenCatalog:
             *_of_model("/stats", self.model_statistics, _described(STATISTICS, *MODEL_ERRORS)),
             DirectRoute("/v2/repository/index", self.whole_index, responses=responses(INDEX)),
             DirectRoute("/v2/repository/index", self.repository_index, **posted),
+            DirectRoute(f"{REPOSITORY}/load", self.load, **changing),
+            DirectRoute(f"{REPOSITORY}/unload", self.unload, **changing),
             *(Route(path, _refusing(why), methods=how) for path, (why, how) in LACKING.items()),
         ]
 
@@ -116,6 +123,24 @@ class OpenCatalog:
         """The versions of all models, or of those that answer; no body is as good as `{}`."""
         body = await self._calls.body(request)
         return self._index(read_json(body, IndexRequest) if body else IndexRequest())
+
+    async def load(self, request: Request, model: str) -> Response:
+        """Load the versions of a model that the policy asks for, or one; wait until it answers."""
+        parameters = await self._parameters(request)
+        await self._calls.requests.control.load(model, version_to_load(parameters))
+        return JsonResponse(b"{}")
+
+    async def unload(self, request: Request, model: str) -> Response:
+        """Unload all versions of a model, or one; wait until it has answered what it had."""
+        parameters = await self._parameters(request)
+        await self._calls.requests.control.unload(model, version_to_unload(parameters))
+        return JsonResponse(b"{}")
+
+    async def _parameters(self, request: Request) -> dict[str, Any]:
+        self._calls.requests.readiness.check()
+        body = await self._calls.body(request)
+        asked = read_json(body, ChangeRequest) if body else ChangeRequest()
+        return asked.parameters or {}
 
     def _index(self, asked: IndexRequest) -> Response:
         index = self._catalog.index(only_ready=asked.ready)

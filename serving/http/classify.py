@@ -35,6 +35,7 @@ from serving.http.openapi import (
     object_schema,
     responses,
 )
+from serving.http.recording import record_of
 from serving.http.routes import DirectRoute, versioned
 
 # How many classes people get who do not say; TorchServe's image classifier has the same number.
@@ -138,12 +139,19 @@ class Classification:
     ) -> tuple[Model, Sequence[Answer]]:
         """Return the model and its answers; raise the error of an only image."""
         model = self._calls.model(name, version)
+        hold = model.hold()  # while the body comes
         files = await self._files(request, most or self._calls.requests.max_images)
         deadline, nbytes = self._calls.deadline(request, headers), sum(map(len, files))
         sources = [Encoded(file) for file in files]
+        record = record_of(request)
+        if record:
+            record.asked(model, len(files), "", deadline)
         answering = model.classify(sources, deadline, nbytes, caller_of(request))
         del files, sources  # the jobs have them, and let go of each once it is decoded
         answers = await answering
+        del hold
+        if record:
+            record.answered(answers)
         check_only(answers)
         return model, answers
 

@@ -102,6 +102,16 @@ class IndexRequest(Json):
     ready: bool = Field(default=False, description="only those that answer")
 
 
+class ChangeRequest(Json):
+    """What is to be loaded or unloaded, beside the name in the path."""
+
+    parameters: dict[str, Any] | None = Field(
+        None,
+        description="`version`: only this one, beside those that are loaded; `unload_dependents` "
+        "changes nothing; `config` and `file:…` are refused, because a bundle is sealed",
+    )
+
+
 def schema_of(model: type[Json]) -> Schema:
     """Return the JSON Schema of a model; it refers to those of its parts as OpenAPI does."""
     return model.model_json_schema(ref_template=REFERENCE + "{model}")

@@ -12,8 +12,10 @@ import uvicorn
 from serving.http.access import Doors
 from serving.http.connection import HttpConnection
 from serving.http.handshake import Handshake
+from serving.http.recording import Recorded
 from serving.http.traffic import Connection, HttpBounds, Traffic
 from serving.listener import listen
+from serving.record.recorder import Recorder
 
 # For a client that does not read its answer at the end.
 GRACE_PERIOD_S = 2
@@ -29,6 +31,7 @@ class HttpServer:
         bounds: what clients may take.
         doors: who may ask for what; None: nobody is asked who they are.
         tls: gives the context of TLS for each new connection; None: without TLS.
+        recorder: begins the records of requests; None if nobody wants any.
 
     Raises:
         StartupError: it cannot bind.
@@ -42,6 +45,7 @@ class HttpServer:
         bounds: HttpBounds | None = None,
         doors: Doors | None = None,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.app = app
         self._listener = listen(host, port, "HTTP", "--http-port")
@@ -50,9 +54,9 @@ class HttpServer:
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._listener.getsockname()[1]
         self.traffic = Traffic(bounds or HttpBounds(), set())
-        self._doors, self._tls = doors, tls
+        self._doors, self._tls, self._recorder = doors, tls, recorder
         config = uvicorn.Config(
-            app,
+            Recorded(app, recorder) if recorder else app,
             http=cast("type[HttpConnection]", self._connection),
             interface="asgi3",
             ws="none",
@@ -82,7 +86,7 @@ class HttpServer:
             self._listener.close()
 
     def _connection(self, **uvicorn: Any) -> HttpConnection | Handshake:
-        http = HttpConnection(self.traffic, self._doors, **uvicorn)
+        http = HttpConnection(self.traffic, self._doors, self._recorder, **uvicorn)
         return Handshake(self.traffic, self._tls, http) if self._tls else http
 
     async def drain(self, grace_s: float) -> None:

@@ -15,7 +15,7 @@ class ModelSettings(BaseSettings):
     """Bundles, runtimes, devices and threads."""
 
     model: Annotated[list[Path], NoDecode] = Field(
-        min_length=1,
+        [],
         description="bundle directory; for several, repeat the flag or separate with commas",
     )
     device: str = Field(

@@ -36,6 +36,12 @@ def test_several_models_and_buckets() -> None:
     assert config.buckets == (1, 4, 32)
 
 
+def test_a_policy_for_several_names() -> None:
+    flags = ("--version-policy", "net=1,3", "--version-policy", "cat=all,latest:2")
+    policy = parse("--repository", "r", *flags).policy
+    assert [str(policy.rule(name)) for name in ("net", "cat", "dog")] == ["1,3", "all", "latest:2"]
+
+
 def test_options_of_a_provider() -> None:
     config = parse("--model", "a", "--cuda-options", "fuse_conv_bias=1,prefer_nhwc=0")
     assert config.runtime_settings.cuda_options == ("fuse_conv_bias=1", "prefer_nhwc=0")
@@ -50,6 +56,10 @@ def test_nothing_mutates_it() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        (["--repository", "r", "--version-policy", "latest:0"], "at least 1"),
+        (["--version-policy", "latest:2"], "is for --repository, which is not given"),
+        (["--model-control", "poll"], "is for --repository, which is not given"),
+        (["--repository", "r", "--load-model", "net"], "is for --model-control explicit"),
         (["--grpc-port", "65536"], "less than or equal to 65535"),
         (["--threads", "0"], "greater than 0"),
         (["--threads", "1000000"], "less than or equal to 1024"),
@@ -91,9 +101,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_wrong_usage_names_the_flags_without_a_traceback() -> None:
     done = run("--grpc-port", "many")
     assert done.returncode == 2
-    assert "--model: required: " in done.stderr
     assert "--grpc-port: Input should be a valid integer" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_models_it_says_where_they_may_come_from() -> None:
+    done = run()
+    assert done.returncode == 2
+    assert "required: --model (a bundle directory), --repository, or both" in done.stderr
 
 
 HEAVY = {"cv2", "grpc", "numpy", "onnxruntime", "openvino", "PIL", "fastapi", "starlette"}
@@ -112,3 +127,29 @@ def test_help_explains_every_flag_and_imports_no_runtime() -> None:
     for field, info in ServingConfig.model_fields.items():
         assert f"--{field.replace('_', '-')} " in done.stdout
         assert info.description
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "localhost:4317", "ftp://host:1", "http://", "http://host", "http://host:x", "http://host:0",
+        "http://host:70000", "http://host:4317/v1/traces", "http://user@host:4317", "http://[::1:4",
+        "http://host:4317?a=b", "", "http://ho\nst:4317",
+    ],
+)  # fmt: skip
+def test_a_collector_must_have_an_origin(endpoint: str) -> None:
+    with pytest.raises(ValidationError, match="must be http:// or https://, a host and a port"):
+        ServingConfig.model_validate({"model": ["m"], "otlp_endpoint": endpoint})
+
+
+@pytest.mark.parametrize("endpoint", ["http://localhost:4317", "https://[::1]:4317/"])
+def test_a_collector(endpoint: str) -> None:
+    ServingConfig.model_validate({"model": ["m"], "otlp_endpoint": endpoint, "trace_share": 1})
+
+
+@pytest.mark.parametrize(
+    ("share", "message"), [("0.5", "needs --otlp-endpoint"), ("1.1", "less than"), ("nan", "than")]
+)
+def test_a_share_of_traces(share: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ServingConfig.model_validate({"model": ["m"], "trace_share": share})

@@ -1,6 +1,7 @@
 """A small, valid, sealed bundle: the deployment graph's form around one matrix product."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,24 @@ def reseal(path: Path) -> None:
                 part["sha256"] = sha256(path / part["path"])
         (path / MANIFEST).write_text(json.dumps(stated))
     seal(path)
+
+
+def copy_bundle(path: Path, root: Path, version: str) -> Path:
+    """Copy a bundle into a repository under another version, and return that."""
+    stated = json.loads((path / MANIFEST).read_text()) | {"version": version}
+    copy = shutil.copytree(path, root / stated["name"] / version)
+    (copy / MANIFEST).write_text(json.dumps(stated))
+    reseal(copy)
+    return copy
+
+
+def spoil(path: Path) -> None:
+    """Change what a bundle's first golden image should give, and make its digests right again."""
+    golden = path / GOLDEN
+    stated = json.loads(golden.read_text())
+    stated["images"][0]["probabilities"] = stated["images"][0]["probabilities"][::-1]
+    golden.write_text(json.dumps(stated))
+    reseal(path)
 
 
 def manifest(path: Path, name: str, version: str) -> Manifest:

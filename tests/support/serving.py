@@ -216,10 +216,23 @@ async def running_server(path: Path, **settings: object) -> AsyncIterator[Server
 
 
 @asynccontextmanager
+async def repository_server(root: Path, **settings: object) -> AsyncIterator[Server]:
+    """Run a server of the repository at `root`, whose models load quickly, on free ports."""
+    quick = {"repository": root, "instances": 1, "buckets": (1, 2)}
+    ports = {"grpc_port": 0, "http_port": 0}
+    server = Server(ServingConfig.model_validate(quick | ports | settings))
+    async with server.listening():
+        await server.load()
+        await server.start()
+        yield server
+
+
+@asynccontextmanager
 async def gated_server(rig: Rig, **settings: object) -> AsyncIterator[Server]:
     """Run a server of the rig's model on free ports; at the end the gate is opened."""
     async with listening_server(rig.path, **settings) as server:
         rig.model.start()
+        rig.model.on_ready(server.models_changed)
         server.repository.add(rig.model)
         await server.start()
         try:

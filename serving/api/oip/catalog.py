@@ -3,12 +3,14 @@
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
+from bundle.versions import age
 from protos import open_inference_pb2 as pb
-from serving.api.oip.names import Named, both, find
+from serving.api.oip.names import Named, both, find, names
 from serving.api.requests import Requests
 from serving.engine.model import Model
 from serving.errors import ModelNotFoundError, UnavailableError
 from serving.lifecycle import State
+from serving.repository.board import Status
 
 NAME = "resnext-serving"
 EXTENSIONS = (
@@ -20,12 +22,17 @@ EXTENSIONS = (
     "statistics",
 )
 # Why calls that clients of other servers make are not answered.
-LOADING = "models are loaded when the server starts, and stay: restart it with other --model flags"
 MEMORY = "there is no shared memory: send tensors in requests"
 TRACES = "there are no traces; /metrics of the HTTP port has times"
 LOG = "the log is set up when the server starts (--log-level)"
+ModelIndex = pb.RepositoryIndexResponse.ModelIndex
 TensorMetadata = pb.ModelMetadataResponse.TensorMetadata
 KINDS = {"cpu": pb.ModelInstanceGroup.KIND_CPU, "cuda": pb.ModelInstanceGroup.KIND_GPU}
+# The protocol's words for the states of versions that do not answer.
+STATES = dict.fromkeys(Status, "UNAVAILABLE") | {
+    Status.LOADING: "LOADING",
+    Status.UNLOADING: "UNLOADING",
+}
 FORMATS = {"onnxruntime": "onnx", "openvino": "onnx", "mindspore-lite": "mindir"}
 
 
@@ -40,7 +47,7 @@ class Catalog:
 
     def __init__(self, requests: Requests) -> None:
         self._repository, self._readiness = requests.repository, requests.readiness
-        self._max_images = requests.max_images
+        self._board, self._max_images = requests.control.board, requests.max_images
 
     @property
     def ready(self) -> bool:
@@ -96,15 +103,21 @@ class Catalog:
         )
 
     def index(self, *, only_ready: bool) -> pb.RepositoryIndexResponse:
-        """List every model, version by version, under each of its names."""
-        return pb.RepositoryIndexResponse(
-            models=[
-                self._entry(named)
-                for model in self._repository.all()
-                for named in both(self._repository, model)
-                if not only_ready or self._answers(model)
-            ]
-        )
+        """List every version of every model, also those not loaded, under each of its names."""
+        loaded = [
+            self._entry(named)
+            for model in self._repository.all()
+            for named in both(self._repository, model)
+            if not only_ready or self._answers(model)
+        ]
+        others = [
+            ModelIndex(name=name, version=one.version, state=STATES[one.status], reason=one.reason)
+            for one in self._board.all()
+            if not only_ready and one.status is not Status.READY
+            for name in names(self._repository, one.name)
+        ]
+        models = sorted(loaded + others, key=lambda one: (one.name, age(one.version)))
+        return pb.RepositoryIndexResponse(models=models)
 
     def _entry(self, named: Named) -> pb.RepositoryIndexResponse.ModelIndex:
         if self._answers(named.model):
@@ -113,9 +126,7 @@ class Catalog:
             state, reason = "UNAVAILABLE", "no device answers, or no thread decodes"
         else:
             state, reason = "UNAVAILABLE", f"the server is {self._readiness.state}"
-        return pb.RepositoryIndexResponse.ModelIndex(
-            name=named.name, version=named.model.version, state=state, reason=reason
-        )
+        return ModelIndex(name=named.name, version=named.model.version, state=state, reason=reason)
 
     @property
     def _is_serving(self) -> bool:

@@ -67,7 +67,12 @@ def find(repository: ModelRepository, name: str, version: str) -> Named:
 
 def both(repository: ModelRepository, model: Model) -> list[Named]:
     """Return a model under each name by which `find` finds it."""
-    named = [Named(model.name, model, takes_pixels=False)]
-    if model.name + PIXELS not in repository:
-        named.append(Named(model.name + PIXELS, model, takes_pixels=True))
-    return named
+    return [
+        Named(name, model, takes_pixels=name != model.name)
+        for name in names(repository, model.name)
+    ]
+
+
+def names(repository: ModelRepository, name: str) -> list[str]:
+    """Return the names of the model that a bundle calls so, loaded or not."""
+    return [name] if name + PIXELS in repository else [name, name + PIXELS]

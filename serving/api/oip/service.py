@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,17 +12,22 @@ from protos import open_inference_pb2 as pb
 from serving.api.call import Call
 from serving.api.caller import UnaryCaller
 from serving.api.messages import MANY_CLASSES
-from serving.api.oip.catalog import LOADING, LOG, MEMORY, TRACES, Catalog
+from serving.api.oip.catalog import LOG, MEMORY, TRACES, Catalog
 from serving.api.oip.inputs import Images, images
+from serving.api.oip.loading import version_to_load, version_to_unload
 from serving.api.oip.names import Named, find
 from serving.api.oip.outputs import answer, check_outputs, classes_of
 from serving.api.oip.statistics import statistics
 from serving.api.oip.tensors import InferRequest
 from serving.api.oip.wire import id_of, parse, to_message
 from serving.api.requests import Requests
-from serving.api.status import failure, to_serving_error
-from serving.api.stream import Pending, Stream, answered, places
+from serving.api.status import failure
+from serving.api.stream import Pending, Stream, answered, places, told
 from serving.engine.job import Answer
+from serving.engine.model import Hold
+from serving.errors import ServingError
+from serving.record.record import Record
+from serving.repository.control import Control
 
 Method = Callable[["OpenInference", Any, Call], Awaitable[Any]]
 
@@ -41,7 +46,7 @@ def _answering(method: Callable[["OpenInference", Any], Any]) -> Method:
         try:
             return method(self, request)
         except Exception as error:  # noqa: BLE001 - the call ends with it
-            await call.abort(*failure(error))
+            await call.abort(*failure(error, call.request_id))
 
     return respond
 
@@ -61,10 +66,12 @@ class OpenInference:
         try:
             asked, found = self._asked(message)
             until = self._deadline(asked, call, call.arrived_s)
+            if call.record:
+                call.record.asked(asked.named.model, len(found), asked.request.id, until)
             caller = UnaryCaller(call, until, asked.response, is_large=asked.is_large)
             asked.named.model.submit(found, caller, len(message))
         except Exception as error:  # noqa: BLE001 - the call ends with it
-            call.fail(*failure(error))
+            call.fail(*failure(error, call.request_id))
 
     async def ModelStreamInfer(  # noqa: N802
         self, messages: AsyncIterator[bytes], call: Call
@@ -114,12 +121,37 @@ class OpenInference:
         """List the models."""
         return self._catalog.index(only_ready=request.ready)
 
-    RepositoryModelLoad = RepositoryModelUnload = _unimplemented(LOADING)
+    async def RepositoryModelLoad(  # noqa: N802
+        self, request: pb.RepositoryModelLoadRequest, call: Call
+    ) -> pb.RepositoryModelLoadResponse:
+        """Load a model; answer when it answers."""
+        try:
+            version = version_to_load(_parameters(request.parameters))
+            await self._control().load(request.model_name, version)
+        except Exception as error:  # noqa: BLE001 - the call ends with it
+            await call.abort(*failure(error, call.request_id))
+        return pb.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(  # noqa: N802
+        self, request: pb.RepositoryModelUnloadRequest, call: Call
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Unload a model; answer when it has answered what it had."""
+        try:
+            version = version_to_unload(_parameters(request.parameters))
+            await self._control().unload(request.model_name, version)
+        except Exception as error:  # noqa: BLE001 - the call ends with it
+            await call.abort(*failure(error, call.request_id))
+        return pb.RepositoryModelUnloadResponse()
+
     SystemSharedMemoryStatus = SystemSharedMemoryRegister = _unimplemented(MEMORY)
     SystemSharedMemoryUnregister = CudaSharedMemoryUnregister = _unimplemented(MEMORY)
     CudaSharedMemoryStatus = CudaSharedMemoryRegister = _unimplemented(MEMORY)
     TraceSetting = _unimplemented(TRACES)
     LogSettings = _unimplemented(LOG)
+
+    def _control(self) -> Control:
+        self._requests.readiness.check()
+        return self._requests.control
 
     def _asked(self, message: bytes) -> "tuple[_Asked, Images]":
         request = parse(message, self._requests.max_images)
@@ -132,25 +164,39 @@ class OpenInference:
     def _deadline(self, asked: "_Asked", call: Call, since_s: float) -> float:
         return self._requests.deadline(since_s, call.deadline_s, asked.request.timeout_us)
 
-    def _read(self, call: Call, message: bytes) -> Pending:
+    def _read(self, call: Call, message: bytes, record: Record | None) -> Pending:
         try:
             asked, found = self._asked(message)
         except Exception as error:  # noqa: BLE001 - the response holds it
-            return answered(_failed(id_of(message), error))
-        respond = partial(self._respond, asked, found, call, len(message))
+            return answered(_failed(id_of(message), told(error, call, record)))
+        # It may wait for others of the stream.
+        hold = asked.named.model.hold()
+        respond = partial(self._respond, asked, found, call, len(message), record, hold)
         return Pending(places(asked.classes), respond)
 
-    async def _respond(self, asked: "_Asked", found: Images, call: Call, nbytes: int) -> bytes:
+    async def _respond(
+        self,
+        asked: "_Asked",
+        found: Images,
+        call: Call,
+        nbytes: int,
+        record: Record | None,
+        hold: Hold,  # noqa: ARG002 - until the answer
+    ) -> bytes:
         until = self._deadline(asked, call, time.monotonic())
+        if record:
+            record.asked(asked.named.model, len(found), asked.request.id, until)
         answering = asked.named.model.classify(found, until, nbytes, call.caller)
         del found  # they are parts of the message, and were copied out of it
         try:
             answers = await answering
+            if record:
+                record.answered(answers)
             if asked.is_large:
                 return await asyncio.to_thread(asked.streamed, answers)
             return asked.streamed(answers)
         except Exception as error:  # noqa: BLE001 - the response holds it
-            return _failed(asked.request.id, error)
+            return _failed(asked.request.id, told(error, call, record))
 
 
 class _Asked(NamedTuple):
@@ -181,7 +227,12 @@ class _Asked(NamedTuple):
         return pb.ModelStreamInferResponse(infer_response=message).SerializeToString()
 
 
-def _failed(request_id: str, error: Exception) -> bytes:
+def _parameters(stated: Mapping[str, pb.ModelRepositoryParameter]) -> dict[str, object]:
+    kinds = {name: each.WhichOneof("parameter_choice") for name, each in stated.items()}
+    return {name: getattr(stated[name], kind) if kind else None for name, kind in kinds.items()}
+
+
+def _failed(message_id: str, error: ServingError) -> bytes:
     return pb.ModelStreamInferResponse(
-        error_message=str(to_serving_error(error)), infer_response={"id": request_id}
+        error_message=str(error), infer_response={"id": message_id}
     ).SerializeToString()

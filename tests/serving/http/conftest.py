@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -46,6 +47,6 @@ def app() -> Application:
     """An application without a model."""
     metrics = Metrics(CollectorRegistry())
     requests = Requests(
-        ModelRepository(), Readiness(metrics.ready), max_images=8, default_timeout_s=30.0
+        ModelRepository(), Mock(), Readiness(metrics.ready), max_images=8, default_timeout_s=30.0
     )
     return create_app(metrics.registry, Calls(requests, 2**20))

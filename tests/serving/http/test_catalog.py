@@ -133,8 +133,6 @@ async def test_a_model_that_is_not_there(path: str, client: httpx.AsyncClient) -
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "repository/models/tiny/load"),
-        ("POST", "repository/models/tiny/unload"),
         ("GET", "trace/setting"),
         ("POST", "trace/setting"),
         ("GET", "models/tiny/trace/setting"),

@@ -1,0 +1,42 @@
+"""`python -m benchmarks.recording`: what ids, the access log and tracing cost each call.
+
+Measured is the CPU time of gRPC's thread, which every call passes through, for calls that are
+answered at once: the rest of a request would only add noise. All take turns in one process.
+"""
+
+from statistics import median
+
+from pydantic import PositiveInt
+from pydantic.fields import Field
+
+from benchmarks.command import Benchmark, configured, start
+from cli.tables import show_rows
+
+
+class Recording(Benchmark):
+    """Measure what ids, the access log and tracing cost each call."""
+
+    model_config = configured("benchmarks.recording")
+
+    rounds: PositiveInt = Field(15, description="how often all take turns")
+    calls: PositiveInt = Field(4000, description="calls in each turn")
+
+    def run(self) -> None:
+        """Measure, and print the table."""
+        from benchmarks.recording_calls import BASE, measure
+
+        took = measure(self.rounds, self.calls)
+        rows = [
+            [
+                name,
+                f"{median(turns):.1f}",
+                f"{median(a - b for a, b in zip(turns, took[BASE], strict=True)):+.1f}",
+            ]
+            for name, turns in took.items()
+        ]
+        headings = ("calls", "CPU µs", "difference")
+        show_rows(headings, rows, title="gRPC's thread, per call", text_columns=1)
+
+
+if __name__ == "__main__":
+    start(Recording)

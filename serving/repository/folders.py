@@ -1,0 +1,101 @@
+"""The folders of a repository, as they look from outside: nothing of a bundle is read."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from bundle.manifest import MANIFEST
+from bundle.store import SEAL
+
+# What changes when a file of a folder is written, replaced or removed.
+Look = tuple[tuple[str, int, int, int], ...]
+
+
+class Folder(NamedTuple):
+    """A folder `<name>/<version>` that may hold a bundle.
+
+    Attributes:
+        look: name, size, time of the last change and inode of every file; it changes with
+            them.
+        lack: why it surely holds no bundle; empty if only opening it can tell.
+    """
+
+    name: str
+    version: str
+    path: Path
+    look: Look
+    lack: str
+
+
+class Found(NamedTuple):
+    """What a repository holds.
+
+    Attributes:
+        folders: by name and version.
+        unreadable: why nothing is known of a name.
+    """
+
+    folders: Mapping[str, Mapping[str, Folder]]
+    unreadable: Mapping[str, str]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds not a single folder."""
+        return not (self.folders or self.unreadable)
+
+    def all(self) -> Iterator[Folder]:
+        """Yield every folder, by name."""
+        for name in sorted(self.folders):
+            yield from self.folders[name].values()
+
+
+def scan(root: Path) -> Found:
+    """Return what the repository at `root` holds; raise `OSError` if it cannot be read.
+
+    Files, and what is hidden, are passed over: a repository may hold other things beside bundles.
+    """
+    folders: dict[str, Mapping[str, Folder]] = {}
+    unreadable: dict[str, str] = {}
+    for name, path in _subfolders(root):
+        try:
+            folders[name] = {v: _folder(name, v, below) for v, below in _subfolders(path)}
+        except OSError as error:
+            unreadable[name] = f"{path} cannot be read: {error.strerror}"
+    return Found(folders, unreadable)
+
+
+def _subfolders(path: Path) -> Iterator[tuple[str, Path]]:
+    with os.scandir(path) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if not entry.name.startswith(".") and _may_be_folder(entry):
+                yield entry.name, path / entry.name
+
+
+def _may_be_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a symbolic link that leads to itself: a mistake that is told
+        return True
+
+
+def _folder(name: str, version: str, path: Path) -> Folder:
+    try:
+        look = tuple(sorted(_files(path, path)))
+    except OSError as error:
+        return Folder(name, version, path, (), f"it cannot be read: {error.strerror}")
+    missing = [file for file in (SEAL, MANIFEST) if file not in {entry[0] for entry in look}]
+    lack = f"it holds no {' and no '.join(missing)}; is it still being copied?" if missing else ""
+    return Folder(name, version, path, look, lack)
+
+
+def _files(root: Path, path: Path) -> Iterator[tuple[str, int, int, int]]:
+    """Yield what tells that a file has changed; below a folder only where there is a seal."""
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                found = entry.stat(follow_symlinks=False)
+                name = Path(entry.path).relative_to(root).as_posix()
+                yield name, found.st_size, found.st_mtime_ns, found.st_ino
+            elif (root / SEAL).is_file():
+                yield from _files(root, Path(entry.path))

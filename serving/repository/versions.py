@@ -1,0 +1,240 @@
+"""Brings single versions up and down, and tells the board and the log.
+
+Nothing but the event loop calls. What takes long is done in threads (`transitions`).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bundle.store import Bundle, BundleError
+from serving.engine.model import Model
+from serving.engine.repository import ModelRepository, alike
+from serving.errors import InternalError, ProcessLostError, ServingError, StartupError
+from serving.repository.board import Board, Status, Version
+from serving.repository.folders import Folder, Found
+from serving.repository.policy import Rule
+from serving.repository.transitions import Transitions
+
+logger = logging.getLogger(__name__)
+
+# Of versions that do not answer, and are not about to.
+RESTING = (Status.IDLE, Status.INCOMPLETE, Status.FAILED)
+
+
+class Versions:
+    """The versions of all names: loaded, coming, going, or only there.
+
+    Args:
+        models: gets those that answer.
+        board: gets the state of each.
+        transitions: where models are made and end.
+        changed: called when a model has come or gone, or may answer no more.
+        lost: called when the process has lost its devices.
+    """
+
+    def __init__(
+        self,
+        models: ModelRepository,
+        board: Board,
+        transitions: Transitions,
+        *,
+        changed: Callable[[], None],
+        lost: Callable[[ProcessLostError], None],
+    ) -> None:
+        self.models, self.board, self._transitions = models, board, transitions
+        self._changed, self._lost = changed, lost
+        self._given: set[Model] = set()
+        self._ending: dict[tuple[str, str], tuple[Model, asyncio.Task[None]]] = {}
+        self._said: dict[Path, str] = {}  # what was logged of a folder, which is not said twice
+
+    def all(self) -> list[Model]:
+        """Return the models that answer, and those that end."""
+        return [*self.models.all(), *(model for model, _ in self._ending.values())]
+
+    def endings(self) -> list[asyncio.Task[None]]:
+        """Return what is over when the models that end have ended."""
+        return [task for _, task in self._ending.values()]
+
+    def loaded(self, name: str | None = None) -> list[Model]:
+        """Return the models of the repository that answer, of all names or one."""
+        models = [model for model in self.models.all() if model not in self._given]
+        return [model for model in models if name in (None, model.name)]
+
+    async def give(self, path: Path) -> None:
+        """Load a bundle that was given by itself, and stays; raise as `load` of `Transitions`."""
+        bundle = await self._transitions.open(path)
+        name, version = bundle.manifest.name, bundle.manifest.version
+        if held := self.board.get(name, version):
+            raise StartupError(alike(held.path, path, name, version))
+        model = await self._transitions.load(bundle)
+        self._given.add(model)
+        self._add(model)
+
+    def see(self, found: Found, idle: Callable[[Rule], str], rule: Callable[[str], Rule]) -> None:
+        """Have the board show what is there, and no more what was.
+
+        Args:
+            found: what the repository holds.
+            idle: says why a version of which the rule is such is not loaded.
+            rule: returns the rule of a name.
+        """
+        there = {(folder.name, folder.version): folder for folder in found.all()}
+        for one in self.board.all():
+            key = one.name, one.version
+            if one.status in RESTING and key not in there and one.name not in found.unreadable:
+                self.board.forget(*key)
+                self._said.pop(one.path, None)
+        for key, folder in there.items():
+            if not self.board.get(*key):
+                self._note(folder, Status.IDLE, idle(rule(folder.name)))
+
+    async def settle(
+        self, name: str, folders: Mapping[str, Folder], rule: Rule, idle: str, *, again: bool
+    ) -> list[str]:
+        """Load what a rule asks for, then unload the rest; return the versions it looked at.
+
+        A version that cannot be loaded does not count: an older one takes its place. If none can,
+        what is loaded stays.
+
+        Args:
+            name: the name of all.
+            folders: what there is, by version.
+            rule: what is asked for.
+            idle: why the rest is not loaded.
+            again: whether to try also what has failed before and has not changed.
+        """
+        candidates = rule.candidates(folders)
+        ready: list[str] = []
+        tried: list[str] = []
+        for version in candidates:
+            if rule.is_met(len(ready)):
+                break
+            tried.append(version)
+            if await self.provide(folders[version], again=again):
+                ready.append(version)
+        if ready or not candidates:
+            for model in self.loaded(name):
+                if model.version not in ready:
+                    self.end(model, idle if model.version in folders else "its folder is gone")
+        return tried
+
+    async def provide(self, folder: Folder, *, again: bool) -> bool:
+        """Return whether a version answers, after loading it if it does not."""
+        key = folder.name, folder.version
+        if key in self._ending:
+            await asyncio.shield(self._ending[key][1])
+        known = self.board.get(*key)
+        if known and known.status is Status.READY:
+            self._check_same(known, folder)
+            return True
+        has_failed = known and known.status in (Status.INCOMPLETE, Status.FAILED)
+        if has_failed and known and known.look == folder.look and not again:
+            return False
+        if folder.lack:
+            self._refuse(folder, Status.INCOMPLETE, folder.lack)
+            return False
+        return await self._load(folder)
+
+    def end(self, model: Model, why: str) -> asyncio.Task[None]:
+        """Let no more requests find a model, and end it when it has answered those that did."""
+        key = model.name, model.version
+        state = Version(*key, model.bundle.path, Status.UNLOADING, why)
+        self.models.remove(model)
+        self.board.note(state)
+        logger.info("%s/%s: unloading: %s", *key, why)
+        task = asyncio.create_task(self._end(state))
+        self._ending[key] = model, task
+        self._changed()
+        return task
+
+    def say_once(self, path: Path, what: str, key: str = "") -> None:
+        """Log something of a path; not again before something else is so, or `key` is another."""
+        if self._said.get(path) != (key or what):
+            self._said[path] = key or what
+            logger.warning("%s: %s", path, what)
+
+    def say_again(self, path: Path) -> None:
+        """Log whatever is said next of a path."""
+        self._said.pop(path, None)
+
+    async def _end(self, state: Version) -> None:
+        key = state.name, state.version
+        try:
+            await self._transitions.retire(self._ending[key][0])
+        finally:
+            del self._ending[key]
+            self.board.note(state._replace(status=Status.IDLE))
+        await self._transitions.tidy()
+        logger.info("%s/%s: unloaded", *key)
+
+    async def _load(self, folder: Folder) -> bool:
+        try:
+            bundle = await self._transitions.open(folder.path)
+            _check_name(bundle, folder)
+        except BundleError as error:
+            self._refuse(folder, Status.INCOMPLETE, str(error))
+            return False
+        is_ready = await self._load_bundle(bundle, folder)
+        await self._transitions.tidy()
+        return is_ready
+
+    async def _load_bundle(self, bundle: Bundle, folder: Folder) -> bool:
+        self._note(folder, Status.LOADING, "it is being loaded and proved")
+        logger.info("%s/%s: loading", folder.name, folder.version)
+        try:
+            model = await self._transitions.load(bundle)
+        except ProcessLostError as error:
+            self._lost(error)
+            raise
+        except (BundleError, ServingError) as error:
+            self._refuse(folder, Status.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            self._refuse(folder, Status.FAILED, str(InternalError.logged(error)))
+        else:
+            self._add(model, folder)
+            return True
+        return False
+
+    def _add(self, model: Model, folder: Folder | None = None) -> None:
+        path, look = model.bundle.path, folder.look if folder else ()
+        self.models.add(model)
+        model.on_ready(self._changed)
+        self.board.note(Version(model.name, model.version, path, Status.READY, "", look))
+        self.board.count(model.name, "ok")
+        self.say_again(path)
+        newest = self.models.versions(model.name)[-1]
+        logger.info("%s/%s answers; the newest is %s", model.name, model.version, newest)
+        self._changed()
+
+    def _check_same(self, known: Version, folder: Folder) -> None:
+        """Say if the folder of a version that answers is another one now."""
+        if known.path != folder.path:
+            held = f"{known.path} is {known.name}/{known.version}, too"
+            self.say_once(folder.path, f"it is passed over: {held}")
+        elif known.look != folder.look:
+            self.say_once(
+                folder.path,
+                "it has changed since it was loaded, and what was loaded goes on; what is new "
+                "needs a version of its own",
+            )
+
+    def _refuse(self, folder: Folder, status: Status, reason: str) -> None:
+        self._note(folder, status, reason)
+        if status is Status.FAILED:
+            self.board.count(folder.name, "failed")
+        kind = "it cannot be served" if status is Status.FAILED else "it is no whole bundle"
+        self.say_once(folder.path, f"{kind}: {reason}", key=status)
+
+    def _note(self, folder: Folder, status: Status, reason: str) -> None:
+        name, version, path, look, _ = folder
+        self.board.note(Version(name, version, path, status, reason, look))
+
+
+def _check_name(bundle: Bundle, folder: Folder) -> None:
+    stated = f"{bundle.manifest.name}/{bundle.manifest.version}"
+    if stated != f"{folder.name}/{folder.version}":
+        raise BundleError(
+            f"its manifest says that it is {stated}: its folder must be called so, too"
+        )
