@@ -16,7 +16,7 @@ from serving.errors import ServingError
 # The modules of this folder with a `check`. Those that need no model come first, as they are quick.
 SUBJECTS = (
     "ports", "certificates", "access", "clock", "variables", "user", "descriptors", "cpu",
-    "devices", "libraries", "models", "cache", "memory", "shared_memory", "threads",
+    "devices", "libraries", "models", "repository", "cache", "memory", "shared_memory", "threads",
 )  # fmt: skip
 HEADINGS = ("Check", "Status", "Found", "What to do")
 

@@ -43,9 +43,9 @@ class Case:
     @cached_property
     def loads(self) -> "list[Loaded | Failed]":
         """What the loading of each model has shown; they are loaded once, one after the other."""
-        from serving.doctor.load import load_all
+        from serving.doctor.versions import load_all
 
-        return load_all(self.config)
+        return [*load_all(self.config)]
 
     @cached_property
     def loaded(self) -> "list[Loaded]":

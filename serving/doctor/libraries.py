@@ -28,7 +28,9 @@ def check(case: Case) -> Iterator[Finding]:
         canonicalize_name(found.metadata["Name"]): found.version for found in distributions()
     }
     wrong = [*unusable("serving.server"), *rivals(installed), *_required(extra, installed)]
-    yield from wrong
+    if case.config.otlp_endpoint:
+        wrong += _required("tracing", installed)
+    yield from dict.fromkeys(wrong)
     if not wrong:
         yield Finding("ok", f"all that {PACKAGE}[{extra}] requires is installed and can be loaded")
 

@@ -21,7 +21,8 @@ class Loaded:
 
     Attributes:
         path: its bundle.
-        name: its name and version.
+        name: its name.
+        version: its version.
         images_per_s: by its warm-up, all instances together, without decoding.
         program_bytes: memory of the process before the load, which any server takes.
         loaded_bytes: memory of the model once it is loaded.
@@ -37,6 +38,7 @@ class Loaded:
 
     path: Path
     name: str
+    version: str
     images_per_s: float
     program_bytes: int
     loaded_bytes: int
@@ -60,12 +62,8 @@ class Failed:
     warnings: list[str]
 
 
-def load_all(config: ServingConfig) -> list[Loaded | Failed]:
-    """Load one model after the other."""
-    return [_load(path, config) for path in config.model]
-
-
-def _load(path: Path, config: ServingConfig) -> Loaded | Failed:
+def load(path: Path, config: ServingConfig) -> Loaded | Failed:
+    """Load a bundle in a process of its own, and return what that has shown."""
     if sys.stderr.isatty():
         print(f"loading {printable(str(path))}", file=sys.stderr)
     # Not a fork: threads and devices of this process would come along.

@@ -29,7 +29,7 @@ def _told(load: Loaded | Failed) -> Finding:
 def _alike(loads: list[Loaded]) -> Iterator[Finding]:
     paths = defaultdict[str, list[Path]](list)
     for load in loads:
-        paths[load.name].append(load.path)
+        paths[f"{load.name}/{load.version}"].append(load.path)
     for name, same in paths.items():
         if len(same) > 1:
             yield Finding(

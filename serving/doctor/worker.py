@@ -41,7 +41,8 @@ def measure(path: Path, config: ServingConfig) -> Loaded | Failed:
     crop = model.bundle.manifest.transform.crop
     return Loaded(
         path,
-        f"{model.name}/{model.version}",
+        model.name,
+        model.version,
         images_per_s=_images_per_s(model),
         program_bytes=before["RssAnon"],
         loaded_bytes=after["RssAnon"] + after["RssShmem"] - before["RssAnon"],

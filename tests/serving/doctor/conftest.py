@@ -12,11 +12,12 @@ Checked = Callable[..., list[Finding]]
 MIB = 2**20
 
 
-def loaded(name: str = "tiny/1", **others: object) -> Loaded:
+def loaded(**others: object) -> Loaded:
     """Return what the load of a small model may have shown."""
     given = {
-        "path": Path(name),
-        "name": name,
+        "path": Path("tiny/1"),
+        "name": "tiny",
+        "version": "1",
         "images_per_s": 100.0,
         "program_bytes": 50 * MIB,
         "loaded_bytes": 100 * MIB,

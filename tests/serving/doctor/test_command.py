@@ -67,7 +67,7 @@ def test_a_real_limit_of_addresses_is_named(tiny: Path) -> None:
 
 def test_a_wrong_call_has_code_2() -> None:
     for arguments, told in (
-        ((), "--model: required: bundle directory"),
+        ((), "required: --model (a bundle directory), --repository, or both"),
         (("a", "--threads", "0"), "--threads: Input should be greater than 0"),
         (("a", "--max-inflight-images", "1"), "never be admitted with --max-inflight-images 1"),
     ):

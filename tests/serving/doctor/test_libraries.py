@@ -76,6 +76,17 @@ def test_a_server_that_cannot_be_imported_fails(
     assert "of_another_time_pb2" not in sys.modules
 
 
+def test_tracing_has_requirements_of_its_own(
+    checked: Checked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stated = ['nothing-like-it; extra == "tracing"', "pydantic>=999"]
+    monkeypatch.setattr(libraries, "requires", lambda _: stated)
+    [pydantic] = checked("libraries")
+    assert pydantic.found.endswith("and this needs pydantic>=999")
+    findings = checked("libraries", otlp_endpoint="http://localhost:4317")
+    assert [finding.found for finding in findings[1:]] == ["nothing-like-it is not installed"]
+
+
 def test_without_the_package_nothing_is_known_of_versions(
     checked: Checked, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from serving.config import ServingConfig
 from serving.doctor import load
-from serving.doctor.load import Failed, Loaded, load_all
+from serving.doctor.load import Failed, Loaded
 from tests.serving.doctor.conftest import MIB, Checked, loaded
 from tests.support import crashes
 from tests.support.bundles import SIDE
@@ -19,8 +19,8 @@ TOO_MANY = (os.cpu_count() or 1) + 1
 
 
 def load_one(path: Path, **settings: object) -> Loaded | Failed:
-    [found] = load_all(ServingConfig.model_validate({"model": [path], "tuned": "off", **settings}))
-    return found
+    config = ServingConfig.model_validate({"model": [path], "tuned": "off", **settings})
+    return load.load(path, config)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def tiny_loaded(tiny: Path) -> Loaded:
 
 
 def test_a_load_is_measured(tiny_loaded: Loaded) -> None:
-    assert tiny_loaded.name == "tiny/1"
+    assert (tiny_loaded.name, tiny_loaded.version) == ("tiny", "1")
     assert tiny_loaded.images_per_s > 0
     assert tiny_loaded.program_bytes > 10 * MIB
     assert 0 < tiny_loaded.loaded_bytes < tiny_loaded.address_bytes
