@@ -7,8 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from clients.access import Tls
     from clients.client import AsyncClassifierClient, ClassifierClient
     from clients.errors import (
+        AccessError,
         ClassifierError,
         DeadlineError,
         OverloadError,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AccessError",
     "AsyncClassifierClient",
     "ClassScore",
     "ClassifierClient",
@@ -38,11 +41,12 @@ __all__ = [
     "Prediction",
     "RequestError",
     "Timing",
+    "Tls",
     "UnavailableError",
     "VersionState",
 ]
 
-_MODULES = ("clients.client", "clients.errors", "clients.types")
+_MODULES = ("clients.access", "clients.client", "clients.errors", "clients.types")
 
 
 def __getattr__(name: str) -> object:

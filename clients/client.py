@@ -7,12 +7,14 @@ is older than its generator.
 import asyncio
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Generic, NamedTuple, Self, TypeVar
 
 import grpc
 
-from clients import messages, proxies
+from clients import access, messages, proxies
+from clients.access import Tls
 from clients.errors import REQUEST_ID, rpc_errors
 from clients.messages import MAX_MESSAGE_BYTES
 from clients.types import ImageFailure, ImageSource, ModelInfo, Prediction, VersionState
@@ -106,19 +108,35 @@ def _named(request_id: str) -> tuple[tuple[str, str], ...]:
 
 
 class ClassifierClient:
-    """A connection to one server; use it as a context manager, from any number of threads."""
+    """A connection to one server; use it as a context manager, from any number of threads.
 
-    def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
+    Args:
+        address: of the server.
+        token: for a server that asks who calls.
+        tls: speak TLS; None: do not, which a token allows only on the same machine.
+
+    Raises:
+        ValueError: the token may not be sent so, or is none.
+        OSError: a file of TLS cannot be read.
+    """
+
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, token: str | None = None, tls: Tls | None = None
+    ) -> None:
         self.address = address
-        self._channel = grpc.insecure_channel(
-            address, options=[*OPTIONS, *proxies.options(address)]
+        self._metadata = access.metadata(address, token, tls)
+        options = [*OPTIONS, *proxies.options(address)]
+        self._channel = (
+            grpc.secure_channel(address, access.credentials(tls), options)
+            if tls
+            else grpc.insecure_channel(address, options)
         )
-        self._classify = self._channel.unary_unary(*CLASSIFY)
-        self._get_model = self._channel.unary_unary(*GET_MODEL)
-        self._list_models = self._channel.unary_unary(*LIST_MODELS)
-        self._index = self._channel.unary_unary(*INDEX)
-        self._load = self._channel.unary_unary(*LOAD)
-        self._unload = self._channel.unary_unary(*UNLOAD)
+        self._classify = self._method(CLASSIFY)
+        self._get_model = self._method(GET_MODEL)
+        self._list_models = self._method(LIST_MODELS)
+        self._index = self._method(INDEX)
+        self._load = self._method(LOAD)
+        self._unload = self._method(UNLOAD)
 
     def __enter__(self) -> Self:
         return self
@@ -129,6 +147,10 @@ class ClassifierClient:
     def close(self) -> None:
         """Close the connection; calls in flight end with CANCELLED."""
         self._channel.close()
+
+    def _method(self, method: Method[Request, Response]) -> Callable[..., Response]:
+        """Return what calls a method, and shows the token each time."""
+        return partial(self._channel.unary_unary(*method), metadata=self._metadata)
 
     def classify(
         self,
@@ -152,7 +174,7 @@ class ClassifierClient:
             TypeError, ValueError, OSError: the images or the id cannot be sent, as the message
                 says.
         """
-        metadata = _named(request_id)
+        metadata = [*self._metadata, *_named(request_id)]
         request = messages.classify_request(
             images,
             top_k=top_k,
@@ -210,17 +232,23 @@ class ClassifierClient:
 class AsyncClassifierClient:
     """The same for asyncio; use it as an async context manager within one event loop."""
 
-    def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, token: str | None = None, tls: Tls | None = None
+    ) -> None:
         self.address = address
-        self._channel = grpc.aio.insecure_channel(
-            address, options=[*OPTIONS, *proxies.options(address)]
+        self._metadata = access.metadata(address, token, tls)
+        options = [*OPTIONS, *proxies.options(address)]
+        self._channel = (
+            grpc.aio.secure_channel(address, access.credentials(tls), options)
+            if tls
+            else grpc.aio.insecure_channel(address, options)
         )
-        self._classify = self._channel.unary_unary(*CLASSIFY)
-        self._get_model = self._channel.unary_unary(*GET_MODEL)
-        self._list_models = self._channel.unary_unary(*LIST_MODELS)
-        self._index = self._channel.unary_unary(*INDEX)
-        self._load = self._channel.unary_unary(*LOAD)
-        self._unload = self._channel.unary_unary(*UNLOAD)
+        self._classify = self._method(CLASSIFY)
+        self._get_model = self._method(GET_MODEL)
+        self._list_models = self._method(LIST_MODELS)
+        self._index = self._method(INDEX)
+        self._load = self._method(LOAD)
+        self._unload = self._method(UNLOAD)
 
     async def __aenter__(self) -> Self:
         return self
@@ -231,6 +259,9 @@ class AsyncClassifierClient:
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
         await self._channel.close()
+
+    def _method(self, method: Method[Request, Response]) -> Callable[..., Awaitable[Response]]:
+        return partial(self._channel.unary_unary(*method), metadata=self._metadata)
 
     async def classify(
         self,
@@ -244,7 +275,7 @@ class AsyncClassifierClient:
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> list[Prediction | ImageFailure]:
         """As `ClassifierClient.classify`; files are read outside the event loop."""
-        metadata = _named(request_id)
+        metadata = [*self._metadata, *_named(request_id)]
         request = await asyncio.to_thread(
             messages.classify_request,
             images,
