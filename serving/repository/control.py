@@ -167,16 +167,7 @@ class Control:
             if held := self.board.get(folder.name, folder.version):
                 raise StartupError(alike(held.path, folder.path, folder.name, folder.version))
         self._see(found)
-        names = dict.fromkeys(self._policy.by_name, "--version-policy")
-        names |= {name: "--load-model" for name in self._config.load_model if name != "*"}
-        for name, flag in names.items():
-            if name not in found.folders:
-                raise StartupError(f"{flag} names {name!r}, but {root} {_holds(found.folders)}")
-            versions = found.folders[name]
-            if lost := [v for v in self._policy.rule(name).named if v not in versions]:
-                raise StartupError(
-                    f"{flag} names {name}={lost[0]}, but {root / name} {_holds(versions)}"
-                )
+        check_named(self._config, root, found)
 
     def _why(self) -> str:
         """Return what is wrong with each version, for the error of a start with nothing."""
@@ -278,6 +269,20 @@ class Control:
         if self._config.model_control == "explicit":
             return "nobody has asked for it (--model-control explicit)"
         return f"the version policy is {rule}"
+
+
+def check_named(config: ServingConfig, root: Path, found: Found) -> None:
+    """Raise `StartupError` if the settings name what the repository does not hold."""
+    names = dict.fromkeys(config.policy.by_name, "--version-policy")
+    names |= {name: "--load-model" for name in config.load_model if name != "*"}
+    for name, flag in names.items():
+        if name not in found.folders:
+            raise StartupError(f"{flag} names {name!r}, but {root} {_holds(found.folders)}")
+        versions = found.folders[name]
+        if lost := [v for v in config.policy.rule(name).named if v not in versions]:
+            raise StartupError(
+                f"{flag} names {name}={lost[0]}, but {root / name} {_holds(versions)}"
+            )
 
 
 def _holds(things: Iterable[str]) -> str:
