@@ -15,6 +15,7 @@ export class ApiError extends Error {
  * stream of events, is read from it like any other.
  * @param {string} path such as `v1/models`
  * @param {RequestInit} options as for `fetch`
+ * @returns {Promise<Response & {tookMs: number}>} with the time until its head had come
  * @throws {ApiError} with status 0 if the server cannot be reached
  */
 export async function call(path, options = {}) {
@@ -35,8 +36,11 @@ export async function json(path, options) {
 }
 
 async function reach(path, options) {
+  const began = performance.now();
   try {
-    return await fetch(path, options);
+    const response = await fetch(path, options);
+    response.tookMs = performance.now() - began;
+    return response;
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "the server cannot be reached; it may have been stopped, or be restarting");
