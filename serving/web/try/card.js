@@ -37,9 +37,12 @@ export class Card {
         el("p", { class: "hint" }, size(file.size)),
         el("div", { class: "result-actions" }, button("Run again", "Run again:", again), button("Remove", "Remove", remove)),
       ),
-      this.#looks,
-      el("div", { class: "says" }, this.#verdict, this.#answers),
-      this.#same,
+      el(
+        "div",
+        { class: "result-body" },
+        this.#looks,
+        el("div", { class: "says" }, this.#verdict, this.#answers, this.#same),
+      ),
     );
     this.#looks.append(this.#look(file, "The image", `The image ${file.name}`));
   }

@@ -41,6 +41,7 @@ export function mount(section) {
 
   function run(card) {
     const asked = choices.asked();
+    list.classList.toggle("comparing", asked.length > 1);
     if (asked.length) card.run(asked, choices.topK, turns);
   }
 
