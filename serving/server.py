@@ -275,7 +275,12 @@ class Server:
             idle_s=self._config.http_idle_s,
             age_s=self._config.max_connection_age_s or math.inf,
         )
-        app = create_app(self.metrics.registry, calls)
+        app = create_app(
+            self.metrics.registry,
+            calls,
+            self._config.image_limits,
+            page=self._config.page == "on",
+        )
         doors = Doors(self._guard, app.routes) if self._guard else None
         return HttpServer(
             app,
