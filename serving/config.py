@@ -13,6 +13,7 @@ from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
 from serving.settings.network import NetworkSettings
 from serving.settings.page import PageSettings
+from serving.settings.record import RecordSettings
 from serving.settings.repository import RepositorySettings
 from serving.settings.signature import SignatureSettings
 from serving.settings.tls import TlsSettings, is_local
@@ -34,6 +35,7 @@ class DevicesConfig(BaseSettings):
 
 # The last one stands first in --help.
 class ServingConfig(
+    RecordSettings,
     LifeSettings,
     LimitSettings,
     AccessSettings,
@@ -48,7 +50,8 @@ class ServingConfig(
 
     Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.
     `python -m serving devices` lists the devices that this machine can serve on, `python -m serving
-    tune` finds the fastest settings for a bundle on its CPU.
+    tune` finds the fastest settings for a bundle on its CPU, `python -m serving doctor` checks what
+    would keep a server with the same flags from working.
     """
 
     model_config = SettingsConfigDict(

@@ -127,3 +127,29 @@ def test_help_explains_every_flag_and_imports_no_runtime() -> None:
     for field, info in ServingConfig.model_fields.items():
         assert f"--{field.replace('_', '-')} " in done.stdout
         assert info.description
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "localhost:4317", "ftp://host:1", "http://", "http://host", "http://host:x", "http://host:0",
+        "http://host:70000", "http://host:4317/v1/traces", "http://user@host:4317", "http://[::1:4",
+        "http://host:4317?a=b", "", "http://ho\nst:4317",
+    ],
+)  # fmt: skip
+def test_a_collector_must_have_an_origin(endpoint: str) -> None:
+    with pytest.raises(ValidationError, match="must be http:// or https://, a host and a port"):
+        ServingConfig.model_validate({"model": ["m"], "otlp_endpoint": endpoint})
+
+
+@pytest.mark.parametrize("endpoint", ["http://localhost:4317", "https://[::1]:4317/"])
+def test_a_collector(endpoint: str) -> None:
+    ServingConfig.model_validate({"model": ["m"], "otlp_endpoint": endpoint, "trace_share": 1})
+
+
+@pytest.mark.parametrize(
+    ("share", "message"), [("0.5", "needs --otlp-endpoint"), ("1.1", "less than"), ("nan", "than")]
+)
+def test_a_share_of_traces(share: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ServingConfig.model_validate({"model": ["m"], "trace_share": share})

@@ -213,3 +213,38 @@ def test_a_decode_that_never_ends_does_not_keep_it_alive(tiny: Path, decode_thre
     last = errors.splitlines()[-1]
     assert "not ended within 1.1 s: " in last
     assert ": decoding an image (format PNG, " in last
+
+
+WITHOUT_OPENTELEMETRY = """
+import runpy, sys
+# FastAPI needs the API of OpenTelemetry, which does nothing by itself.
+sys.modules["opentelemetry.sdk"] = sys.modules["opentelemetry.exporter"] = None
+sys.argv[0] = "serving"
+runpy.run_module("serving", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_collector_without_opentelemetry_is_an_error_that_says_what_to_install(
+    tiny: Path,
+) -> None:
+    program = "-c", WITHOUT_OPENTELEMETRY
+    process = start(tiny, "--otlp-endpoint", "http://localhost:4317", program=program)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "pip install 'resnext-serving[tracing]'" in errors
+    assert "Traceback" not in errors
+
+
+def test_nothing_of_opentelemetry_is_needed_without_a_collector(tiny: Path) -> None:
+    process = start(tiny, "--access-log", "all", program=("-c", WITHOUT_OPENTELEMETRY))
+    ready(process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_a_wrong_variable_of_opentelemetry_is_named(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "best")
+    assert "OTEL_EXPORTER_OTLP_" in refusal(tiny, "--otlp-endpoint", "http://localhost:4317")
