@@ -5,13 +5,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from protos import classifier_pb2 as pb
-from serving.api.messages import to_model
 from serving.api.requests import Requests
 from serving.http.errors import JsonResponse
 from serving.http.messages import message_schema, to_json
 from serving.http.openapi import responses
 from serving.http.routes import DirectRoute
-from serving.lifecycle import State
 
 
 class Models:
@@ -31,11 +29,5 @@ class Models:
 
     async def models(self, _: Request) -> Response:
         """Describe all loaded models; the answer is a ListModelsResponse of classifier.proto."""
-        serving = self._requests.readiness.state is State.SERVING
-        found = pb.ListModelsResponse(
-            models=[
-                to_model(model, self._requests.max_images, ready=serving and model.ready)
-                for model in self._requests.repository.all()
-            ]
-        )
-        return JsonResponse(orjson.dumps(to_json(found)))
+        models = map(self._requests.describe, self._requests.repository.all())
+        return JsonResponse(orjson.dumps(to_json(pb.ListModelsResponse(models=models))))

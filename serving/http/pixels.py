@@ -73,7 +73,7 @@ class NetworkPixels:
 
         They are those that the same image is classified by.
         """
-        transform = self._calls.model(query.model, query.version).bundle.manifest.transform
+        transform = self._calls.model(query.model, query.version, request).bundle.manifest.transform
         body = await self._calls.body(request)
         deadline = self._calls.deadline(request, headers)
         work = partial(_png, transform, self._limits, body)

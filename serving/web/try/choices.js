@@ -55,7 +55,7 @@ export class Choices {
     const options = () => this.#offered.map((choice, at) => el("option", { value: at }, choice.title));
     this.#first.replaceChildren(...options());
     this.#second.replaceChildren(el("option", { value: "" }, "nothing"), ...options());
-    this.#first.value = Math.max(0, this.#find(before[0] ?? newest(models)));
+    this.#first.value = Math.max(0, this.#find(before[0] ?? usual(models)));
     const second = this.#find(before[1]);
     this.#second.value = second < 0 ? "" : second;
     this.element.hidden = false;
@@ -96,8 +96,10 @@ function choicesOf(model) {
   return [{ ...about, version: model.version, title: `${model.name} ${model.version}` }, ...labelled];
 }
 
-/** Return the title of the newest version of the first model: they come sorted, the oldest first. */
-function newest(models) {
-  const model = models.filter(({ name }) => name === models[0].name).at(-1);
+/** Return the title of the version of the first model that answers who names none. */
+function usual(models) {
+  const versions = models.filter(({ name }) => name === models[0].name); // sorted, the oldest first
+  const isStable = ({ version_labels: labels = [] }) => labels.some(({ label }) => label === "stable");
+  const model = versions.find(isStable) ?? versions.at(-1);
   return model && `${model.name} ${model.version}`;
 }
