@@ -174,7 +174,7 @@ class ClassifierClient:
             TypeError, ValueError, OSError: the images or the id cannot be sent, as the message
                 says.
         """
-        metadata = (*self._metadata, *_named(request_id))
+        metadata = [*self._metadata, *_named(request_id)]
         request = messages.classify_request(
             images,
             top_k=top_k,
@@ -275,7 +275,7 @@ class AsyncClassifierClient:
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> list[Prediction | ImageFailure]:
         """As `ClassifierClient.classify`; files are read outside the event loop."""
-        metadata = (*self._metadata, *_named(request_id))
+        metadata = [*self._metadata, *_named(request_id)]
         request = await asyncio.to_thread(
             messages.classify_request,
             images,

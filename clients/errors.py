@@ -64,6 +64,17 @@ _KINDS: dict[grpc.StatusCode, type[ClassifierError]] = {
 _NO_SERVER = ("failed to connect", "errors resolving")
 # Where the server says under which id its log has a call.
 REQUEST_ID = "x-request-id"
+# Parts of what gRPC says where TLS fails, of several of its versions, and what they mean.
+_NO_TLS = {
+    "WRONG_VERSION_NUMBER": "it speaks no TLS there",
+    "ALPN": "it speaks TLS there, but not gRPC",
+    "Hostname": "its certificate is for other names",
+    "CERTIFICATE_VERIFY_FAILED": "no authority that is trusted here has signed its certificate, or "
+    "it is out of date (tls=Tls(ca=…), --tls-ca)",
+    "security handshaker": "the files of TLS are not PEM, or a key is of another certificate",
+    "Socket closed": "it closes connections at once, and may want TLS (tls=…, --tls), or a "
+    "client's certificate (--tls-cert)",
+}
 # gRPC's own words, and none of the server's.
 _LATE = "Deadline Exceeded"
 
@@ -76,7 +87,10 @@ def rpc_errors(address: str) -> Iterator[None]:
     except grpc.RpcError as error:
         code = error.code()
         message = error.details() or "no details"
-        if code is grpc.StatusCode.UNAVAILABLE and any(text in message for text in _NO_SERVER):
+        unreachable = code is grpc.StatusCode.UNAVAILABLE and any(t in message for t in _NO_SERVER)
+        if unreachable and (why := next((w for t, w in _NO_TLS.items() if t in message), None)):
+            message = f"no call reaches the server at {address}: {why} ({message})"
+        elif unreachable:
             message = (
                 f"no server answers at {address} ({message}); "
                 f"`make serve` or `python -m serving --model BUNDLE` starts one"

@@ -26,6 +26,7 @@ from serving.grpc_server import GrpcServer
 from serving.http.access import Doors
 from serving.http.app import create_app
 from serving.http.calls import Calls
+from serving.http.cors import Cors
 from serving.http.server import HttpServer
 from serving.http.traffic import HttpBounds
 from serving.lifecycle import (
@@ -128,9 +129,9 @@ class Server:
             ):
                 yield
         finally:
+            self._look_no_more()
             if self._recorder:
                 await asyncio.to_thread(self._recorder.close)
-            self._look_no_more()
             await self.control.close()
 
     async def load(self) -> bool:
@@ -281,7 +282,8 @@ class Server:
             self._config.host,
             self._config.http_port,
             bounds,
-            doors,
-            self._tls.context if self._tls else None,
-            self._recorder,
+            doors=doors,
+            tls=self._tls.context if self._tls else None,
+            recorder=self._recorder,
+            cors=Cors(self._config.cors_origins) if self._config.cors_origins else None,
         )

@@ -93,8 +93,7 @@ class Classifier:
             return answered(_failed(message_id, told(error, call, record)))
         classes = classes_of(request.options, len(request), model)
         # It may wait for others of the stream.
-        hold = model.hold()
-        respond = partial(self._respond, request, model, call, len(message), record, hold)
+        respond = partial(self._respond, request, model, call, len(message), record, model.hold())
         return Pending(places(classes), respond)
 
     async def _respond(

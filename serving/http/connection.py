@@ -18,6 +18,7 @@ from serving.access.peer import http_name
 from serving.api.status import CODES
 from serving.errors import PermissionDeniedError, UnauthenticatedError
 from serving.http.access import Doors, authorization
+from serving.http.cors import Cors
 from serving.http.errors import error_response
 from serving.http.heads import Fault, fault
 from serving.http.incoming import HEADER_BYTES, Incoming
@@ -49,14 +50,21 @@ class HttpConnection(HttpToolsProtocol):
         traffic: what all connections share.
         doors: who may ask for what; None: nobody is asked who they are.
         recorder: begins the records of requests; None if nobody wants any.
+        cors: which pages may read what is refused; None: none.
         uvicorn: what uvicorn gives a connection.
     """
 
     def __init__(
-        self, traffic: Traffic, doors: Doors | None, recorder: Recorder | None, **uvicorn: Any
+        self,
+        traffic: Traffic,
+        doors: Doors | None,
+        recorder: Recorder | None,
+        cors: Cors | None,
+        **uvicorn: Any,
     ) -> None:
         super().__init__(**uvicorn)
-        self._traffic, self._doors, self._recorder = traffic, doors, recorder
+        self._traffic, self._doors = traffic, doors
+        self._recorder, self._cors = recorder, cors
         self._wire: asyncio.Transport | None = None  # what carries TLS
         self.phase, self.since_s = Phase.IDLE, time.monotonic()
         self.in_head, self.held = False, 0
@@ -128,10 +136,11 @@ class HttpConnection(HttpToolsProtocol):
     def _say_last(self, status: HTTPStatus, message: str) -> None:
         response = error_response(HTTPException(status, message))
         request_id = id_of(self.headers if self._is_coming else [])
-        pairs = [(HEADER.encode(), request_id.encode()), *response.raw_headers]
-        headers = (b": ".join(pair) + b"\r\n" for pair in pairs)
         if self._recorder:
             self._record_refusal(self._recorder, request_id, status, message)
+        marks = self._cors.marks(self.headers or ()) if self._cors else []
+        pairs = [(HEADER.encode(), request_id.encode()), *response.raw_headers, *marks]
+        headers = (b": ".join(pair) + b"\r\n" for pair in pairs)
         head = b"".join([STATUS_LINE[status], *headers, b"connection: close\r\n\r\n"])
         self.transport.write(head + bytes(response.body))
         # Closed with bytes that were not read, the connection would be reset, and the client might

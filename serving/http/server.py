@@ -11,6 +11,7 @@ import uvicorn
 
 from serving.http.access import Doors
 from serving.http.connection import HttpConnection
+from serving.http.cors import Cors
 from serving.http.handshake import Handshake
 from serving.http.recording import Recorded
 from serving.http.traffic import Connection, HttpBounds, Traffic
@@ -32,6 +33,7 @@ class HttpServer:
         doors: who may ask for what; None: nobody is asked who they are.
         tls: gives the context of TLS for each new connection; None: without TLS.
         recorder: begins the records of requests; None if nobody wants any.
+        cors: which pages in browsers may call; None: none.
 
     Raises:
         StartupError: it cannot bind.
@@ -46,6 +48,7 @@ class HttpServer:
         doors: Doors | None = None,
         tls: Callable[[], ssl.SSLContext] | None = None,
         recorder: Recorder | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self.app = app
         self._listener = listen(host, port, "HTTP", "--http-port")
@@ -54,7 +57,9 @@ class HttpServer:
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._listener.getsockname()[1]
         self.traffic = Traffic(bounds or HttpBounds(), set())
-        self._doors, self._tls, self._recorder = doors, tls, recorder
+        self._doors, self._tls = doors, tls
+        self._recorder, self._cors = recorder, cors
+        app = cors.around(app) if cors else app
         config = uvicorn.Config(
             Recorded(app, recorder) if recorder else app,
             http=cast("type[HttpConnection]", self._connection),
@@ -86,7 +91,7 @@ class HttpServer:
             self._listener.close()
 
     def _connection(self, **uvicorn: Any) -> HttpConnection | Handshake:
-        http = HttpConnection(self.traffic, self._doors, self._recorder, **uvicorn)
+        http = HttpConnection(self.traffic, self._doors, self._recorder, self._cors, **uvicorn)
         return Handshake(self.traffic, self._tls, http) if self._tls else http
 
     async def drain(self, grace_s: float) -> None:

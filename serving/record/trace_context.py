@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 # https://www.w3.org/TR/trace-context/#traceparent-header: version, trace, span, flags. A later
 # version may have more after another dash.
-_TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_TRACEPARENT = re.compile(
+    "(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
+)
 _SAMPLED = 1
 # As much as must be passed on; what is longer is left out.
 LONGEST_STATE = 512
@@ -16,8 +18,8 @@ class TraceContext(NamedTuple):
     """The caller's span, the trace that it belongs to, and whether that is recorded.
 
     Attributes:
-        trace_id: of 128 bits, not 0.
-        span_id: of 64 bits, not 0.
+        trace_id: of 128 bits; 0 if it is not recorded, when nobody needs it.
+        span_id: of 64 bits; likewise.
         is_sampled: whether the caller records the trace.
         state: its `tracestate`, as it came; empty if there is none.
     """
@@ -26,6 +28,9 @@ class TraceContext(NamedTuple):
     span_id: int
     is_sampled: bool
     state: str
+
+
+UNSAMPLED = TraceContext(0, 0, is_sampled=False, state="")
 
 
 def trace_context(headers: Iterable[tuple[str, str]]) -> TraceContext | None:
@@ -45,8 +50,9 @@ def trace_context(headers: Iterable[tuple[str, str]]) -> TraceContext | None:
     if not (parent and (found := _TRACEPARENT.fullmatch(parent))):
         return None
     version, trace, span, flags, rest = found.groups()
-    trace_id, span_id = int(trace, 16), int(span, 16)
-    if not (trace_id and span_id) or (rest and version == "00"):
+    if rest and version == "00":
         return None
-    is_sampled = bool(int(flags, 16) & _SAMPLED)
-    return TraceContext(trace_id, span_id, is_sampled, state if len(state) <= LONGEST_STATE else "")
+    if not int(flags, 16) & _SAMPLED:
+        return UNSAMPLED
+    state = state if len(state) <= LONGEST_STATE else ""
+    return TraceContext(int(trace, 16), int(span, 16), is_sampled=True, state=state)
