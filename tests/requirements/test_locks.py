@@ -48,7 +48,8 @@ def test_what_builds_this_project_is_locked_too() -> None:
 
 def test_make_installs_only_what_is_locked() -> None:
     alone = [
-        *("-protos/.protos", "-clients-oldest/.clients", "-oip/.oip", "-docs/.docs", "-audit/.audit", "-lite/.lite")
+        *("-protos/.protos", "-clients-oldest/.clients", "-oip/.oip"),
+        *("-docs/.docs", "-audit/.audit", "-lite/.lite"),
     ]
     targets = [f".venv{environment}" for environment in ["/.dev", "-cuda/.cuda", *alone]]
     command = ["make", "--dry-run", "--always-make", *targets, "PYTHON37=python3.7"]
