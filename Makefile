@@ -59,7 +59,7 @@ ifeq ($(RUNTIME),mindspore-lite)
 SERVED := $(if $(shell grep '"mindir-lite"' $(SERVED)/manifest.json 2>/dev/null),,build/lite/)$(SERVED)
 LITE_SERVED := $(LITE)/.lite $(SERVED)/manifest.json
 endif
-.PHONY: help setup lite-env oip-env train eval export serve tune classify test test-fast lint format protos schemas docs lock sbom audit bench bench-gpu gpu-kit test-gpu nvidia container container-check clean
+.PHONY: help setup lite-env oip-env train eval export serve doctor tune classify test test-fast lint format protos schemas docs lock sbom audit bench bench-gpu gpu-kit test-gpu nvidia container container-check clean
 
 help: ## Print these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,8 +81,13 @@ export: $(VENV)/.export $(filter $(FASHION_MNIST),$(DATA)) ## Turn a checkpoint 
 	  --device_target $(PLATFORM) $(if $(DATA),--images $(DATA)) --output $(OUTPUT) $(if $(NAME),--name $(NAME))
 
 serve: $(if $(filter cuda% tensorrt%,$(DEVICE)),nvidia) $(SERVING) $(LITE_SERVED) ## Serve a bundle (MODEL=, RUNTIME=, DEVICE=, GRPC_PORT=, HTTP_PORT=, ARGS=)
-	$(dir $(SERVING))bin/python -m serving --model $(SERVED) --runtime $(RUNTIME) --device $(DEVICE) \
-	  --grpc-port $(GRPC_PORT) --http-port $(HTTP_PORT) $(if $(LITE_SERVED),--lite-python $(LITE)/bin/python) $(ARGS)
+	$(dir $(SERVING))bin/python -m serving $(SERVE_FLAGS)
+
+doctor: $(if $(filter cuda% tensorrt%,$(DEVICE)),nvidia) $(SERVING) $(LITE_SERVED) ## Check what would keep make serve from working (the same variables)
+	$(dir $(SERVING))bin/python -m serving doctor $(SERVE_FLAGS)
+
+SERVE_FLAGS = --model $(SERVED) --runtime $(RUNTIME) --device $(DEVICE) --grpc-port $(GRPC_PORT) \
+  --http-port $(HTTP_PORT) $(if $(LITE_SERVED),--lite-python $(LITE)/bin/python) $(ARGS)
 
 build/lite/%/manifest.json: %/manifest.json $(LITE)/.lite $(VENV)/.serving
 	$(PY) -m export convert $* --lite-python $(LITE)/bin/python --overwrite \

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ModelInfo,
         Prediction,
         Timing,
+        VersionLabel,
         VersionState,
     )
 
@@ -43,6 +44,7 @@ __all__ = [
     "Timing",
     "Tls",
     "UnavailableError",
+    "VersionLabel",
     "VersionState",
 ]
 

@@ -95,7 +95,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 COMMANDS: dict[str, Command | Alias] = {
     "classify": Command(Classify, _classify, names="paths"),
-    "models": Alias("List, load and unload the models of a server.", _models),
+    "models": Alias("List, load, unload and label the models of a server.", _models),
     "bench": Alias("Load a server and measure its answers (python -m benchmarks.load).", _bench),
 }
 

@@ -1,7 +1,7 @@
 """Between the client's types and the wire: requests are built and responses read only here."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import grpc
@@ -17,15 +17,13 @@ from clients.types import (
     ModelInfo,
     Prediction,
     Timing,
-    VersionState,
+    VersionLabel,
 )
 from protos import classifier_pb2 as pb
-from protos import open_inference_pb2 as oip
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """Largest request and largest response; the server's limit is the same."""
 
-PIXELS = "_pixels"
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -96,32 +94,13 @@ def model_info(model: pb.Model) -> ModelInfo:
         max_images_per_request=model.max_images_per_request,
         ready=model.ready,
         task=model.task or "multiclass",  # a server that is older than the field
+        version_labels=version_labels(model.version_labels),
     )
 
 
-def version_states(index: oip.RepositoryIndexResponse) -> list[VersionState]:
-    """Return what the server says of all versions, each under the name of its bundle."""
-    names = {model.name for model in index.models}
-    # The protocol gives each model a second name, under which it takes pixels.
-    return [
-        VersionState(model.name, model.version, model.state, model.reason)
-        for model in index.models
-        if not (model.name.endswith(PIXELS) and model.name.removesuffix(PIXELS) in names)
-    ]
-
-
-def load_request(name: str, version: str) -> oip.RepositoryModelLoadRequest:
-    """Return the message that loads a model."""
-    return oip.RepositoryModelLoadRequest(model_name=name, parameters=_version(version))
-
-
-def unload_request(name: str, version: str) -> oip.RepositoryModelUnloadRequest:
-    """Return the message that unloads a model."""
-    return oip.RepositoryModelUnloadRequest(model_name=name, parameters=_version(version))
-
-
-def _version(version: str) -> dict[str, oip.ModelRepositoryParameter]:
-    return {"version": oip.ModelRepositoryParameter(string_param=version)} if version else {}
+def version_labels(labels: Iterable[pb.VersionLabel]) -> tuple[VersionLabel, ...]:
+    """Return labels of versions."""
+    return tuple(VersionLabel(one.label, one.version, one.share) for one in labels)
 
 
 def _image(image: ImageSource) -> pb.Image:

@@ -48,7 +48,8 @@ class ServingConfig(
 
     Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.
     `python -m serving devices` lists the devices that this machine can serve on, `python -m serving
-    tune` finds the fastest settings for a bundle on its CPU.
+    tune` finds the fastest settings for a bundle on its CPU, `python -m serving doctor` checks what
+    would keep a server with the same flags from working.
     """
 
     model_config = SettingsConfigDict(

@@ -81,7 +81,7 @@ async def serve(config: ServingConfig) -> bool:
                     await server.drain()
             except ProcessLostError as error:
                 await server.give_up(error)
-    return bool(loaded) and not server.control.transitions.is_busy
+    return bool(loaded) and not server.control.is_busy
 
 
 class Server:

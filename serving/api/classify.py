@@ -9,13 +9,14 @@ from protos import classifier_pb2 as pb
 from serving.api.call import Call
 from serving.api.caller import UnaryCaller
 from serving.api.fields import check_name
-from serving.api.messages import classes_of, is_large, to_model, to_response
+from serving.api.messages import classes_of, is_large, to_labels, to_model, to_response
 from serving.api.requests import Requests, check_only
 from serving.api.status import failure, to_status
 from serving.api.stream import Pending, Stream, answered, places, told
 from serving.api.wire import Request, id_of, parse
 from serving.engine.job import Answer
 from serving.engine.model import Hold, Model
+from serving.engine.repository import Shelf
 from serving.errors import InvalidRequestError, ServingError
 from serving.lifecycle import State
 from serving.record.record import Record
@@ -36,7 +37,7 @@ class Classifier:
     def Classify(self, message: bytes, call: Call) -> None:  # noqa: N802
         """Classify the images of one request: admitted and answered on gRPC's thread."""
         try:
-            request, model = self._asked(message)
+            request, model = self._asked(message, call.request_id)
             options = request.options
             # The time that the message took to come counts, too.
             deadline = self._requests.deadline(call.arrived_s, call.deadline_s)
@@ -68,6 +69,15 @@ class Classifier:
         except Exception as error:  # noqa: BLE001 - the call ends with it
             await call.abort(*failure(error, call.request_id))
 
+    async def SetLabel(  # noqa: N802
+        self, request: pb.SetLabelRequest, call: Call
+    ) -> pb.SetLabelResponse:
+        """Point a label at a version, or remove it."""
+        try:
+            return pb.SetLabelResponse(labels=to_labels(await self._relabelled(request)))
+        except Exception as error:  # noqa: BLE001 - the call ends with it
+            await call.abort(*failure(error, call.request_id))
+
     async def ListModels(  # noqa: N802
         self,
         request: pb.ListModelsRequest,  # noqa: ARG002
@@ -77,17 +87,20 @@ class Classifier:
         models = self._requests.repository.all()
         return pb.ListModelsResponse(models=[self._describe(model) for model in models])
 
-    def _asked(self, message: bytes) -> tuple[Request, Model]:
-        """Return a request, and the model that it asks for."""
+    def _asked(self, message: bytes, request_id: str) -> tuple[Request, Model]:
+        """Return a request, and the model that it asks for; its own id comes before the call's."""
         request = parse(message, self._requests.max_images)
-        model = self._requests.repository.get(request.options.model, request.options.version)
+        options = request.options
+        model = self._requests.repository.get(
+            options.model, options.version, options.id or request_id
+        )
         if not request:
             raise InvalidRequestError("the request holds no image; send at least one in `images`")
         return request, model
 
     def _read(self, call: Call, message: bytes, record: Record | None) -> Pending:
         try:
-            request, model = self._asked(message)
+            request, model = self._asked(message, call.request_id)
         except Exception as error:  # noqa: BLE001 - the response holds it
             message_id = id_of(message, self._requests.max_images)
             return answered(_failed(message_id, told(error, call, record)))
@@ -122,9 +135,19 @@ class Classifier:
         except Exception as error:  # noqa: BLE001 - the response holds it
             return _failed(options.id, told(error, call, record))
 
+    async def _relabelled(self, request: pb.SetLabelRequest) -> Shelf:
+        """Return what is loaded, with the labels that were asked for."""
+        check_name("model", len(request.model.encode()))
+        check_name("version", len(request.version.encode()))
+        rollouts = self._requests.control.rollouts
+        if request.remove:
+            return await rollouts.remove(request.model, request.label)
+        return await rollouts.set(request.model, request.label, request.version, request.share)
+
     def _describe(self, model: Model) -> pb.Model:
         ready = self._requests.readiness.state is State.SERVING and model.ready
-        return to_model(model, self._requests.max_images, ready=ready)
+        shelf = self._requests.repository.shelf(model.name)
+        return to_model(model, shelf, self._requests.max_images, ready=ready)
 
 
 def _response(

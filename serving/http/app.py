@@ -19,6 +19,7 @@ from serving.http.catalog import OpenCatalog
 from serving.http.classify import Classification
 from serving.http.errors import JsonResponse, error_response, method_response
 from serving.http.inference import Inference
+from serving.http.labels import Labels
 from serving.http.openapi import CLASSIFY, OPERATIONS, PROTOCOL, describe
 from serving.http.operations import Operations
 from serving.http.recording import note_error, request_id
@@ -34,6 +35,7 @@ def create_app(registry: CollectorRegistry, calls: Calls) -> "Application":
             *_tagged(PROTOCOL, Inference(calls).routes()),
             *_tagged(OPERATIONS, Operations(registry, calls.requests).routes()),
             *_tagged(PROTOCOL, OpenCatalog(calls).routes()),
+            *_tagged(OPERATIONS, Labels(calls).routes()),
         ]
     )
 

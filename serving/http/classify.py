@@ -64,7 +64,9 @@ class ClassifyQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: Name = Field("", description="name of the model; empty: the only one")
-    version: Name = Field("", description="its version; empty: the newest that is loaded")
+    version: Name = Field(
+        "", description="its version, or a label of it; empty: see ClassifyRequest"
+    )
     top_k: int = Field(
         TOP_K, ge=0, lt=2**32, description="how many classes per image; 0: all of them"
     )
@@ -138,7 +140,7 @@ class Classification:
         self, request: Request, name: str, version: str, headers: TimeoutHeader, most: int = 0
     ) -> tuple[Model, Sequence[Answer]]:
         """Return the model and its answers; raise the error of an only image."""
-        model = self._calls.model(name, version)
+        model = self._calls.model(name, version, request)
         hold = model.hold()  # while the body comes
         files = await self._files(request, most or self._calls.requests.max_images)
         deadline, nbytes = self._calls.deadline(request, headers), sum(map(len, files))

@@ -32,7 +32,7 @@ from serving.http.openapi import (
     object_schema,
     responses,
 )
-from serving.http.recording import record_of
+from serving.http.recording import record_of, request_id
 from serving.http.routes import DirectRoute, versioned
 from serving.http.schemas import HEADER, InferenceRequest, schema_of
 from serving.http.tensors import build, parse
@@ -94,11 +94,14 @@ class Inference:
     async def infer(self, request: Request, model: str, version: str, headers: Headers) -> Response:
         """Classify images; if one of them cannot be, the request fails, and says which."""
         self._calls.check_open()
-        named = find(self._calls.requests.repository, model, version)
+        find_by = partial(find, self._calls.requests.repository, model, version)
+        named = find_by(request_id(request))
         hold = named.model.hold()  # while the body comes
         _check_type(request)
         body = await self._calls.body(request)
         asked = await self._asked(body, headers.inference_header_content_length, named)
+        if asked.id and not version:  # it comes before that of the header
+            named = find_by(asked.id)
         check_outputs(asked, named)
         sources = images(asked, named, self._calls.requests.max_images)
         is_large = _is_large(asked, named, len(sources))

@@ -27,7 +27,7 @@ TAGS = {
 REASONS = {
     400: "the request, or its only image, cannot be answered; the sentence says what to send",
     404: "no such model or version is loaded",
-    409: "the model cannot be loaded or unloaded; the sentence says why, and what serves goes on",
+    409: "it cannot be done as things are; the sentence says why, and what serves goes on",
     413: "the body is too large (--max-message-bytes)",
     415: "the body has a type or coding that is not read",
     429: "too many images are in flight; Retry-After says when to try again",

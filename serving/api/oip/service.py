@@ -64,7 +64,7 @@ class OpenInference:
     def ModelInfer(self, message: bytes, call: Call) -> None:  # noqa: N802
         """Classify the images of one request: admitted and answered on gRPC's thread."""
         try:
-            asked, found = self._asked(message)
+            asked, found = self._asked(message, call.request_id)
             until = self._deadline(asked, call, call.arrived_s)
             if call.record:
                 call.record.asked(asked.named.model, len(found), asked.request.id, until)
@@ -153,9 +153,10 @@ class OpenInference:
         self._requests.readiness.check()
         return self._requests.control
 
-    def _asked(self, message: bytes) -> "tuple[_Asked, Images]":
+    def _asked(self, message: bytes, request_id: str) -> "tuple[_Asked, Images]":
         request = parse(message, self._requests.max_images)
-        named = find(self._requests.repository, request.model, request.version)
+        request_id = request.id or request_id  # its own comes before the call's
+        named = find(self._requests.repository, request.model, request.version, request_id)
         check_outputs(request, named)
         found = images(request, named, self._requests.max_images)
         request.inputs.clear()  # they hold the message, which may be large
@@ -166,7 +167,7 @@ class OpenInference:
 
     def _read(self, call: Call, message: bytes, record: Record | None) -> Pending:
         try:
-            asked, found = self._asked(message)
+            asked, found = self._asked(message, call.request_id)
         except Exception as error:  # noqa: BLE001 - the response holds it
             return answered(_failed(id_of(message), told(error, call, record)))
         # It may wait for others of the stream.

@@ -109,7 +109,8 @@ async def test_all_of_it_is_described(client: httpx.AsyncClient) -> None:
     paths = {f"/v2/models/{{model}}{path}" for path in of_model + of_version}
     paths |= {"/v2", "/v2/health/live", "/v2/health/ready"}
     paths |= {"/v2/models", "/v2/models/stats", "/v2/repository/index"}
-    paths |= {f"/v2/repository/models/{{model}}/{change}" for change in ("load", "unload")}
+    changes = ("load", "unload", "labels/{label}")
+    paths |= {f"/v2/repository/models/{{model}}/{change}" for change in changes}
     assert {path for path in described if path.startswith("/v2")} == paths
     assert {*described["/v2/repository/index"]} == {"get", "post"}
     infer = described["/v2/models/{model}/versions/{version}/infer"]["post"]
