@@ -196,6 +196,7 @@ class Server:
     def _look_no_more(self) -> None:
         if self._triggers:
             self._triggers.cancel()
+        self.control.stop()
 
     async def _drain_calls(self, grace_s: float) -> None:
         await asyncio.gather(self.grpc.drain(grace_s), self.http.drain(grace_s))

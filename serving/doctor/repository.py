@@ -6,7 +6,7 @@ from pathlib import Path
 from serving.doctor.finding import AS_IT_SAYS, Case, Finding, Status
 from serving.doctor.versions import are_asked, labels
 from serving.errors import StartupError
-from serving.repository.control import check_named
+from serving.repository.checks import check_named
 from serving.repository.folders import Found, scan
 from serving.repository.rollout_file import RolloutError, RolloutFile
 
