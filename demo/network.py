@@ -6,6 +6,7 @@ ReLU6, as in the official TensorFlow implementation, of which these weights are 
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -41,7 +42,7 @@ def write(weights: Weights, path: Path) -> None:
     """Write float32 images (n, 3, 224, 224) -> logits (n, 1000), of any batch."""
     builder = _Builder(weights)
     logits = builder.network("images")
-    shape = ["n", 3, SIDE, SIDE]
+    shape: list[str | int | None] = ["n", 3, SIDE, SIDE]
     graph = helper.make_graph(
         builder.nodes,
         "efficientnet_lite0",
@@ -80,21 +81,16 @@ class _Builder:
         return self._add("Gemm", [last, *dense], output="logits", transB=1)
 
     def _block(self, source: str, name: str, expansion: int, stride: int) -> str:
-        last = source
+        last, middle, end = source, f"{name}_depthwise_conv", f"{name}_project_conv"
         if expansion > 1:
             last = self._convolution(last, f"{name}_expand_conv", f"{name}_bn0")
-        last = self._convolution(
-            last, f"{name}_depthwise_conv", f"{name}_bn1", stride=stride, depthwise=True
-        )
-        last = self._convolution(last, f"{name}_project_conv", f"{name}_bn2", linear=True)
-        taken, given = (
-            self._channels(f"{name}_depthwise_conv"),
-            self._channels(f"{name}_project_conv"),
-        )
-        same = stride == 1 and taken == given * expansion
+        last = self._convolution(last, middle, f"{name}_bn1", stride=stride, depthwise=True)
+        last = self._convolution(last, end, f"{name}_bn2", linear=True)
+        same = stride == 1 and self._channels(middle) == expansion * self._channels(end)
         return self._add("Add", [last, source]) if same else last
 
     def _channels(self, convolution: str) -> int:
+        """Return how many channels a convolution gives."""
         return len(self.weights[f"{convolution}.weight"])
 
     def _convolution(
@@ -142,13 +138,13 @@ class _Builder:
             self.constants.append(tensor)
         return name
 
-    def _add(self, operator: str, inputs: list[str], output: str = "", **attributes: object) -> str:
+    def _add(self, operator: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
         name = output or f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [name], name, **attributes))
         return name
 
 
-def _folded(weights: Weights, norm: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _folded(weights: Weights, norm: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return what a batch norm multiplies by, and adds, per channel."""
     gamma, beta, mean, variance = (
         weights[f"{norm}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")

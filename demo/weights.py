@@ -33,12 +33,12 @@ def read(path: Path) -> Weights:
 
 
 def _read(file: BinaryIO) -> Weights:
-    if (pickle.load(file), pickle.load(file)) != (MAGIC, PROTOCOL):  # noqa: S301
+    if (_Reader(file).load(), _Reader(file).load()) != (MAGIC, PROTOCOL):
         raise WeightsError(f"{file.name} does not begin as a file of PyTorch 1.5")
-    pickle.load(file)  # noqa: S301  # byte order and sizes of the machine that wrote it
+    _Reader(file).load()  # byte order and sizes of the machine that wrote it
     reader = _Reader(file)
     tensors = reader.load()
-    for key in pickle.load(file):  # noqa: S301
+    for key in _Reader(file).load():
         reader.storages[key][:] = _storage(file, reader.storages[key])
     return dict(tensors)
 
