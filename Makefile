@@ -51,6 +51,9 @@ DEMO := .venv-demo
 TORCH := .venv-torch
 # PyPI's PyTorch for Linux is built for CUDA, and of gigabytes.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+AUDIT := .venv-audit
+# What `make sbom` lists and `make audit` looks up: the lock of each thing that can be installed.
+LOCKS ?= serving tracing cuda tensorrt clients-newest export training training-gpu
 PYTHON37 ?= $(or $(shell python3.7 -c 'import sys; print(sys.executable)' 2>/dev/null),\
   $(lastword $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.7.*/bin/python3.7)))
 KIT_PYTHON_PATH = $(or $(shell python$(KIT_PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null),\
@@ -61,7 +64,7 @@ ifeq ($(RUNTIME),mindspore-lite)
 SERVED := $(if $(shell grep '"mindir-lite"' $(SERVED)/manifest.json 2>/dev/null),,build/lite/)$(SERVED)
 LITE_SERVED := $(LITE)/.lite $(SERVED)/manifest.json
 endif
-.PHONY: help setup lite-env oip-env train eval export serve demo tune classify test test-fast lint format protos schemas docs lock bench bench-gpu gpu-kit test-gpu nvidia container container-check clean
+.PHONY: help setup lite-env oip-env train eval export serve demo doctor tune classify test test-fast lint format protos schemas docs lock sbom audit bench bench-gpu gpu-kit test-gpu nvidia container container-check clean
 
 help: ## Print these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,8 +86,13 @@ export: $(VENV)/.export $(filter $(FASHION_MNIST),$(DATA)) ## Turn a checkpoint 
 	  --device_target $(PLATFORM) $(if $(DATA),--images $(DATA)) --output $(OUTPUT) $(if $(NAME),--name $(NAME))
 
 serve: $(if $(filter cuda% tensorrt%,$(DEVICE)),nvidia) $(SERVING) $(LITE_SERVED) ## Serve a bundle (MODEL=, RUNTIME=, DEVICE=, GRPC_PORT=, HTTP_PORT=, ARGS=)
-	$(dir $(SERVING))bin/python -m serving --model $(SERVED) --runtime $(RUNTIME) --device $(DEVICE) \
-	  --grpc-port $(GRPC_PORT) --http-port $(HTTP_PORT) $(if $(LITE_SERVED),--lite-python $(LITE)/bin/python) $(ARGS)
+	$(dir $(SERVING))bin/python -m serving $(SERVE_FLAGS)
+
+doctor: $(if $(filter cuda% tensorrt%,$(DEVICE)),nvidia) $(SERVING) $(LITE_SERVED) ## Check what would keep make serve from working (the same variables)
+	$(dir $(SERVING))bin/python -m serving doctor $(SERVE_FLAGS)
+
+SERVE_FLAGS = --model $(SERVED) --runtime $(RUNTIME) --device $(DEVICE) --grpc-port $(GRPC_PORT) \
+  --http-port $(HTTP_PORT) $(if $(LITE_SERVED),--lite-python $(LITE)/bin/python) $(ARGS)
 
 build/lite/%/manifest.json: %/manifest.json $(LITE)/.lite $(VENV)/.serving
 	$(PY) -m export convert $* --lite-python $(LITE)/bin/python --overwrite \
@@ -103,7 +111,7 @@ tune: $(VENV)/.serving ## Find the fastest settings for this machine's CPU (MODE
 classify: $(VENV)/.serving ## Classify images with the running server (IMAGE=, GRPC_PORT=)
 	$(PY) -m clients classify $(IMAGE) --address localhost:$(GRPC_PORT)
 
-test: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(DOCS)/.docs $(DEMO)/.demo $(TORCH)/.torch $(FASHION_MNIST) $(PROMETHEUS) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
+test: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(DOCS)/.docs $(AUDIT)/.audit $(DEMO)/.demo $(TORCH)/.torch $(FASHION_MNIST) $(PROMETHEUS) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
 	$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-fast: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(FASHION_MNIST) $(PROMETHEUS) ## Run the tests that are not marked slow (ARGS=)
@@ -158,6 +166,18 @@ lock: ## Pin the dependencies of pyproject.toml in requirements/, with their has
 compile = uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
   --no-annotate --quiet --output-file requirements
 
+sbom: $(LOCKS:%=build/sbom/%.json) ## List what is installed, with its hashes, in CycloneDX: build/sbom/ (LOCKS=)
+
+build/sbom/%.json: requirements/%.txt pyproject.toml $(AUDIT)/.audit
+	@mkdir -p $(@D)
+	$(AUDIT)/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --validate \
+	  --output-reproducible --output-format JSON --spec-version 1.6 --output-file $@ $<
+
+audit: $(AUDIT)/.audit ## Look for known vulnerabilities in what is installed, at PyPI (LOCKS=, ARGS=)
+	@$(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+	  $(LOCKS:%=--requirement requirements/%.txt) $(ARGS) || { echo "error: the audit has failed: there are" \
+	  "vulnerabilities, or what could not be looked up and of which nothing is known; see above" >&2; exit 1; }
+
 bench: $(VENV)/.dev ## Measure the server against floor, rival, overload and attack, precisions, JPEG decoders, training (ARGS=)
 	$(PY) -m benchmarks.models
 	$(PY) -m benchmarks.photos
@@ -211,11 +231,11 @@ container-check: ## Build that image with Podman, as root, and classify in it
 	deploy/container/check
 
 clean: ## Remove the environment, caches and outputs
-	rm -rf $(VENV) $(LITE) $(CUDA) $(KIT) $(PROTOS) $(CLIENTS) $(OIP) $(DOCS) $(DEMO) $(TORCH) outputs bundles build rewritten_network *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) $(LITE) $(CUDA) $(KIT) $(PROTOS) $(CLIENTS) $(OIP) $(DOCS) $(AUDIT) $(DEMO) $(TORCH) outputs bundles build rewritten_network *.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	  .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(addsuffix /bin/python,$(VENV) $(CUDA) $(PROTOS) $(CLIENTS) $(OIP) $(DOCS) $(DEMO) $(TORCH)):
+$(addsuffix /bin/python,$(VENV) $(CUDA) $(PROTOS) $(CLIENTS) $(OIP) $(DOCS) $(AUDIT) $(DEMO) $(TORCH)):
 	$(PYTHON) -m venv $(@:/bin/python=)
 
 $(VENV)/.%: requirements/%.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
@@ -265,6 +285,10 @@ $(TORCH)/.torch: requirements/torch.txt requirements/torch-cpu.txt | $(TORCH)/bi
 	$(call install-locked,$(TORCH)/bin/python,requirements/torch-cpu.txt) --no-deps 2>/dev/null || \
 	  $(call install-locked,$(TORCH)/bin/python,requirements/torch-cpu.txt) --no-deps --index-url $(TORCH_INDEX)
 	$(call install-locked,$(TORCH)/bin/python,$<)
+	touch $@
+
+$(AUDIT)/.audit: requirements/audit.txt | $(AUDIT)/bin/python
+	$(call install-locked,$(AUDIT)/bin/python,$<)
 	touch $@
 
 $(LITE)/.lite: requirements/lite.txt

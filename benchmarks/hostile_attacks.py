@@ -14,7 +14,7 @@ from benchmarks.hostile_http import HTTP
 from benchmarks.load.loops import Sample, Target, closed_loop, open_loop, poisson
 from benchmarks.load.wire import INFER, Wire
 from benchmarks.server import Server
-from clients.client import CLASSIFY
+from clients.methods import CLASSIFY
 from protos import classifier_pb2 as pb
 from protos import open_inference_pb2 as open_pb
 

@@ -21,7 +21,7 @@ import h2.settings
 from google.protobuf.message import Message
 
 from benchmarks.server import Server
-from clients.client import CLASSIFY
+from clients.methods import CLASSIFY
 from protos import classifier_pb2 as pb
 from protos import open_inference_pb2 as open_pb
 

@@ -8,8 +8,10 @@ import math
 import os
 import platform
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
+
+from cli.cgroups import cgroups, words
 
 
 class Cores(NamedTuple):
@@ -46,37 +48,11 @@ def cpu_model() -> str:
 
 def _quotas(root: Path) -> Iterator[float]:
     """Yield the CPU quotas of the process's cgroups and of all above them, in cores."""
-    for folder in _cgroups(root):
+    for folder in cgroups(root, "cpu"):
         # Version 2 has "QUOTA PERIOD" or "max PERIOD" in one file, version 1 has two; -1: no quota.
-        words = _words(folder / "cpu.max") or (
-            *_words(folder / "cpu.cfs_quota_us"),
-            *_words(folder / "cpu.cfs_period_us"),
+        stated = words(folder / "cpu.max") or (
+            *words(folder / "cpu.cfs_quota_us"),
+            *words(folder / "cpu.cfs_period_us"),
         )
-        if len(words) == 2 and words[0].isdecimal() and int(words[0]) and int(words[1]):
-            yield int(words[0]) / int(words[1])
-
-
-def _cgroups(root: Path) -> Iterator[Path]:
-    """Yield the folders of the process's cgroups that rule CPUs, up to the topmost.
-
-    Inside a container the topmost may be its own cgroup, and the path that the kernel states one
-    of the host's, which does not exist here.
-    """
-    mounts = root / "sys/fs/cgroup"
-    for line in _lines(root / "proc/self/cgroup"):
-        _, controllers, path = line.split(":", 2)
-        if not controllers or "cpu" in controllers.split(","):
-            below = PurePosixPath(path.lstrip("/"))
-            for part in (below, *below.parents):
-                yield mounts / controllers / part
-
-
-def _words(path: Path) -> tuple[str, ...]:
-    return tuple(word for line in _lines(path) for word in line.split())
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except OSError:  # another version of cgroups, or none
-        return []
+        if len(stated) == 2 and stated[0].isdecimal() and int(stated[0]) and int(stated[1]):
+            yield int(stated[0]) / int(stated[1])

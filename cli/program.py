@@ -153,7 +153,8 @@ def _run(
 def _source(command: Command) -> CliSettingsSource[Any]:
     def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
         found = parser.parse_args(words)
-        if command.names and (names := getattr(found, command.names)):
+        # Without any, argparse leaves a mark of pydantic's there.
+        if command.names and isinstance(names := getattr(found, command.names), list):
             setattr(found, command.names, json.dumps(names))
         return found
 

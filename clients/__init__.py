@@ -7,17 +7,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from clients.access import Tls
     from clients.client import AsyncClassifierClient, ClassifierClient
     from clients.errors import (
+        AccessError,
         ClassifierError,
         DeadlineError,
         OverloadError,
         RequestError,
         UnavailableError,
     )
-    from clients.types import ClassScore, ImageFailure, ImageSource, ModelInfo, Prediction, Timing
+    from clients.types import (
+        ClassScore,
+        ImageFailure,
+        ImageSource,
+        ModelInfo,
+        Prediction,
+        Timing,
+        VersionLabel,
+        VersionState,
+    )
 
 __all__ = [
+    "AccessError",
     "AsyncClassifierClient",
     "ClassScore",
     "ClassifierClient",
@@ -30,10 +42,13 @@ __all__ = [
     "Prediction",
     "RequestError",
     "Timing",
+    "Tls",
     "UnavailableError",
+    "VersionLabel",
+    "VersionState",
 ]
 
-_MODULES = ("clients.client", "clients.errors", "clients.types")
+_MODULES = ("clients.access", "clients.client", "clients.errors", "clients.types")
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""`python -m clients`: classify image files, or start the load tester (`bench`)."""
+"""`python -m clients`: classify image files, load models, or start the load tester (`bench`)."""
 
 import importlib.util
 import os
@@ -7,14 +7,15 @@ import sys
 from collections.abc import Sequence
 
 from pydantic import Field, NonNegativeInt, PositiveFloat
-from pydantic_settings import BaseSettings, CliPositionalArg, CliToggleFlag, SettingsConfigDict
+from pydantic_settings import CliPositionalArg, CliToggleFlag, SettingsConfigDict
 
 from cli.program import FAILED, FLAGS, Alias, Command, fail, main
+from clients.settings import ServerSettings
 
 LOAD_TESTER = "benchmarks.load"
 
 
-class Classify(BaseSettings):
+class Classify(ServerSettings):
     """Classify image files and print their classes."""
 
     model_config = SettingsConfigDict(
@@ -26,7 +27,6 @@ class Classify(BaseSettings):
     paths: CliPositionalArg[list[str]] = Field(
         description="image files, folders (searched recursively) or globs"
     )
-    address: str = Field("localhost:50051", description="host:port of the server")
     top_k: NonNegativeInt = Field(
         5, lt=2**32, description="classes per image; 0 prints all of them"
     )
@@ -44,7 +44,6 @@ class Classify(BaseSettings):
 def _classify(settings: Classify) -> int:
     """Print every file's outcome; return 1 if one failed."""
     from clients.classify import Question, classify_files
-    from clients.client import ClassifierClient
     from clients.files import find_images
     from clients.output import print_json, print_table, progress
 
@@ -57,7 +56,7 @@ def _classify(settings: Classify) -> int:
     )
     # On one terminal, a bar would be drawn over the lines.
     shown = not (settings.as_json and sys.stdout.isatty())
-    with ClassifierClient(settings.address) as client:
+    with settings.connect() as client:
         info = client.get_model(settings.model, settings.version, timeout_s=settings.timeout_s)
         answers = classify_files(client, paths, question, info.max_images_per_request)
         outcomes = progress(answers, len(paths), shown=shown)
@@ -82,6 +81,12 @@ def _bench(words: Sequence[str]) -> int:
     return 0
 
 
+def _models(words: Sequence[str]) -> int:
+    from clients.models import COMMANDS as OF_MODELS
+
+    return main(OF_MODELS, _errors, words)
+
+
 def _errors() -> tuple[type[Exception], ...]:
     from clients.errors import ClassifierError
 
@@ -90,6 +95,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 COMMANDS: dict[str, Command | Alias] = {
     "classify": Command(Classify, _classify, names="paths"),
+    "models": Alias("List, load, unload and label the models of a server.", _models),
     "bench": Alias("Load a server and measure its answers (python -m benchmarks.load).", _bench),
 }
 

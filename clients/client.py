@@ -1,89 +1,55 @@
-"""The clients, blocking and asyncio; they differ only in how they wait.
-
-The methods are defined here, without the stub that protoc generates: it refuses every grpcio that
-is older than its generator.
-"""
+"""The clients, blocking and asyncio; they differ only in how they wait."""
 
 import asyncio
-import json
-from collections.abc import Callable, Sequence
-from typing import Generic, NamedTuple, Self, TypeVar
+from collections.abc import Sequence
+from typing import Self
 
 import grpc
 
-from clients import messages, proxies
+from clients import access, messages, proxies
+from clients.access import Tls
+from clients.administration import Administration, AsyncAdministration
 from clients.errors import rpc_errors
-from clients.messages import MAX_MESSAGE_BYTES
+from clients.methods import (
+    CLASSIFY,
+    DEFAULT_ADDRESS,
+    DEFAULT_TIMEOUT_S,
+    GET_MODEL,
+    LIST_MODELS,
+    OPTIONS,
+    named,
+)
 from clients.types import ImageFailure, ImageSource, ModelInfo, Prediction
 from protos import classifier_pb2 as pb
 
-DEFAULT_ADDRESS = "localhost:50051"
-DEFAULT_TIMEOUT_S = 10.0
-SERVICE = "resnext.serving.v1.Classifier"
 
-Request = TypeVar("Request")
-Response = TypeVar("Response")
+class ClassifierClient(Administration):
+    """A connection to one server; use it as a context manager, from any number of threads.
 
+    Args:
+        address: of the server.
+        token: for a server that asks who calls.
+        tls: speak TLS; None: do not, which a token allows only on the same machine.
 
-class Method(NamedTuple, Generic[Request, Response]):
-    """What a channel's `unary_unary` takes."""
+    Raises:
+        ValueError: the token may not be sent so, or is none.
+        OSError: a file of TLS cannot be read.
+    """
 
-    path: str
-    serialize: Callable[[Request], bytes]
-    parse: Callable[[bytes], Response]
-
-
-CLASSIFY = Method(
-    f"/{SERVICE}/Classify",
-    pb.ClassifyRequest.SerializeToString,
-    pb.ClassifyResponse.FromString,
-)
-GET_MODEL = Method(
-    f"/{SERVICE}/GetModel", pb.GetModelRequest.SerializeToString, pb.Model.FromString
-)
-LIST_MODELS = Method(
-    f"/{SERVICE}/ListModels",
-    pb.ListModelsRequest.SerializeToString,
-    pb.ListModelsResponse.FromString,
-)
-
-# Classifying changes nothing on the server, so it is safe to repeat a request that the server did
-# not accept. The server says how long to wait (grpc-retry-pushback-ms).
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [{"service": SERVICE}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "1s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
-            },
-        }
-    ]
-}
-
-OPTIONS: list[tuple[str, int | str]] = [
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    # gRPC does not repeat a request that is larger than this buffer; its default is 256 KiB.
-    ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
-]
-
-
-class ClassifierClient:
-    """A connection to one server; use it as a context manager, from any number of threads."""
-
-    def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, token: str | None = None, tls: Tls | None = None
+    ) -> None:
         self.address = address
-        self._channel = grpc.insecure_channel(
-            address, options=[*OPTIONS, *proxies.options(address)]
+        self._metadata = access.metadata(address, token, tls)
+        options = [*OPTIONS, *proxies.options(address)]
+        self._channel = (
+            grpc.secure_channel(address, access.credentials(tls), options)
+            if tls
+            else grpc.insecure_channel(address, options)
         )
-        self._classify = self._channel.unary_unary(*CLASSIFY)
-        self._get_model = self._channel.unary_unary(*GET_MODEL)
-        self._list_models = self._channel.unary_unary(*LIST_MODELS)
+        self._classify = self._method(CLASSIFY)
+        self._get_model = self._method(GET_MODEL)
+        self._list_models = self._method(LIST_MODELS)
 
     def __enter__(self) -> Self:
         return self
@@ -103,17 +69,21 @@ class ClassifierClient:
         model: str = "",
         version: str = "",
         full_probabilities: bool = False,
+        request_id: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> list[Prediction | ImageFailure]:
         """Classify the images in one request; return one result per image, in order.
 
         `top_k` 0 gives all classes. A bad image among several fails alone, as `ImageFailure`;
-        a request of one image raises.
+        a request of one image raises. `request_id` names the request in the server's log and
+        traces; empty: the server makes one, which an error carries.
 
         Raises:
             ClassifierError: the request failed as a whole.
-            TypeError, ValueError, OSError: the images cannot be sent, as the message says.
+            TypeError, ValueError, OSError: the images or the id cannot be sent, as the message
+                says.
         """
+        metadata = [*self._metadata, *named(request_id)]
         request = messages.classify_request(
             images,
             top_k=top_k,
@@ -122,7 +92,7 @@ class ClassifierClient:
             full_probabilities=full_probabilities,
         )
         with rpc_errors(self.address):
-            response = self._classify(request, timeout=timeout_s)
+            response = self._classify(request, timeout=timeout_s, metadata=metadata)
         return messages.results(response, len(images))
 
     def get_model(
@@ -140,17 +110,23 @@ class ClassifierClient:
         return [messages.model_info(model) for model in response.models]
 
 
-class AsyncClassifierClient:
+class AsyncClassifierClient(AsyncAdministration):
     """The same for asyncio; use it as an async context manager within one event loop."""
 
-    def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, token: str | None = None, tls: Tls | None = None
+    ) -> None:
         self.address = address
-        self._channel = grpc.aio.insecure_channel(
-            address, options=[*OPTIONS, *proxies.options(address)]
+        self._metadata = access.metadata(address, token, tls)
+        options = [*OPTIONS, *proxies.options(address)]
+        self._channel = (
+            grpc.aio.secure_channel(address, access.credentials(tls), options)
+            if tls
+            else grpc.aio.insecure_channel(address, options)
         )
-        self._classify = self._channel.unary_unary(*CLASSIFY)
-        self._get_model = self._channel.unary_unary(*GET_MODEL)
-        self._list_models = self._channel.unary_unary(*LIST_MODELS)
+        self._classify = self._method(CLASSIFY)
+        self._get_model = self._method(GET_MODEL)
+        self._list_models = self._method(LIST_MODELS)
 
     async def __aenter__(self) -> Self:
         return self
@@ -170,9 +146,11 @@ class AsyncClassifierClient:
         model: str = "",
         version: str = "",
         full_probabilities: bool = False,
+        request_id: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> list[Prediction | ImageFailure]:
         """As `ClassifierClient.classify`; files are read outside the event loop."""
+        metadata = [*self._metadata, *named(request_id)]
         request = await asyncio.to_thread(
             messages.classify_request,
             images,
@@ -182,7 +160,7 @@ class AsyncClassifierClient:
             full_probabilities=full_probabilities,
         )
         with rpc_errors(self.address):
-            response = await self._classify(request, timeout=timeout_s)
+            response = await self._classify(request, timeout=timeout_s, metadata=metadata)
         return messages.results(response, len(images))
 
     async def get_model(

@@ -1,7 +1,7 @@
 """Between the client's types and the wire: requests are built and responses read only here."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import grpc
@@ -10,11 +10,20 @@ from numpy.typing import NDArray
 
 from clients.errors import ClassifierError
 from clients.reading import read_file
-from clients.types import ClassScore, ImageFailure, ImageSource, ModelInfo, Prediction, Timing
+from clients.types import (
+    ClassScore,
+    ImageFailure,
+    ImageSource,
+    ModelInfo,
+    Prediction,
+    Timing,
+    VersionLabel,
+)
 from protos import classifier_pb2 as pb
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """Largest request and largest response; the server's limit is the same."""
+
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -85,7 +94,13 @@ def model_info(model: pb.Model) -> ModelInfo:
         max_images_per_request=model.max_images_per_request,
         ready=model.ready,
         task=model.task or "multiclass",  # a server that is older than the field
+        version_labels=version_labels(model.version_labels),
     )
+
+
+def version_labels(labels: Iterable[pb.VersionLabel]) -> tuple[VersionLabel, ...]:
+    """Return labels of versions."""
+    return tuple(VersionLabel(one.label, one.version, one.share) for one in labels)
 
 
 def _image(image: ImageSource) -> pb.Image:

@@ -61,6 +61,18 @@ class ImageFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionLabel:
+    """A label and the version of a model that it stands for.
+
+    `share` is that of the requests without a version which the version gets because of it, 0 to 1.
+    """
+
+    label: str
+    version: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """A loaded model: height and width in pixels, top1 from 0 to 1, the transform as JSON.
 
@@ -84,3 +96,18 @@ class ModelInfo:
     max_images_per_request: int
     ready: bool
     task: str
+    version_labels: tuple[VersionLabel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VersionState:
+    """A version of a model that the server knows, loaded or not.
+
+    `state` is READY, LOADING, UNLOADING or UNAVAILABLE; `reason` says why it is not ready, or
+    which labels a version has that is.
+    """
+
+    name: str
+    version: str
+    state: str
+    reason: str

@@ -116,7 +116,7 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "digest", "architecture", "labels", "height", "width", "transform_json", "runtime", "device", "precision", "buckets", "top1", "max_images_per_request", "ready", "task")
+    __slots__ = ("name", "version", "digest", "architecture", "labels", "height", "width", "transform_json", "runtime", "device", "precision", "buckets", "top1", "max_images_per_request", "ready", "task", "version_labels")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +133,7 @@ class Model(_message.Message):
     MAX_IMAGES_PER_REQUEST_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
+    VERSION_LABELS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     digest: str
@@ -149,4 +150,35 @@ class Model(_message.Message):
     max_images_per_request: int
     ready: bool
     task: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., architecture: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., transform_json: _Optional[str] = ..., runtime: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., buckets: _Optional[_Iterable[int]] = ..., top1: _Optional[float] = ..., max_images_per_request: _Optional[int] = ..., ready: bool = ..., task: _Optional[str] = ...) -> None: ...
+    version_labels: _containers.RepeatedCompositeFieldContainer[VersionLabel]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., architecture: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., transform_json: _Optional[str] = ..., runtime: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., buckets: _Optional[_Iterable[int]] = ..., top1: _Optional[float] = ..., max_images_per_request: _Optional[int] = ..., ready: bool = ..., task: _Optional[str] = ..., version_labels: _Optional[_Iterable[_Union[VersionLabel, _Mapping]]] = ...) -> None: ...
+
+class VersionLabel(_message.Message):
+    __slots__ = ("label", "version", "share")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    version: str
+    share: float
+    def __init__(self, label: _Optional[str] = ..., version: _Optional[str] = ..., share: _Optional[float] = ...) -> None: ...
+
+class SetLabelRequest(_message.Message):
+    __slots__ = ("model", "label", "version", "remove", "share")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    label: str
+    version: str
+    remove: bool
+    share: float
+    def __init__(self, model: _Optional[str] = ..., label: _Optional[str] = ..., version: _Optional[str] = ..., remove: bool = ..., share: _Optional[float] = ...) -> None: ...
+
+class SetLabelResponse(_message.Message):
+    __slots__ = ("labels",)
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    labels: _containers.RepeatedCompositeFieldContainer[VersionLabel]
+    def __init__(self, labels: _Optional[_Iterable[_Union[VersionLabel, _Mapping]]] = ...) -> None: ...

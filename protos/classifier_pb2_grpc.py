@@ -55,6 +55,11 @@ class ClassifierStub(object):
                 request_serializer=protos_dot_classifier__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=protos_dot_classifier__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.SetLabel = channel.unary_unary(
+                '/resnext.serving.v1.Classifier/SetLabel',
+                request_serializer=protos_dot_classifier__pb2.SetLabelRequest.SerializeToString,
+                response_deserializer=protos_dot_classifier__pb2.SetLabelResponse.FromString,
+                _registered_method=True)
 
 
 class ClassifierServicer(object):
@@ -91,6 +96,15 @@ class ClassifierServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetLabel(self, request, context):
+        """Points a label at a version of a model, or removes it, from one request to the next. It is
+        written to `rollout.yaml` in the model's folder of the repository, so that it outlives the
+        server; if it cannot be, nothing changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClassifierServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +127,11 @@ def add_ClassifierServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=protos_dot_classifier__pb2.ListModelsRequest.FromString,
                     response_serializer=protos_dot_classifier__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'SetLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLabel,
+                    request_deserializer=protos_dot_classifier__pb2.SetLabelRequest.FromString,
+                    response_serializer=protos_dot_classifier__pb2.SetLabelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +243,33 @@ class Classifier(object):
             '/resnext.serving.v1.Classifier/ListModels',
             protos_dot_classifier__pb2.ListModelsRequest.SerializeToString,
             protos_dot_classifier__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/resnext.serving.v1.Classifier/SetLabel',
+            protos_dot_classifier__pb2.SetLabelRequest.SerializeToString,
+            protos_dot_classifier__pb2.SetLabelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,11 @@ class ClassifierStub:
     """Describes one loaded model."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]
     """Describes all loaded models."""
+    SetLabel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.SetLabelRequest, _classifier_pb2.SetLabelResponse]
+    """Points a label at a version of a model, or removes it, from one request to the next. It is
+    written to `rollout.yaml` in the model's folder of the repository, so that it outlives the
+    server; if it cannot be, nothing changes.
+    """
 
 @_typing.type_check_only
 class ClassifierAsyncStub(ClassifierStub):
@@ -63,6 +68,11 @@ class ClassifierAsyncStub(ClassifierStub):
     """Describes one loaded model."""
     ListModels: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Describes all loaded models."""
+    SetLabel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.SetLabelRequest, _classifier_pb2.SetLabelResponse]  # type: ignore[assignment]
+    """Points a label at a version of a model, or removes it, from one request to the next. It is
+    written to `rollout.yaml` in the model's folder of the repository, so that it outlives the
+    server; if it cannot be, nothing changes.
+    """
 
 class ClassifierServicer(metaclass=_abc_1.ABCMeta):
     """Classifies images with the models that the server has loaded."""
@@ -102,5 +112,16 @@ class ClassifierServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.ListModelsResponse, _abc.Awaitable[_classifier_pb2.ListModelsResponse]]:
         """Describes all loaded models."""
+
+    @_abc_1.abstractmethod
+    def SetLabel(
+        self,
+        request: _classifier_pb2.SetLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_classifier_pb2.SetLabelResponse, _abc.Awaitable[_classifier_pb2.SetLabelResponse]]:
+        """Points a label at a version of a model, or removes it, from one request to the next. It is
+        written to `rollout.yaml` in the model's folder of the repository, so that it outlives the
+        server; if it cannot be, nothing changes.
+        """
 
 def add_ClassifierServicer_to_server(servicer: ClassifierServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

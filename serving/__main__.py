@@ -7,6 +7,7 @@ import sys
 from cli.program import Command
 from cli.program import main as run
 from serving.config import DevicesConfig, ServingConfig
+from serving.doctor.config import DoctorConfig
 from serving.errors import ServingError
 from serving.settings.access import TokenConfig
 from serving.tune.config import TuneConfig
@@ -21,6 +22,7 @@ def main() -> int:
     commands = {
         "": Command(ServingConfig, _serve),
         "devices": Command(DevicesConfig, _list),
+        "doctor": Command(DoctorConfig, _examine, names="bundles"),
         "token": Command(TokenConfig, _token),
         "tune": Command(TuneConfig, _tune),
     }
@@ -39,7 +41,7 @@ def _serve(config: ServingConfig) -> None:
     from serving import logs
     from serving.server import serve
 
-    logs.start(config.log_level)
+    logs.start(config.log_level, config.log_format)
     configure()
     try:
         loaded = uvloop.run(serve(config))
@@ -54,6 +56,12 @@ def _list(config: DevicesConfig) -> None:
     from serving.console import show_devices
 
     show_devices(config)
+
+
+def _examine(config: DoctorConfig) -> int:
+    from serving.doctor.command import examine
+
+    return examine(config)
 
 
 def _token(config: TokenConfig) -> None:

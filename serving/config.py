@@ -12,6 +12,7 @@ from serving.settings.life import LifeSettings
 from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
 from serving.settings.network import NetworkSettings
+from serving.settings.record import RecordSettings
 from serving.settings.repository import RepositorySettings
 from serving.settings.signature import SignatureSettings
 from serving.settings.tls import TlsSettings, is_local
@@ -33,6 +34,7 @@ class DevicesConfig(BaseSettings):
 
 # The last one stands first in --help.
 class ServingConfig(
+    RecordSettings,
     LifeSettings,
     LimitSettings,
     AccessSettings,
@@ -46,7 +48,8 @@ class ServingConfig(
 
     Every flag is also an environment variable: --grpc-port is SERVING_GRPC_PORT. A flag wins.
     `python -m serving devices` lists the devices that this machine can serve on, `python -m serving
-    tune` finds the fastest settings for a bundle on its CPU.
+    tune` finds the fastest settings for a bundle on its CPU, `python -m serving doctor` checks what
+    would keep a server with the same flags from working.
     """
 
     model_config = SettingsConfigDict(

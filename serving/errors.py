@@ -115,9 +115,12 @@ class InternalError(ServingError):
     """A fault of the server; the log has its traceback (one a second), under the id."""
 
     @classmethod
-    def logged(cls, error: BaseException) -> Self:
-        """Log `error` with its traceback; return the error that callers may see."""
-        error_id = uuid.uuid4().hex[:12]
+    def logged(cls, error: BaseException, request_id: str | None = None) -> Self:
+        """Log `error` with its traceback; return the error that callers may see.
+
+        Its id is that of the request that has it, or a new one if that may be several.
+        """
+        error_id = request_id or uuid.uuid4().hex[:12]
         logger.error("internal error (id %s)", error_id, exc_info=error)
         return cls(f"internal error (id {error_id})")
 

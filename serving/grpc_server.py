@@ -20,6 +20,7 @@ from serving.api.stream import messages_until
 from serving.errors import StartupError
 from serving.lifecycle import Readiness, unless
 from serving.listener import listen
+from serving.record.recorder import Recorder
 from serving.rpc.options import options
 from serving.rpc.server import Bounds, DirectServer
 
@@ -112,6 +113,7 @@ class GrpcServer:
         max_age_s: age at which a connection is to end, in seconds; None: none.
         credentials: those of TLS; None: without.
         guard: asks who calls; None: nobody does.
+        recorder: begins the records of calls; None if nobody wants any.
     """
 
     def __init__(
@@ -127,9 +129,10 @@ class GrpcServer:
         guard: Guard | None = None,
         max_age_s: float | None = None,
         credentials: grpc.ServerCredentials | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         chosen = options(bounds.message_bytes, max_connections, max_age_s)
-        self._server = DirectServer(chosen, bounds, guard)
+        self._server = DirectServer(chosen, bounds, guard, recorder)
         self._readiness = readiness
         self.health = Health(readiness.closing)
         self._register(classifier, open_inference)

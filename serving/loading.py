@@ -27,6 +27,7 @@ from serving.errors import ProcessLostError, StartupError
 from serving.memory import release_freed_memory
 from serving.metrics import Metrics
 from serving.proof import Prover
+from serving.threads import in_foreground, is_in_background
 from serving.tune.use import with_tuned
 
 logger = logging.getLogger(__name__)
@@ -53,9 +54,13 @@ class Loader:
 
         None if their runtime offers none. Raises as `load_model` does.
         """
-        wide = instances[0].backend.widen(threads)
+        widen = partial(instances[0].backend.widen, threads)
+        wide = widen()
         if wide:
             self._proved([wide], candidates(self.buckets, len(instances)), alike=True)
+        if wide and is_in_background():  # its threads, too: good for a proof, and for nothing else
+            wide.close()
+            wide = in_foreground(widen)
         return wide
 
     def _reopen(self, device: Device, buckets: Sequence[int]) -> Backend:
@@ -75,7 +80,8 @@ class Loader:
         return backend
 
     def _open(self, device: Device, instances: int, buckets: Sequence[int]) -> list[Backend]:
-        backends = load(
+        opening = partial(
+            load,
             self.bundle.path,
             self.bundle.manifest,
             self.file,
@@ -85,6 +91,10 @@ class Loader:
             buckets=buckets,
             settings=self.settings,
         )
+        # What computes on the thread that asks may be opened by one of low priority. The threads
+        # and processes that others start would keep that.
+        is_plain = self.runtime == "onnxruntime" and self.settings.threads == 1
+        backends = opening() if is_plain else in_foreground(opening)
         self._proved(backends, buckets, alike=device.kind == "cpu")
         return backends
 

@@ -17,11 +17,15 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Literal, TextIO, get_args
 
 from prometheus_client import Counter
+
+from serving.record.lines import as_json, utc
+from serving.settings.record import Form
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 LONGEST_ENTRY = 8_000  # characters; a traceback of ours has about 3,000
@@ -29,6 +33,7 @@ LONGEST_QUEUE = 1_000  # entries
 FLUSH_S = 1.0
 INTERVAL_S = 1.0
 Reason = Literal["repeated", "full", "unwritable"]
+Line = str | Callable[[], str]  # without its end
 Cause = tuple[str, int, type[BaseException] | None]
 
 # One per process, as the log is; `Metrics` registers it.
@@ -39,12 +44,13 @@ DROPPED = Counter(
     ("reason",),
     registry=None,
 )
+_formatter = logging.Formatter()
 _dropped = {reason: DROPPED.labels(reason) for reason in get_args(Reason)}
 
 logger = logging.getLogger(__name__)
 
 
-def start(level: str) -> None:
+def start(level: str, form: Form = "text") -> None:
     """Log to standard error from now on, faults of threads and finalizers too; no `warnings`.
 
     A warning is for who writes a program. Python remembers each in memory for ever, and image
@@ -52,9 +58,18 @@ def start(level: str) -> None:
     """
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    logging.basicConfig(level=level, handlers=[LogHandler(Writer(sys.stderr))], force=True)
+    handler = (JsonHandler if form == "json" else LogHandler)(Writer(sys.stderr))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     threading.excepthook = _log_thread
     sys.unraisablehook = _log_unraisable
+
+
+def writer() -> "Writer":
+    """Return what writes the log that has been started; a new one if none has."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, LogHandler):
+            return handler.writer
+    return Writer(sys.stderr)
 
 
 def announce(text: str) -> None:
@@ -77,15 +92,18 @@ class Writer:
         # Not through the stream: its lock would be held while a write blocks, even at exit.
         self._file, self._encoding = stream.fileno(), stream.encoding
         # Unlike a Queue's, its `put` may be interrupted by a finalizer that logs.
-        self._queue: SimpleQueue[str | threading.Event] = SimpleQueue()
+        self._queue: SimpleQueue[Line | threading.Event] = SimpleQueue()
         self._flushed = threading.Event()
         self._flushed.set()
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
-    def put(self, text: str) -> None:
-        """Have a text written, or drop it if too many wait; never block."""
-        if self._queue.qsize() < LONGEST_QUEUE:
-            self._queue.put(text)
+    def put(self, line: Line, longest_queue: int = LONGEST_QUEUE) -> None:
+        """Have an entry written, or drop it if so many wait; never block.
+
+        A callable is called on the thread that writes.
+        """
+        if self._queue.qsize() < longest_queue:
+            self._queue.put(line)
         else:
             _dropped["full"].inc()
 
@@ -103,9 +121,12 @@ class Writer:
                 entry.set()
                 continue
             try:
-                _write(self._file, entry.encode(self._encoding, "backslashreplace"))
+                text = entry if isinstance(entry, str) else entry()
+                _write(self._file, f"{text}\n".encode(self._encoding, "backslashreplace"))
             except OSError:
                 _dropped["unwritable"].inc()
+            except Exception:  # what logs must go on
+                logger.exception("an entry cannot be made")
 
 
 class LogHandler(logging.Handler):
@@ -114,7 +135,7 @@ class LogHandler(logging.Handler):
     def __init__(self, writer: Writer) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter(FORMAT))
-        self._writer = writer
+        self.writer = writer
         # By cause: when the last one passed, and how many have not since. There are no more than
         # places in the code that log.
         self._passed: dict[Cause, tuple[float, int]] = {}
@@ -126,14 +147,11 @@ class LogHandler(logging.Handler):
             _dropped["repeated"].inc()
             return
         try:
-            text = self.format(record)
+            text = self._entry(record, repeated)
         except Exception:  # noqa: BLE001 - logged; what calls a logger must not fail
             self.handleError(record)
             return
-        head, newline, traceback = text.partition("\n")
-        if repeated:
-            head += f" (and {repeated} more since the last such line)"
-        self._writer.put(f"{_safe(head + newline + traceback)}\n")
+        self.writer.put(text)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Log that an entry could not be formatted, and where it came from."""
@@ -141,7 +159,13 @@ class LogHandler(logging.Handler):
 
     def flush(self) -> None:
         """Wait for a reader that reads; `logging.shutdown` calls it at exit."""
-        self._writer.flush(FLUSH_S)
+        self.writer.flush(FLUSH_S)
+
+    def _entry(self, record: logging.LogRecord, repeated: int) -> str:
+        head, newline, traceback = self.format(record).partition("\n")
+        if repeated:
+            head += f" (and {repeated} more since the last such line)"
+        return _safe(head + newline + traceback)
 
     def _repeated(self, record: logging.LogRecord) -> int | None:
         """Return how many entries like this were dropped before it, or None to drop it as well."""
@@ -158,6 +182,23 @@ class LogHandler(logging.Handler):
         return dropped
 
 
+class JsonHandler(LogHandler):
+    """The same, with an object of JSON for each entry."""
+
+    def _entry(self, record: logging.LogRecord, repeated: int) -> str:
+        fields: dict[str, object] = {
+            "time": utc(record.created),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": _bounded(record.getMessage()),
+        }
+        if record.exc_info:
+            fields["exception"] = _bounded(_formatter.formatException(record.exc_info))
+        if repeated:
+            fields["repeated"] = repeated
+        return as_json(fields)
+
+
 def _write(file: int, data: bytes) -> None:
     while data:
         try:
@@ -168,10 +209,15 @@ def _write(file: int, data: bytes) -> None:
 
 def _safe(text: str) -> str:
     """Return a text of bounded length; what could be taken for another entry is indented."""
-    if len(text) > LONGEST_ENTRY:
-        half = LONGEST_ENTRY // 2
-        text = f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
-    return "\n    ".join(map(_printable, text.split("\n")))
+    return "\n    ".join(map(_printable, _bounded(text).split("\n")))
+
+
+def _bounded(text: str) -> str:
+    """Return a text without its middle if it is too long."""
+    if len(text) <= LONGEST_ENTRY:
+        return text
+    half = LONGEST_ENTRY // 2
+    return f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
 
 
 def _printable(line: str) -> str:

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, TypeVar, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from serving.logs import DROPPED
@@ -22,6 +23,7 @@ Stage = Literal["decode", "queue", "infer", "total"]
 Refusal = Literal["queue_full", "bytes", "pixels", "share", "deadline", "not_ready"]
 BatchReason = Literal["full", "device_free", "deadline", "decoding"]
 Work = Literal["decode", "run", "reopen"]
+Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -67,6 +69,7 @@ class StageTimes:
     def __init__(self) -> None:
         self._images = [0] * (len(SECONDS) + 1)  # by bucket; the last has no bound
         self._seconds = 0.0
+        self._exemplars: list[Exemplar | None] = [None] * (len(SECONDS) + 1)
         self._lock = threading.Lock()
 
     def observe(self, seconds: Sequence[float]) -> None:
@@ -76,17 +79,28 @@ class StageTimes:
                 self._images[bisect_left(SECONDS, image_s)] += 1
             self._seconds += sum(seconds)
 
+    def exemplify(self, image_s: float, trace_id: str) -> None:
+        """Name the trace of an image that took so long, in the place of the last such one."""
+        self._exemplars[bisect_left(SECONDS, image_s)] = Exemplar({"trace_id": trace_id}, image_s)
+
     @property
     def total_s(self) -> float:
         """The sum of their times, in seconds."""
         return self._seconds
 
-    def sample(self) -> tuple[list[tuple[str, float]], float]:
-        """Return how many images took no longer than each bound, and the sum of their times."""
+    def sample(self) -> tuple[list[Bucket], float]:
+        """Return how many images took no longer than each bound, and the sum of their times.
+
+        With each bound comes an image that took longer than the bound before, if one was traced.
+        """
         with self._lock:
             counts, seconds = [*accumulate(self._images)], self._seconds
         bounds = map(floatToGoString, (*SECONDS, float("inf")))
-        return list(zip(bounds, counts, strict=True)), seconds
+        buckets: list[Bucket] = [
+            (bound, count, exemplar) if exemplar else (bound, count)
+            for bound, count, exemplar in zip(bounds, counts, self._exemplars, strict=True)
+        ]
+        return buckets, seconds
 
 
 class Stages(Collector):

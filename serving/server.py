@@ -13,6 +13,7 @@ from serving.access.guard import Guard
 from serving.access.tls import ServerTls
 from serving.access.token_file import TokenFile
 from serving.api.classify import Classifier
+from serving.api.oip.catalog import server_version
 from serving.api.oip.service import OpenInference
 from serving.api.requests import Requests
 from serving.backends.devices import parse_devices
@@ -25,6 +26,7 @@ from serving.grpc_server import GrpcServer
 from serving.http.access import Doors
 from serving.http.app import create_app
 from serving.http.calls import Calls
+from serving.http.cors import Cors
 from serving.http.server import HttpServer
 from serving.http.traffic import HttpBounds
 from serving.lifecycle import (
@@ -39,6 +41,7 @@ from serving.lifecycle import (
 from serving.logs import announce
 from serving.memory import tidy
 from serving.metrics import Metrics
+from serving.record.recorder import Recorder
 from serving.repository.control import Control
 from serving.repository.triggers import hanging_up, watch
 from serving.rpc.server import Bounds
@@ -78,7 +81,7 @@ async def serve(config: ServingConfig) -> bool:
                     await server.drain()
             except ProcessLostError as error:
                 await server.give_up(error)
-    return bool(loaded) and not server.control.transitions.is_busy
+    return bool(loaded) and not server.control.is_busy
 
 
 class Server:
@@ -91,6 +94,7 @@ class Server:
         self._config = config
         self.metrics = Metrics(CollectorRegistry())
         self.readiness = Readiness(self.metrics.ready)
+        self._recorder = Recorder.create(config, server_version(), self.metrics.registry)
         self.repository = ModelRepository()
         self.control = Control(
             config,
@@ -126,6 +130,8 @@ class Server:
                 yield
         finally:
             self._look_no_more()
+            if self._recorder:
+                await asyncio.to_thread(self._recorder.close)
             await self.control.close()
 
     async def load(self) -> bool:
@@ -141,7 +147,7 @@ class Server:
         self.readiness.enter(State.SERVING)
         await self._publish_models()
         bundle = next((model.bundle for model in self.repository.all()), None)
-        announce(banner(bundle, self._config.host, self.grpc.port, self.http.port))
+        announce(banner(bundle, self._config, self.grpc.port, self.http.port))
         if self._config.repository:
             watching = watch(self.control, self._config, self._hung_up)
             self._triggers = asyncio.create_task(watching)
@@ -190,6 +196,7 @@ class Server:
     def _look_no_more(self) -> None:
         if self._triggers:
             self._triggers.cancel()
+        self.control.stop()
 
     async def _drain_calls(self, grace_s: float) -> None:
         await asyncio.gather(self.grpc.drain(grace_s), self.http.drain(grace_s))
@@ -256,6 +263,7 @@ class Server:
             guard=self._guard,
             max_age_s=self._config.max_connection_age_s,
             credentials=self._tls.grpc_credentials() if self._tls else None,
+            recorder=self._recorder,
         )
 
     def _create_http(self) -> HttpServer:
@@ -270,5 +278,13 @@ class Server:
         )
         app = create_app(self.metrics.registry, calls)
         doors = Doors(self._guard, app.routes) if self._guard else None
-        context = self._tls.context if self._tls else None
-        return HttpServer(app, self._config.host, self._config.http_port, bounds, doors, context)
+        return HttpServer(
+            app,
+            self._config.host,
+            self._config.http_port,
+            bounds,
+            doors=doors,
+            tls=self._tls.context if self._tls else None,
+            recorder=self._recorder,
+            cors=Cors(self._config.cors_origins) if self._config.cors_origins else None,
+        )

@@ -16,9 +16,9 @@ from grpc._cython import cygrpc
 
 from cli.program import UsageError
 from clients import proxies
-from clients.client import CLASSIFY
 from clients.files import find_images, read_image
 from clients.messages import MAX_MESSAGE_BYTES, classify_request
+from clients.methods import CLASSIFY
 from protos import classifier_pb2 as pb
 from protos import open_inference_pb2 as open_pb
 

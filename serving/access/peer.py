@@ -27,10 +27,10 @@ def http_name(transport: Transport) -> str | None:
     names = [name for kind, name in names if kind == "commonName"]
     for wanted in PYTHON_KINDS:
         names += [name for kind, name in certificate.get("subjectAltName", ()) if kind == wanted]
-    return names[0] if names else None
+    return next(filter(None, names), None)
 
 
 def grpc_name(auth_context: Mapping[str, Sequence[bytes]]) -> str | None:
     """Return the same of a call, given what gRPC knows of its peer."""
     names = (name for kind in GRPC_KINDS for name in auth_context.get(kind, ()))
-    return next((name.decode("utf-8", "backslashreplace") for name in names), None)
+    return next((name.decode("utf-8", "backslashreplace") for name in names if name), None)

@@ -25,6 +25,7 @@ METHODS: dict[str, dict[str, Need]] = {
         "ClassifyStream": CLASSIFY,
         "GetModel": DESCRIBE,
         "ListModels": DESCRIBE,
+        "SetLabel": ADMIN,
     },
     "inference.GRPCInferenceService": {
         "ServerLive": OPEN,
@@ -76,6 +77,7 @@ ROUTES: dict[str, Need] = {
     "/v2/repository/index": DESCRIBE,
     "/v2/repository/models/{model}/load": ADMIN,
     "/v2/repository/models/{model}/unload": ADMIN,
+    "/v2/repository/models/{model}/labels/{label}": ADMIN,
     "/v2/trace/setting": ADMIN,
     "/v2/models/{model}/trace/setting": ADMIN,
     "/v2/logging": ADMIN,

@@ -6,6 +6,7 @@ from typing import Any, Never, Protocol
 import grpc
 
 from serving.access.identity import Identity
+from serving.record.record import Record
 
 Metadata = Sequence[tuple[str, str]]
 
@@ -20,11 +21,15 @@ class Call(Protocol):
         deadline_s: the caller's deadline on that clock, None if there is none.
         identity: who calls, None if nobody was asked.
         on_leave: called on gRPC's thread when the caller leaves, unless None; must not block.
+        request_id: the caller's, or ours.
+        record: what becomes of the call; None if nobody wants to know.
     """
 
     arrived_s: float
     deadline_s: float | None
     identity: Identity | None
+    request_id: str
+    record: Record | None
     on_leave: Callable[[], None] | None
 
     @property

@@ -45,6 +45,8 @@ class UnaryCaller:
 
     def answer(self, answers: list[Answer]) -> None:
         """End the call."""
+        if self._call.record:
+            self._call.record.answered(answers)
         if self._is_large:
             self._call.run(partial(asyncio.to_thread, self._respond, answers))
         else:
@@ -54,4 +56,4 @@ class UnaryCaller:
         try:
             self._call.finish(self._response(answers))
         except Exception as error:  # noqa: BLE001 - the call ends with it
-            self._call.fail(*failure(error))
+            self._call.fail(*failure(error, self._call.request_id))

@@ -9,15 +9,17 @@ from protos import classifier_pb2 as pb
 from serving.api.call import Call
 from serving.api.caller import UnaryCaller
 from serving.api.fields import check_name
-from serving.api.messages import classes_of, is_large, to_model, to_response
+from serving.api.messages import classes_of, is_large, to_labels, to_model, to_response
 from serving.api.requests import Requests, check_only
-from serving.api.status import failure, to_serving_error, to_status
-from serving.api.stream import Pending, Stream, answered, places
+from serving.api.status import failure, to_status
+from serving.api.stream import Pending, Stream, answered, places, told
 from serving.api.wire import Request, id_of, parse
 from serving.engine.job import Answer
 from serving.engine.model import Hold, Model
-from serving.errors import InvalidRequestError
+from serving.engine.repository import Shelf
+from serving.errors import InvalidRequestError, ServingError
 from serving.lifecycle import State
+from serving.record.record import Record
 
 
 class Classifier:
@@ -35,18 +37,21 @@ class Classifier:
     def Classify(self, message: bytes, call: Call) -> None:  # noqa: N802
         """Classify the images of one request: admitted and answered on gRPC's thread."""
         try:
-            request, model = self._asked(message)
+            request, model = self._asked(message, call.request_id)
             options = request.options
+            # The time that the message took to come counts, too.
+            deadline = self._requests.deadline(call.arrived_s, call.deadline_s)
+            if call.record:
+                call.record.asked(model, len(request), options.id, deadline)
             caller = UnaryCaller(
                 call,
-                # The time that the message took to come counts, too.
-                self._requests.deadline(call.arrived_s, call.deadline_s),
+                deadline,
                 partial(_response, options, model),
                 is_large=is_large(options, len(request), model),
             )
             model.submit(request, caller, len(message))
         except Exception as error:  # noqa: BLE001 - the call ends with it
-            call.fail(*failure(error))
+            call.fail(*failure(error, call.request_id))
 
     async def ClassifyStream(  # noqa: N802
         self, messages: AsyncIterator[bytes], call: Call
@@ -62,7 +67,16 @@ class Classifier:
             check_name("version", len(request.version.encode()))
             return self._describe(self._requests.repository.get(request.model, request.version))
         except Exception as error:  # noqa: BLE001 - the call ends with it
-            await call.abort(*failure(error))
+            await call.abort(*failure(error, call.request_id))
+
+    async def SetLabel(  # noqa: N802
+        self, request: pb.SetLabelRequest, call: Call
+    ) -> pb.SetLabelResponse:
+        """Point a label at a version, or remove it."""
+        try:
+            return pb.SetLabelResponse(labels=to_labels(await self._relabelled(request)))
+        except Exception as error:  # noqa: BLE001 - the call ends with it
+            await call.abort(*failure(error, call.request_id))
 
     async def ListModels(  # noqa: N802
         self,
@@ -73,22 +87,26 @@ class Classifier:
         models = self._requests.repository.all()
         return pb.ListModelsResponse(models=[self._describe(model) for model in models])
 
-    def _asked(self, message: bytes) -> tuple[Request, Model]:
-        """Return a request, and the model that it asks for."""
+    def _asked(self, message: bytes, request_id: str) -> tuple[Request, Model]:
+        """Return a request, and the model that it asks for; its own id comes before the call's."""
         request = parse(message, self._requests.max_images)
-        model = self._requests.repository.get(request.options.model, request.options.version)
+        options = request.options
+        model = self._requests.repository.get(
+            options.model, options.version, options.id or request_id
+        )
         if not request:
             raise InvalidRequestError("the request holds no image; send at least one in `images`")
         return request, model
 
-    def _read(self, call: Call, message: bytes) -> Pending:
+    def _read(self, call: Call, message: bytes, record: Record | None) -> Pending:
         try:
-            request, model = self._asked(message)
+            request, model = self._asked(message, call.request_id)
         except Exception as error:  # noqa: BLE001 - the response holds it
-            return answered(_failed(id_of(message, self._requests.max_images), error))
+            message_id = id_of(message, self._requests.max_images)
+            return answered(_failed(message_id, told(error, call, record)))
         classes = classes_of(request.options, len(request), model)
         # It may wait for others of the stream.
-        respond = partial(self._respond, request, model, call, len(message), model.hold())
+        respond = partial(self._respond, request, model, call, len(message), record, model.hold())
         return Pending(places(classes), respond)
 
     async def _respond(
@@ -97,24 +115,39 @@ class Classifier:
         model: Model,
         call: Call,
         nbytes: int,
+        record: Record | None,
         hold: Hold,  # noqa: ARG002 - until the answer
     ) -> bytes:
         """Return the response in a stream, which may say why the request failed."""
         options = request.options
         deadline = self._requests.deadline(time.monotonic(), call.deadline_s)
+        if record:
+            record.asked(model, len(request), options.id, deadline)
         answering = model.classify(request, deadline, nbytes, call.caller)
         del request  # it holds the message, and the images were copied out of it
         try:
             answers = await answering
+            if record:
+                record.answered(answers)
             build = partial(_streamed, options, model, answers)
             is_slow = is_large(options, len(answers), model)
             return await asyncio.to_thread(build) if is_slow else build()
         except Exception as error:  # noqa: BLE001 - the response holds it
-            return _failed(options.id, error)
+            return _failed(options.id, told(error, call, record))
+
+    async def _relabelled(self, request: pb.SetLabelRequest) -> Shelf:
+        """Return what is loaded, with the labels that were asked for."""
+        check_name("model", len(request.model.encode()))
+        check_name("version", len(request.version.encode()))
+        rollouts = self._requests.control.rollouts
+        if request.remove:
+            return await rollouts.remove(request.model, request.label)
+        return await rollouts.set(request.model, request.label, request.version, request.share)
 
     def _describe(self, model: Model) -> pb.Model:
         ready = self._requests.readiness.state is State.SERVING and model.ready
-        return to_model(model, self._requests.max_images, ready=ready)
+        shelf = self._requests.repository.shelf(model.name)
+        return to_model(model, shelf, self._requests.max_images, ready=ready)
 
 
 def _response(
@@ -128,6 +161,5 @@ def _streamed(options: pb.ClassifyRequest, model: Model, answers: list[Answer]) 
     return _response(options, model, answers).SerializeToString()
 
 
-def _failed(request_id: str, error: Exception) -> bytes:
-    status = to_status(to_serving_error(error))
-    return pb.ClassifyResponse(id=request_id, status=status).SerializeToString()
+def _failed(message_id: str, error: ServingError) -> bytes:
+    return pb.ClassifyResponse(id=message_id, status=to_status(error)).SerializeToString()

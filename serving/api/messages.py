@@ -9,6 +9,7 @@ from serving.api.status import to_status
 from serving.backends.backend import Probabilities
 from serving.engine.job import Answer, Prediction
 from serving.engine.model import Model
+from serving.engine.repository import Shelf
 
 # A response with more classes is built in a thread of its own: each takes a few microseconds.
 MANY_CLASSES = 2000
@@ -44,9 +45,21 @@ def to_fields(options: pb.ClassifyRequest, model: Model, answers: list[Answer]) 
     }
 
 
-def to_model(model: Model, max_images_per_request: int, *, ready: bool) -> pb.Model:
-    """Describe a model."""
+def to_labels(shelf: Shelf) -> list[pb.VersionLabel]:
+    """Return the labels of a model."""
+    share_of = shelf.rollout.share_of
+    return [
+        pb.VersionLabel(label=label, version=model.version, share=share_of(label))
+        for label, model in shelf.labelled.items()
+    ]
+
+
+def to_model(
+    model: Model, shelf: Shelf | None, max_images_per_request: int, *, ready: bool
+) -> pb.Model:
+    """Describe a model of a shelf, or one that has just been taken from it."""
     manifest = model.bundle.manifest
+    labels = to_labels(shelf) if shelf else []
     return pb.Model(
         name=model.name,
         version=model.version,
@@ -64,6 +77,7 @@ def to_model(model: Model, max_images_per_request: int, *, ready: bool) -> pb.Mo
         max_images_per_request=max_images_per_request,
         ready=ready,
         task=manifest.task,
+        version_labels=[one for one in labels if one.version == model.version],
     )
 
 

@@ -50,14 +50,14 @@ CODES: dict[type[ServingError], Code] = {
 }
 
 
-def to_serving_error(error: Exception) -> ServingError:
-    """Return `error` if callers may see it; any other is logged, and they get its id."""
-    return error if isinstance(error, ServingError) else InternalError.logged(error)
+def to_serving_error(error: Exception, request_id: str) -> ServingError:
+    """Return `error` if callers may see it; any other is logged, under the id of the request."""
+    return error if isinstance(error, ServingError) else InternalError.logged(error, request_id)
 
 
-def failure(error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:
-    """Return the code, the details and the trailing metadata with which a call ends."""
-    visible = to_serving_error(error)
+def failure(error: Exception, request_id: str) -> tuple[grpc.StatusCode, str, Metadata]:
+    """Return the code, the details and the trailing metadata with which a request ends."""
+    visible = to_serving_error(error, request_id)
     return CODES[type(visible)].grpc, str(visible), retry_metadata(visible)
 
 

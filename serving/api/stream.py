@@ -1,6 +1,7 @@
 """A call with a stream of requests and one of responses, whatever they are."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import NamedTuple, TypeVar
@@ -9,7 +10,10 @@ import grpc
 
 from serving.api.call import Call
 from serving.api.messages import MANY_CLASSES
+from serving.api.status import CODES, to_serving_error
+from serving.errors import ServingError
 from serving.lifecycle import unless
+from serving.record.record import CANCELLED, OK, Record
 
 PLACES = 32
 Message = TypeVar("Message")
@@ -25,6 +29,9 @@ class Pending(NamedTuple):
 
     places: int
     respond: Callable[[], Awaitable[bytes]]
+
+
+Read = Callable[[bytes, Record | None], Pending]
 
 
 def answered(response: bytes) -> Pending:
@@ -45,9 +52,7 @@ class Stream:
         read: returns what is to be done for a request; raises nothing.
     """
 
-    def __init__(
-        self, call: Call, closing: asyncio.Event, read: Callable[[bytes], Pending]
-    ) -> None:
+    def __init__(self, call: Call, closing: asyncio.Event, read: Read) -> None:
         self._call, self._closing, self._read = call, closing, read
         self._places = asyncio.Semaphore(PLACES)
         self._writing = asyncio.Lock()
@@ -59,10 +64,11 @@ class Stream:
             asyncio.TaskGroup() as answers,
         ):
             async for message in received:
-                pending = self._read(message)
+                record = self._begin(message)
+                pending = self._read(message, record)
                 for _ in range(pending.places):  # the answers before it must leave room for its own
                     await self._places.acquire()
-                answers.create_task(self._answer(*pending))
+                answers.create_task(self._answer(*pending, record))
                 del message, pending  # they may be large, and the next one may be long in coming
             is_cut_off = self._closing.is_set()
         if is_cut_off:
@@ -70,14 +76,36 @@ class Stream:
             # their answers.
             await self._call.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
 
-    async def _answer(self, places: int, respond: Callable[[], Awaitable[bytes]]) -> None:
-        answering = respond()
-        del respond  # it holds the request, which may be larger than what becomes of it
-        response = await answering
-        async with self._writing:
-            await self._call.write(response)
+    def _begin(self, message: bytes) -> Record | None:
+        """Return the record of a request, if anybody wants one."""
+        stream = self._call.record
+        return stream.message(time.monotonic(), len(message)) if stream else None
+
+    async def _answer(
+        self, places: int, respond: Callable[[], Awaitable[bytes]], record: Record | None
+    ) -> None:
+        try:
+            answering = respond()
+            del respond  # it holds the request, which may be larger than what becomes of it
+            response = await answering
+            async with self._writing:
+                await self._call.write(response)
+            if record:
+                record.end(OK)
+        finally:
+            if record:
+                record.end(CANCELLED, "the stream has ended before the answer")
+                record.close()
         for _ in range(places):
             self._places.release()
+
+
+def told(error: Exception, call: Call, record: Record | None) -> ServingError:
+    """Return the error that a response holds, and note it in the record of its request."""
+    visible = to_serving_error(error, record.request_id if record else call.request_id)
+    if record:
+        record.end(CODES[type(visible)].grpc.name, str(visible))
+    return visible
 
 
 def places(classes: int) -> int:

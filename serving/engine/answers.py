@@ -9,6 +9,7 @@ import numpy as np
 
 from serving.engine.job import BatchRun, ImageJob, Prediction, Timing, Waiter, expired
 from serving.engine.latency import Clock, WaitCorrection
+from serving.engine.shadow import Shadow
 from serving.errors import InternalError, ServingError
 from serving.metrics import ModelMetrics
 
@@ -32,10 +33,14 @@ class Answers:
         metrics: counts them.
         correction: learns how long jobs waited.
         clock: monotonic time, in seconds.
+
+    Attributes:
+        shadow: is offered the images that were answered, unless None.
     """
 
     def __init__(self, metrics: ModelMetrics, correction: WaitCorrection, clock: Clock) -> None:
         self._metrics, self._correction, self._clock = metrics, correction, clock
+        self.shadow: Shadow | None = None
         # The times of each stage, and the place of its field in `Timing`.
         self._stages = [
             (times, Timing._fields.index(f"{stage}_s")) for stage, times in metrics.stages.items()
@@ -51,6 +56,8 @@ class Answers:
             self._metrics.nonfinite_images.inc(nonfinite)
             logger.error("%d images of a batch of %d fail: %s", nonfinite, len(jobs), NONFINITE)
         self._end(jobs, partial(self._answer, jobs, run, finite))
+        if shadow := self.shadow:  # once: it may go at any moment
+            shadow.offer(jobs, run.probabilities)
 
     def fail(self, jobs: list[ImageJob], error: ServingError) -> None:
         """Fail jobs."""

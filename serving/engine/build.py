@@ -4,6 +4,7 @@ Each part knows only those above it:
 
     what is known            Room, BatchLatency, DecodeLatency, WaitCorrection, Buckets
     what runs alone          Wide
+    what runs again          Shadow, if the server gives the model one
     how jobs end             Answers
     how batches form         Batcher
     what works               Decoder, DecodePool, Runner, Device
@@ -127,6 +128,7 @@ def build(
         background=background,
         batcher=batcher,
         devices=devices,
+        open_another=instances[0].reopen,
         wide=alone,
         watch=Watch(manifest.name, watched, overdue_s, loop.notify, counted),
         loop=loop,

@@ -22,7 +22,10 @@ USABLE_SHARE = 0.98
 
 
 class Timing(NamedTuple):
-    """How long an image spent in each stage, in seconds, and how many images its batch had."""
+    """How long an image spent in each stage, in seconds, and how many images its batch had.
+
+    `decode_after_s` is when its decoding began, after its request came.
+    """
 
     admission_s: float
     decode_s: float
@@ -30,6 +33,7 @@ class Timing(NamedTuple):
     infer_s: float
     total_s: float
     batch_images: int
+    decode_after_s: float
 
 
 class Prediction(NamedTuple):
@@ -213,6 +217,7 @@ class ImageJob:
             infer_s=finished - started,
             total_s=finished - arrived,
             batch_images=batch_images,
+            decode_after_s=self.decode_started - arrived,
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from bundle.store import Bundle
-from serving.backends.backend import Placement
+from serving.backends.backend import Backend, Placement
 from serving.engine.admission import Admission, Sources
 from serving.engine.answers import Answers
 from serving.engine.batcher import Batcher, closing
@@ -14,6 +14,7 @@ from serving.engine.decode import DecodePool
 from serving.engine.device import Device
 from serving.engine.job import Answer, Caller, Waiter
 from serving.engine.latency import Clock
+from serving.engine.shadow import Shadow
 from serving.engine.watch import Watch
 from serving.engine.wide import Wide
 from serving.errors import ProcessLostError
@@ -60,6 +61,7 @@ class Model:
         bundle: the proved bundle.
         placement: its runtime, devices and precision.
         buckets: its warmed batch sizes, ascending.
+        open_another: opens one more instance, proved in given batch sizes; slow.
         metrics: what it counts.
         clock: monotonic time, in seconds.
     """
@@ -76,6 +78,7 @@ class Model:
         background: DecodePool,
         batcher: Batcher,
         devices: Sequence[Device],
+        open_another: Callable[[Sequence[int]], Backend],
         wide: Wide | None,
         watch: Watch,
         loop: Loop,
@@ -86,6 +89,7 @@ class Model:
         self._admission, self._answers, self._loop = admission, answers, loop
         self.decoders, self.background = decoders, background
         self.batcher, self.devices, self.wide = batcher, devices, wide
+        self.open_another = open_another
         self.watch, self.metrics, self.clock = watch, metrics, clock
         self._holds = weakref.WeakSet[Hold]()
 
@@ -123,6 +127,20 @@ class Model:
         """The error after which this process can run the model no more; None before."""
         errors = (device.runner.lost_process for device in self.devices)
         return next((error for error in errors if error), None)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no image is in flight."""
+        return not self._admission.is_used
+
+    @property
+    def shadow(self) -> Shadow | None:
+        """What runs its images again; it does not close it."""
+        return self._answers.shadow
+
+    @shadow.setter
+    def shadow(self, shadow: Shadow | None) -> None:
+        self._answers.shadow = shadow
 
     def on_ready(self, listener: Callable[[], None]) -> None:
         """Call `listener` on the event loop when `ready` or `lost_process` may have changed."""

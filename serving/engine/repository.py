@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from bundle.versions import age
 from serving.engine.model import Model
+from serving.engine.rollout import CANARY, NO_LABELS, STABLE, Rollout, on_canary
 from serving.errors import (
     InvalidRequestError,
     ModelNotFoundError,
@@ -13,33 +14,50 @@ from serving.errors import (
 
 
 class Shelf:
-    """The loaded versions of one name, at least one; it never changes.
+    """The loaded versions of one name, at least one, and their labels; it never changes.
 
     Attributes:
         name: the name.
         versions: the models by version, oldest first.
-        newest: the last of them.
+        rollout: the labels; one whose version is not here counts as if it did not exist.
+        labelled: the models by label.
+        usual: the stable one, else the newest; who names no version gets it, or the canary.
     """
 
-    def __init__(self, models: Mapping[str, Model]) -> None:
+    def __init__(self, models: Mapping[str, Model], rollout: Rollout = NO_LABELS) -> None:
         self.versions = {version: models[version] for version in sorted(models, key=age)}
-        self.newest = list(self.versions.values())[-1]
-        self.name = self.newest.name
+        newest = list(self.versions.values())[-1]
+        self.name, self.rollout = newest.name, rollout
+        self.labelled = {
+            label: self.versions[version]
+            for label, version in rollout.versions.items()
+            if version in self.versions
+        }
+        self.usual = self.labelled.get(STABLE, newest)
+        self._canary = self.labelled.get(CANARY) if rollout.canary_share else None
 
-    def pick(self, version: str) -> Model:
-        """Return a version; an empty one means the newest. Raise `ModelNotFoundError`."""
+    def pick(self, version: str, request_id: str | None) -> Model:
+        """Return the version that a request names, or a label of it; see `ModelRepository.get`."""
         if not version:
-            return self.newest
-        if version not in self.versions:
-            raise ModelNotFoundError(
-                f"model {self.name!r} has no version {version!r}; "
-                f"loaded: {', '.join(self.versions)}"
-            )
-        return self.versions[version]
+            if self._canary is None or request_id is None:
+                return self.usual
+            is_chosen = on_canary(self.name, request_id, self.rollout.canary_share)
+            return self._canary if is_chosen else self.usual
+        if model := self.versions.get(version) or self.labelled.get(version):
+            return model
+        labels = ", ".join(f"{label} ({one.version})" for label, one in self.labelled.items())
+        raise ModelNotFoundError(
+            f"model {self.name!r} has no version {version!r}; "
+            f"loaded: {', '.join(self.versions)}{labels and f'; labels: {labels}'}"
+        )
+
+    def labels(self, version: str) -> list[str]:
+        """Return the labels of a version."""
+        return [label for label, model in self.labelled.items() if model.version == version]
 
 
 class ModelRepository:
-    """Finds the model that a request names; the newest version if it names none.
+    """Finds the model that a request asks for, by its name and version, or by a label.
 
     Models come and go on the event loop. Any thread may look for one: a shelf, and the mapping that
     holds them, are replaced as a whole, so whoever looks sees them before a change or after it.
@@ -85,15 +103,40 @@ class ModelRepository:
         """Return the versions of a model that are loaded, oldest first."""
         return list(self._versions(name))
 
-    def get(self, name: str, version: str) -> Model:
-        """Return a model; an empty name means the only one, an empty version the newest.
+    def label(self, name: str, rollout: Rollout) -> None:
+        """Give the versions of a loaded model these labels, and no others."""
+        self._shelves = {**self._shelves, name: Shelf(self._shelves[name].versions, rollout)}
+
+    def shelf(self, name: str) -> Shelf | None:
+        """Return the versions of a name that are loaded, with their labels; None without any."""
+        return self._shelves.get(name)
+
+    def labels(self, model: Model) -> list[str]:
+        """Return the labels of a model."""
+        shelf = self._shelves.get(model.name)
+        return shelf.labels(model.version) if shelf else []
+
+    def is_idle(self) -> bool:
+        """Whether no image is in flight."""
+        models = (model for shelf in self._shelves.values() for model in shelf.versions.values())
+        return all(model.is_idle for model in models)
+
+    def get(self, name: str, version: str, request_id: str | None = None) -> Model:
+        """Return the model that a request asks for.
+
+        Args:
+            name: empty for the only one.
+            version: a version or a label; empty for the one that is labelled stable, else the
+                newest.
+            request_id: without a version, this decides whether the canary answers. None if no
+                images are to be answered: then it does not.
 
         Raises:
             UnavailableError: nothing is loaded now.
-            ModelNotFoundError: there is no such name or version.
+            ModelNotFoundError: there is no such name, version or label.
             InvalidRequestError: no name is given, and there are several.
         """
-        return self._shelf(name).pick(version)
+        return self._shelf(name).pick(version, request_id)
 
     def _versions(self, name: str) -> Mapping[str, Model]:
         shelf = self._shelves.get(name)
@@ -101,7 +144,10 @@ class ModelRepository:
 
     def _replace(self, name: str, versions: Mapping[str, Model]) -> None:
         shelves = {other: shelf for other, shelf in self._shelves.items() if other != name}
-        self._shelves = {**shelves, name: Shelf(versions)} if versions else shelves
+        if versions:
+            held = self._shelves.get(name)
+            shelves[name] = Shelf(versions, held.rollout if held else NO_LABELS)
+        self._shelves = shelves
 
     def _shelf(self, name: str) -> Shelf:
         shelves = self._shelves  # once: another thread may replace it

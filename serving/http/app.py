@@ -19,8 +19,10 @@ from serving.http.catalog import OpenCatalog
 from serving.http.classify import Classification
 from serving.http.errors import JsonResponse, error_response, method_response
 from serving.http.inference import Inference
+from serving.http.labels import Labels
 from serving.http.openapi import CLASSIFY, OPERATIONS, PROTOCOL, describe
 from serving.http.operations import Operations
+from serving.http.recording import note_error, request_id
 from serving.http.routes import DirectRoute
 
 
@@ -33,6 +35,7 @@ def create_app(registry: CollectorRegistry, calls: Calls) -> "Application":
             *_tagged(PROTOCOL, Inference(calls).routes()),
             *_tagged(OPERATIONS, Operations(registry, calls.requests).routes()),
             *_tagged(PROTOCOL, OpenCatalog(calls).routes()),
+            *_tagged(OPERATIONS, Labels(calls).routes()),
         ]
     )
 
@@ -75,9 +78,14 @@ class Application:
         except HTTPException as error:
             await self._refusal(scope, error)(scope, receive, send)
         except ServingError as error:
-            await error_response(error)(scope, receive, send)
+            await self._failure(scope, error)(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - logged, and answered
-            await error_response(InternalError.logged(error))(scope, receive, send)
+            internal = InternalError.logged(error, request_id(Request(scope)))
+            await self._failure(scope, internal)(scope, receive, send)
+
+    def _failure(self, scope: Scope, error: ServingError | HTTPException) -> Response:
+        note_error(scope, error)
+        return error_response(error)
 
     def _refusal(self, scope: Scope, error: HTTPException) -> Response:
         request = Request(scope)
@@ -85,7 +93,7 @@ class Application:
             return method_response(request, self._methods(scope))
         if error.status_code == HTTPStatus.NOT_FOUND:
             error.detail = f"there is no {request.url.path}; /openapi.json lists what there is"
-        return error_response(error)
+        return self._failure(scope, error)
 
     def _methods(self, scope: Scope) -> set[str]:
         """Return the methods that the path of a request has."""

@@ -12,6 +12,7 @@ from serving.engine.model import Model
 from serving.errors import UnavailableError
 from serving.http.bodies import Turns, read_body
 from serving.http.openapi import Schema
+from serving.http.recording import request_id
 from serving.settings.types import DAY_S
 
 # What may wait for one thread, in bodies of the largest size.
@@ -55,8 +56,8 @@ class Calls:
         self.inflating, self.dividing = Turns(most_waiting), Turns(most_waiting)
         self.parsing = Turns(most_waiting)
 
-    def model(self, name: str, version: str) -> Model:
-        """Return the model that a request asks for; empty: the only one, the newest version.
+    def model(self, name: str, version: str, request: Request) -> Model:
+        """Return the model that a request asks for; see `ModelRepository.get`.
 
         Raises:
             UnavailableError: nothing is loaded yet, or the server accepts no more requests.
@@ -64,7 +65,7 @@ class Calls:
             InvalidRequestError: no name is given, and there are several.
         """
         self.check_open()
-        return self.requests.repository.get(name, version)
+        return self.requests.repository.get(name, version, request_id(request))
 
     def check_open(self) -> None:
         """Raise `UnavailableError` if the server accepts no more requests."""

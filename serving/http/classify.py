@@ -35,6 +35,7 @@ from serving.http.openapi import (
     object_schema,
     responses,
 )
+from serving.http.recording import record_of
 from serving.http.routes import DirectRoute, versioned
 
 # How many classes people get who do not say; TorchServe's image classifier has the same number.
@@ -63,7 +64,9 @@ class ClassifyQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: Name = Field("", description="name of the model; empty: the only one")
-    version: Name = Field("", description="its version; empty: the newest that is loaded")
+    version: Name = Field(
+        "", description="its version, or a label of it; empty: see ClassifyRequest"
+    )
     top_k: int = Field(
         TOP_K, ge=0, lt=2**32, description="how many classes per image; 0: all of them"
     )
@@ -137,15 +140,20 @@ class Classification:
         self, request: Request, name: str, version: str, headers: TimeoutHeader, most: int = 0
     ) -> tuple[Model, Sequence[Answer]]:
         """Return the model and its answers; raise the error of an only image."""
-        model = self._calls.model(name, version)
+        model = self._calls.model(name, version, request)
         hold = model.hold()  # while the body comes
         files = await self._files(request, most or self._calls.requests.max_images)
         deadline, nbytes = self._calls.deadline(request, headers), sum(map(len, files))
         sources = [Encoded(file) for file in files]
+        record = record_of(request)
+        if record:
+            record.asked(model, len(files), "", deadline)
         answering = model.classify(sources, deadline, nbytes, caller_of(request))
         del files, sources  # the jobs have them, and let go of each once it is decoded
         answers = await answering
         del hold
+        if record:
+            record.answered(answers)
         check_only(answers)
         return model, answers
 

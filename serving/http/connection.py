@@ -18,10 +18,14 @@ from serving.access.peer import http_name
 from serving.api.status import CODES
 from serving.errors import PermissionDeniedError, UnauthenticatedError
 from serving.http.access import Doors, authorization
+from serving.http.cors import Cors
 from serving.http.errors import error_response
 from serving.http.heads import Fault, fault
 from serving.http.incoming import HEADER_BYTES, Incoming
+from serving.http.recording import begin, id_of
 from serving.http.traffic import Phase, Traffic
+from serving.record.ids import HEADER
+from serving.record.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +49,22 @@ class HttpConnection(HttpToolsProtocol):
     Args:
         traffic: what all connections share.
         doors: who may ask for what; None: nobody is asked who they are.
+        recorder: begins the records of requests; None if nobody wants any.
+        cors: which pages may read what is refused; None: none.
         uvicorn: what uvicorn gives a connection.
     """
 
-    def __init__(self, traffic: Traffic, doors: Doors | None, **uvicorn: Any) -> None:
+    def __init__(
+        self,
+        traffic: Traffic,
+        doors: Doors | None,
+        recorder: Recorder | None,
+        cors: Cors | None,
+        **uvicorn: Any,
+    ) -> None:
         super().__init__(**uvicorn)
         self._traffic, self._doors = traffic, doors
+        self._recorder, self._cors = recorder, cors
         self._wire: asyncio.Transport | None = None  # what carries TLS
         self.phase, self.since_s = Phase.IDLE, time.monotonic()
         self.in_head, self.held = False, 0
@@ -121,7 +135,12 @@ class HttpConnection(HttpToolsProtocol):
 
     def _say_last(self, status: HTTPStatus, message: str) -> None:
         response = error_response(HTTPException(status, message))
-        headers = (b": ".join(pair) + b"\r\n" for pair in response.raw_headers)
+        request_id = id_of(self.headers if self._is_coming else [])
+        if self._recorder:
+            self._record_refusal(self._recorder, request_id, status, message)
+        marks = self._cors.marks(self.headers or ()) if self._cors else []
+        pairs = [(HEADER.encode(), request_id.encode()), *response.raw_headers, *marks]
+        headers = (b": ".join(pair) + b"\r\n" for pair in pairs)
         head = b"".join([STATUS_LINE[status], *headers, b"connection: close\r\n\r\n"])
         self.transport.write(head + bytes(response.body))
         # Closed with bytes that were not read, the connection would be reset, and the client might
@@ -129,6 +148,21 @@ class HttpConnection(HttpToolsProtocol):
         if self.transport.can_write_eof():  # TLS cannot: the head says that it is the last
             self.transport.write_eof()
         self._enter(Phase.LEAVING)
+
+    def _record_refusal(
+        self, recorder: Recorder, request_id: str, status: HTTPStatus, message: str
+    ) -> None:
+        """Record a request that the application never sees, whose head may not be whole."""
+        scope: dict[str, Any] = {"client": self.client, "headers": [], "state": {}}
+        if self._is_coming:
+            scope = {**self.scope}
+            if self.url:
+                path = self.url.partition(b"?")[0].decode("latin-1")
+                scope |= {"method": self.parser.get_method().decode("latin-1"), "path": path}
+        scope["state"]["request_id"] = request_id
+        if record := begin(recorder, scope):
+            record.end(str(status.value), message)
+            record.close()
 
     def data_received(self, data: bytes) -> None:
         """Parse, unless the client was refused."""
@@ -245,6 +279,9 @@ class HttpConnection(HttpToolsProtocol):
     def _run(self, cycle: RequestResponseCycle) -> None:
         self._enter(Phase.WORKING)
         self._answered = cycle
+        request_id = id_of(cycle.scope["headers"])
+        cycle.scope["state"]["request_id"] = request_id
+        cycle.default_headers = [*cycle.default_headers, (HEADER.encode(), request_id.encode())]
         self._release(len(cycle.body))  # it is for the application to bound now
         if self._traffic.is_last(self._made_s):
             cycle.keep_alive = False

@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import cast
 
 from serving.http.connection import HttpConnection
 from serving.http.traffic import Phase, Traffic
@@ -36,6 +37,7 @@ class Handshake(asyncio.Protocol):
     ) -> None:
         self._traffic, self._context, self._http = traffic, context, http
         self.since_s = time.monotonic()
+        self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, at another's cost if need be."""
@@ -44,22 +46,53 @@ class Handshake(asyncio.Protocol):
         self._traffic.enter(self)
         self._task = asyncio.get_running_loop().create_task(self._shake_hands())
 
+    def data_received(self, data: bytes) -> None:
+        """Keep what comes too early.
+
+        That is the client's hello if the loop is uvloop, which begins to read whatever
+        `connection_made` says; and what comes with the end of the handshake if it is asyncio's,
+        which hands it over before `start_tls` returns.
+        """
+        self._early.append(data)
+
     async def _shake_hands(self) -> None:
+        if self._transport.is_closing():  # another connection has taken its place
+            self._traffic.leave(self)
+            return
+        loop = asyncio.get_running_loop()
+        self._transport.pause_reading()
+        starting = loop.start_tls(
+            self._transport,
+            self,
+            self._context(),
+            server_side=True,
+            ssl_handshake_timeout=self._traffic.bounds.head_s,
+            ssl_shutdown_timeout=GOODBYE_S,
+        )
+        upgrade = loop.create_task(starting)
+        # Its first step plans that TLS begins, and reads again. What is planned next is done right
+        # after that, before the loop looks for more.
+        await asyncio.sleep(0)
+        loop.call_soon(self._say_hello)
         try:
-            encrypted = await asyncio.get_running_loop().start_tls(
-                self._transport,
-                self._http,
-                self._context(),
-                server_side=True,
-                ssl_shutdown_timeout=GOODBYE_S,
-            )
+            encrypted = await upgrade
         except OSError as error:  # those of TLS, too
             encrypted = None
             logger.debug("no TLS with %s: %s", self._transport.get_extra_info("peername"), error)
         self._traffic.leave(self)
         # One that was aborted meanwhile ends without an error.
         if encrypted and not encrypted.is_closing():
+            encrypted.set_protocol(self._http)
             self._http.begin_encrypted(encrypted, self._transport)
+            for data in self._early:
+                self._http.data_received(data)
+
+    def _say_hello(self) -> None:
+        early, self._early = b"".join(self._early), []
+        if early and not self._transport.is_closing():
+            tls = cast("asyncio.BufferedProtocol", self._transport.get_protocol())
+            memoryview(tls.get_buffer(len(early)))[: len(early)] = early
+            tls.buffer_updated(len(early))
 
     def refuse(self, status: HTTPStatus, message: str) -> None:  # noqa: ARG002
         """Close: there is no way yet to say why."""

@@ -32,6 +32,7 @@ from serving.http.openapi import (
     object_schema,
     responses,
 )
+from serving.http.recording import record_of, request_id
 from serving.http.routes import DirectRoute, versioned
 from serving.http.schemas import HEADER, InferenceRequest, schema_of
 from serving.http.tensors import build, parse
@@ -93,20 +94,29 @@ class Inference:
     async def infer(self, request: Request, model: str, version: str, headers: Headers) -> Response:
         """Classify images; if one of them cannot be, the request fails, and says which."""
         self._calls.check_open()
-        named = find(self._calls.requests.repository, model, version)
+        find_by = partial(find, self._calls.requests.repository, model, version)
+        named = find_by(request_id(request))
         hold = named.model.hold()  # while the body comes
         _check_type(request)
         body = await self._calls.body(request)
         asked = await self._asked(body, headers.inference_header_content_length, named)
+        if asked.id and not version:  # it comes before that of the header
+            named = find_by(asked.id)
         check_outputs(asked, named)
         sources = images(asked, named, self._calls.requests.max_images)
         is_large = _is_large(asked, named, len(sources))
         deadline = self._calls.deadline(request, headers, asked.timeout_us)
+        record = record_of(request)
+        if record:
+            record.asked(named.model, len(sources), asked.id, deadline)
         answering = named.model.classify(sources, deadline, len(body), caller_of(request))
         asked.inputs.clear()
         del body, sources  # the images were copied out of it, and may wait long
-        respond = partial(_respond, asked, named, await answering)
+        answers = await answering
         del hold
+        if record:
+            record.answered(answers)
+        respond = partial(_respond, asked, named, answers)
         return await asyncio.to_thread(respond) if is_large else respond()
 
     async def _asked(self, body: bytes, json_bytes: int | None, named: Named) -> InferRequest:

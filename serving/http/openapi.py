@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 
 from serving.api.oip.catalog import NAME, server_version
+from serving.record.ids import HEADER, LONGEST_ID
 
 Schema = dict[str, Any]
 
@@ -26,7 +27,7 @@ TAGS = {
 REASONS = {
     400: "the request, or its only image, cannot be answered; the sentence says what to send",
     404: "no such model or version is loaded",
-    409: "the model cannot be loaded or unloaded; the sentence says why, and what serves goes on",
+    409: "it cannot be done as things are; the sentence says why, and what serves goes on",
     413: "the body is too large (--max-message-bytes)",
     415: "the body has a type or coding that is not read",
     429: "too many images are in flight; Retry-After says when to try again",
@@ -37,6 +38,18 @@ REASONS = {
 # What a request of images may end with.
 IMAGE_ERRORS = (400, 404, 413, 415, 429, 500, 503, 504)
 REFERENCE = "#/components/schemas/"
+ID_HEADER = {
+    "description": "the id of the request, as in the server's log and traces: the one that it came "
+    "with, or a new one",
+    "schema": {"type": "string"},
+}
+ID_PARAMETER = {
+    "name": HEADER,
+    "in": "header",
+    "description": f"names the request in the answer, the log and the traces: at most {LONGEST_ID} "
+    f"characters of visible ASCII; any other is ignored",
+    "schema": {"type": "string"},
+}
 
 BOOLEAN, TEXT = {"type": "boolean"}, {"type": "string"}
 # OpenAPI 3.1 would have `contentMediaType`, which generators of clients take for text.
@@ -97,6 +110,10 @@ def describe(routes: Sequence[BaseRoute]) -> Schema:
     document = get_openapi(
         title=NAME, version=server_version(), description=DESCRIPTION, routes=routes, tags=tags
     )
+    for operation in (each for path in document["paths"].values() for each in path.values()):
+        operation["parameters"] = [*operation.get("parameters", []), ID_PARAMETER]
+        for response in operation["responses"].values():
+            response["headers"] = {HEADER: ID_HEADER}
     schemas: dict[str, Schema] = {}
     described: Schema = _with_references(document, schemas)
     return described | {"components": {"schemas": dict(sorted(schemas.items()))}}

@@ -11,9 +11,12 @@ import uvicorn
 
 from serving.http.access import Doors
 from serving.http.connection import HttpConnection
+from serving.http.cors import Cors
 from serving.http.handshake import Handshake
+from serving.http.recording import Recorded
 from serving.http.traffic import Connection, HttpBounds, Traffic
 from serving.listener import listen
+from serving.record.recorder import Recorder
 
 # For a client that does not read its answer at the end.
 GRACE_PERIOD_S = 2
@@ -29,6 +32,8 @@ class HttpServer:
         bounds: what clients may take.
         doors: who may ask for what; None: nobody is asked who they are.
         tls: gives the context of TLS for each new connection; None: without TLS.
+        recorder: begins the records of requests; None if nobody wants any.
+        cors: which pages in browsers may call; None: none.
 
     Raises:
         StartupError: it cannot bind.
@@ -42,6 +47,8 @@ class HttpServer:
         bounds: HttpBounds | None = None,
         doors: Doors | None = None,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        recorder: Recorder | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self.app = app
         self._listener = listen(host, port, "HTTP", "--http-port")
@@ -51,8 +58,10 @@ class HttpServer:
         self.port: int = self._listener.getsockname()[1]
         self.traffic = Traffic(bounds or HttpBounds(), set())
         self._doors, self._tls = doors, tls
+        self._recorder, self._cors = recorder, cors
+        app = cors.around(app) if cors else app
         config = uvicorn.Config(
-            app,
+            Recorded(app, recorder) if recorder else app,
             http=cast("type[HttpConnection]", self._connection),
             interface="asgi3",
             ws="none",
@@ -82,7 +91,7 @@ class HttpServer:
             self._listener.close()
 
     def _connection(self, **uvicorn: Any) -> HttpConnection | Handshake:
-        http = HttpConnection(self.traffic, self._doors, **uvicorn)
+        http = HttpConnection(self.traffic, self._doors, self._recorder, self._cors, **uvicorn)
         return Handshake(self.traffic, self._tls, http) if self._tls else http
 
     async def drain(self, grace_s: float) -> None:

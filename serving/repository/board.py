@@ -19,7 +19,7 @@ class Status(StrEnum):
     """The states of a version."""
 
     IDLE = "idle"  # nothing asks for it
-    INCOMPLETE = "incomplete"  # its folder holds no bundle whose seal verifies
+    INVALID = "invalid"  # its folder holds no bundle that verifies, or none yet
     FAILED = "failed"  # it cannot be loaded, or does not prove itself
     LOADING = "loading"
     READY = "ready"

@@ -5,7 +5,7 @@ of another is loaded first, and the other one goes only when it answers.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -13,11 +13,19 @@ from typing import TypeVar
 from serving.config import ServingConfig
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository, alike
-from serving.errors import ModelNotFoundError, ProcessLostError, RepositoryError, StartupError
+from serving.errors import (
+    ModelNotFoundError,
+    ProcessLostError,
+    RepositoryError,
+    StartupError,
+    UnavailableError,
+)
 from serving.metrics import Metrics
 from serving.repository.board import Board, Status
+from serving.repository.checks import check_named, holds
 from serving.repository.folders import Found, scan
 from serving.repository.policy import Rule
+from serving.repository.rollouts import Rollouts
 from serving.repository.transitions import Transitions
 from serving.repository.versions import Versions
 
@@ -36,6 +44,7 @@ class Control:
 
     Attributes:
         board: the state of each version.
+        rollouts: their labels.
         transitions: where models are made and end.
     """
 
@@ -51,9 +60,17 @@ class Control:
         self._config, self._policy = config, config.policy
         self.board = Board(metrics.registry)
         self.transitions = Transitions(config, metrics)
-        self._versions = Versions(models, self.board, self.transitions, changed=changed, lost=lost)
+        self.rollouts = Rollouts(config.repository, models, config.image_limits, metrics.registry)
+        self._versions = Versions(
+            models, self.board, self.transitions, self.rollouts, changed=changed, lost=lost
+        )
         self._lock = asyncio.Lock()
         self._changes: set[asyncio.Task[object]] = set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a thread works on something, which nothing can interrupt."""
+        return self.transitions.is_busy or self.rollouts.is_busy
 
     def models(self) -> list[Model]:
         """Return the models that answer, and those that end."""
@@ -64,7 +81,8 @@ class Control:
 
         Raises:
             BundleError, StartupError: a bundle of `--model` cannot be loaded, the repository cannot
-                be read, the settings name what it does not hold, or there is nothing to serve.
+                be read, the settings or a file of labels name what it does not hold, or there is
+                nothing to serve.
         """
         for path in self._config.model:
             await self._versions.give(path)
@@ -80,6 +98,7 @@ class Control:
         for name in found.folders:
             if "*" in asked or name in asked:
                 await self._settle(name, found, again=False)
+        self.rollouts.is_starting = False
         if not self.models() and self._config.model_control == "none":
             raise StartupError(f"--repository {root} holds nothing that can be served{self._why()}")
 
@@ -90,6 +109,11 @@ class Control:
         before and has not changed.
         """
         await self._change(partial(self._rescan, again=again))
+
+    async def relabel(self) -> None:
+        """Hold to the files of labels of all models that are loaded, and change nothing else."""
+        for name in sorted({model.name for model in self._versions.models.all()}):
+            await self.rollouts.look(name)
 
     async def load(self, name: str, version: str = "") -> None:
         """Load the versions of a name that the policy asks for, or only one beside the loaded ones.
@@ -106,16 +130,21 @@ class Control:
         """Unload all versions of a name, or only one; return when their memory is free.
 
         Raises:
-            RepositoryError: calls may not unload.
+            RepositoryError: calls may not unload, or a label stands for the version.
             ModelNotFoundError: there is no such name or version.
         """
         endings = await self._change(partial(self._unload, name, version))
         await asyncio.shield(asyncio.gather(*endings))
 
-    async def close(self) -> None:
-        """End all models; what is being loaded is left to itself."""
+    def stop(self) -> None:
+        """Give up the change that is being made; a thread that loads is left to itself."""
         for change in self._changes:
             change.cancel()
+
+    async def close(self) -> None:
+        """End all models."""
+        self.stop()
+        await self.rollouts.close()
         await asyncio.gather(*self._versions.endings(), return_exceptions=True)
         for model in self.models():
             await asyncio.to_thread(model.close)
@@ -130,7 +159,12 @@ class Control:
         change = asyncio.create_task(run())
         self._changes.add(change)  # the event loop itself would forget it
         change.add_done_callback(self._changes.discard)
-        return await asyncio.shield(change)
+        try:
+            return await asyncio.shield(change)
+        except asyncio.CancelledError:
+            if change.cancelled():  # and not who waits for it
+                raise UnavailableError("the server is draining; try another") from None
+            raise
 
     async def _look(self, root: Path) -> Found:
         """Return what the repository holds; raise `OSError`."""
@@ -149,16 +183,7 @@ class Control:
             if held := self.board.get(folder.name, folder.version):
                 raise StartupError(alike(held.path, folder.path, folder.name, folder.version))
         self._see(found)
-        names = dict.fromkeys(self._policy.by_name, "--version-policy")
-        names |= {name: "--load-model" for name in self._config.load_model if name != "*"}
-        for name, flag in names.items():
-            if name not in found.folders:
-                raise StartupError(f"{flag} names {name!r}, but {root} {_holds(found.folders)}")
-            versions = found.folders[name]
-            if lost := [v for v in self._policy.rule(name).named if v not in versions]:
-                raise StartupError(
-                    f"{flag} names {name}={lost[0]}, but {root / name} {_holds(versions)}"
-                )
+        check_named(self._config, root, found)
 
     def _why(self) -> str:
         """Return what is wrong with each version, for the error of a start with nothing."""
@@ -196,13 +221,14 @@ class Control:
         if name in found.unreadable:
             raise RepositoryError(found.unreadable[name])
         if not (folders := found.folders.get(name)):
-            raise ModelNotFoundError(f"the repository has no {name!r}; it {_holds(found.folders)}")
+            raise ModelNotFoundError(f"the repository has no {name!r}; it {holds(found.folders)}")
         wanted = (version,) if version else self._policy.rule(name).named
         if lost := [v for v in wanted if v not in folders]:
-            raise ModelNotFoundError(f"{name!r} has no version {lost[0]!r}; it {_holds(folders)}")
+            raise ModelNotFoundError(f"{name!r} has no version {lost[0]!r}; it {holds(folders)}")
         tried = [version]
         if version:
             await self._versions.provide(folders[version], again=True)
+            await self.rollouts.look(name)
         else:
             tried = await self._settle(name, found, again=True)
         states = [self.board.get(name, one) for one in tried]
@@ -222,7 +248,24 @@ class Control:
         models = [model for model in self._versions.loaded(name) if model.version in named]
         if not models and any(one.status is Status.READY for one in known):
             raise RepositoryError(f"{name!r} was given by --model, and stays")
-        return [self._versions.end(model, "it was unloaded by a call") for model in models]
+        async with self.rollouts.lock:
+            self._check_labels(models, version)
+            for model in models:
+                self._versions.end(model, "it was unloaded by a call")
+        await self.rollouts.look(name)
+        return self._versions.endings(name, version)
+
+    def _check_labels(self, models: Sequence[Model], version: str) -> None:
+        """Raise `RepositoryError` if a label stands for the only version that is to go.
+
+        All versions may go whatever their labels are: those hold again once they are loaded.
+        """
+        for model in models:
+            if version and (labels := self._versions.models.labels(model)):
+                raise RepositoryError(
+                    f"{model.name}/{version} is labelled {', '.join(labels)}: move or remove that "
+                    f"first (python -m clients models label)"
+                )
 
     def _check_explicit(self) -> Path:
         """Return the repository; raise `RepositoryError` unless calls may load and unload."""
@@ -243,7 +286,3 @@ class Control:
         if self._config.model_control == "explicit":
             return "nobody has asked for it (--model-control explicit)"
         return f"the version policy is {rule}"
-
-
-def _holds(things: Iterable[str]) -> str:
-    return f"holds {', '.join(things) or 'nothing'}"

@@ -45,7 +45,8 @@ async def watch(control: Control, config: ServingConfig, asked: asyncio.Event) -
         is_asked = asked.is_set()
         asked.clear()
         if config.model_control == "explicit":
-            logger.warning("SIGHUP: with --model-control explicit only calls load and unload")
+            logger.info("SIGHUP: looking at labels; only calls load and unload")
+            await control.relabel()
             continue
         if is_asked:
             logger.info("SIGHUP: looking at %s", config.repository)

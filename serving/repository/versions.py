@@ -5,7 +5,7 @@ Nothing but the event loop calls. What takes long is done in threads (`transitio
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bundle.store import Bundle, BundleError
@@ -15,12 +15,13 @@ from serving.errors import InternalError, ProcessLostError, ServingError, Startu
 from serving.repository.board import Board, Status, Version
 from serving.repository.folders import Folder, Found
 from serving.repository.policy import Rule
+from serving.repository.rollouts import Rollouts
 from serving.repository.transitions import Transitions
 
 logger = logging.getLogger(__name__)
 
 # Of versions that do not answer, and are not about to.
-RESTING = (Status.IDLE, Status.INCOMPLETE, Status.FAILED)
+RESTING = (Status.IDLE, Status.INVALID, Status.FAILED)
 
 
 class Versions:
@@ -30,6 +31,7 @@ class Versions:
         models: gets those that answer.
         board: gets the state of each.
         transitions: where models are made and end.
+        rollouts: the labels of versions.
         changed: called when a model has come or gone, or may answer no more.
         lost: called when the process has lost its devices.
     """
@@ -39,12 +41,13 @@ class Versions:
         models: ModelRepository,
         board: Board,
         transitions: Transitions,
+        rollouts: Rollouts,
         *,
         changed: Callable[[], None],
         lost: Callable[[ProcessLostError], None],
     ) -> None:
         self.models, self.board, self._transitions = models, board, transitions
-        self._changed, self._lost = changed, lost
+        self._rollouts, self._changed, self._lost = rollouts, changed, lost
         self._given: set[Model] = set()
         self._ending: dict[tuple[str, str], tuple[Model, asyncio.Task[None]]] = {}
         self._said: dict[Path, str] = {}  # what was logged of a folder, which is not said twice
@@ -53,9 +56,13 @@ class Versions:
         """Return the models that answer, and those that end."""
         return [*self.models.all(), *(model for model, _ in self._ending.values())]
 
-    def endings(self) -> list[asyncio.Task[None]]:
-        """Return what is over when the models that end have ended."""
-        return [task for _, task in self._ending.values()]
+    def endings(self, name: str = "", version: str = "") -> list[asyncio.Task[None]]:
+        """Return what is over when the models that end have ended: all, of a name, or of one."""
+        return [
+            task
+            for key, (_, task) in self._ending.items()
+            if name in ("", key[0]) and version in ("", key[1])
+        ]
 
     def loaded(self, name: str | None = None) -> list[Model]:
         """Return the models of the repository that answer, of all names or one."""
@@ -96,7 +103,8 @@ class Versions:
         """Load what a rule asks for, then unload the rest; return the versions it looked at.
 
         A version that cannot be loaded does not count: an older one takes its place. If none can,
-        what is loaded stays.
+        what is loaded stays. Versions that have a label are loaded beside those of the rule, and
+        stay as long as they have it.
 
         Args:
             name: the name of all.
@@ -114,11 +122,22 @@ class Versions:
             tried.append(version)
             if await self.provide(folders[version], again=again):
                 ready.append(version)
+        for version in await self._rollouts.wanted(name):
+            if version in folders and version not in tried:
+                tried.append(version)
+                await self.provide(folders[version], again=again)
+        await self._rollouts.look(name)  # before others go: a label may move from one of them
         if ready or not candidates:
-            for model in self.loaded(name):
-                if model.version not in ready:
+            async with self._rollouts.lock:
+                for model in self._unwanted(name, ready):
                     self.end(model, idle if model.version in folders else "its folder is gone")
+            await self._rollouts.look(name)
         return tried
+
+    def _unwanted(self, name: str, ready: Sequence[str]) -> list[Model]:
+        """Return what is loaded besides those that a rule asks for, and has no label."""
+        others = [model for model in self.loaded(name) if model.version not in ready]
+        return [model for model in others if not self.models.labels(model)]
 
     async def provide(self, folder: Folder, *, again: bool) -> bool:
         """Return whether a version answers, after loading it if it does not."""
@@ -129,11 +148,11 @@ class Versions:
         if known and known.status is Status.READY:
             self._check_same(known, folder)
             return True
-        has_failed = known and known.status in (Status.INCOMPLETE, Status.FAILED)
+        has_failed = known and known.status in (Status.INVALID, Status.FAILED)
         if has_failed and known and known.look == folder.look and not again:
             return False
         if folder.lack:
-            self._refuse(folder, Status.INCOMPLETE, folder.lack)
+            self._refuse(folder, Status.INVALID, folder.lack)
             return False
         return await self._load(folder)
 
@@ -174,7 +193,7 @@ class Versions:
             bundle = await self._transitions.open(folder.path)
             _check_name(bundle, folder)
         except BundleError as error:
-            self._refuse(folder, Status.INCOMPLETE, str(error))
+            self._refuse(folder, Status.INVALID, str(error))
             return False
         is_ready = await self._load_bundle(bundle, folder)
         await self._transitions.tidy()
@@ -224,7 +243,7 @@ class Versions:
         self._note(folder, status, reason)
         if status is Status.FAILED:
             self.board.count(folder.name, "failed")
-        kind = "it cannot be served" if status is Status.FAILED else "it is no whole bundle"
+        kind = "it cannot be served" if status is Status.FAILED else "it is passed over"
         self.say_once(folder.path, f"{kind}: {reason}", key=status)
 
     def _note(self, folder: Folder, status: Status, reason: str) -> None:

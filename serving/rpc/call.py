@@ -12,6 +12,9 @@ from typing import Any, Never, Protocol
 import grpc
 
 from serving.access.identity import Identity
+from serving.record.ids import HEADER, request_id
+from serving.record.record import Record
+from serving.record.recorder import Recorder
 from serving.rpc import private_grpc
 from serving.rpc.private_grpc import NOT_OVER, Over, Tag
 from serving.rpc.transfers import Transfers
@@ -24,7 +27,9 @@ Metadata = Sequence[tuple[str, str]]
 class Method(Protocol):
     """How calls of a method are answered, and what its messages are."""
 
+    path: str
     reads_stream: bool
+    writes_stream: bool
 
     def parse(self, message: bytes) -> Any:  # any thread
         """Return a request."""
@@ -46,6 +51,7 @@ class Host(Protocol):
     most_bytes: int  # of a message
     receptions: Transfers
     answers: Transfers
+    recorder: Recorder | None
 
     def carried(self, nbytes: int) -> None:  # gRPC's thread
         """Note that a message has come, gone or been given up."""
@@ -76,12 +82,14 @@ class RpcCall:
         active_s: when a message of it last came or went, on that clock.
         identity: who calls, None if nobody was asked.
         on_leave: called on gRPC's thread when the caller leaves, unless None.
+        request_id: the caller's, or ours.
+        record: what becomes of the call; None if nobody wants to know.
     """
 
     __slots__ = (
         "_awaits_close", "_call", "_due", "_has_ended", "_host", "_is_over", "_lock", "_loop",
         "_metadata_sent", "_method", "_task", "active_s", "arrived_s", "deadline_s", "identity",
-        "on_leave",
+        "on_leave", "record", "request_id",
     )  # fmt: skip
 
     def __init__(self, event: Any, host: Host, method: Method) -> None:
@@ -95,6 +103,10 @@ class RpcCall:
         self._task: asyncio.Task[None] | None = None
         self.identity: Identity | None = None
         self.on_leave: Callable[[], None] | None = None
+        headers = private_grpc.headers(event)
+        self.request_id, self.record = request_id(headers), None
+        if host.recorder:
+            self.record = self._recorded(host.recorder, event, headers)
 
     @property
     def caller(self) -> str:  # any thread
@@ -131,18 +143,19 @@ class RpcCall:
 
     def finish(self, *responses: Any) -> None:  # any thread
         """End the call with OK and its only response, if it has one, unless it has ended."""
-        status = private_grpc.send_status(grpc.StatusCode.OK, "", ())
+        code = grpc.StatusCode.OK
+        status = self._status(code, "")
         if responses:
             message = self._method.serialize(*responses)
-            self._end(len(message), private_grpc.send_message(message), status)
+            self._end(code, "", len(message), private_grpc.send_message(message), status)
         else:
-            self._end(0, status)
+            self._end(code, "", 0, status)
 
     def fail(  # any thread
         self, code: grpc.StatusCode, details: str, metadata: Metadata = ()
     ) -> None:
         """End the call with an error, unless it has ended."""
-        self._end(0, private_grpc.send_status(code, details, metadata))
+        self._end(code, details, 0, self._status(code, details, metadata))
 
     async def abort(  # event loop
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
@@ -153,6 +166,8 @@ class RpcCall:
 
     def cut_off(self, code: grpc.StatusCode, details: str) -> None:  # any thread
         """End the call whatever is on its way, which is lost, even if the caller reads nothing."""
+        if self.record:
+            self.record.end(code.name, details)
         private_grpc.cancel(self._call, code, details)
 
     def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:  # any thread
@@ -170,6 +185,15 @@ class RpcCall:
         except asyncio.CancelledError:
             return False
         return True
+
+    def _recorded(
+        self, recorder: Recorder, event: Any, headers: Metadata
+    ) -> Record | None:  # gRPC's thread
+        record = recorder.begin(self.request_id, self._method.path, headers, self.arrived_s)
+        if record:
+            record.peer, record.deadline_s = private_grpc.peer(event.call), self.deadline_s
+            record.is_stream = self._method.reads_stream
+        return record
 
     def _await_close(self) -> None:  # gRPC's thread
         with self._lock:
@@ -194,20 +218,36 @@ class RpcCall:
         self._start(partial(self._received, message), private_grpc.receive_message())
         return await message
 
-    def _end(self, nbytes: int, *operations: object) -> None:  # any thread
+    def _status(  # any thread
+        self, code: grpc.StatusCode, details: str, metadata: Metadata = ()
+    ) -> object:
+        # The id goes last: an error that began with headers of its own would commit the call, and
+        # no client would try it again.
+        return private_grpc.send_status(code, details, (*metadata, (HEADER, self.request_id)))
+
+    def _end(  # any thread
+        self, code: grpc.StatusCode, details: str, nbytes: int, *operations: object
+    ) -> None:
         with suppress(asyncio.CancelledError):  # it has ended, or its caller has left
-            self._send(self._sent, nbytes, *operations, is_last=True)
+            self._send(self._sent, nbytes, *operations, last=(code, details))
 
     def _send(  # any thread
-        self, tag: Tag, nbytes: int, *operations: object, is_last: bool = False
+        self,
+        tag: Tag,
+        nbytes: int,
+        *operations: object,
+        last: tuple[grpc.StatusCode, str] | None = None,
     ) -> None:
         with self._lock:
             if not self._metadata_sent:
                 operations = (private_grpc.send_metadata(), *operations)
-            if is_last and not self._awaits_close:
+            if last and not self._awaits_close:
                 operations = (*operations, private_grpc.receive_close())
             self._start_locked(tag, operations)
-            self._metadata_sent, self._has_ended = True, is_last
+            self._metadata_sent, self._has_ended = True, last is not None
+            if last and self.record:
+                code, details = last
+                self.record.end(code.name, details)
             # Under the lock, else the end of the operation might come first.
             self._host.answers.begin(self, nbytes)
 
@@ -235,6 +275,8 @@ class RpcCall:
         """Return the message that has come, None if that will never be whole, or none comes."""
         message = private_grpc.message(event)
         self.active_s = time.monotonic()
+        if message and self.record:
+            self.record.nbytes += len(message)
         self._host.carried(self._host.most_bytes if message is None else len(message))
         return message
 
@@ -258,6 +300,8 @@ class RpcCall:
 
     def _closed(self, event: Any) -> Over:
         if private_grpc.has_left(event):
+            if self.record:
+                self.record.leave(time.monotonic())
             if self.on_leave:
                 self.on_leave()
             self._call_on_loop(self._leave)

@@ -24,6 +24,7 @@ class ServicerMethod:
     """
 
     def __init__(self, handler: "grpc.RpcMethodHandler[Any, Any]", most_bytes: int) -> None:
+        self.path = ""  # known once it is registered
         self.reads_stream: bool = handler.request_streaming
         self.writes_stream: bool = handler.response_streaming
         self._most_bytes = most_bytes
@@ -128,7 +129,8 @@ def _fail(call: RpcCall, error: Exception) -> None:
     elif isinstance(error, NotImplementedError):
         call.fail(grpc.StatusCode.UNIMPLEMENTED, "the server does not have this method")
     elif not isinstance(error, AbortedError):
-        call.fail(grpc.StatusCode.INTERNAL, str(InternalError.logged(error)))
+        internal = InternalError.logged(error, call.request_id)
+        call.fail(grpc.StatusCode.INTERNAL, str(internal))
 
 
 async def _write(call: RpcCall, result: Any) -> None:

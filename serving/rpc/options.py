@@ -65,6 +65,9 @@ def _possible(connections: int) -> int:
     if wanted > limit != resource.RLIM_INFINITY:
         limit = wanted if highest == resource.RLIM_INFINITY else min(wanted, highest)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, highest))
-    if limit == resource.RLIM_INFINITY:
-        return connections
-    return min(connections, max(limit - OTHER_FILES, limit // 2))
+    return connections if limit == resource.RLIM_INFINITY else allowed(connections, limit)
+
+
+def allowed(connections: int, files: int) -> int:
+    """Return how many of the connections a process may have that may open so many files."""
+    return min(connections, max(files - OTHER_FILES, files // 2))

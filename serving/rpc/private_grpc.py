@@ -132,6 +132,12 @@ def deadline_s(event: Any, now_s: float) -> float | None:
     return None if deadline > NEVER_S else now_s + max(deadline - time.time(), 0.0)
 
 
+def headers(event: Any) -> Sequence[tuple[str, str]]:
+    """Return the headers of a call that arrives; the values of names in `-bin` are bytes."""
+    pairs: Sequence[tuple[str, str]] = event.invocation_metadata
+    return pairs
+
+
 def auth_context(event: Any) -> dict[str, Sequence[bytes]]:
     """Return what gRPC knows of the peer of a call that arrives: with TLS, its certificate."""
     found = cygrpc.auth_context(event.call) or {}

@@ -15,6 +15,7 @@ from serving.access.guard import Check, Guard
 from serving.access.peer import grpc_name
 from serving.errors import PermissionDeniedError, UnauthenticatedError
 from serving.memory import release_freed_memory
+from serving.record.recorder import Recorder
 from serving.rpc import private_grpc
 from serving.rpc.call import RpcCall
 from serving.rpc.methods import Answer, BytesMethod, DirectMethod, ServicerMethod
@@ -71,6 +72,7 @@ class DirectServer:
         options: gRPC's.
         bounds: what callers may take.
         guard: asks who calls; None: nobody does.
+        recorder: begins the records of calls; None if nobody wants any.
 
     Attributes:
         in_flight: how many calls are not over.
@@ -87,8 +89,9 @@ class DirectServer:
         options: Sequence[tuple[str, int]],
         bounds: Bounds = BOUNDS,
         guard: Guard | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
-        self._guard = guard
+        self._guard, self.recorder = guard, recorder
         self._bounds, self.most_bytes = bounds, bounds.message_bytes
         self._server = private_grpc.Server(options)
         patience_s, most = bounds.patience_s, bounds.transfer_bytes
@@ -145,6 +148,7 @@ class DirectServer:
         self._server.start()
         self._sweeping = asyncio.create_task(self._sweep())
         for path, method in self._methods.items():
+            method.path = path
             check = self._guard.of_method(path) if self._guard else None
             self._server.accept(path, partial(self._begin, method, check))
 
@@ -186,6 +190,8 @@ class DirectServer:
         self._streams.leave(call)
         self._watches.leave(call)
         self.in_flight -= 1
+        if call.record:
+            call.record.close()
         if self._refusal and not self.in_flight:
             self.loop.call_soon_threadsafe(self._idle.set)
 
@@ -240,6 +246,8 @@ def _is_let_in(call: RpcCall, check: Check, event: Any) -> bool:  # gRPC's threa
     try:
         authorization = private_grpc.header(event, "authorization")
         call.identity = check.identify(authorization, partial(_certificate_name, event))
+        if call.record and call.identity:
+            call.record.caller = call.identity.name
     except (UnauthenticatedError, PermissionDeniedError) as error:
         logger.warning("%s is refused to %s: %s", check.what, call.caller, error)
         call.fail(REFUSALS[type(error)], str(error))

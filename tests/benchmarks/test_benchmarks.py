@@ -180,3 +180,18 @@ def test_a_photo_is_as_varied_as_one_and_always_the_same() -> None:
     assert 30 < pixels.std() < 70
     # Neighbours resemble each other, as in photos, unlike in plain noise.
     assert np.abs(np.diff(pixels.astype(int), axis=1)).mean() < pixels.std() / 2
+
+
+@pytest.mark.slow
+def test_a_model_is_loaded_beside_another(tmp_path: Path) -> None:
+    model, other = write_bundle(tmp_path), write_bundle(tmp_path, "other")
+    flags = ["--model", str(model), "--other", str(other), "--images", str(SAMPLES)]
+    flags += ["--duration-s", "1", "--rounds", "2", "--buckets", "1", "--output", str(tmp_path)]
+    printed = run("benchmarks.reload", *flags)
+    record = json.loads((tmp_path / "reload-tiny-1.json").read_text())
+    assert (record["model"], record["other"], len(record["rounds"])) == ("tiny/1", "other/1", 2)
+    for part in ("before", "during", "after"):
+        spans = [one[part] for one in record["rounds"]]
+        assert all(span["requests"] and not span["failed"] for span in spans)
+        assert all(0 < span["p50_ms"] <= span["p99_ms"] for span in spans)
+    assert "of 2 rounds" in printed

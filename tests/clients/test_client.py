@@ -70,6 +70,20 @@ async def test_options_reach_the_server(server, ask):
     assert {name: getattr(request, name) for name in options} == options
 
 
+async def test_a_request_has_the_id_that_an_error_carries(server, ask):
+    await ask(server.address, "classify", [b"x"], request_id="mine")
+    assert server.request_ids == ["mine"]
+    with pytest.raises(RequestError) as raised:
+        await ask(server.address, "classify", [b"bad"], request_id="mine,too")
+    assert raised.value.request_id == "mine,too"
+    with pytest.raises(RequestError) as raised:
+        await ask(server.address, "classify", [b"bad"])
+    assert raised.value.request_id == "made"
+    for refused in ("two\nlines", "é", "a b", "a" * 129):
+        with pytest.raises(ValueError, match="visible ASCII"):
+            await ask(server.address, "classify", [b"x"], request_id=refused)
+
+
 async def test_results_are_typed_and_a_bad_image_fails_alone(server, ask):
     good, bad, _ = await ask(
         server.address, "classify", [b"x", b"bad", b"y"], top_k=1, full_probabilities=True

@@ -82,7 +82,7 @@ def test_a_reader_that_left_is_counted(pipe: tuple[int, TextIO]) -> None:
 
 
 def test_a_pipe_that_another_process_made_non_blocking_loses_nothing(log: Log) -> None:
-    os.set_blocking(log.handler._writer._file, False)
+    os.set_blocking(log.handler.writer._file, False)
     for _ in range(50):
         log.logger.info("x" * 5000)
     assert log.lines(50) == [f"> {'x' * 5000}\n"] * 50

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,10 +15,13 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from clients.client import ClassifierClient
+from clients.errors import UnavailableError
 from protos import classifier_pb2 as pb
 from protos.classifier_pb2_grpc import ClassifierStub
 from serving.lifecycle import UNFINISHED
 from tests.serving.api.messages import png
+from tests.support.bundles import write_bundle
 from tests.support.process import metric, ready, start
 
 
@@ -152,6 +156,11 @@ def held_load(*_):
     print("held", flush=True)
     threading.Event().wait()
 
+load_bundle = transitions.load_bundle
+
+def held_second(bundle, *others):
+    return held_load() if bundle.manifest.version == "2" else load_bundle(bundle, *others)
+
 async def held_drain(_):
     print("held", flush=True)
     await asyncio.Event().wait()
@@ -187,6 +196,20 @@ def test_a_signal_while_loading_ends_it_at_once(tiny: Path) -> None:
     assert process.returncode == 0
 
 
+def test_a_signal_during_a_later_load_ends_it_as_ever(tiny: Path, tmp_path: Path) -> None:
+    write_bundle(tmp_path, version="2")
+    flags = ("--repository", str(tmp_path), "--model-control", "explicit")
+    process = start_held("transitions.load_bundle = held_second", tiny, *flags)
+    with ClassifierClient(ready(process).grpc) as client, ThreadPoolExecutor(1) as threads:
+        loading = threads.submit(client.load_model, "tiny")
+        wait_for(process, "held")
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(UnavailableError, match="draining"):
+            loading.result(60)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
 def test_a_second_signal_forces_the_end(tiny: Path) -> None:
     process = start_held("server.Server.drain = held_drain", tiny)
     ready(process)
@@ -213,3 +236,38 @@ def test_a_decode_that_never_ends_does_not_keep_it_alive(tiny: Path, decode_thre
     last = errors.splitlines()[-1]
     assert "not ended within 1.1 s: " in last
     assert ": decoding an image (format PNG, " in last
+
+
+WITHOUT_OPENTELEMETRY = """
+import runpy, sys
+# FastAPI needs the API of OpenTelemetry, which does nothing by itself.
+sys.modules["opentelemetry.sdk"] = sys.modules["opentelemetry.exporter"] = None
+sys.argv[0] = "serving"
+runpy.run_module("serving", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_collector_without_opentelemetry_is_an_error_that_says_what_to_install(
+    tiny: Path,
+) -> None:
+    program = "-c", WITHOUT_OPENTELEMETRY
+    process = start(tiny, "--otlp-endpoint", "http://localhost:4317", program=program)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "pip install 'resnext-serving[tracing]'" in errors
+    assert "Traceback" not in errors
+
+
+def test_nothing_of_opentelemetry_is_needed_without_a_collector(tiny: Path) -> None:
+    process = start(tiny, "--access-log", "all", program=("-c", WITHOUT_OPENTELEMETRY))
+    ready(process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_a_wrong_variable_of_opentelemetry_is_named(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "best")
+    assert "OTEL_EXPORTER_OTLP_" in refusal(tiny, "--otlp-endpoint", "http://localhost:4317")

@@ -1,6 +1,7 @@
 """A small, valid, sealed bundle: the deployment graph's form around one matrix product."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ BUCKETS = [1, 2, 4, 8]
 TRANSFORM = Transform(resize=Stretch(height=20, width=20), crop=Size(height=SIDE, width=SIDE))
 NORMALIZATION = Normalization(mean=(120.0, 110.0, 100.0), std=(60.0, 50.0, 40.0))
 WEIGHTS = np.random.default_rng(1).normal(size=(3, len(LABELS))).astype(np.float32)
+# A model of these answers the class after the one that a model of the others does.
+OTHER_WEIGHTS = np.roll(WEIGHTS, 1, axis=1)
 
 
 def photo(seed: int, width: int = 40, height: int = 30) -> Image.Image:
@@ -30,24 +33,29 @@ def photo(seed: int, width: int = 40, height: int = 30) -> Image.Image:
     return Image.fromarray(noise.astype(np.uint8))
 
 
-def probabilities(pixels: Pixels) -> NDArray[np.float32]:
+def probabilities(pixels: Pixels, weights: NDArray[np.float32] = WEIGHTS) -> NDArray[np.float32]:
     """Return what the graph gives for uint8 (n, height, width, 3), worked out with numpy."""
     normal = (pixels.astype(np.float32) - NORMALIZATION.mean) / NORMALIZATION.std
-    logits = normal.mean(axis=(1, 2)) @ WEIGHTS
+    logits = normal.mean(axis=(1, 2)) @ weights
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
 
-def write_bundle(root: Path, name: str = "tiny", version: str = "1") -> Path:
+def write_bundle(
+    root: Path,
+    name: str = "tiny",
+    version: str = "1",
+    weights: NDArray[np.float32] = WEIGHTS,
+) -> Path:
     """Write `root/name/version` and return it."""
     path = root / name / version
     (path / "golden").mkdir(parents=True)
-    onnx.save(_graph(), path / "model.onnx")
+    onnx.save(_graph(weights), path / "model.onnx")
     golden = GoldenSet(
         labels=LABELS,
         transform=TRANSFORM,
         normalization=NORMALIZATION,
-        images=[_golden_image(path, seed) for seed in range(3)],
+        images=[_golden_image(path, seed, weights) for seed in range(3)],
     )
     (path / GOLDEN).write_text(golden.model_dump_json())
     write_manifest(path, manifest(path, name, version))
@@ -70,6 +78,24 @@ def reseal(path: Path) -> None:
                 part["sha256"] = sha256(path / part["path"])
         (path / MANIFEST).write_text(json.dumps(stated))
     seal(path)
+
+
+def copy_bundle(path: Path, root: Path, version: str) -> Path:
+    """Copy a bundle into a repository under another version, and return that."""
+    stated = json.loads((path / MANIFEST).read_text()) | {"version": version}
+    copy = shutil.copytree(path, root / stated["name"] / version)
+    (copy / MANIFEST).write_text(json.dumps(stated))
+    reseal(copy)
+    return copy
+
+
+def spoil(path: Path) -> None:
+    """Change what a bundle's first golden image should give, and make its digests right again."""
+    golden = path / GOLDEN
+    stated = json.loads(golden.read_text())
+    stated["images"][0]["probabilities"] = stated["images"][0]["probabilities"][::-1]
+    golden.write_text(json.dumps(stated))
+    reseal(path)
 
 
 def manifest(path: Path, name: str, version: str) -> Manifest:
@@ -101,22 +127,22 @@ def manifest(path: Path, name: str, version: str) -> Manifest:
     )
 
 
-def _golden_image(path: Path, seed: int) -> GoldenImage:
+def _golden_image(path: Path, seed: int, weights: NDArray[np.float32]) -> GoldenImage:
     name = f"golden/{LABELS[seed]}_{seed}.png"
     photo(seed).save(path / name)
     pixels = TRANSFORM.decode((path / name).read_bytes())
     return GoldenImage(
         path=name,
         pixels_sha256=pixels_digest(pixels),
-        probabilities=probabilities(pixels[None])[0].tolist(),
+        probabilities=probabilities(pixels[None], weights)[0].tolist(),
     )
 
 
-def _graph() -> onnx.ModelProto:
+def _graph(weights: NDArray[np.float32]) -> onnx.ModelProto:
     constants = {
         "mean": np.array(NORMALIZATION.mean, np.float32),
         "std": np.array(NORMALIZATION.std, np.float32),
-        "weights": WEIGHTS,
+        "weights": weights,
     }
     nodes = [
         helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),

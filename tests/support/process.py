@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 BANNER = re.compile(
-    r"gRPC  (?P<grpc>\S+)\nHTTP  (?P<http>http://\S+)/metrics\n"
+    r"gRPC  (?P<grpc>\S+)\nHTTP  (?P<http>https?://\S+)/metrics\n"
     r"Try   (?P<command>.+)\nor    (?P<curl>.+)\n"
 )
 
@@ -45,21 +45,22 @@ def start(
     stderr: int | None = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     """Start a server of a bundle on free ports; `program` is what Python runs."""
-    return _start([executable, *program, "--model", str(model), *flags], stderr)
+    return _start([executable, *program, "--model", str(model)], flags, stderr)
 
 
 def start_repository(
     root: Path, *flags: str, stderr: int | None = subprocess.PIPE
 ) -> subprocess.Popen[str]:
     """Start a server of a repository on free ports."""
-    command = [sys.executable, "-m", "serving", "--repository", str(root), *flags]
-    return _start(command, stderr)
+    return _start([sys.executable, "-m", "serving", "--repository", str(root)], flags, stderr)
 
 
-def _start(command: Sequence[str], stderr: int | None) -> subprocess.Popen[str]:
-    ports = ["--grpc-port", "0", "--http-port", "0"]
+def _start(
+    command: Sequence[str], flags: Sequence[str], stderr: int | None
+) -> subprocess.Popen[str]:
+    ports = ["--grpc-port", "0", "--http-port", "0"]  # the last of a flag counts
     return subprocess.Popen(
-        [*command, *ports], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True
+        [*command, *ports, *flags], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True
     )
 
 
@@ -77,7 +78,19 @@ def ready(process: subprocess.Popen[str]) -> Server:
 @contextmanager
 def serve(model: Path, *flags: str) -> Iterator[Server]:
     """Run a server of a bundle on free ports; it must end cleanly on SIGTERM."""
-    process = start(model, *flags, stderr=None)
+    with _serving(start(model, *flags, stderr=None)) as server:
+        yield server
+
+
+@contextmanager
+def serve_repository(root: Path, *flags: str) -> Iterator[Server]:
+    """Run a server of a repository on free ports; it must end cleanly on SIGTERM."""
+    with _serving(start_repository(root, *flags, stderr=None)) as server:
+        yield server
+
+
+@contextmanager
+def _serving(process: subprocess.Popen[str]) -> Iterator[Server]:
     try:
         yield ready(process)
         if process.poll() is None:

@@ -24,6 +24,7 @@ class ScriptedServer(ClassifierServicer):
     def __init__(self) -> None:
         self.requests: list[pb.ClassifyRequest] = []
         self.timeouts_s: list[float] = []
+        self.request_ids: list[str] = []
         self.failures: deque[tuple[grpc.StatusCode, str, Metadata]] = deque()
         self.max_images_per_request = 4
         self.drop_results = False
@@ -41,11 +42,15 @@ class ScriptedServer(ClassifierServicer):
     def Classify(self, request, context):  # noqa: N802
         self.requests.append(request)
         self.timeouts_s.append(context.time_remaining())
+        names = [value for key, value in context.invocation_metadata() if key == "x-request-id"]
+        self.request_ids.extend(names)
+        named = [("x-request-id", name) for name in names or ["made"]]
+        context.set_trailing_metadata(named)
         self.arrived.set()
         self.may_answer.wait()
         if self.failures:
             code, details, metadata = self.failures.popleft()
-            context.set_trailing_metadata(metadata)
+            context.set_trailing_metadata([*metadata, *named])
             context.abort(code, details)
         if len(request.images) == 1 and request.images[0].encoded.startswith(b"bad"):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, self.complaint)

@@ -88,6 +88,8 @@ class Catalog:
             "precision": model.placement.precision,
             "version": model.version,
         }
+        if labels := self._repository.labels(model):
+            facts["labels"] = ", ".join(labels)
         return pb.ModelConfig(
             name=named.name,
             platform=_platform(model),
@@ -121,7 +123,8 @@ class Catalog:
 
     def _entry(self, named: Named) -> pb.RepositoryIndexResponse.ModelIndex:
         if self._answers(named.model):
-            state, reason = "READY", ""
+            labels = ", ".join(self._repository.labels(named.model))
+            state, reason = "READY", f"labels: {labels}" if labels else ""
         elif self._is_serving:
             state, reason = "UNAVAILABLE", "no device answers, or no thread decodes"
         else:

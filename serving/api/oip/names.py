@@ -45,8 +45,10 @@ class Named(NamedTuple):
         return crop.height, crop.width, 3
 
 
-def find(repository: ModelRepository, name: str, version: str) -> Named:
-    """Return the model of a name and version; an empty version means the newest.
+def find(
+    repository: ModelRepository, name: str, version: str, request_id: str | None = None
+) -> Named:
+    """Return the model of a name and version; see `ModelRepository.get`.
 
     A model that really has the name wins over one that takes pixels under it.
 
@@ -60,8 +62,8 @@ def find(repository: ModelRepository, name: str, version: str) -> Named:
     if name.endswith(PIXELS) and name not in repository:
         stem = name.removesuffix(PIXELS)
         if stem in repository:
-            return Named(name, repository.get(stem, version), takes_pixels=True)
-    model = repository.get(name, version)
+            return Named(name, repository.get(stem, version, request_id), takes_pixels=True)
+    model = repository.get(name, version, request_id)
     return Named(model.name, model, takes_pixels=False)
 
 

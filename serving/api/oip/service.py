@@ -21,10 +21,12 @@ from serving.api.oip.statistics import statistics
 from serving.api.oip.tensors import InferRequest
 from serving.api.oip.wire import id_of, parse, to_message
 from serving.api.requests import Requests
-from serving.api.status import failure, to_serving_error
-from serving.api.stream import Pending, Stream, answered, places
+from serving.api.status import failure
+from serving.api.stream import Pending, Stream, answered, places, told
 from serving.engine.job import Answer
 from serving.engine.model import Hold
+from serving.errors import ServingError
+from serving.record.record import Record
 from serving.repository.control import Control
 
 Method = Callable[["OpenInference", Any, Call], Awaitable[Any]]
@@ -44,7 +46,7 @@ def _answering(method: Callable[["OpenInference", Any], Any]) -> Method:
         try:
             return method(self, request)
         except Exception as error:  # noqa: BLE001 - the call ends with it
-            await call.abort(*failure(error))
+            await call.abort(*failure(error, call.request_id))
 
     return respond
 
@@ -62,12 +64,14 @@ class OpenInference:
     def ModelInfer(self, message: bytes, call: Call) -> None:  # noqa: N802
         """Classify the images of one request: admitted and answered on gRPC's thread."""
         try:
-            asked, found = self._asked(message)
+            asked, found = self._asked(message, call.request_id)
             until = self._deadline(asked, call, call.arrived_s)
+            if call.record:
+                call.record.asked(asked.named.model, len(found), asked.request.id, until)
             caller = UnaryCaller(call, until, asked.response, is_large=asked.is_large)
             asked.named.model.submit(found, caller, len(message))
         except Exception as error:  # noqa: BLE001 - the call ends with it
-            call.fail(*failure(error))
+            call.fail(*failure(error, call.request_id))
 
     async def ModelStreamInfer(  # noqa: N802
         self, messages: AsyncIterator[bytes], call: Call
@@ -125,7 +129,7 @@ class OpenInference:
             version = version_to_load(_parameters(request.parameters))
             await self._control().load(request.model_name, version)
         except Exception as error:  # noqa: BLE001 - the call ends with it
-            await call.abort(*failure(error))
+            await call.abort(*failure(error, call.request_id))
         return pb.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(  # noqa: N802
@@ -136,7 +140,7 @@ class OpenInference:
             version = version_to_unload(_parameters(request.parameters))
             await self._control().unload(request.model_name, version)
         except Exception as error:  # noqa: BLE001 - the call ends with it
-            await call.abort(*failure(error))
+            await call.abort(*failure(error, call.request_id))
         return pb.RepositoryModelUnloadResponse()
 
     SystemSharedMemoryStatus = SystemSharedMemoryRegister = _unimplemented(MEMORY)
@@ -149,9 +153,10 @@ class OpenInference:
         self._requests.readiness.check()
         return self._requests.control
 
-    def _asked(self, message: bytes) -> "tuple[_Asked, Images]":
+    def _asked(self, message: bytes, request_id: str) -> "tuple[_Asked, Images]":
         request = parse(message, self._requests.max_images)
-        named = find(self._requests.repository, request.model, request.version)
+        request_id = request.id or request_id  # its own comes before the call's
+        named = find(self._requests.repository, request.model, request.version, request_id)
         check_outputs(request, named)
         found = images(request, named, self._requests.max_images)
         request.inputs.clear()  # they hold the message, which may be large
@@ -160,14 +165,14 @@ class OpenInference:
     def _deadline(self, asked: "_Asked", call: Call, since_s: float) -> float:
         return self._requests.deadline(since_s, call.deadline_s, asked.request.timeout_us)
 
-    def _read(self, call: Call, message: bytes) -> Pending:
+    def _read(self, call: Call, message: bytes, record: Record | None) -> Pending:
         try:
-            asked, found = self._asked(message)
+            asked, found = self._asked(message, call.request_id)
         except Exception as error:  # noqa: BLE001 - the response holds it
-            return answered(_failed(id_of(message), error))
+            return answered(_failed(id_of(message), told(error, call, record)))
         # It may wait for others of the stream.
         hold = asked.named.model.hold()
-        respond = partial(self._respond, asked, found, call, len(message), hold)
+        respond = partial(self._respond, asked, found, call, len(message), record, hold)
         return Pending(places(asked.classes), respond)
 
     async def _respond(
@@ -176,18 +181,23 @@ class OpenInference:
         found: Images,
         call: Call,
         nbytes: int,
+        record: Record | None,
         hold: Hold,  # noqa: ARG002 - until the answer
     ) -> bytes:
         until = self._deadline(asked, call, time.monotonic())
+        if record:
+            record.asked(asked.named.model, len(found), asked.request.id, until)
         answering = asked.named.model.classify(found, until, nbytes, call.caller)
         del found  # they are parts of the message, and were copied out of it
         try:
             answers = await answering
+            if record:
+                record.answered(answers)
             if asked.is_large:
                 return await asyncio.to_thread(asked.streamed, answers)
             return asked.streamed(answers)
         except Exception as error:  # noqa: BLE001 - the response holds it
-            return _failed(asked.request.id, error)
+            return _failed(asked.request.id, told(error, call, record))
 
 
 class _Asked(NamedTuple):
@@ -223,7 +233,7 @@ def _parameters(stated: Mapping[str, pb.ModelRepositoryParameter]) -> dict[str, 
     return {name: getattr(stated[name], kind) if kind else None for name, kind in kinds.items()}
 
 
-def _failed(request_id: str, error: Exception) -> bytes:
+def _failed(message_id: str, error: ServingError) -> bytes:
     return pb.ModelStreamInferResponse(
-        error_message=str(to_serving_error(error)), infer_response={"id": request_id}
+        error_message=str(error), infer_response={"id": message_id}
     ).SerializeToString()

@@ -56,7 +56,7 @@ class InferRequest:
 
     Attributes:
         model: name of the model.
-        version: its version; empty for the newest.
+        version: its version, or a label of it; or empty.
         id: chosen by the caller and returned unchanged.
         timeout_us: within how many microseconds it must be answered; None if it does not say.
         inputs: its inputs.

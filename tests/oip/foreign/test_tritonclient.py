@@ -210,8 +210,6 @@ def test_a_wrong_name_is_refused_with_a_sentence(caller):
 @pytest.mark.parametrize(
     ("method", "arguments"),
     [
-        ("load_model", (MODEL,)),
-        ("unload_model", (MODEL,)),
         ("get_trace_settings", ()),
         ("update_trace_settings", (MODEL, {"trace_rate": "1"})),
         ("get_log_settings", ()),
@@ -228,6 +226,13 @@ def test_what_is_not_offered_is_refused_with_a_sentence(caller, method, argument
     status, message = refusal(caller, method, *arguments)
     assert status in ABSENT
     assert len(message.split()) > 3
+
+
+@pytest.mark.parametrize("method", ["load_model", "unload_model"])
+def test_a_server_without_a_repository_says_how_to_have_one(caller, method):
+    status, message = refusal(caller, method, MODEL)
+    assert status in {"StatusCode.FAILED_PRECONDITION", "409"}
+    assert "--repository" in message
 
 
 def test_shared_memory_of_a_tensor_is_refused_with_a_sentence(caller):

@@ -51,10 +51,11 @@ async def test_stages_add_up_to_the_total(tiny: Path) -> None:
     async with Rig(tiny, gate=Gate(is_open=True)).running() as rig:
         [answer] = await rig.classify(1)
     assert isinstance(answer, Prediction)
-    *stages, total, images = answer.timing
+    *stages, total, images, decode_after_s = answer.timing
     assert min(stages) >= 0
     assert total == pytest.approx(sum(stages))
     assert images == 1
+    assert 0 <= decode_after_s <= total - answer.timing.decode_s - answer.timing.infer_s
 
 
 async def test_batches_form_while_the_device_is_busy(tiny: Path) -> None:

@@ -109,12 +109,15 @@ async def test_all_of_it_is_described(client: httpx.AsyncClient) -> None:
     paths = {f"/v2/models/{{model}}{path}" for path in of_model + of_version}
     paths |= {"/v2", "/v2/health/live", "/v2/health/ready"}
     paths |= {"/v2/models", "/v2/models/stats", "/v2/repository/index"}
+    changes = ("load", "unload", "labels/{label}")
+    paths |= {f"/v2/repository/models/{{model}}/{change}" for change in changes}
     assert {path for path in described if path.startswith("/v2")} == paths
     assert {*described["/v2/repository/index"]} == {"get", "post"}
     infer = described["/v2/models/{model}/versions/{version}/infer"]["post"]
     assert {parameter["name"] for parameter in infer["parameters"]} == {
         "model",
         "version",
+        "x-request-id",
         "x-request-timeout-ms",
         "inference-header-content-length",
     }
@@ -133,8 +136,6 @@ async def test_a_model_that_is_not_there(path: str, client: httpx.AsyncClient) -
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "repository/models/tiny/load"),
-        ("POST", "repository/models/tiny/unload"),
         ("GET", "trace/setting"),
         ("POST", "trace/setting"),
         ("GET", "models/tiny/trace/setting"),

@@ -63,11 +63,19 @@ def test_it_is_all_there_is(document: dict[str, Any]) -> None:
     assert {"/v1/classify", "/predictions/{model}/{version}", "/readyz"} <= set(document["paths"])
     classify = document["paths"]["/v1/classify"]["put"]
     names = {parameter["name"] for parameter in classify["parameters"]}
-    assert {"model", "version", "top_k", "full_probabilities", "x-request-timeout-ms"} == names
-    [timeout] = [one for one in classify["parameters"] if one["in"] == "header"]
+    assert {"model", "version", "top_k", "full_probabilities"} < names
+    assert {"x-request-timeout-ms", "x-request-id"} < names
+    [timeout] = [one for one in classify["parameters"] if one["name"] == "x-request-timeout-ms"]
     assert timeout["schema"]["type"] == "integer"  # a header cannot be null
     assert "422" not in classify["responses"]
     assert {"200", "400", "404", "429", "503", "504"} <= set(classify["responses"])
+
+
+def test_every_answer_has_an_id(document: dict[str, Any]) -> None:
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    for operation in operations:
+        assert "x-request-id" in {parameter["name"] for parameter in operation["parameters"]}
+        assert all("x-request-id" in one["headers"] for one in operation["responses"].values())
 
 
 def test_objects_and_enumerations_have_names(document: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """Versions come and go in a server that answers, by its folders and by calls."""
 
 import asyncio
-import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from prometheus_client import generate_latest
 
 from serving.errors import ModelNotFoundError, RepositoryError, StartupError
 from serving.server import Server
-from tests.support.bundles import reseal, write_bundle
+from tests.support.bundles import spoil, write_bundle
 from tests.support.serving import repository_server, until
 
 
@@ -19,15 +18,6 @@ def root(tmp_path: Path) -> Path:
     """A repository with tiny/1."""
     write_bundle(tmp_path / "models")
     return tmp_path / "models"
-
-
-def spoil(path: Path) -> None:
-    """Change what a bundle's golden images should give, and make its digests right again."""
-    golden = path / "golden" / "golden.json"
-    stated = json.loads(golden.read_text())
-    stated["images"][0]["probabilities"] = stated["images"][0]["probabilities"][::-1]
-    golden.write_text(json.dumps(stated))
-    reseal(path)
 
 
 def states(server: Server) -> dict[str, str]:
@@ -107,11 +97,11 @@ async def test_a_half_copied_version_is_said_once_and_loaded_when_whole(
         half.mkdir()
         for file in ("bundle.sha256", "manifest.json", "model.onnx"):
             await server.control.rescan()
-            assert states(server)["tiny/2"] == "incomplete"
+            assert states(server)["tiny/2"] == "invalid"
             shutil.copy(whole / file, half / file)
         await server.control.rescan()
         assert "missing: golden/" in reason(server, "2")
-        assert said(caplog, "no whole bundle") == 1
+        assert said(caplog, "passed over") == 1
         shutil.copytree(whole, half, dirs_exist_ok=True)
         await server.control.rescan()
         assert server.repository.get("tiny", "").version == "2"
@@ -123,9 +113,9 @@ async def test_a_folder_with_another_name_than_its_manifest_is_refused(root: Pat
         shutil.copytree(root / "tiny/1", root / "other/1")
         await server.control.rescan()
         assert states(server) == {
-            "other/1": "incomplete",
+            "other/1": "invalid",
             "tiny/1": "ready",
-            "tiny/2": "incomplete",
+            "tiny/2": "invalid",
         }
         assert "says that it is tiny/1" in reason(server, "2")
 
@@ -134,7 +124,7 @@ async def test_a_version_that_was_renamed_while_it_serves_goes_on(root: Path) ->
     async with repository_server(root) as server:
         (root / "tiny/1").rename(root / "tiny/5")
         await server.control.rescan()
-        assert states(server) == {"tiny/1": "ready", "tiny/5": "incomplete"}
+        assert states(server) == {"tiny/1": "ready", "tiny/5": "invalid"}
 
 
 async def test_a_changed_folder_of_a_served_version_changes_nothing(
@@ -177,7 +167,7 @@ async def test_what_is_no_bundle_is_passed_over_or_told(root: Path) -> None:
     (root / "loop").symlink_to(root / "loop")
     (root / "tiny/2").symlink_to(root / "tiny/2")
     async with repository_server(root) as server:
-        assert states(server) == {"tiny/1": "ready", "tiny/2": "incomplete"}
+        assert states(server) == {"tiny/1": "ready", "tiny/2": "invalid"}
         assert "symbolic links" in reason(server, "2")
 
 

@@ -43,7 +43,8 @@ async def test_abort_gives_code_details_and_metadata() -> None:
 
     error = await failure_of(abort)
     assert (error.code(), error.details()) == (Code.NOT_FOUND, "введено «✗»\n")
-    assert dict(error.trailing_metadata()) == {"retry": "5", "raw-bin": b"\x00\xff"}
+    metadata = dict(error.trailing_metadata())
+    assert metadata.items() > {"retry": "5", "raw-bin": b"\x00\xff"}.items()
 
 
 async def test_abort_of_a_stream_comes_after_its_responses() -> None:
@@ -76,7 +77,7 @@ async def test_an_exception_is_logged_and_told_as_an_id(
 
     error = await failure_of(fail)
     assert error.code() is Code.INTERNAL
-    assert re.fullmatch(r"internal error \(id \w+\)", error.details() or "")
+    assert re.fullmatch(r"internal error \(id [\w-]+\)", error.details() or "")
     assert str(error.details()) in caplog.text
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError]
 

@@ -172,8 +172,6 @@ async def test_the_index_says_which_models_answer(tiny: Path) -> None:
 
 
 MISSING = {
-    "RepositoryModelLoad": "when the server starts",
-    "RepositoryModelUnload": "when the server starts",
     "SystemSharedMemoryStatus": "there is no shared memory",
     "SystemSharedMemoryRegister": "there is no shared memory",
     "SystemSharedMemoryUnregister": "there is no shared memory",
