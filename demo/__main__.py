@@ -42,12 +42,8 @@ def main() -> int:
     return export(
         [
             *("from-onnx", str(MODEL), "--output-kind", "logits", "--version", "1"),
-            *(
-                "--labels",
-                str(FOLDER / "labels.txt"),
-                "--transform",
-                str(FOLDER / "transform.json"),
-            ),
+            *("--labels", str(FOLDER / "labels.txt")),
+            *("--transform", str(FOLDER / "transform.json")),
             *("--images", str(PIECES), "--max-accuracy-drop", str(MAX_DROP), "--batch-size", "8"),
             *("--precision", ",".join(_precisions()), "--output", str(FOLDER)),
         ]
