@@ -60,7 +60,7 @@ class Control:
         self._config, self._policy = config, config.policy
         self.board = Board(metrics.registry)
         self.transitions = Transitions(config, metrics)
-        self.rollouts = Rollouts(config.repository, models, config.image_limits, metrics.registry)
+        self.rollouts = Rollouts(config.repository, models, config.image_limits, metrics)
         self._versions = Versions(
             models, self.board, self.transitions, self.rollouts, changed=changed, lost=lost
         )
