@@ -18,7 +18,9 @@ from serving.config import DevicesConfig
 LOCAL = {"127.0.0.1", "0.0.0.0", "::1", "::", "localhost"}  # noqa: S104 - compared, not bound
 
 
-def banner(bundle: Bundle | None, host: str, grpc_port: int, http_port: int) -> str:
+def banner(
+    bundle: Bundle | None, host: str, grpc_port: int, http_port: int, *, page: bool = False
+) -> str:
     """Return the addresses of a server that has loaded `bundle`, and commands to try it."""
     name = "localhost" if host in LOCAL else f"[{host}]" if ":" in host else host
     grpc, http = f"{name}:{grpc_port}", f"http://{name}:{http_port}"
@@ -31,7 +33,8 @@ def banner(bundle: Bundle | None, host: str, grpc_port: int, http_port: int) -> 
         )
     else:  # nothing is loaded yet
         commands = f"{clients} models list --address {grpc}", f"curl {http}/v2/repository/index"
-    return f"gRPC  {grpc}\nHTTP  {http}/metrics\nTry   {commands[0]}\nor    {commands[1]}"
+    lines = f"gRPC  {grpc}", f"HTTP  {http}/metrics", f"Try   {commands[0]}", f"or    {commands[1]}"
+    return "\n".join([*lines, f"Page  {http}/"] if page else lines)
 
 
 class Support(NamedTuple):

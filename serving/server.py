@@ -147,7 +147,9 @@ class Server:
         self.readiness.enter(State.SERVING)
         await self._publish_models()
         bundle = next((model.bundle for model in self.repository.all()), None)
-        announce(banner(bundle, self._config.host, self.grpc.port, self.http.port))
+        page = self._config.page == "on"
+        ports = self.grpc.port, self.http.port
+        announce(banner(bundle, self._config.host, *ports, page=page))
         if self._config.repository:
             watching = watch(self.control, self._config, self._hung_up)
             self._triggers = asyncio.create_task(watching)

@@ -30,6 +30,12 @@ def test_the_address_can_be_used_as_printed(tiny: Path, host: str, shown: str) -
     assert lines[3].endswith(f" http://{shown}:2/v1/classify")
 
 
+def test_the_page_is_told_if_there_is_one(tiny: Path) -> None:
+    assert "Page" not in banner(Bundle.open(tiny), "::", 1, 2)
+    lines = banner(Bundle.open(tiny), "::", 1, 2, page=True).splitlines()
+    assert lines[-1] == "Page  http://localhost:2/"
+
+
 def test_a_path_with_spaces_is_quoted(tiny: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(tiny, tmp_path / "my models/1")
     lines = banner(Bundle.open(copy), "::", 1, 2).splitlines()
