@@ -60,7 +60,7 @@ ifeq ($(RUNTIME),mindspore-lite)
 SERVED := $(if $(shell grep '"mindir-lite"' $(SERVED)/manifest.json 2>/dev/null),,build/lite/)$(SERVED)
 LITE_SERVED := $(LITE)/.lite $(SERVED)/manifest.json
 endif
-.PHONY: help setup lite-env oip-env train eval export serve doctor tune classify test test-fast lint format protos schemas docs lock sbom audit bench bench-gpu gpu-kit test-gpu nvidia container container-check clean
+.PHONY: help setup lite-env oip-env train eval export serve doctor tune classify test test-fast lint format protos schemas screenshots docs lock sbom audit bench bench-gpu gpu-kit test-gpu nvidia container container-check clean
 
 help: ## Print these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -133,6 +133,9 @@ generate = $(PROTOS)/bin/python -m grpc_tools.protoc -I . \
 
 schemas: $(VENV)/.export ## Generate the JSON Schemas in docs/ from the models of export/
 	$(PY) -m export.schemas docs
+
+screenshots: $(VENV)/.dev $(CHROMIUM) ## Take pictures of the page for the README (MODEL=, IMAGE=, ARGS=)
+	$(PY) -m benchmarks.screenshots --model $(MODEL:/=) --images $(IMAGE) $(ARGS)
 
 docs: $(DOCS)/.docs ## Build the site of the documentation: build/site/index.html
 	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir build/doctrees --conf-dir docs/site . build/site
