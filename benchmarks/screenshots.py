@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 VIEWS = ("try", "watch", "models")
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SIZE: "ViewportSize" = {"width": 1280, "height": 800}
-# Until the charts of Watch have something to show.
-LOAD_S = 20.0
+# The charts of Watch are looked at when so much of the load has passed.
+LOAD_S, SHOWN_SHARE = 30.0, 0.9
+# Until images are drawn and what moves has come to rest.
+SETTLE_MS = 500
 
 
 class Screenshots(Benchmark):
@@ -44,11 +46,12 @@ class Screenshots(Benchmark):
         with serving(self.model) as server, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=self.chromium, args=flags)
             for scheme in SCHEMES:
-                with self._opened(browser, server, scheme) as page, self._load(server):
+                with self._opened(browser, server, scheme) as page:
                     for view in VIEWS:
-                        self._look(page, view)
-                        path = self.output / f"page-{view}-{scheme}.png"
-                        page.screenshot(path=path)
+                        page.get_by_role("link", name=view.capitalize()).click()
+                        with self._filled(page, view, server):
+                            path = self.output / f"page-{view}-{scheme}.png"
+                            page.screenshot(path=path)
                         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
     @contextmanager
@@ -62,21 +65,22 @@ class Screenshots(Benchmark):
         context.close()
 
     @contextmanager
-    def _load(self, server: Server) -> Iterator[None]:
-        """Have images classified meanwhile."""
-        loading = threading.Thread(target=server.load, args=(str(self.images), LOAD_S))
-        loading.start()
-        yield
-        loading.join()
-
-    def _look(self, page: "Page", view: str) -> None:
-        page.get_by_role("link", name=view.capitalize()).click()
+    def _filled(self, page: "Page", view: str, server: Server) -> Iterator[None]:
+        """Have something to look at in a view."""
         if view == "try":
             page.locator("#files").set_input_files(self.shown)
             page.locator(f".result:nth-child({len(self.shown)}):not([aria-busy])").wait_for()
-            page.wait_for_load_state("networkidle")
-        elif view == "watch":
-            page.wait_for_timeout(1000 * LOAD_S / 2)
+        loading = threading.Thread(target=self._load, args=(server,))
+        if view == "watch":
+            loading.start()
+            page.wait_for_timeout(1000 * SHOWN_SHARE * LOAD_S)
+        page.wait_for_timeout(SETTLE_MS)
+        yield
+        if view == "watch":
+            loading.join()
+
+    def _load(self, server: Server) -> None:
+        server.load(str(self.images), LOAD_S, "--concurrency", "8")
 
 
 if __name__ == "__main__":
