@@ -147,9 +147,7 @@ class Server:
         self.readiness.enter(State.SERVING)
         await self._publish_models()
         bundle = next((model.bundle for model in self.repository.all()), None)
-        page = self._config.page == "on"
-        ports = self.grpc.port, self.http.port
-        announce(banner(bundle, self._config.host, *ports, page=page))
+        announce(banner(bundle, self._config, self.grpc.port, self.http.port))
         if self._config.repository:
             watching = watch(self.control, self._config, self._hung_up)
             self._triggers = asyncio.create_task(watching)
@@ -198,6 +196,7 @@ class Server:
     def _look_no_more(self) -> None:
         if self._triggers:
             self._triggers.cancel()
+        self.control.stop()
 
     async def _drain_calls(self, grace_s: float) -> None:
         await asyncio.gather(self.grpc.drain(grace_s), self.http.drain(grace_s))

@@ -47,17 +47,10 @@ def test_what_builds_this_project_is_locked_too() -> None:
 
 
 def test_make_installs_only_what_is_locked() -> None:
-    alone = [
-        *(
-            "-protos/.protos",
-            "-clients-oldest/.clients",
-            "-oip/.oip",
-            "-docs/.docs",
-            "-audit/.audit",
-            "-lite/.lite",
-        )
-    ]
-    targets = [f".venv{environment}" for environment in ["/.dev", "-cuda/.cuda", *alone]]
+    alone = (
+        "-protos/.protos -clients-oldest/.clients -oip/.oip -docs/.docs -audit/.audit -lite/.lite"
+    )
+    targets = [f".venv{environment}" for environment in ["/.dev", "-cuda/.cuda", *alone.split()]]
     command = ["make", "--dry-run", "--always-make", *targets, "PYTHON37=python3.7"]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=True)
     lines = done.stdout.replace("\\\n", "").splitlines()
