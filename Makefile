@@ -9,6 +9,7 @@ TRAINING := training$(if $(filter GPU,$(PLATFORM)),-gpu)
 # What Debian packages install; .ci/run removes them first, so that each run installs them anew.
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 PROMETHEUS := /usr/bin/prometheus
+CHROMIUM := /usr/bin/chromium
 DATA ?= $(FASHION_MNIST)
 PROCESSES ?= 1
 GROUP = $(if $(filter-out 1,$(PROCESSES)),--is_distributed 1 --group_size $(PROCESSES)) \
@@ -64,7 +65,7 @@ ifeq ($(RUNTIME),mindspore-lite)
 SERVED := $(if $(shell grep '"mindir-lite"' $(SERVED)/manifest.json 2>/dev/null),,build/lite/)$(SERVED)
 LITE_SERVED := $(LITE)/.lite $(SERVED)/manifest.json
 endif
-.PHONY: help setup lite-env oip-env train eval export serve demo doctor tune classify test test-fast lint format protos schemas docs lock sbom audit bench bench-gpu gpu-kit test-gpu nvidia container container-check clean
+.PHONY: help setup lite-env oip-env train eval export serve demo doctor tune classify test test-fast lint format protos schemas screenshots docs lock sbom audit bench bench-gpu gpu-kit test-gpu nvidia container container-check clean
 
 help: ## Print these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,10 +112,10 @@ tune: $(VENV)/.serving ## Find the fastest settings for this machine's CPU (MODE
 classify: $(VENV)/.serving ## Classify images with the running server (IMAGE=, GRPC_PORT=)
 	$(PY) -m clients classify $(IMAGE) --address localhost:$(GRPC_PORT)
 
-test: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(DOCS)/.docs $(AUDIT)/.audit $(DEMO)/.demo $(TORCH)/.torch $(FASHION_MNIST) $(PROMETHEUS) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
+test: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(DOCS)/.docs $(AUDIT)/.audit $(DEMO)/.demo $(TORCH)/.torch $(FASHION_MNIST) $(PROMETHEUS) $(CHROMIUM) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
 	$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
-test-fast: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(FASHION_MNIST) $(PROMETHEUS) ## Run the tests that are not marked slow (ARGS=)
+test-fast: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(FASHION_MNIST) $(PROMETHEUS) $(CHROMIUM) ## Run the tests that are not marked slow (ARGS=)
 	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS)
 
 lint: $(VENV)/.dev $(PROTOS)/.protos ## Check style, types, import rules and generated files
@@ -144,6 +145,9 @@ generate = $(PROTOS)/bin/python -m grpc_tools.protoc -I . \
 
 schemas: $(VENV)/.export ## Generate the JSON Schemas in docs/ from the models of export/
 	$(PY) -m export.schemas docs
+
+screenshots: $(VENV)/.dev $(CHROMIUM) ## Take pictures of the page for the README (MODEL=, IMAGE=, ARGS=)
+	$(PY) -m benchmarks.screenshots --model $(MODEL:/=) --images $(IMAGE) $(ARGS)
 
 docs: $(DOCS)/.docs ## Build the site of the documentation: build/site/index.html
 	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir build/doctrees --conf-dir docs/site . build/site
@@ -307,7 +311,8 @@ $(KIT)/.serving: requirements/serving.txt
 
 $(FASHION_MNIST): package := dataset-fashion-mnist
 $(PROMETHEUS): package := prometheus
-$(FASHION_MNIST) $(PROMETHEUS):
+$(CHROMIUM): package := chromium
+$(FASHION_MNIST) $(PROMETHEUS) $(CHROMIUM):
 	@if [ $$(id -u) != 0 ]; then echo "run: sudo apt-get install $(package)"; exit 1; fi
 	apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive \
 	  apt-get install --quiet=2 --yes --no-install-recommends $(package)

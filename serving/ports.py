@@ -103,7 +103,12 @@ class Ports:
 
     def _create_http(self, registry: CollectorRegistry) -> HttpServer:
         config = self._config
-        app = create_app(registry, Calls(self._requests, config.max_message_bytes))
+        app = create_app(
+            registry,
+            Calls(self._requests, config.max_message_bytes),
+            config.image_limits,
+            page=config.page == "on",
+        )
         return HttpServer(
             app,
             config.host,
