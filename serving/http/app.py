@@ -26,8 +26,11 @@ from serving.http.openapi import CLASSIFY, OPERATIONS, PROTOCOL, describe
 from serving.http.operations import Operations
 from serving.http.page import Page
 from serving.http.pixels import NetworkPixels
+from serving.http.proofs import Proofs
 from serving.http.recording import note_error, request_id
 from serving.http.routes import DirectRoute
+from serving.http.versions import Versions
+from serving.http.watch.routes import Watch
 
 
 def create_app(
@@ -44,6 +47,9 @@ def create_app(
             *_tagged(OPERATIONS, Operations(registry, calls.requests).routes()),
             *_tagged(PROTOCOL, OpenCatalog(calls).routes()),
             *_tagged(OPERATIONS, Labels(calls).routes()),
+            *_tagged(OPERATIONS, Versions(calls.requests).routes()),
+            *_tagged(OPERATIONS, Proofs(calls).routes()),
+            *_tagged(OPERATIONS, Watch(calls, registry).routes()),
             *(Page().routes() if page else ()),
         ]
     )
@@ -79,7 +85,7 @@ class Application:
         # every error becomes JSON here.
         inner = {**scope, "app": self}
         if scope["method"] == "HEAD":  # as GET; the connection leaves the body out
-            inner["method"] = "GET"
+            inner |= {"method": "GET", "is_head": True}
         try:
             await self._router(inner, receive, send)
         except asyncio.CancelledError:

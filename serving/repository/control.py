@@ -72,6 +72,11 @@ class Control:
         """Whether a thread works on something, which nothing can interrupt."""
         return self.transitions.is_busy or self.rollouts.is_busy
 
+    @property
+    def takes_calls(self) -> bool:
+        """Whether calls may load and unload."""
+        return bool(self._config.repository) and self._config.model_control == "explicit"
+
     def models(self) -> list[Model]:
         """Return the models that answer, and those that end."""
         return self._versions.all()

@@ -162,6 +162,11 @@ class Rollouts:
         await asyncio.gather(*ending)
 
     @property
+    def takes_calls(self) -> bool:
+        """Whether calls may change labels."""
+        return self._folder is not None
+
+    @property
     def is_busy(self) -> bool:
         """Whether a shadow opens that is to end; nothing can interrupt it."""
         return bool(self._closing)
