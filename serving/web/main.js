@@ -6,7 +6,7 @@
 // whenever it leaves: a view that is hidden asks the server for nothing. Its style is in a file of
 // its own beside it, which index.html names.
 
-import { say } from "./dom.js";
+import { el, say } from "./dom.js";
 import { startTokens } from "./token.js";
 
 const VIEWS = {
@@ -42,11 +42,23 @@ async function route() {
   }
   document.title = `${section(name).ariaLabel} · resnext-serving`;
   if (before) say(`${section(name).ariaLabel} is shown`);
-  if (!mounted.has(name)) {
-    const view = (await VIEWS[name]()).mount(section(name));
-    mounted.set(name, view);
+  if (!mounted.has(name)) await load(name);
+  if (shown === name) mounted.get(name)?.show();
+}
+
+async function load(name) {
+  try {
+    const { mount } = await VIEWS[name]();
+    section(name).replaceChildren();
+    mounted.set(name, mount(section(name)));
+  } catch (error) {
+    console.error(error);
+    shown = "";
+    section(name).replaceChildren(
+      el("p", { class: "note", role: "alert" }, "This view cannot be loaded: the server cannot be reached."),
+      el("p", { class: "note" }, el("button", { type: "button", onclick: route }, "Try again")),
+    );
   }
-  if (shown === name) mounted.get(name).show();
 }
 
 function section(name) {

@@ -1,4 +1,4 @@
-"""One browser and one server for all tests of the page in a worker."""
+"""A browser for a file of tests of the page, and one server for all of a worker."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,22 +15,22 @@ expect.set_options(timeout=15_000)
 QUICK = ("--instances", "1", "--buckets", "1,2,4")
 
 
-# Not for the session: as long as playwright is here, its event loop runs, and asyncio's tests in
-# other folders could have none.
-@pytest.fixture(scope="package")
+# Not for the session: as long as playwright is here, its event loop runs on this thread, and the
+# tests of other folders could have none.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium."""
     with sync_playwright() as playwright, launch(playwright) as browser:
         yield browser
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small bundle; read-only."""
     return write_bundle(tmp_path_factory.mktemp("models"))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def server(tiny: Path) -> Iterator[Server]:
     """A server of the shipped bundle and of a small one."""
     with serve(SHIPPED, "--model", str(tiny), *QUICK) as running:

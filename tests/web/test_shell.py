@@ -58,6 +58,20 @@ def test_the_tabs_are_addresses(opened: Tab) -> None:
     expect(page.get_by_role("region", name="Try")).to_be_visible()
 
 
+def test_a_view_that_cannot_be_loaded_says_so(opened: Tab) -> None:
+    page = opened.page
+    page.route("**/web/models/view.js", lambda route: route.abort())
+    opened.open("models")
+    expect(page.get_by_role("alert")).to_have_text(
+        "This view cannot be loaded: the server cannot be reached."
+    )
+    page.unroute("**/web/models/view.js")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    opened.forgive("net::ERR_FAILED")
+    opened.forgive("dynamically imported module")
+
+
 def ground(page: Page) -> str:
     colour: str = page.evaluate("getComputedStyle(document.body).backgroundColor")
     return colour
