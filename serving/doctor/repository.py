@@ -34,7 +34,7 @@ def check(case: Case) -> Iterator[Finding]:
         yield Finding("fail", lack, "put bundles into <name>/<version>/ there")
     else:
         number, names = sum(1 for _ in found.all()), len(found.folders)
-        yield Finding("ok", f"{root} has {number} versions of {names} models")
+        yield Finding("ok", f"{root}: models: {names}, versions: {number}")
 
 
 def _incomplete(case: Case, found: Found) -> Iterator[Finding]:

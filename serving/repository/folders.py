@@ -1,7 +1,7 @@
 """The folders of a repository, as they look from outside: nothing of a bundle is read."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,8 +85,13 @@ def _folder(name: str, version: str, path: Path) -> Folder:
     except OSError as error:
         return Folder(name, version, path, (), f"it cannot be read: {error.strerror}")
     missing = [file for file in (SEAL, MANIFEST) if file not in {entry[0] for entry in look}]
-    lack = f"it holds no {' and no '.join(missing)}; is it still being copied?" if missing else ""
-    return Folder(name, version, path, look, lack)
+    return Folder(name, version, path, look, _lack(path, missing) if missing else "")
+
+
+def _lack(path: Path, missing: Sequence[str]) -> str:
+    if (path.parent / MANIFEST).is_file():  # the repository is named one level too deep
+        return f"{path.parent} is a bundle, which has to be in <name>/<version>/ of the repository"
+    return f"it holds no {' and no '.join(missing)}; is it still being copied?"
 
 
 def _files(root: Path, path: Path) -> Iterator[tuple[str, int, int, int]]:
