@@ -42,10 +42,13 @@ def banner(bundle: Bundle | None, config: ServingConfig, grpc_port: int, http_po
         ask, fetch = f"classify {image}", f"-T {image} {http}/v1/classify"
     else:  # nothing is loaded yet
         ask, fetch = "models list", f"{http}/v2/repository/index"
-    return (
-        f"gRPC  {grpc}\nHTTP  {http}/metrics\n"
-        f"Try   {client} {ask} --address {grpc}{grpc_flags}\nor    curl{http_flags} {fetch}"
-    )
+    lines = [
+        f"gRPC  {grpc}",
+        f"HTTP  {http}/metrics",
+        f"Try   {client} {ask} --address {grpc}{grpc_flags}",
+        f"or    curl{http_flags} {fetch}",
+    ]
+    return "\n".join(lines + ([f"Page  {http}/"] if config.page == "on" else []))
 
 
 class Support(NamedTuple):

@@ -60,7 +60,7 @@ class Control:
         self._config, self._policy = config, config.policy
         self.board = Board(metrics.registry)
         self.transitions = Transitions(config, metrics)
-        self.rollouts = Rollouts(config.repository, models, config.image_limits, metrics.registry)
+        self.rollouts = Rollouts(config.repository, models, config.image_limits, metrics)
         self._versions = Versions(
             models, self.board, self.transitions, self.rollouts, changed=changed, lost=lost
         )
@@ -71,6 +71,11 @@ class Control:
     def is_busy(self) -> bool:
         """Whether a thread works on something, which nothing can interrupt."""
         return self.transitions.is_busy or self.rollouts.is_busy
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether calls may load and unload."""
+        return bool(self._config.repository) and self._config.model_control == "explicit"
 
     def models(self) -> list[Model]:
         """Return the models that answer, and those that end."""

@@ -35,6 +35,12 @@ def test_the_address_can_be_used_as_printed(tiny: Path, host: str, shown: str) -
     assert lines[3].endswith(f" http://{shown}:2/v1/classify")
 
 
+def test_the_page_is_told_if_there_is_one(tiny: Path) -> None:
+    assert "Page" not in banner(Bundle.open(tiny), config(page="off"), 1, 2)
+    lines = banner(Bundle.open(tiny), config(), 1, 2).splitlines()
+    assert lines[-1] == "Page  http://localhost:2/"
+
+
 def test_a_path_with_spaces_is_quoted(tiny: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(tiny, tmp_path / "my models/1")
     lines = banner(Bundle.open(copy), config(), 1, 2).splitlines()
@@ -44,7 +50,7 @@ def test_a_path_with_spaces_is_quoted(tiny: Path, tmp_path: Path) -> None:
 
 def test_commands_name_what_the_server_wants_to_see(tiny: Path) -> None:
     files = {"tls_cert": "c.pem", "tls_key": "c.key", "tls_client_ca": "a.pem", "token_file": "t"}
-    _, http, client, curl = banner(Bundle.open(tiny), config(**files), 1, 2).splitlines()
+    _, http, client, curl, _ = banner(Bundle.open(tiny), config(**files), 1, 2).splitlines()
     assert http == "HTTP  https://localhost:2/metrics"
     assert client.endswith(" --tls-ca CA.pem --tls-cert CLIENT.pem --tls-key CLIENT.key")
     assert "curl --cacert CA.pem --cert CLIENT.pem --key CLIENT.key -H " in curl
