@@ -2,6 +2,7 @@
 
 import re
 import ssl
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,6 +83,8 @@ def _contents(files: TlsFiles) -> list[bytes]:
 
 def _read(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe can be read once, and may never end
+            raise CertificateError(f"{path} is not a file")
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:

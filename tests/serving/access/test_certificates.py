@@ -1,5 +1,6 @@
 """Files that make no TLS server, and what is said of them."""
 
+import os
 import re
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -39,8 +40,10 @@ def test_a_file_that_is_not_there(missing: str, files: TlsFiles, ca: Path, tmp_p
     assert refusal(files) == "gone.pem cannot be read: No such file or directory"
 
 
-def test_a_folder_and_what_is_too_large(files: TlsFiles, tmp_path: Path) -> None:
-    assert refusal(files._replace(key=tmp_path)).endswith("cannot be read: Is a directory")
+def test_what_is_no_file_and_what_is_too_large(files: TlsFiles, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for key in (tmp_path, tmp_path / "pipe"):
+        assert refusal(files._replace(key=key)).endswith(" is not a file")
     files.certificate.write_bytes(bytes(MOST_BYTES + 1))
     assert "server.pem is larger than 1048576 bytes" in refusal(files)
 
