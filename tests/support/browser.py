@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, Page, Playwright, expect
 
 from tests.support.paths import CHROMIUM
 
@@ -40,7 +40,10 @@ class Tab:
     def open(self, view: str) -> None:
         """Open a view, and wait until everything that it asks for has come."""
         self.page.goto(f"{self.origin}/#{view}")
-        self.page.wait_for_load_state("networkidle")
+        if view == "watch":  # its stream never ends
+            expect(self.page.get_by_text("Live, once a second")).to_be_visible()
+        else:
+            self.page.wait_for_load_state("networkidle")
 
     def forgive(self, part: str) -> None:
         """Forget the faults that this test has provoked, of which there must be one or more."""
@@ -66,7 +69,7 @@ def tab(browser: Browser, origin: str, **context: object) -> Iterator[Tab]:
         yield found
     finally:
         opened.close()
-    assert found.faults == []
+    assert not found.faults, found.faults
 
 
 def _note(found: Tab, kind: str, text: str) -> None:
