@@ -3,7 +3,7 @@
 import { el, svg } from "../dom.js";
 import uPlot from "../vendor/uPlot.esm.js";
 
-const HEIGHT = 168;
+const HEIGHT = 176;
 const LEAST_S = 60;
 // Lines differ by more than their colour.
 const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3], [4, 4], [1, 2]];
@@ -97,7 +97,7 @@ export class Chart {
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 }, sync: { key: together.key } },
       scales: { x: { range: spanOf }, y: { range: (_, __, most) => [0, this.#spec.most ?? roomy(most)] } },
       axes: [
-        { ...axis, space: 72, values: (_, times) => times.map(clock) },
+        { ...axis, size: 26, space: 72, values: (_, times) => times.map(clock) },
         { ...axis, size: 48, values: (_, values) => values.map(brief) },
       ],
       series: [
