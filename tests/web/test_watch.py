@@ -47,14 +47,14 @@ def watch(page: Page) -> None:
 
 def number(page: Page, tile: str) -> float:
     text = page.locator(".tile").filter(has_text=tile).locator("dd .number").inner_text()
-    return float(text.replace(",", "").replace("–", "0"))
+    return float(text.replace(",", "").replace("\u2013", "0"))
 
 
 def wait_for_load(page: Page) -> None:
     """Wait until images are answered; those of the second before may be fewer."""
     answered = page.locator(".tile").filter(has_text="Answered").locator("dd .number")
     expect(answered).not_to_have_text("0")
-    expect(answered).not_to_have_text("–")
+    expect(answered).not_to_have_text("\u2013")
 
 
 @pytest.mark.usefixtures("load")
@@ -65,7 +65,7 @@ def test_the_numbers_and_charts_move_under_load(page: Page) -> None:
     expect(images.get_by_role("listitem").nth(3)).not_to_have_text("other failures0")
     stages = page.get_by_role("figure", name="Half are faster: p50").get_by_role("listitem")
     expect(stages).to_have_count(4)
-    expect(stages.last).not_to_have_text("total–")
+    expect(stages.last).not_to_have_text("total\u2013")
     free = page.get_by_role("figure", name="Why batches started").get_by_role("listitem").nth(1)
     expect(free).not_to_have_text("a device was free0")
     sizes = page.get_by_role("region", name="Batch sizes").get_by_role("row")
