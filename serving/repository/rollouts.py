@@ -101,6 +101,8 @@ class Rollouts:
             return
         try:
             await self.check(name)
+        except UnavailableError:  # its last version has gone meanwhile
+            self._drop(name)
         except RolloutError as error:
             if self.is_starting:
                 raise StartupError(str(error)) from None
@@ -113,7 +115,12 @@ class Rollouts:
             self._complaints.pop(name, None)
 
     async def check(self, name: str) -> None:
-        """Hold to the file of a loaded model; raise `RolloutError` if it is wrong."""
+        """Hold to the file of a loaded model.
+
+        Raises:
+            RolloutError: it is wrong.
+            UnavailableError: the model is not loaded any more.
+        """
         async with self.lock:
             file = await asyncio.to_thread(read, self._path(name))
             shelf = self._shelf(name)

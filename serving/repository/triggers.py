@@ -44,13 +44,13 @@ async def watch(control: Control, config: ServingConfig, asked: asyncio.Event) -
             await asyncio.wait_for(asked.wait(), interval_s)
         is_asked = asked.is_set()
         asked.clear()
-        if config.model_control == "explicit":
-            logger.info("SIGHUP: looking at labels; only calls load and unload")
-            await control.relabel()
-            continue
-        if is_asked:
-            logger.info("SIGHUP: looking at %s", config.repository)
         try:
+            if config.model_control == "explicit":
+                logger.info("SIGHUP: looking at labels; only calls load and unload")
+                await control.relabel()
+                continue
+            if is_asked:
+                logger.info("SIGHUP: looking at %s", config.repository)
             await control.rescan(again=is_asked)
         except ProcessLostError:
             return  # the process ends

@@ -518,3 +518,15 @@ async def test_a_shadow_has_the_classes_of_who_answers(
     ):
         async with serving(folder, "stable: 1\nshadow: 3\n"):
             pass
+
+
+async def test_a_model_that_goes_while_its_labels_are_looked_at(tmp_path: Path) -> None:
+    write_bundle(tmp_path)
+    async with repository_server(tmp_path, model_control="explicit", load_model=("*",)) as server:
+        async with server.control.rollouts.lock:
+            looking = asyncio.create_task(server.control.relabel())
+            await asyncio.sleep(0)  # it finds the model, and waits for the lock
+            [model] = server.repository.all()
+            server.repository.remove(model)
+        await looking
+        server.repository.add(model)
