@@ -9,6 +9,7 @@ TRAINING := training$(if $(filter GPU,$(PLATFORM)),-gpu)
 # What Debian packages install; .ci/run removes them first, so that each run installs them anew.
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 PROMETHEUS := /usr/bin/prometheus
+CHROMIUM := /usr/bin/chromium
 DATA ?= $(FASHION_MNIST)
 PROCESSES ?= 1
 GROUP = $(if $(filter-out 1,$(PROCESSES)),--is_distributed 1 --group_size $(PROCESSES)) \
@@ -46,6 +47,11 @@ CLIENTS := $(patsubst %,.venv-clients-%,oldest newest)
 # Clients of others need protobuf 6.
 OIP := .venv-oip
 DOCS := .venv-docs
+DEMO := .venv-demo
+# Models are brought from here: only tests need PyTorch.
+TORCH := .venv-torch
+# PyPI's PyTorch for Linux is built for CUDA, and of gigabytes.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 AUDIT := .venv-audit
 # What `make sbom` lists and `make audit` looks up: the lock of each thing that can be installed.
 LOCKS ?= serving tracing cuda tensorrt clients-newest export training training-gpu
@@ -59,7 +65,7 @@ ifeq ($(RUNTIME),mindspore-lite)
 SERVED := $(if $(shell grep '"mindir-lite"' $(SERVED)/manifest.json 2>/dev/null),,build/lite/)$(SERVED)
 LITE_SERVED := $(LITE)/.lite $(SERVED)/manifest.json
 endif
-.PHONY: help setup lite-env oip-env train eval export serve doctor tune classify test test-fast lint format protos schemas docs lock sbom audit bench bench-gpu gpu-kit test-gpu nvidia container container-check clean
+.PHONY: help setup lite-env oip-env train eval export serve demo doctor tune classify test test-fast lint format protos schemas screenshots docs lock sbom audit bench bench-gpu gpu-kit test-gpu nvidia container container-check clean
 
 help: ## Print these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,16 +99,23 @@ build/lite/%/manifest.json: %/manifest.json $(LITE)/.lite $(VENV)/.serving
 	$(PY) -m export convert $* --lite-python $(LITE)/bin/python --overwrite \
 	  --output build/lite/$(dir $(patsubst %/,%,$(dir $*)))
 
+demo: build/demo/efficientnet_lite0/1/manifest.json ## Serve a model that knows the world: a thousand classes, with photos to try (GRPC_PORT=, HTTP_PORT=, ARGS=)
+	@echo "Photos to try are in build/demo/photos"
+	$(DEMO)/bin/python -m serving --model $(<D) --grpc-port $(GRPC_PORT) --http-port $(HTTP_PORT) $(ARGS)
+
+build/demo/efficientnet_lite0/1/manifest.json: $(DEMO)/.demo $(wildcard demo/*.py)
+	$(DEMO)/bin/python -m demo
+
 tune: $(VENV)/.serving ## Find the fastest settings for this machine's CPU (MODEL=, IMAGE=, ARGS=)
 	$(PY) -m serving tune $(MODEL:/=) --images $(IMAGE) $(ARGS)
 
 classify: $(VENV)/.serving ## Classify images with the running server (IMAGE=, GRPC_PORT=)
 	$(PY) -m clients classify $(IMAGE) --address localhost:$(GRPC_PORT)
 
-test: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(DOCS)/.docs $(AUDIT)/.audit $(FASHION_MNIST) $(PROMETHEUS) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
+test: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(DOCS)/.docs $(AUDIT)/.audit $(DEMO)/.demo $(TORCH)/.torch $(FASHION_MNIST) $(PROMETHEUS) $(CHROMIUM) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
 	$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
-test-fast: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(FASHION_MNIST) $(PROMETHEUS) ## Run the tests that are not marked slow (ARGS=)
+test-fast: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(FASHION_MNIST) $(PROMETHEUS) $(CHROMIUM) ## Run the tests that are not marked slow (ARGS=)
 	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS)
 
 lint: $(VENV)/.dev $(PROTOS)/.protos ## Check style, types, import rules and generated files
@@ -133,6 +146,9 @@ generate = $(PROTOS)/bin/python -m grpc_tools.protoc -I . \
 schemas: $(VENV)/.export ## Generate the JSON Schemas in docs/ from the models of export/
 	$(PY) -m export.schemas docs
 
+screenshots: $(VENV)/.dev $(CHROMIUM) ## Take pictures of the page for the README (MODEL=, IMAGE=, ARGS=)
+	$(PY) -m benchmarks.screenshots --model $(MODEL:/=) --images $(IMAGE) $(ARGS)
+
 docs: $(DOCS)/.docs ## Build the site of the documentation: build/site/index.html
 	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir build/doctrees --conf-dir docs/site . build/site
 
@@ -146,6 +162,8 @@ lock: ## Pin the dependencies of pyproject.toml in requirements/, with their has
 	$(compile)/clients-oldest.txt pyproject.toml --extra clients --resolution lowest-direct
 	$(compile)/clients-newest.txt pyproject.toml --extra clients
 	$(compile)/oip.txt pyproject.toml --extra clients --group oip
+	$(compile)/demo.txt pyproject.toml --extra serving --group demo --constraints requirements/dev.txt
+	$(compile)/torch.txt --group torch --no-emit-package torch
 	$(compile)/docs.txt pyproject.toml --extra clients --group docs
 	$(subst 3.11,3.7,$(compile))/lite.txt --group lite
 
@@ -217,11 +235,11 @@ container-check: ## Build that image with Podman, as root, and classify in it
 	deploy/container/check
 
 clean: ## Remove the environment, caches and outputs
-	rm -rf $(VENV) $(LITE) $(CUDA) $(KIT) $(PROTOS) $(CLIENTS) $(OIP) $(DOCS) $(AUDIT) outputs bundles build rewritten_network *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) $(LITE) $(CUDA) $(KIT) $(PROTOS) $(CLIENTS) $(OIP) $(DOCS) $(AUDIT) $(DEMO) $(TORCH) outputs bundles build rewritten_network *.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	  .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(addsuffix /bin/python,$(VENV) $(CUDA) $(PROTOS) $(CLIENTS) $(OIP) $(DOCS) $(AUDIT)):
+$(addsuffix /bin/python,$(VENV) $(CUDA) $(PROTOS) $(CLIENTS) $(OIP) $(DOCS) $(AUDIT) $(DEMO) $(TORCH)):
 	$(PYTHON) -m venv $(@:/bin/python=)
 
 $(VENV)/.%: requirements/%.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
@@ -263,6 +281,16 @@ $(DOCS)/.docs: requirements/docs.txt | $(DOCS)/bin/python
 	$(call install-locked,$(DOCS)/bin/python,$<)
 	touch $@
 
+$(DEMO)/.demo: requirements/demo.txt | $(DEMO)/bin/python
+	$(call install-locked,$(DEMO)/bin/python,$<)
+	touch $@
+
+$(TORCH)/.torch: requirements/torch.txt requirements/torch-cpu.txt | $(TORCH)/bin/python
+	$(call install-locked,$(TORCH)/bin/python,requirements/torch-cpu.txt) --no-deps 2>/dev/null || \
+	  $(call install-locked,$(TORCH)/bin/python,requirements/torch-cpu.txt) --no-deps --index-url $(TORCH_INDEX)
+	$(call install-locked,$(TORCH)/bin/python,$<)
+	touch $@
+
 $(AUDIT)/.audit: requirements/audit.txt | $(AUDIT)/bin/python
 	$(call install-locked,$(AUDIT)/bin/python,$<)
 	touch $@
@@ -283,7 +311,8 @@ $(KIT)/.serving: requirements/serving.txt
 
 $(FASHION_MNIST): package := dataset-fashion-mnist
 $(PROMETHEUS): package := prometheus
-$(FASHION_MNIST) $(PROMETHEUS):
+$(CHROMIUM): package := chromium
+$(FASHION_MNIST) $(PROMETHEUS) $(CHROMIUM):
 	@if [ $$(id -u) != 0 ]; then echo "run: sudo apt-get install $(package)"; exit 1; fi
 	apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive \
 	  apt-get install --quiet=2 --yes --no-install-recommends $(package)

@@ -17,10 +17,8 @@ HINT = f" (token=…; on the command line, --token-file or the variable {VARIABL
 class Tls(NamedTuple):
     """How a server is spoken to over TLS; all files are PEM.
 
-    Attributes:
-        ca: the authorities that may have signed the server's certificate; None: gRPC's own list.
-        certificate: the client's, for a server that asks for one.
-        key: its private key.
+    `ca` holds the authorities that may have signed the server's certificate; None: gRPC's own list.
+    `certificate` and `key` are the client's, for a server that asks for one.
     """
 
     ca: Path | None = None

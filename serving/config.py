@@ -12,6 +12,7 @@ from serving.settings.life import LifeSettings
 from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
 from serving.settings.network import NetworkSettings
+from serving.settings.page import PageSettings
 from serving.settings.record import RecordSettings
 from serving.settings.repository import RepositorySettings
 from serving.settings.signature import SignatureSettings
@@ -39,6 +40,7 @@ class ServingConfig(
     LimitSettings,
     AccessSettings,
     TlsSettings,
+    PageSettings,
     NetworkSettings,
     SignatureSettings,
     RepositorySettings,

@@ -13,25 +13,42 @@ from serving.backends.devices import Device, Kind
 from serving.backends.hardware import missing, present
 from serving.backends.runtimes import RUNTIMES
 from serving.backends.settings import Runtime
-from serving.config import DevicesConfig
+from serving.config import DevicesConfig, ServingConfig
 
 LOCAL = {"127.0.0.1", "0.0.0.0", "::1", "::", "localhost"}  # noqa: S104 - compared, not bound
 
 
-def banner(bundle: Bundle | None, host: str, grpc_port: int, http_port: int) -> str:
-    """Return the addresses of a server that has loaded `bundle`, and commands to try it."""
+def banner(bundle: Bundle | None, config: ServingConfig, grpc_port: int, http_port: int) -> str:
+    """Return the addresses of a server that has loaded `bundle`, and commands to try it.
+
+    What only the caller has, they name: certificates, and a token in the variable CLIENTS_TOKEN.
+    """
+    host = config.host
     name = "localhost" if host in LOCAL else f"[{host}]" if ":" in host else host
-    grpc, http = f"{name}:{grpc_port}", f"http://{name}:{http_port}"
-    clients = f"{_quoted(Path(sys.executable))} -m clients"
+    grpc = f"{name}:{grpc_port}"
+    http = f"{'https' if config.tls_cert else 'http'}://{name}:{http_port}"
+    client = f"{_quoted(Path(sys.executable))} -m clients"
+    if config.tls_cert:
+        grpc_flags, http_flags = " --tls-ca CA.pem", " --cacert CA.pem"
+    else:
+        grpc_flags = http_flags = ""
+    if config.tls_client_ca:
+        grpc_flags += " --tls-cert CLIENT.pem --tls-key CLIENT.key"
+        http_flags += " --cert CLIENT.pem --key CLIENT.key"
+    if config.token_file:
+        http_flags += ' -H "authorization: Bearer $CLIENTS_TOKEN"'
     if bundle:
         image = _quoted(_sample(bundle))
-        commands = (
-            f"{clients} classify {image} --address {grpc}",
-            f"curl -T {image} {http}/v1/classify",
-        )
+        ask, fetch = f"classify {image}", f"-T {image} {http}/v1/classify"
     else:  # nothing is loaded yet
-        commands = f"{clients} models list --address {grpc}", f"curl {http}/v2/repository/index"
-    return f"gRPC  {grpc}\nHTTP  {http}/metrics\nTry   {commands[0]}\nor    {commands[1]}"
+        ask, fetch = "models list", f"{http}/v2/repository/index"
+    lines = [
+        f"gRPC  {grpc}",
+        f"HTTP  {http}/metrics",
+        f"Try   {client} {ask} --address {grpc}{grpc_flags}",
+        f"or    curl{http_flags} {fetch}",
+    ]
+    return "\n".join(lines + ([f"Page  {http}/"] if config.page == "on" else []))
 
 
 class Support(NamedTuple):

@@ -1,7 +1,7 @@
 """gRPC with the Classifier, the Open Inference Protocol, health and reflection."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -21,8 +21,9 @@ from serving.errors import StartupError
 from serving.lifecycle import Readiness, unless
 from serving.listener import listen
 from serving.record.recorder import Recorder
+from serving.rpc.bounds import Bounds
 from serving.rpc.options import options
-from serving.rpc.server import Bounds, DirectServer
+from serving.rpc.server import DirectServer
 
 CLASSIFIER = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
 OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
@@ -37,22 +38,27 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # the package ha
         super().__init__()
         self._closing = closing
         self._names: set[str] = set()
+        self._telling = asyncio.Lock()
 
-    async def say(self, *, serving: bool) -> None:
-        """Set the state of the server and of its services."""
-        for service in ("", *SERVICES):
-            await self.say_of(service, serving=serving)
+    async def show(self, models: Mapping[str, bool]) -> None:
+        """Report which models answer, and know no others; the server does while one of them does.
 
-    async def say_of(self, service: str, *, serving: bool) -> None:
-        """Set the state of one service or model."""
-        self._names.add(service)
-        await self.set(service, STATES.SERVING if serving else STATES.NOT_SERVING)
+        Reports go out one after another, in the order of these calls. A watcher of one name may
+        hold one up, and what an older one still says must not come after a newer one.
+        """
+        async with self._telling:
+            for name in self._names - {"", *SERVICES, *models}:
+                await self.set(name, STATES.SERVICE_UNKNOWN)  # for who watches it
+                self._names.discard(name)
+            whole = dict.fromkeys(("", *SERVICES), any(models.values()))
+            for name, ready in {**models, **whole}.items():
+                self._names.add(name)
+                await self.set(name, STATES.SERVING if ready else STATES.NOT_SERVING)
 
-    async def keep(self, models: Iterable[str]) -> None:
-        """Forget every model but these: nobody knows them from now on."""
-        for name in self._names - {"", *SERVICES, *models}:
-            await self.set(name, STATES.SERVICE_UNKNOWN)  # for who watches it
-            self._names.discard(name)
+    async def enter_graceful_shutdown(self) -> None:
+        """Report that nothing answers, from now on."""
+        async with self._telling:
+            await super().enter_graceful_shutdown()
 
     async def Check(  # noqa: N802
         self, request: Any, context: Call
@@ -109,10 +115,8 @@ class GrpcServer:
         host: address to listen on.
         port: its port; 0 takes a free one, then in `port`.
         bounds: what callers may take.
-        max_connections: largest number of connections.
-        max_age_s: age at which a connection is to end, in seconds; None: none.
-        credentials: those of TLS; None: without.
         guard: asks who calls; None: nobody does.
+        credentials: those of TLS; None: without.
         recorder: begins the records of calls; None if nobody wants any.
     """
 
@@ -125,14 +129,11 @@ class GrpcServer:
         host: str,
         port: int,
         bounds: Bounds,
-        max_connections: int,
         guard: Guard | None = None,
-        max_age_s: float | None = None,
         credentials: grpc.ServerCredentials | None = None,
         recorder: Recorder | None = None,
     ) -> None:
-        chosen = options(bounds.message_bytes, max_connections, max_age_s)
-        self._server = DirectServer(chosen, bounds, guard, recorder)
+        self._server = DirectServer(options(bounds), bounds, guard, recorder)
         self._readiness = readiness
         self.health = Health(readiness.closing)
         self._register(classifier, open_inference)
@@ -160,7 +161,7 @@ class GrpcServer:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Listen, not yet serving, while the context is open; then cut off what is left."""
-        await self.health.say(serving=False)
+        await self.health.show({})
         self._server.start()
         try:
             yield

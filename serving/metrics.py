@@ -225,45 +225,45 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self._of_models: list[Counter | Gauge | Histogram] = []
-        self.images = self._counter("images", "Images by outcome", "outcome")
-        self.rejections = self._counter(
+        self.images = self.counter("images", "Images by outcome", "outcome")
+        self.rejections = self.counter(
             "rejections", "Images refused at admission, by reason", "reason"
         )
-        self.goodput_images = self._counter(
+        self.goodput_images = self.counter(
             "goodput_images", "Images answered before their caller's deadline"
         )
-        self.wasted_images = self._counter(
+        self.wasted_images = self.counter(
             "wasted_images",
             "Images inferred after their caller had cancelled or its deadline had passed",
         )
-        self.nonfinite_images = self._counter(
+        self.nonfinite_images = self.counter(
             "nonfinite_images", "Images whose probabilities were not finite numbers"
         )
-        self.overdue = self._counter(
+        self.overdue = self.counter(
             "overdue",
             "Work that was overdue: decodes of an image, runs of a batch, reopenings",
             "work",
         )
-        self.batches = self._counter(
+        self.batches = self.counter(
             "batches",
             "Batches by what limited their size: a full bucket, a free device, a deadline, or "
             "images that the device would decode for too long",
             "reason",
         )
-        self.cold_batches = self._counter(
+        self.cold_batches = self.counter(
             "cold_batches", "Batches of a size that had not been warmed up"
         )
-        self.wide_batches = self._counter(
+        self.wide_batches = self.counter(
             "wide_batches", "Batches that ran on the cores of all instances, alone"
         )
-        self.padded_slots = self._counter(
+        self.padded_slots = self.counter(
             "padded_slots", "Padding rows of batches that did not fill their bucket"
         )
         self.stages = Stages(registry)
-        self.batch_images = self._histogram(
+        self.batch_images = self.histogram(
             "batch_images", "Images per batch, without padding", IMAGES
         )
-        self.prediction_error = self._histogram(
+        self.prediction_error = self.histogram(
             "latency_prediction_error_ratio",
             "Error of the predicted batch time, relative to the actual time",
             RATIOS,
@@ -305,7 +305,8 @@ class Metrics:
             metric.remove_by_labels({"model": name, "version": version})
         self.stages.forget(name, version)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        """Return a new counter of models' versions, forgotten with them."""
         labelled = (*MODEL, *labels)
         return self._kept(Counter(f"serving_{name}_total", text, labelled, registry=self.registry))
 
@@ -313,9 +314,10 @@ class Metrics:
         labelled = (*MODEL, *labels)
         return self._kept(Gauge(f"serving_{name}", text, labelled, registry=self.registry))
 
-    def _histogram(
+    def histogram(
         self, name: str, text: str, buckets: tuple[float, ...], *labels: str
     ) -> Histogram:
+        """Return a new histogram likewise."""
         labelled = (*MODEL, *labels)
         return self._kept(
             Histogram(f"serving_{name}", text, labelled, buckets=buckets, registry=self.registry)

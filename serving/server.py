@@ -2,19 +2,12 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NoReturn
 
 from prometheus_client import CollectorRegistry
 
-from serving.access.guard import Guard
-from serving.access.tls import ServerTls
-from serving.access.token_file import TokenFile
-from serving.api.classify import Classifier
-from serving.api.oip.catalog import server_version
-from serving.api.oip.service import OpenInference
 from serving.api.requests import Requests
 from serving.backends.devices import parse_devices
 from serving.backends.ort.cuda import watch_gpu_memory
@@ -22,13 +15,6 @@ from serving.config import ServingConfig
 from serving.console import banner
 from serving.engine.repository import ModelRepository
 from serving.errors import ProcessLostError
-from serving.grpc_server import GrpcServer
-from serving.http.access import Doors
-from serving.http.app import create_app
-from serving.http.calls import Calls
-from serving.http.cors import Cors
-from serving.http.server import HttpServer
-from serving.http.traffic import HttpBounds
 from serving.lifecycle import (
     DEVICE_LOST,
     Readiness,
@@ -41,13 +27,9 @@ from serving.lifecycle import (
 from serving.logs import announce
 from serving.memory import tidy
 from serving.metrics import Metrics
-from serving.record.recorder import Recorder
+from serving.ports import Ports
 from serving.repository.control import Control
 from serving.repository.triggers import hanging_up, watch
-from serving.rpc.server import Bounds
-
-# Requests of all methods but those that take images hold a few names.
-OTHER_REQUEST_BYTES = 4096
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +76,6 @@ class Server:
         self._config = config
         self.metrics = Metrics(CollectorRegistry())
         self.readiness = Readiness(self.metrics.ready)
-        self._recorder = Recorder.create(config, server_version(), self.metrics.registry)
         self.repository = ModelRepository()
         self.control = Control(
             config,
@@ -103,35 +84,26 @@ class Server:
             changed=self.models_changed,
             lost=self._process_lost,
         )
-        self._requests = Requests(
+        requests = Requests(
             self.repository,
             self.control,
             self.readiness,
             max_images=config.max_images_per_request,
             default_timeout_s=config.default_timeout_ms / 1000,
         )
-        self._tls = ServerTls(config.tls_files, self.metrics.registry) if config.tls_files else None
         self._lost: asyncio.Future[ProcessLostError] = asyncio.get_running_loop().create_future()
         self._triggers: asyncio.Task[None] | None = None
-        self._guard = self._create_guard()
-        self.grpc = self._create_grpc()
-        self.http = self._create_http()
+        self._ports = Ports(config, requests, self.metrics.registry)
+        self.grpc, self.http = self._ports.grpc, self._ports.http
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Listen while the context is open, then close everything."""
         try:
-            async with (
-                hanging_up(self._config) as self._hung_up,
-                self.http.listening(),
-                self.grpc.listening(),
-                self._watching(),
-            ):
+            async with hanging_up(self._config) as self._hung_up, self._ports.listening():
                 yield
         finally:
             self._look_no_more()
-            if self._recorder:
-                await asyncio.to_thread(self._recorder.close)
             await self.control.close()
 
     async def load(self) -> bool:
@@ -147,7 +119,7 @@ class Server:
         self.readiness.enter(State.SERVING)
         await self._publish_models()
         bundle = next((model.bundle for model in self.repository.all()), None)
-        announce(banner(bundle, self._config.host, self.grpc.port, self.http.port))
+        announce(banner(bundle, self._config, self.grpc.port, self.http.port))
         if self._config.repository:
             watching = watch(self.control, self._config, self._hung_up)
             self._triggers = asyncio.create_task(watching)
@@ -167,7 +139,7 @@ class Server:
         logger.info("draining: answering for %g s more", self._config.shutdown_delay_s)
         await asyncio.sleep(self._config.shutdown_delay_s)
         logger.info("draining: refusing new calls, finishing those in flight")
-        await self._drain_calls(self._config.grace_period_s)
+        await self._ports.drain(self._config.grace_period_s)
         logger.info("drained")
         if self._lost.done():
             await self.loss()
@@ -190,15 +162,13 @@ class Server:
         if self.readiness.state is not State.DRAINING:  # else all calls have ended
             await self.grpc.health.enter_graceful_shutdown()
             self.readiness.enter(State.DRAINING)
-            await self._drain_calls(LOST_GRACE_S)
+            await self._ports.drain(LOST_GRACE_S)
         exit_now(DEVICE_LOST)
 
     def _look_no_more(self) -> None:
         if self._triggers:
             self._triggers.cancel()
-
-    async def _drain_calls(self, grace_s: float) -> None:
-        await asyncio.gather(self.grpc.drain(grace_s), self.http.drain(grace_s))
+        self.control.stop()
 
     def unfinished(self) -> list[str]:
         """Return what the threads of the models work on."""
@@ -220,70 +190,5 @@ class Server:
         if self.readiness.state is not State.SERVING:
             return
         models = self.repository.ready()
-        await self.grpc.health.keep(models)
-        for name, ready in models.items():
-            await self.grpc.health.say_of(name, serving=ready)
-        await self.grpc.health.say(serving=any(models.values()))
+        await self.grpc.health.show(models)
         self.metrics.ready.set(any(models.values()))
-
-    @asynccontextmanager
-    async def _watching(self) -> AsyncIterator[None]:
-        """Look after certificates and tokens, if there are any, while the context is open."""
-        watches = [self._tls.watch()] if self._tls else []
-        watches += [self._guard.file.watch()] if self._guard else []
-        tasks = [asyncio.create_task(watch) for watch in watches]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    def _create_guard(self) -> Guard | None:
-        if not self._config.token_file:
-            return None
-        registry = self.metrics.registry
-        return Guard(TokenFile(self._config.token_file, registry), registry)
-
-    def _create_grpc(self) -> GrpcServer:
-        return GrpcServer(
-            Classifier(self._requests),
-            OpenInference(self._requests),
-            self.readiness,
-            host=self._config.host,
-            port=self._config.grpc_port,
-            bounds=Bounds(
-                message_bytes=self._config.max_message_bytes,
-                request_bytes=OTHER_REQUEST_BYTES,
-                patience_s=self._requests.default_timeout_s,
-                transfer_bytes=self._config.max_transfer_bytes,
-                streams=self._config.max_streams,
-            ),
-            max_connections=self._config.max_connections,
-            guard=self._guard,
-            max_age_s=self._config.max_connection_age_s,
-            credentials=self._tls.grpc_credentials() if self._tls else None,
-            recorder=self._recorder,
-        )
-
-    def _create_http(self) -> HttpServer:
-        calls = Calls(self._requests, self._config.max_message_bytes)
-        bounds = HttpBounds(
-            body_bytes=self._config.max_message_bytes,
-            transfer_bytes=self._config.max_transfer_bytes,
-            patience_s=self._requests.default_timeout_s,
-            connections=self._config.max_http_connections,
-            idle_s=self._config.http_idle_s,
-            age_s=self._config.max_connection_age_s or math.inf,
-        )
-        app = create_app(self.metrics.registry, calls)
-        doors = Doors(self._guard, app.routes) if self._guard else None
-        return HttpServer(
-            app,
-            self._config.host,
-            self._config.http_port,
-            bounds,
-            doors=doors,
-            tls=self._tls.context if self._tls else None,
-            recorder=self._recorder,
-            cors=Cors(self._config.cors_origins) if self._config.cors_origins else None,
-        )

@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from images.decoders import configure
@@ -14,6 +15,10 @@ MAY_BE_MISSING = {"gpu", "ascend", "perf_analyzer"}
 
 # What this user's `tune` has found would decide how the servers of the tests run.
 os.environ["SERVING_TUNED"] = "off"
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 configure()  # as every program does before it decodes
 

@@ -57,6 +57,12 @@ METHODS: dict[str, dict[str, Need]] = {
 # Paths of HTTP, whatever the method: as their routes state them, and without a version.
 ROUTES: dict[str, Need] = {
     "/v1/classify": CLASSIFY,
+    "/v1/pixels": CLASSIFY,
+    "/v1/models": DESCRIBE,
+    "/v1/models/{model}/proof": DESCRIBE,
+    "/v1/models/{model}/golden/{image}": DESCRIBE,
+    "/v1/versions": DESCRIBE,
+    "/v1/watch": READ,
     "/predictions/{model}": CLASSIFY,
     "/invocations": CLASSIFY,
     "/v2/models/{model}/infer": CLASSIFY,
@@ -65,6 +71,9 @@ ROUTES: dict[str, Need] = {
     "/ping": OPEN,
     "/metrics": READ,
     "/openapi.json": DESCRIBE,
+    # The page, which asks for a token itself: no secret is in it.
+    "/": OPEN,
+    "/web/{file:path}": OPEN,
     "/v2": DESCRIBE,
     "/v2/health/live": OPEN,
     "/v2/health/ready": OPEN,

@@ -9,7 +9,7 @@ from protos import classifier_pb2 as pb
 from serving.api.call import Call
 from serving.api.caller import UnaryCaller
 from serving.api.fields import check_name
-from serving.api.messages import classes_of, is_large, to_labels, to_model, to_response
+from serving.api.messages import classes_of, is_large, to_labels, to_response
 from serving.api.requests import Requests, check_only
 from serving.api.status import failure, to_status
 from serving.api.stream import Pending, Stream, answered, places, told
@@ -18,7 +18,6 @@ from serving.engine.job import Answer
 from serving.engine.model import Hold, Model
 from serving.engine.repository import Shelf
 from serving.errors import InvalidRequestError, ServingError
-from serving.lifecycle import State
 from serving.record.record import Record
 
 
@@ -65,7 +64,9 @@ class Classifier:
         try:
             check_name("model", len(request.model.encode()))
             check_name("version", len(request.version.encode()))
-            return self._describe(self._requests.repository.get(request.model, request.version))
+            return self._requests.describe(
+                self._requests.repository.get(request.model, request.version)
+            )
         except Exception as error:  # noqa: BLE001 - the call ends with it
             await call.abort(*failure(error, call.request_id))
 
@@ -85,7 +86,7 @@ class Classifier:
     ) -> pb.ListModelsResponse:
         """Describe all models."""
         models = self._requests.repository.all()
-        return pb.ListModelsResponse(models=[self._describe(model) for model in models])
+        return pb.ListModelsResponse(models=[self._requests.describe(one) for one in models])
 
     def _asked(self, message: bytes, request_id: str) -> tuple[Request, Model]:
         """Return a request, and the model that it asks for; its own id comes before the call's."""
@@ -143,11 +144,6 @@ class Classifier:
         if request.remove:
             return await rollouts.remove(request.model, request.label)
         return await rollouts.set(request.model, request.label, request.version, request.share)
-
-    def _describe(self, model: Model) -> pb.Model:
-        ready = self._requests.readiness.state is State.SERVING and model.ready
-        shelf = self._requests.repository.shelf(model.name)
-        return to_model(model, shelf, self._requests.max_images, ready=ready)
 
 
 def _response(

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from protos import classifier_pb2 as pb
+from serving.api.messages import to_model
 from serving.engine.job import Answer
+from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.errors import ServingError
-from serving.lifecycle import Readiness
+from serving.lifecycle import Readiness, State
 from serving.repository.control import Control
 
 
@@ -27,6 +30,11 @@ class Requests:
     readiness: Readiness
     max_images: int
     default_timeout_s: float
+
+    def describe(self, model: Model) -> pb.Model:
+        """Describe a model."""
+        ready = self.readiness.state is State.SERVING and model.ready
+        return to_model(model, self.repository.shelf(model.name), self.max_images, ready=ready)
 
     def deadline(
         self, since_s: float, deadline_s: float | None, timeout_us: int | None = None

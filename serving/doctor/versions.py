@@ -1,11 +1,12 @@
 """Which bundles a server would try to load when it starts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from serving.config import ServingConfig
 from serving.doctor.load import Failed, Loaded, load
 from serving.repository.folders import Folder, Found, scan
+from serving.repository.rollout_file import ROLLOUT, RolloutError, RolloutFile, read
 
 CALL = "name its folder so, or export it under the name of its folder"
 
@@ -24,27 +25,37 @@ def are_asked(config: ServingConfig, found: Found) -> list[str]:
     return [name for name in found.folders if "*" in asked or name in asked]
 
 
+def labels(root: Path, name: str) -> RolloutFile:
+    """Return the file of a model's labels; raise `RolloutError` if it is wrong."""
+    return read(root / name / ROLLOUT)
+
+
 def _load_asked(root: Path, config: ServingConfig) -> Iterator[Loaded | Failed]:
-    """Load what the policy asks for, and an older version for each that fails."""
+    """Load what the policy and the labels ask for, and an older version for each that fails."""
     try:
         found = scan(root)
     except OSError:  # the check of the repository tells it
         return
     for name in are_asked(config, found):
-        yield from _load_name(name, found.folders[name], config)
+        try:
+            labelled = [*labels(root, name).rollout.versions.values()]
+        except RolloutError:  # likewise
+            labelled = []
+        yield from _load_name(name, found.folders[name], labelled, config)
 
 
 def _load_name(
-    name: str, folders: Mapping[str, Folder], config: ServingConfig
+    name: str, folders: Mapping[str, Folder], labelled: Sequence[str], config: ServingConfig
 ) -> Iterator[Loaded | Failed]:
-    whole = [version for version, folder in folders.items() if not folder.lack]
-    rule, ready = config.policy.rule(name), 0
-    for version in rule.candidates(whole):
-        if rule.is_met(ready):
-            return
-        result = _checked(load(folders[version].path, config), name, version)
-        ready += isinstance(result, Loaded)
-        yield result
+    whole = {version: folder for version, folder in folders.items() if not folder.lack}
+    rule, ready, tried = config.policy.rule(name), 0, set[str]()
+    for version in [*rule.candidates(whole), *labelled]:
+        is_asked = version in labelled or not rule.is_met(ready)
+        if is_asked and version in whole and version not in tried:
+            tried.add(version)
+            result = _checked(load(whole[version].path, config), name, version)
+            ready += isinstance(result, Loaded)
+            yield result
 
 
 def _checked(result: Loaded | Failed, name: str, version: str) -> Loaded | Failed:

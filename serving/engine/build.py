@@ -91,6 +91,7 @@ def build(
     names = [f"{one.backend.describe().device}#{index}" for index, one in enumerate(instances)]
     devices = [
         Device(
+            name,
             instance.backend,
             instance.reopen,
             runner=Runner(instance.backend, sizes, latency, answers, decode, clock, alone),

@@ -33,6 +33,7 @@ class Device:
     """One instance: runs batches, one at a time, and reopens its backend when that is lost.
 
     Args:
+        name: its name, which no other instance of the model has.
         backend: its backend, which it closes.
         reopen: returns a new backend, proved in given batch sizes.
         runner: runs the batches.
@@ -46,6 +47,7 @@ class Device:
 
     def __init__(
         self,
+        name: str,
         backend: Backend,
         reopen: Callable[[Sequence[int]], Backend],
         *,
@@ -57,6 +59,7 @@ class Device:
         gauge: Gauge,
         changed: Callable[[], None],
     ) -> None:
+        self.name = name
         self._backend: Backend | None = backend
         self._reopen, self.runner = reopen, runner
         self._buckets, self.latency = buckets, latency

@@ -41,6 +41,8 @@ class Runner:
         buffers: what the backend reads.
         free_at: when the batch that runs is expected to end, in seconds; 0 if none runs.
         is_lost: whether nothing can run until `use` gives it another backend.
+        ran_s: the time in which it has run batches, in seconds.
+        ran_images: their images.
         lost_process: the error after which no backend can run in this process; None before.
         worker: what the thread that calls `run` works on.
     """
@@ -58,6 +60,7 @@ class Runner:
         self._buckets, self._latency, self._wide = buckets, latency, wide
         self._answers, self._decode, self._clock = answers, decode, clock
         self.worker = Worker(clock)
+        self.ran_s, self.ran_images = 0.0, 0
         self.lost_process: ProcessLostError | None = None
         self.use(backend)
 
@@ -184,6 +187,8 @@ class Runner:
         probabilities = buffers.run(bucket, len(jobs))
         finished = self._clock()
         # A busy device's batch includes the hand-over from the one before: jobs wait for both.
+        self.ran_s += finished - started
+        self.ran_images += len(jobs)
         begun = started if self._busy_since is None else self._busy_since
         self._busy_since = finished
         # What others did to a wide batch says nothing about those that run beside others.

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from bundle.store import Bundle
 from images.limits import ImageLimits
@@ -16,6 +15,7 @@ from serving.engine.job import ImageJob
 from serving.engine.queue import compute_thread
 from serving.engine.sources import Source
 from serving.errors import DeviceLostError, ProcessLostError, ServingError
+from serving.metrics import Metrics
 from serving.threads import BACKGROUND_NICENESS
 
 logger = logging.getLogger(__name__)
@@ -29,25 +29,21 @@ DIFFERENCES = (0.0001, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class ShadowMetrics:
-    """What all shadows count, by the version that is tried."""
+    """What all shadows count, by the version that is tried; forgotten with that."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        labels = "model", "version"
-        self.images = Counter(
-            "serving_shadow_images_total",
+    def __init__(self, metrics: Metrics) -> None:
+        self.images = metrics.counter(
+            "shadow_images",
             "Images that were answered by another version and offered to this one, its shadow: the "
             "most probable class agrees or differs, it could not be run, or it was skipped because "
             "the server had other work",
-            (*labels, "outcome"),
-            registry=registry,
+            "outcome",
         )
-        self.difference = Histogram(
-            "serving_shadow_difference",
+        self.difference = metrics.histogram(
+            "shadow_difference",
             "Largest difference of a class's probability between the version that answered an "
             "image and this one, its shadow",
-            labels,
-            buckets=DIFFERENCES,
-            registry=registry,
+            DIFFERENCES,
         )
 
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
+from images.limits import ImageLimits
 from serving.errors import InternalError, ServingError
 from serving.http.calls import Calls
 from serving.http.catalog import OpenCatalog
@@ -20,22 +21,36 @@ from serving.http.classify import Classification
 from serving.http.errors import JsonResponse, error_response, method_response
 from serving.http.inference import Inference
 from serving.http.labels import Labels
+from serving.http.models import Models
 from serving.http.openapi import CLASSIFY, OPERATIONS, PROTOCOL, describe
 from serving.http.operations import Operations
+from serving.http.page import Page
+from serving.http.pixels import NetworkPixels
+from serving.http.proofs import Proofs
 from serving.http.recording import note_error, request_id
 from serving.http.routes import DirectRoute
+from serving.http.versions import Versions
+from serving.http.watch.routes import Watch
 
 
-def create_app(registry: CollectorRegistry, calls: Calls) -> "Application":
-    """Return the application: classification, what operators look at, and /openapi.json."""
+def create_app(
+    registry: CollectorRegistry, calls: Calls, image_limits: ImageLimits, *, page: bool
+) -> "Application":
+    """Return the application: classification, what operators look at, the page, /openapi.json."""
     # The first that fits is called: those that are called most stand first.
     return Application(
         [
             *_tagged(CLASSIFY, Classification(calls).routes()),
             *_tagged(PROTOCOL, Inference(calls).routes()),
+            *_tagged(CLASSIFY, NetworkPixels(calls, image_limits).routes()),
+            *_tagged(CLASSIFY, Models(calls.requests).routes()),
             *_tagged(OPERATIONS, Operations(registry, calls.requests).routes()),
             *_tagged(PROTOCOL, OpenCatalog(calls).routes()),
             *_tagged(OPERATIONS, Labels(calls).routes()),
+            *_tagged(OPERATIONS, Versions(calls.requests).routes()),
+            *_tagged(OPERATIONS, Proofs(calls).routes()),
+            *_tagged(OPERATIONS, Watch(calls, registry).routes()),
+            *(Page().routes() if page else ()),
         ]
     )
 
@@ -70,7 +85,7 @@ class Application:
         # every error becomes JSON here.
         inner = {**scope, "app": self}
         if scope["method"] == "HEAD":  # as GET; the connection leaves the body out
-            inner["method"] = "GET"
+            inner |= {"method": "GET", "is_head": True}
         try:
             await self._router(inner, receive, send)
         except asyncio.CancelledError:

@@ -52,9 +52,11 @@ class Calls:
 
     def __init__(self, requests: Requests, max_body_bytes: int) -> None:
         self.requests, self._max_body_bytes = requests, max_body_bytes
-        most_waiting = MOST_WAITING * max_body_bytes
-        self.inflating, self.dividing = Turns(most_waiting), Turns(most_waiting)
-        self.parsing = Turns(most_waiting)
+        self.inflating, self.dividing, self.parsing = self.turns(), self.turns(), self.turns()
+
+    def turns(self) -> Turns:
+        """Return turns for bodies of one more kind."""
+        return Turns(MOST_WAITING * self._max_body_bytes)
 
     def model(self, name: str, version: str, request: Request) -> Model:
         """Return the model that a request asks for; see `ModelRepository.get`.

@@ -135,10 +135,11 @@ class HttpConnection(HttpToolsProtocol):
 
     def _say_last(self, status: HTTPStatus, message: str) -> None:
         response = error_response(HTTPException(status, message))
-        request_id = id_of(self.headers if self._is_coming else [])
+        stated = self.headers if self._is_coming else []
+        request_id = id_of(stated)
         if self._recorder:
             self._record_refusal(self._recorder, request_id, status, message)
-        marks = self._cors.marks(self.headers or ()) if self._cors else []
+        marks = self._cors.marks(stated) if self._cors else []
         pairs = [(HEADER.encode(), request_id.encode()), *response.raw_headers, *marks]
         headers = (b": ".join(pair) + b"\r\n" for pair in pairs)
         head = b"".join([STATUS_LINE[status], *headers, b"connection: close\r\n\r\n"])

@@ -6,7 +6,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 
-METHODS = "GET", "HEAD", "POST", "PUT"
+METHODS = "DELETE", "GET", "HEAD", "POST", "PUT"
 # Headers that callers may send, and that they may read, besides those that are always allowed.
 SENT = (
     "authorization", "content-encoding", "inference-header-content-length", "traceparent",

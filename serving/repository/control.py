@@ -5,7 +5,7 @@ of another is loaded first, and the other one goes only when it answers.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -13,9 +13,16 @@ from typing import TypeVar
 from serving.config import ServingConfig
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository, alike
-from serving.errors import ModelNotFoundError, ProcessLostError, RepositoryError, StartupError
+from serving.errors import (
+    ModelNotFoundError,
+    ProcessLostError,
+    RepositoryError,
+    StartupError,
+    UnavailableError,
+)
 from serving.metrics import Metrics
 from serving.repository.board import Board, Status
+from serving.repository.checks import check_named, holds
 from serving.repository.folders import Found, scan
 from serving.repository.policy import Rule
 from serving.repository.rollouts import Rollouts
@@ -53,7 +60,7 @@ class Control:
         self._config, self._policy = config, config.policy
         self.board = Board(metrics.registry)
         self.transitions = Transitions(config, metrics)
-        self.rollouts = Rollouts(config.repository, models, config.image_limits, metrics.registry)
+        self.rollouts = Rollouts(config.repository, models, config.image_limits, metrics)
         self._versions = Versions(
             models, self.board, self.transitions, self.rollouts, changed=changed, lost=lost
         )
@@ -64,6 +71,11 @@ class Control:
     def is_busy(self) -> bool:
         """Whether a thread works on something, which nothing can interrupt."""
         return self.transitions.is_busy or self.rollouts.is_busy
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether calls may load and unload."""
+        return bool(self._config.repository) and self._config.model_control == "explicit"
 
     def models(self) -> list[Model]:
         """Return the models that answer, and those that end."""
@@ -129,10 +141,14 @@ class Control:
         endings = await self._change(partial(self._unload, name, version))
         await asyncio.shield(asyncio.gather(*endings))
 
-    async def close(self) -> None:
-        """End all models; what is being loaded is left to itself."""
+    def stop(self) -> None:
+        """Give up the change that is being made; a thread that loads is left to itself."""
         for change in self._changes:
             change.cancel()
+
+    async def close(self) -> None:
+        """End all models."""
+        self.stop()
         await self.rollouts.close()
         await asyncio.gather(*self._versions.endings(), return_exceptions=True)
         for model in self.models():
@@ -148,7 +164,12 @@ class Control:
         change = asyncio.create_task(run())
         self._changes.add(change)  # the event loop itself would forget it
         change.add_done_callback(self._changes.discard)
-        return await asyncio.shield(change)
+        try:
+            return await asyncio.shield(change)
+        except asyncio.CancelledError:
+            if change.cancelled():  # and not who waits for it
+                raise UnavailableError("the server is draining; try another") from None
+            raise
 
     async def _look(self, root: Path) -> Found:
         """Return what the repository holds; raise `OSError`."""
@@ -207,10 +228,10 @@ class Control:
         if name in found.unreadable:
             raise RepositoryError(found.unreadable[name])
         if not (folders := found.folders.get(name)):
-            raise ModelNotFoundError(f"the repository has no {name!r}; it {_holds(found.folders)}")
+            raise ModelNotFoundError(f"the repository has no {name!r}; it {holds(found.folders)}")
         wanted = (version,) if version else self._policy.rule(name).named
         if lost := [v for v in wanted if v not in folders]:
-            raise ModelNotFoundError(f"{name!r} has no version {lost[0]!r}; it {_holds(folders)}")
+            raise ModelNotFoundError(f"{name!r} has no version {lost[0]!r}; it {holds(folders)}")
         tried = [version]
         if version:
             await self._versions.provide(folders[version], again=True)
@@ -236,9 +257,10 @@ class Control:
             raise RepositoryError(f"{name!r} was given by --model, and stays")
         async with self.rollouts.lock:
             self._check_labels(models, version)
-            endings = [self._versions.end(model, "it was unloaded by a call") for model in models]
+            for model in models:
+                self._versions.end(model, "it was unloaded by a call")
         await self.rollouts.look(name)
-        return endings
+        return self._versions.endings(name, version)
 
     def _check_labels(self, models: Sequence[Model], version: str) -> None:
         """Raise `RepositoryError` if a label stands for the only version that is to go.
@@ -271,21 +293,3 @@ class Control:
         if self._config.model_control == "explicit":
             return "nobody has asked for it (--model-control explicit)"
         return f"the version policy is {rule}"
-
-
-def check_named(config: ServingConfig, root: Path, found: Found) -> None:
-    """Raise `StartupError` if the settings name what the repository does not hold."""
-    names = dict.fromkeys(config.policy.by_name, "--version-policy")
-    names |= {name: "--load-model" for name in config.load_model if name != "*"}
-    for name, flag in names.items():
-        if name not in found.folders:
-            raise StartupError(f"{flag} names {name!r}, but {root} {_holds(found.folders)}")
-        versions = found.folders[name]
-        if lost := [v for v in config.policy.rule(name).named if v not in versions]:
-            raise StartupError(
-                f"{flag} names {name}={lost[0]}, but {root / name} {_holds(versions)}"
-            )
-
-
-def _holds(things: Iterable[str]) -> str:
-    return f"holds {', '.join(things) or 'nothing'}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import Counter, Gauge
 
 from images.limits import ImageLimits
 from serving.engine.model import Model
@@ -20,6 +20,7 @@ from serving.errors import (
     StartupError,
     UnavailableError,
 )
+from serving.metrics import Metrics
 from serving.repository.rollout_file import ROLLOUT, RolloutError, RolloutFile, read
 from serving.repository.rollout_yaml import check_label, check_share
 from serving.threads import in_thread
@@ -30,7 +31,8 @@ logger = logging.getLogger(__name__)
 class RolloutMetrics:
     """What operators see of labels."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, metrics: Metrics) -> None:
+        registry = metrics.registry
         self.share = Gauge(
             "serving_label_share",
             "Share of the requests without a version that a label's version gets, 0 to 1; at 0 "
@@ -44,7 +46,7 @@ class RolloutMetrics:
             ("model",),
             registry=registry,
         )
-        self.shadow = ShadowMetrics(registry)
+        self.shadow = ShadowMetrics(metrics)
 
 
 class Rollouts:
@@ -57,7 +59,7 @@ class Rollouts:
         folder: of the repository; None without one, and then there are no labels.
         models: the loaded models.
         image_limits: what an image may cost.
-        registry: gets the metrics.
+        metrics: those of the server.
 
     Attributes:
         is_starting: whether a file that is wrong keeps the server from starting.
@@ -70,10 +72,10 @@ class Rollouts:
         folder: Path | None,
         models: ModelRepository,
         image_limits: ImageLimits,
-        registry: CollectorRegistry,
+        metrics: Metrics,
     ) -> None:
         self._folder, self._models, self._image_limits = folder, models, image_limits
-        self._metrics = RolloutMetrics(registry)
+        self._metrics = RolloutMetrics(metrics)
         self._complaints: dict[str, str] = {}
         self._shown: dict[str, Rollout] = {}
         self._shadows: dict[str, _Held] = {}
@@ -96,36 +98,19 @@ class Rollouts:
         Raises:
             StartupError: it is wrong, and the server has not started yet.
         """
-        if not self._models.shelf(name):
-            self._drop(name)
-            return
-        try:
-            await self.check(name)
-        except UnavailableError:  # its last version has gone meanwhile
-            self._drop(name)
-        except RolloutError as error:
-            if self.is_starting:
-                raise StartupError(str(error)) from None
-            if self._complaints.get(name) != str(error):
-                self._complaints[name] = str(error)
-                self._metrics.errors.labels(name).inc()
-                logger.error("%s; the labels stay as they are", error)  # noqa: TRY400 - no fault of ours
-            self._mirror(name)
-        else:
-            self._complaints.pop(name, None)
-
-    async def check(self, name: str) -> None:
-        """Hold to the file of a loaded model.
-
-        Raises:
-            RolloutError: it is wrong.
-            UnavailableError: the model is not loaded any more.
-        """
-        async with self.lock:
-            file = await asyncio.to_thread(read, self._path(name))
-            shelf = self._shelf(name)
-            _check(file, shelf)
-            self._hold(name, file.rollout)
+        async with self.lock:  # before it looks: while it waits, the last version may go
+            if not self._models.shelf(name):
+                self._drop(name)
+                return
+            try:
+                file = await asyncio.to_thread(read, self._path(name))
+                _check(file, self._shelf(name))
+            except RolloutError as error:
+                self._complain(name, str(error))
+                self._mirror(name)
+            else:
+                self._complaints.pop(name, None)
+                self._hold(name, file.rollout)
 
     async def set(self, name: str, label: str, version: str, share: float = 0.0) -> Shelf:
         """Give a label to a version, and write it down; return what is loaded, with its labels.
@@ -177,6 +162,11 @@ class Rollouts:
         await asyncio.gather(*ending)
 
     @property
+    def takes_calls(self) -> bool:
+        """Whether calls may change labels."""
+        return self._folder is not None
+
+    @property
     def is_busy(self) -> bool:
         """Whether a shadow opens that is to end; nothing can interrupt it."""
         return bool(self._closing)
@@ -200,6 +190,14 @@ class Rollouts:
                 ) from None
             self._hold(name, file.rollout)
             return self._shelf(name)
+
+    def _complain(self, name: str, error: str) -> None:
+        if self.is_starting:
+            raise StartupError(error) from None
+        if self._complaints.get(name) != error:
+            self._complaints[name] = error
+            self._metrics.errors.labels(name).inc()
+            logger.error("%s; the labels stay as they are", error)
 
     def _hold(self, name: str, rollout: Rollout) -> None:
         """Give a model these labels, and its shadow."""

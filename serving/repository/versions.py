@@ -56,9 +56,13 @@ class Versions:
         """Return the models that answer, and those that end."""
         return [*self.models.all(), *(model for model, _ in self._ending.values())]
 
-    def endings(self) -> list[asyncio.Task[None]]:
-        """Return what is over when the models that end have ended."""
-        return [task for _, task in self._ending.values()]
+    def endings(self, name: str = "", version: str = "") -> list[asyncio.Task[None]]:
+        """Return what is over when the models that end have ended: all, of a name, or of one."""
+        return [
+            task
+            for key, (_, task) in self._ending.items()
+            if name in ("", key[0]) and version in ("", key[1])
+        ]
 
     def loaded(self, name: str | None = None) -> list[Model]:
         """Return the models of the repository that answer, of all names or one."""

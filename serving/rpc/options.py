@@ -1,6 +1,9 @@
 """How gRPC itself is set: what it bounds before a call reaches this server."""
 
+import math
 import resource
+
+from serving.rpc.bounds import Bounds
 
 # Smallest time between two pings of a client to which nothing is sent. gRPC's own is 5 minutes:
 # clients that look after a quiet stream every 10 s, as many do, would lose it.
@@ -24,21 +27,20 @@ METADATA_BYTES = 16 * 2**10
 IDENTITY_ONLY = 1
 
 
-def options(
-    max_message_bytes: int, max_connections: int, max_age_s: float | None = None
-) -> list[tuple[str, int]]:
+def options(bounds: Bounds) -> list[tuple[str, int]]:
     """Return gRPC's options for the server."""
     # No bound for calls that are in flight by then: they would fail.
-    age = [] if max_age_s is None else [("grpc.max_connection_age_ms", int(max_age_s * 1000))]
+    is_ageless = bounds.age_s == math.inf
+    age = [] if is_ageless else [("grpc.max_connection_age_ms", int(bounds.age_s * 1000))]
     return [
         *age,
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", bounds.message_bytes),
+        ("grpc.max_send_message_length", bounds.message_bytes),
         ("grpc.so_reuseport", 0),  # else a second server would share the port unnoticed
         # gRPC inflates a message before anybody sees it: 32 KB may become 32 MB. Images are
         # compressed as they are.
         ("grpc.compression_enabled_algorithms_bitset", IDENTITY_ONLY),
-        ("grpc.max_allowed_incoming_connections", _possible(max_connections)),
+        ("grpc.max_allowed_incoming_connections", _possible(bounds.connections)),
         ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
         # Else gRPC reads ahead as much as the network can carry, 60 MB of a stream that nobody
         # takes requests from.

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from serving.errors import PermissionDeniedError, UnauthenticatedError
 from serving.memory import release_freed_memory
 from serving.record.recorder import Recorder
 from serving.rpc import private_grpc
+from serving.rpc.bounds import BOUNDS, Bounds
 from serving.rpc.call import RpcCall
 from serving.rpc.methods import Answer, BytesMethod, DirectMethod, ServicerMethod
 from serving.rpc.streams import Streams
@@ -38,31 +38,6 @@ SWEEP_S = 0.5
 # Messages of so many bytes leave behind what is worth giving back, and of so many in that time need
 # it again.
 BURST_BYTES, BUSY_BYTES = 64 * 2**20, 2**20
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What callers may take of the server before anybody looks into their messages.
-
-    Attributes:
-        message_bytes: size of the largest message, which gRPC's options bound.
-        request_bytes: size of the largest request of a method that is not given bytes.
-        patience_s: time that a request may take from the arrival of its call, and an answer until
-            its caller has taken it, in seconds.
-        transfer_bytes: what requests, or answers, that take longer than `SOON_S` may hold.
-        streams: how many calls with a stream of requests are open.
-        watches: how many calls with a stream of responses only.
-    """
-
-    message_bytes: int = 32 * 2**20
-    request_bytes: int = 32 * 2**20
-    patience_s: float = 30.0
-    transfer_bytes: int = 2**30
-    streams: int = 32
-    watches: int = 1024
-
-
-BOUNDS = Bounds()
 
 
 class DirectServer:

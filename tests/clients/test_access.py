@@ -188,6 +188,20 @@ def test_the_command_line_shows_a_token(plain: Site) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_each_command_shows_a_token(plain: Site) -> None:
+    command = [sys.executable, "-m", "clients", "models"]
+    flags = ["--address", plain.address, "--token-file", str(plain.folder / "read")]
+    for words, code, said in (
+        (["list"], 0, "tiny"),
+        (["load", "tiny"], 1, "PERMISSION_DENIED: this needs the role admin, and read has read"),
+        (["unload", "tiny"], 1, "PERMISSION_DENIED: this needs the role admin, and read has read"),
+    ):
+        done = subprocess.run(
+            [*command, *words, *flags], text=True, capture_output=True, timeout=60, check=False
+        )
+        assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done
+
+
 def test_the_command_line_says_what_is_missing(plain: Site) -> None:
     done = run(plain.address)
     assert done.returncode == 1

@@ -69,7 +69,7 @@ def difference(a: Pixels, b: Pixels) -> int:
     return int(np.abs(a.astype(int) - b).max())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(FILES), st.integers(1, 8), st.integers(1, 300), st.integers(1, 300),
     st.booleans(),
@@ -170,7 +170,7 @@ def test_the_smallest_scale_that_leaves_twice_the_size_is_decoded(
     assert difference(REDUCED.decode(data), USUAL.decode(data)) <= (24 if reduction > 1 else 0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 8), st.integers(30, 700), st.integers(30, 700), st.sampled_from([1, 2, 4, 8]))
 def test_a_turned_photo_shows_the_same_in_less_detail(
     orientation: int, width: int, height: int, multiple: int

@@ -13,7 +13,17 @@ LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[^\s;]+)(?: ; [^\\]+)?")
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 # What stands beside other packages than the tests: an application's, a tool's, Python 3.7's.
-ALONE = {"clients-oldest", "clients-newest", "oip", "protos", "audit", "docs", "lite"}
+ALONE = {
+    "clients-oldest",
+    "clients-newest",
+    "oip",
+    "protos",
+    "audit",
+    "docs",
+    "lite",
+    "torch",
+    "torch-cpu",
+}
 
 
 def pins(name: str) -> Iterator[tuple[str, str, int]]:
@@ -48,7 +58,8 @@ def test_what_builds_this_project_is_locked_too() -> None:
 
 def test_make_installs_only_what_is_locked() -> None:
     alone = (
-        "-protos/.protos -clients-oldest/.clients -oip/.oip -docs/.docs -audit/.audit -lite/.lite"
+        "-protos/.protos -clients-oldest/.clients -oip/.oip -docs/.docs -demo/.demo -audit/.audit "
+        "-lite/.lite"
     )
     targets = [f".venv{environment}" for environment in ["/.dev", "-cuda/.cuda", *alone.split()]]
     command = ["make", "--dry-run", "--always-make", *targets, "PYTHON37=python3.7"]

@@ -1,6 +1,7 @@
 """`make sbom` and `make audit`, whose tools have an environment of their own."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,11 @@ NAMES = "serving", "clients-newest"
 
 
 def make(*words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(["make", *words], cwd=ROOT, text=True, capture_output=True, check=False)
+    # What `make test` itself was told is not meant for what it runs.
+    inherited = {k: v for k, v in os.environ.items() if k not in ("ARGS", "MAKEFLAGS")}
+    return subprocess.run(
+        ["make", *words], cwd=ROOT, env=inherited, text=True, capture_output=True, check=False
+    )
 
 
 def components(path: Path) -> dict[tuple[str, str], int]:

@@ -77,6 +77,22 @@ def test_nothing_mutates_it() -> None:
         (["--max-inflight-images", str(10**12)], "less than or equal to 1048576"),
         (["--device-memory-mib", str(10**30)], "less than or equal to 16777216"),
         (["--host", ""], "at least 1 character"),
+        *(
+            (
+                ["--host", host, *flags],
+                "--token-file or --tls-client-ca; or, .*--insecure",
+            )
+            for host in ("0.0.0.0", "::", "192.0.2.7", "example.com")
+            for flags in ([], ["--token-file", "t"], ["--tls-cert", "c", "--tls-key", "k"])
+        ),
+        (["--tls-key", "k"], "--tls-key needs --tls-cert: TLS has a certificate and a key"),
+        (["--tls-cert", "c"], "--tls-cert needs --tls-key"),
+        (["--tls-client-ca", "a"], "--tls-client-ca needs --tls-cert and --tls-key"),
+        (["--cors-origins", "example.com"], "'example.com' must be an origin as browsers send it"),
+        (["--cors-origins", "https://Example.com"], "in small letters"),
+        (["--cors-origins", "*,https://example.com/"], "without a slash at the end"),
+        (["--cors-origins", "https://"], "scheme, host and port"),
+        (["--max-connection-age-s", "0"], "greater than 0"),
         (["--precision", "fp8"], "'fp32', 'bf16', 'fp16' or 'int8'"),
         (["--buckets", "4,2"], r"must ascend; use \[2, 4\]"),
         (["--cuda-options", "fuse_bias=1"], "'fuse_bias=1' must be one of arena_extend_strategy, "),
@@ -91,6 +107,22 @@ def test_nothing_mutates_it() -> None:
 def test_impossible_settings_are_refused(arguments: list[str], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         parse("--model", "a", *arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--host", "127.8.9.1"],
+        ["--host", "::1"],
+        ["--host", "localhost"],
+        ["--host", "0.0.0.0", "--insecure"],
+        ["--host", "::", "--tls-cert", "c", "--tls-key", "k", "--token-file", "t"],
+        ["--host", "::", "--tls-cert", "c", "--tls-key", "k", "--tls-client-ca", "a"],
+        ["--cors-origins", "https://example.com,http://localhost:3000,*"],
+    ],
+)
+def test_who_is_let_in_is_said(arguments: list[str]) -> None:
+    parse("--model", "a", *arguments)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

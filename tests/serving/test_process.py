@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,10 +15,13 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from clients.client import ClassifierClient
+from clients.errors import UnavailableError
 from protos import classifier_pb2 as pb
 from protos.classifier_pb2_grpc import ClassifierStub
 from serving.lifecycle import UNFINISHED
 from tests.serving.api.messages import png
+from tests.support.bundles import write_bundle
 from tests.support.process import metric, ready, start
 
 
@@ -152,6 +156,11 @@ def held_load(*_):
     print("held", flush=True)
     threading.Event().wait()
 
+load_bundle = transitions.load_bundle
+
+def held_second(bundle, *others):
+    return held_load() if bundle.manifest.version == "2" else load_bundle(bundle, *others)
+
 async def held_drain(_):
     print("held", flush=True)
     await asyncio.Event().wait()
@@ -183,6 +192,20 @@ def test_a_signal_while_loading_ends_it_at_once(tiny: Path) -> None:
     process = start_held("transitions.load_bundle = held_load", tiny)
     wait_for(process, "held")
     process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_a_signal_during_a_later_load_ends_it_as_ever(tiny: Path, tmp_path: Path) -> None:
+    write_bundle(tmp_path, version="2")
+    flags = ("--repository", str(tmp_path), "--model-control", "explicit")
+    process = start_held("transitions.load_bundle = held_second", tiny, *flags)
+    with ClassifierClient(ready(process).grpc) as client, ThreadPoolExecutor(1) as threads:
+        loading = threads.submit(client.load_model, "tiny")
+        wait_for(process, "held")
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(UnavailableError, match="draining"):
+            loading.result(60)
     process.communicate(timeout=60)
     assert process.returncode == 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 BANNER = re.compile(
-    r"gRPC  (?P<grpc>\S+)\nHTTP  (?P<http>http://\S+)/metrics\n"
+    r"gRPC  (?P<grpc>\S+)\nHTTP  (?P<http>https?://\S+)/metrics\n"
     r"Try   (?P<command>.+)\nor    (?P<curl>.+)\n"
 )
 

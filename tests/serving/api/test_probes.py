@@ -14,10 +14,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from protos import classifier_pb2 as pb
 from serving.errors import DeviceLostError
+from serving.grpc_server import SERVICES, Health
 from serving.server import Server
 from tests.serving.api.conftest import calling
 from tests.serving.api.messages import png
-from tests.support.serving import Gate, Rig, gated_server, listening_server, running_server
+from tests.support.serving import Gate, Rig, gated_server, listening_server, running_server, until
 
 SERVICE = "resnext.serving.v1.Classifier"
 OPEN_INFERENCE = "inference.GRPCInferenceService"
@@ -221,3 +222,15 @@ async def test_reflection_that_stays_open_holds_up_no_drain(tiny: Path) -> None:
         await asking.read()
         async with asyncio.timeout(5):  # the grace period is longer
             await server.drain()
+
+
+async def test_an_older_report_never_comes_after_a_newer_one() -> None:
+    health = Health(asyncio.Event())
+    watched = health._server_watchers["a"]  # whose watcher reads slowly
+    async with watched:
+        older = asyncio.create_task(health.show({"a": True, "b": True}))
+        await until(lambda: bool(watched._lock._waiters))  # type: ignore[attr-defined]
+        newer = asyncio.create_task(health.show({}))
+        await until(lambda: bool(health._telling._waiters))
+    await asyncio.gather(older, newer)
+    assert health._names == {"", *SERVICES}

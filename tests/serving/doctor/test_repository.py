@@ -1,4 +1,4 @@
-"""A repository: what its policy asks for is loaded, and nothing else."""
+"""A repository: what its policy and its labels ask for is loaded, and nothing else."""
 
 import json
 import shutil
@@ -86,6 +86,31 @@ def test_an_older_version_is_tried_for_one_that_fails(root: Path) -> None:
     assert len(of.loaded) == 1
 
 
+def test_labels_ask_for_versions_too(root: Path) -> None:
+    put(root, "a/1", "a/2", "a/3")
+    (root / "a/rollout.yaml").write_text("stable: 1\ncanary: {version: 3, share: 10%}\n")
+    of = case(root)
+    assert tried(of) == ["a/3", "a/1"]
+    assert worst(of).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("stable: 7\n", "rollout.yaml:1: stable: version 7 cannot be loaded"),
+        ("x: 2\nstable: 1\n", "rollout.yaml:2: stable: version 1 cannot be loaded"),
+        ("2: 2\n", "rollout.yaml:1: "),
+        ("stable: [\n", "rollout.yaml:"),
+    ],
+)
+def test_labels_that_cannot_hold_fail(text: str, found: str, root: Path) -> None:
+    put(root, "a/1", "a/2", broken=("a/1",))
+    (root / "a/rollout.yaml").write_text(text)
+    finding = worst(case(root))
+    assert finding.status == "fail"
+    assert found in finding.found
+
+
 def test_what_is_not_whole_is_passed_over_unless_it_is_named(root: Path) -> None:
     put(root, "a/1", "a/2", lacks=("a/2",))
     of = case(root)
@@ -133,9 +158,9 @@ def test_a_bundle_in_the_folder_of_another_fails(tmp_path: Path, tiny: Path) -> 
 def test_a_real_repository(tmp_path: Path) -> None:
     for version in ("1", "2"):
         write_bundle(tmp_path, version=version)
+    (tmp_path / "tiny/rollout.yaml").write_text("stable: 1\n")
     ports = ["--grpc-port", "0", "--http-port", "0"]
     command = [sys.executable, "-m", "serving", "doctor", "--repository", str(tmp_path), *ports]
-    command += ["--version-policy", "latest:2"]
     done = subprocess.run([*command, "--json"], cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, done.stdout
     told = [line["found"] for line in json.loads(done.stdout) if line["check"] == "models"]

@@ -19,6 +19,7 @@ from serving.engine import shadow as module
 from serving.engine.shadow import Shadow, ShadowMetrics
 from serving.engine.sources import Ready
 from serving.errors import DeviceLostError, ProcessLostError
+from serving.metrics import Metrics
 from tests.support.bundles import LABELS, SIDE
 from tests.support.fake_backend import FakeBackend
 from tests.support.serving import Gate, Rig, classes, until
@@ -54,7 +55,7 @@ class Shadowed:
             1,
             is_idle=lambda: self.is_idle,
             image_limits=ImageLimits(),
-            metrics=ShadowMetrics(self.registry),
+            metrics=ShadowMetrics(Metrics(self.registry)),
         )
 
     def open(self, buckets: Sequence[int]) -> Backend:

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
+from images.limits import ImageLimits
 from serving.api.requests import Requests
 from serving.engine.repository import ModelRepository
 from serving.http.app import Application, create_app
@@ -49,4 +50,4 @@ def app() -> Application:
     requests = Requests(
         ModelRepository(), Mock(), Readiness(metrics.ready), max_images=8, default_timeout_s=30.0
     )
-    return create_app(metrics.registry, Calls(requests, 2**20))
+    return create_app(metrics.registry, Calls(requests, 2**20), ImageLimits(), page=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from serving.http.cors import READ
+from serving.http.cors import METHODS, READ
 from serving.server import Server
 from tests.serving.http.conftest import http_to
 from tests.serving.http.raw import GET, answer
@@ -36,6 +36,10 @@ async def closed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncI
         yield running
 
 
+async def test_pages_may_call_every_route(server: Server) -> None:
+    assert {method for route in server.http.app.routes for method in route.methods} <= {*METHODS}
+
+
 async def test_no_page_may_call_unless_it_is_named(server: Server, closed: Server) -> None:
     for other, headers in ((server, ASKS), (closed, {**ASKS, "origin": "https://evil.example"})):
         async with http_to(other) as client:
@@ -55,6 +59,9 @@ async def test_a_browser_asks_without_a_token(closed: Server) -> None:
         assert "POST" in answered.headers["access-control-allow-methods"]
         allowed = answered.headers["access-control-allow-headers"].lower()
         assert set(ASKS["access-control-request-headers"].split(",")) <= {*allowed.split(", ")}
+        for method in METHODS:
+            asked = {**ASKS, "access-control-request-method": method}
+            assert (await client.options("/v1/classify", headers=asked)).status_code == 200
         strange = {**ASKS, "access-control-request-headers": "x-strange"}
         assert (await client.options("/v1/classify", headers=strange)).status_code == 400
 

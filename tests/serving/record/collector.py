@@ -89,6 +89,17 @@ class Recording(NamedTuple):
                 return said
         raise AssertionError("the log ended")
 
+    def codes(self, *request_ids: str) -> dict[str, str]:
+        """Return the codes of requests whose lines may come in any order."""
+        found: dict[str, str] = {}
+        while found.keys() != {*request_ids}:
+            line = self.lines.get(timeout=WAIT_S)
+            assert line, "the log ended"
+            said: dict[str, Any] = json.loads(line)
+            if said.get("id") in request_ids:
+                found[said["id"]] = said["code"]
+        return found
+
     def rest(self) -> str:
         """End the server, and return all that it logged since."""
         self.server.process.send_signal(signal.SIGTERM)

@@ -138,8 +138,10 @@ def test_a_stream_that_its_caller_left_has_a_line_of_its_own(logged: Recording) 
         next(stream)
         stream.cancel()
         waiting.set()
-    assert logged.access("gone/1")["code"] == "OK"
-    assert logged.access("gone")["code"] == "CANCELLED"
+    # The caller has the answer before the server knows that it went, and may leave in between.
+    codes = logged.codes("gone", "gone/1")
+    assert codes["gone"] == "CANCELLED"
+    assert codes["gone/1"] in ("OK", "CANCELLED")
 
 
 def test_a_deadline_that_passes_is_told_from_a_caller_who_leaves() -> None:

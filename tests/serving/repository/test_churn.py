@@ -5,6 +5,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -16,8 +17,10 @@ from tests.support.process import Server, ready, serve_repository, start_reposit
 
 NAME = "fashion_resnext"
 CYCLES = 100
-# glibc's heap, ONNX Runtime's arenas and the tables of Python reach their size in these.
-WARM_UP_CYCLES = 10
+# glibc gives each new thread one of its heaps, which reach their size in these.
+WARM_UP_CYCLES = 30
+# By what that is left to chance, memory differs from one cycle to the next.
+COMPARED = 10
 
 
 @pytest.fixture
@@ -60,21 +63,19 @@ def test_100_loads_and_unloads_leave_nothing_behind(explicit: Server) -> None:
     images = sorted(SAMPLES.glob("*.png"))
     with ClassifierClient(explicit.grpc) as client:
 
-        def cycle() -> None:
+        def cycle() -> int:
             client.load_model(NAME)
             assert all(isinstance(one, Prediction) for one in client.classify(images))
             client.unload_model(NAME)
+            return memory_kib(explicit)
 
-        for _ in range(WARM_UP_CYCLES):
-            cycle()
-        before = memory_kib(explicit)
+        before = [cycle() for _ in range(WARM_UP_CYCLES)][-COMPARED:]
         counts = descriptors(explicit), threads(explicit), series(explicit)
-        for _ in range(CYCLES):
-            cycle()
+        after = [cycle() for _ in range(CYCLES)][-COMPARED:]
         # A thread that has done its work may be about to end.
         wait_until(lambda: threads(explicit) <= counts[1])
         assert (descriptors(explicit), threads(explicit), series(explicit)) == counts
-        assert memory_kib(explicit) <= 1.05 * before
+        assert median(after) <= 1.05 * median(before)
 
 
 @pytest.mark.slow

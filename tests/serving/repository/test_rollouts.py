@@ -413,6 +413,30 @@ async def test_a_labelled_version_is_not_unloaded(folder: Path) -> None:
         assert calls.sample("label_share", version="1", label="stable") == 1
 
 
+async def test_labels_are_looked_at_while_the_last_version_goes(folder: Path) -> None:
+    explicit = {"model_control": "explicit", "load_model": "tiny"}
+    async with serving(folder, "stable: 1\n", **explicit) as calls:
+        control = calls.server.control
+        async with control.rollouts.lock:
+            unloading = asyncio.create_task(control.unload("tiny"))
+            await until(lambda: len(control.rollouts.lock._waiters or ()) == 1)
+            looking = asyncio.create_task(control.relabel())
+            await until(lambda: len(control.rollouts.lock._waiters or ()) == 2)
+        await asyncio.gather(unloading, looking)
+        assert calls.sample("label_share", version="1", label="stable") is None
+
+
+async def test_what_a_shadow_has_counted_is_forgotten_with_its_version(folder: Path) -> None:
+    explicit = {"model_control": "explicit", "load_model": "tiny"}
+    async with serving(folder, "stable: 1\nshadow: 2\n", **explicit) as calls:
+        await compared(calls, "2", 1)
+        await calls.stub.SetLabel(pb.SetLabelRequest(label="shadow", remove=True))
+        assert calls.sample("shadow_difference_count", version="2")
+        await calls.server.control.unload("tiny", "2")
+        assert calls.sample("shadow_difference_count", version="2") is None
+        assert calls.sample("shadow_images_total", version="2", outcome="agrees") is None
+
+
 def more(seen: Counter[str], version: str, before: int) -> bool:
     return seen[version] > before
 
@@ -518,15 +542,3 @@ async def test_a_shadow_has_the_classes_of_who_answers(
     ):
         async with serving(folder, "stable: 1\nshadow: 3\n"):
             pass
-
-
-async def test_a_model_that_goes_while_its_labels_are_looked_at(tmp_path: Path) -> None:
-    write_bundle(tmp_path)
-    async with repository_server(tmp_path, model_control="explicit", load_model=("*",)) as server:
-        async with server.control.rollouts.lock:
-            looking = asyncio.create_task(server.control.relabel())
-            await asyncio.sleep(0)  # it finds the model, and waits for the lock
-            [model] = server.repository.all()
-            server.repository.remove(model)
-        await looking
-        server.repository.add(model)

@@ -1,12 +1,18 @@
 """A real server looks at its repository on SIGHUP and at intervals."""
 
+import asyncio
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from clients.client import ClassifierClient
+from serving.config import ServingConfig
+from serving.repository.control import Control
+from serving.repository.triggers import watch
 from tests.support.bundles import write_bundle
 from tests.support.process import ready, start_repository
 
@@ -65,6 +71,23 @@ def test_explicit_control_tells_that_sighup_is_for_others(root: Path) -> None:
     process.send_signal(signal.SIGHUP)
     wait_for(process, "only calls load and unload")
     end(process)
+
+
+@pytest.mark.parametrize("control", ["explicit", "none"])
+async def test_a_look_that_fails_is_not_the_last(control: str, tmp_path: Path) -> None:
+    looks, asked = asyncio.Semaphore(0), asyncio.Event()
+
+    async def fail(**_: object) -> None:
+        looks.release()
+        raise RuntimeError("as a test")
+
+    failing = cast("Control", SimpleNamespace(relabel=fail, rescan=fail))
+    config = ServingConfig(repository=tmp_path, model_control=control)
+    watching = asyncio.create_task(watch(failing, config, asked))
+    for _ in range(2):
+        asked.set()
+        await asyncio.wait_for(looks.acquire(), 60)
+    watching.cancel()
 
 
 def test_an_empty_repository_waits_for_its_first_model(root: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import grpc
 
-from serving.rpc.server import BOUNDS, Bounds, DirectServer
+from serving.rpc.bounds import BOUNDS, Bounds
+from serving.rpc.server import DirectServer
 
 SERVICE = "test.Service"
 Handler = Any

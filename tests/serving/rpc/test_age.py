@@ -4,6 +4,7 @@ import asyncio
 
 import grpc
 
+from serving.rpc.bounds import Bounds
 from serving.rpc.call import RpcCall
 from serving.rpc.options import options
 from tests.serving.rpc.running import SERVICE, Patient, running, unary
@@ -16,7 +17,7 @@ async def test_an_old_connection_ends_and_loses_no_call() -> None:
     async def peer(_request: bytes, context: RpcCall) -> bytes:
         return context._call.peer()  # type: ignore[no-any-return]
 
-    chosen = tuple(options(2**20, 100, max_age_s=0.2))
+    chosen = tuple(options(Bounds(2**20, age_s=0.2)))
     async with running(chosen, Patient=unary(patient), Peer=unary(peer)) as it:
         with Http2(it.port) as old:
             stream = old.call(f"/{SERVICE}/Patient")

