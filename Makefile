@@ -199,6 +199,8 @@ bench: $(VENV)/.dev ## Measure the server against floor, rival, overload and att
 	$(PY) -m benchmarks.models --network resnext152_64x4d
 	$(PY) -m benchmarks --model build/benchmarks/resnext152_64x4d/1 --images build/benchmarks/photos \
 	  --batches 1,2 --concurrency 32 --capacity-shares '[]' --rounds 3 --duration-s 60
+	$(PY) -m benchmarks.reload --model models/fashion_resnext/1 --images examples/images
+	$(PY) -m benchmarks.reload
 	$(PY) -m benchmarks.precisions --model models/fashion_resnext/1 --images examples/images
 	$(PY) -m benchmarks.precisions
 	$(PY) -m benchmarks.precisions --model build/benchmarks/resnext152_64x4d/1 \

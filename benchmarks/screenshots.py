@@ -32,7 +32,7 @@ class Screenshots(Benchmark):
     model: Path = Field(Path("models/fashion_resnext/1"), description="bundle to serve")
     images: Path = Field(Path("examples/images"), description="folder of images for the load")
     shown: list[Path] = Field(
-        [Path("examples/images") / f"{name}.png" for name in ("bag_30", "ankle_boot_0")],
+        [Path("examples/images") / f"{name}.png" for name in ("bag_30", "coat_6")],
         description="images to try, comma-separated",
     )
     chromium: Path = Field(Path("/usr/bin/chromium"), description="the browser")
@@ -58,7 +58,9 @@ class Screenshots(Benchmark):
     def _opened(
         self, browser: "Browser", server: Server, scheme: Literal["light", "dark"]
     ) -> Iterator["Page"]:
-        context = browser.new_context(viewport=SIZE, color_scheme=scheme, reduced_motion="reduce")
+        context = browser.new_context(
+            viewport=SIZE, color_scheme=scheme, reduced_motion="reduce", locale="en-GB"
+        )
         page = context.new_page()
         page.goto(server.metrics.removesuffix("metrics"))
         yield page
@@ -70,6 +72,8 @@ class Screenshots(Benchmark):
         if view == "try":
             page.locator("#files").set_input_files(self.shown)
             page.locator(f".result:nth-child({len(self.shown)}):not([aria-busy])").wait_for()
+        elif view == "models":
+            page.get_by_text("The proof").first.click()
         loading = threading.Thread(target=self._load, args=(server,))
         if view == "watch":
             loading.start()

@@ -66,11 +66,17 @@ def find_token(path: Path | None) -> str | None:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no text.
+        ValueError: it is no text, or a server's file of digests.
     """
     if path:
         try:
-            return path.read_text("ascii").strip()
+            token = path.read_text("ascii").strip()
         except UnicodeDecodeError:
             raise ValueError(f"{path} holds no token, but what is no ASCII text") from None
+        if "sha256:" in token:  # both programs have a flag of this name
+            raise ValueError(
+                f"{path} is the token file of a server, which holds digests: give a file with the "
+                f"token that `python -m serving token` has printed"
+            )
+        return token
     return os.environ.get(VARIABLE, "").strip() or None

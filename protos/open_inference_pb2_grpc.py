@@ -215,15 +215,17 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryModelLoad(self, request, context):
-        """Not implemented: models are loaded when the server starts. The copy of the protocol in kserve
-        disagrees about this message and the next one: it holds the name of the model in field 1.
+        """Loads what the server's version policy asks for, or the version that the parameter `version`
+        names, and answers when it does; for a server with --model-control explicit. The copy of the
+        protocol in kserve disagrees about this message and the next one: it holds the name of the model
+        in field 1.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryModelUnload(self, request, context):
-        """Not implemented, likewise.
+        """Unloads all versions, or that of the parameter `version`, and answers when they have ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -66,11 +66,13 @@ class GRPCInferenceServiceStub:
     RepositoryIndex: _grpc.UnaryUnaryMultiCallable[_open_inference_pb2.RepositoryIndexRequest, _open_inference_pb2.RepositoryIndexResponse]
     """Lists the models."""
     RepositoryModelLoad: _grpc.UnaryUnaryMultiCallable[_open_inference_pb2.RepositoryModelLoadRequest, _open_inference_pb2.RepositoryModelLoadResponse]
-    """Not implemented: models are loaded when the server starts. The copy of the protocol in kserve
-    disagrees about this message and the next one: it holds the name of the model in field 1.
+    """Loads what the server's version policy asks for, or the version that the parameter `version`
+    names, and answers when it does; for a server with --model-control explicit. The copy of the
+    protocol in kserve disagrees about this message and the next one: it holds the name of the model
+    in field 1.
     """
     RepositoryModelUnload: _grpc.UnaryUnaryMultiCallable[_open_inference_pb2.RepositoryModelUnloadRequest, _open_inference_pb2.RepositoryModelUnloadResponse]
-    """Not implemented, likewise."""
+    """Unloads all versions, or that of the parameter `version`, and answers when they have ended."""
     SystemSharedMemoryStatus: _grpc.UnaryUnaryMultiCallable[_open_inference_pb2.SystemSharedMemoryStatusRequest, _open_inference_pb2.SystemSharedMemoryStatusResponse]
     """Not implemented: tensors travel in messages."""
     SystemSharedMemoryRegister: _grpc.UnaryUnaryMultiCallable[_open_inference_pb2.SystemSharedMemoryRegisterRequest, _open_inference_pb2.SystemSharedMemoryRegisterResponse]
@@ -118,11 +120,13 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     RepositoryIndex: _aio.UnaryUnaryMultiCallable[_open_inference_pb2.RepositoryIndexRequest, _open_inference_pb2.RepositoryIndexResponse]  # type: ignore[assignment]
     """Lists the models."""
     RepositoryModelLoad: _aio.UnaryUnaryMultiCallable[_open_inference_pb2.RepositoryModelLoadRequest, _open_inference_pb2.RepositoryModelLoadResponse]  # type: ignore[assignment]
-    """Not implemented: models are loaded when the server starts. The copy of the protocol in kserve
-    disagrees about this message and the next one: it holds the name of the model in field 1.
+    """Loads what the server's version policy asks for, or the version that the parameter `version`
+    names, and answers when it does; for a server with --model-control explicit. The copy of the
+    protocol in kserve disagrees about this message and the next one: it holds the name of the model
+    in field 1.
     """
     RepositoryModelUnload: _aio.UnaryUnaryMultiCallable[_open_inference_pb2.RepositoryModelUnloadRequest, _open_inference_pb2.RepositoryModelUnloadResponse]  # type: ignore[assignment]
-    """Not implemented, likewise."""
+    """Unloads all versions, or that of the parameter `version`, and answers when they have ended."""
     SystemSharedMemoryStatus: _aio.UnaryUnaryMultiCallable[_open_inference_pb2.SystemSharedMemoryStatusRequest, _open_inference_pb2.SystemSharedMemoryStatusResponse]  # type: ignore[assignment]
     """Not implemented: tensors travel in messages."""
     SystemSharedMemoryRegister: _aio.UnaryUnaryMultiCallable[_open_inference_pb2.SystemSharedMemoryRegisterRequest, _open_inference_pb2.SystemSharedMemoryRegisterResponse]  # type: ignore[assignment]
@@ -233,8 +237,10 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _open_inference_pb2.RepositoryModelLoadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_open_inference_pb2.RepositoryModelLoadResponse, _abc.Awaitable[_open_inference_pb2.RepositoryModelLoadResponse]]:
-        """Not implemented: models are loaded when the server starts. The copy of the protocol in kserve
-        disagrees about this message and the next one: it holds the name of the model in field 1.
+        """Loads what the server's version policy asks for, or the version that the parameter `version`
+        names, and answers when it does; for a server with --model-control explicit. The copy of the
+        protocol in kserve disagrees about this message and the next one: it holds the name of the model
+        in field 1.
         """
 
     @_abc_1.abstractmethod
@@ -243,7 +249,7 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _open_inference_pb2.RepositoryModelUnloadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_open_inference_pb2.RepositoryModelUnloadResponse, _abc.Awaitable[_open_inference_pb2.RepositoryModelUnloadResponse]]:
-        """Not implemented, likewise."""
+        """Unloads all versions, or that of the parameter `version`, and answers when they have ended."""
 
     @_abc_1.abstractmethod
     def SystemSharedMemoryStatus(

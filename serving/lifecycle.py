@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from prometheus_client import Gauge
 
@@ -95,6 +95,18 @@ async def unless(stop: asyncio.Event, work: Coroutine[object, object, Result]) -
     finally:
         working.cancel()
         stopping.cancel()
+
+
+def background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run what goes on until it is cancelled; say so if it fails, since nobody awaits it."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_tell_failure)
+    return task
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logger.critical("%s has ended for good", task.get_coro(), exc_info=error)
 
 
 def exit_after(

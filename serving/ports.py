@@ -22,6 +22,7 @@ from serving.http.calls import Calls
 from serving.http.cors import Cors
 from serving.http.server import HttpServer
 from serving.http.traffic import HttpBounds
+from serving.lifecycle import background
 from serving.record.recorder import Recorder
 from serving.rpc.bounds import Bounds
 
@@ -72,7 +73,7 @@ class Ports:
         """Look after certificates and tokens, if there are any, while the context is open."""
         watches = [self._tls.watch()] if self._tls else []
         watches += [self._guard.file.watch()] if self._guard else []
-        tasks = [asyncio.create_task(watch) for watch in watches]
+        tasks = [background(watch) for watch in watches]
         try:
             yield
         finally:

@@ -19,6 +19,7 @@ from serving.lifecycle import (
     DEVICE_LOST,
     Readiness,
     State,
+    background,
     exit_after,
     exit_now,
     stop_on_signals,
@@ -121,8 +122,7 @@ class Server:
         bundle = next((model.bundle for model in self.repository.all()), None)
         announce(banner(bundle, self._config, self.grpc.port, self.http.port))
         if self._config.repository:
-            watching = watch(self.control, self._config, self._hung_up)
-            self._triggers = asyncio.create_task(watching)
+            self._triggers = background(watch(self.control, self._config, self._hung_up))
 
     async def loss(self) -> None:
         """Wait until a model can run in this process no more; raise `ProcessLostError`."""

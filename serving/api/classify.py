@@ -140,6 +140,7 @@ class Classifier:
         """Return what is loaded, with the labels that were asked for."""
         check_name("model", len(request.model.encode()))
         check_name("version", len(request.version.encode()))
+        self._requests.readiness.check()
         rollouts = self._requests.control.rollouts
         if request.remove:
             return await rollouts.remove(request.model, request.label)

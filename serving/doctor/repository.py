@@ -34,13 +34,15 @@ def check(case: Case) -> Iterator[Finding]:
         yield Finding("fail", lack, "put bundles into <name>/<version>/ there")
     else:
         number, names = sum(1 for _ in found.all()), len(found.folders)
-        yield Finding("ok", f"{root} has {number} versions of {names} models")
+        yield Finding("ok", f"{root}: models: {names}, versions: {number}")
 
 
 def _incomplete(case: Case, found: Found) -> Iterator[Finding]:
     """Yield what a server passes over; that fails if it is asked for by its version."""
     for reason in found.unreadable.values():
         yield Finding("fail", reason, "let the server's user read it")
+    for path in found.unnamed:
+        yield Finding("warn", f"{str(path)!a} is passed over: its name cannot be shown", WHOLE)
     for folder in found.all():
         if folder.lack:
             is_named = folder.version in case.config.policy.rule(folder.name).named

@@ -30,7 +30,7 @@ class Rollout:
 
     def __str__(self) -> str:
         """Name the labels, for the log."""
-        shares = {CANARY: f" ({self.canary_share:.6g} of the requests without a version)"}
+        shares = {CANARY: f" ({100 * self.canary_share:.6g}% of the requests without a version)"}
         named = (
             f"{label} {version}{shares.get(label, '') if self.canary_share else ''}"
             for label, version in self.versions.items()

@@ -41,7 +41,8 @@ class Labels:
     """
 
     def __init__(self, calls: Calls) -> None:
-        self._calls, self._rollouts = calls, calls.requests.control.rollouts
+        self._calls, self._readiness = calls, calls.requests.readiness
+        self._rollouts = calls.requests.control.rollouts
 
     def routes(self) -> list[DirectRoute]:
         """Return the routes, with what /openapi.json says of them."""
@@ -58,11 +59,13 @@ class Labels:
         """Point a label at a version, from one request to the next."""
         check_name("model", len(model.encode()))
         asked = read_json(await self._calls.body(request), LabelRequest)
+        self._readiness.check()
         return _told(await self._rollouts.set(model, label, asked.version, asked.share))
 
     async def remove_label(self, _: Request, model: str, label: str) -> Response:
         """Remove a label."""
         check_name("model", len(model.encode()))
+        self._readiness.check()
         return _told(await self._rollouts.remove(model, label))
 
 

@@ -15,6 +15,7 @@ from serving.http.cors import Cors
 from serving.http.handshake import Handshake
 from serving.http.recording import Recorded
 from serving.http.traffic import Connection, HttpBounds, Traffic
+from serving.lifecycle import background
 from serving.listener import listen
 from serving.record.recorder import Recorder
 
@@ -81,7 +82,7 @@ class HttpServer:
     async def listening(self) -> AsyncIterator[None]:
         """Answer while the context is open."""
         task = asyncio.create_task(self._server.serve([self._listener]))
-        watch = asyncio.create_task(self.traffic.watch())
+        watch = background(self.traffic.watch())
         try:
             yield
         finally:

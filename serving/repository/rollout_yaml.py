@@ -23,7 +23,7 @@ from yaml.events import (
 from yaml.reader import ReaderError
 
 from bundle.kinds import NAME
-from serving.engine.rollout import CANARY
+from serving.engine.rollout import CANARY, STABLE
 
 LABEL = re.compile(r"(?!v\d)[a-z][a-z0-9_-]{0,31}")
 VERSION = re.compile(NAME)
@@ -85,7 +85,7 @@ def check_label(label: str) -> None:
 def check_share(label: str, share: float) -> None:
     """Raise `ValueError` if a label cannot have a share of the requests, 0 to 1."""
     if share and label != CANARY:
-        raise ValueError(f"only {CANARY} has a share; requests without a version get no {label}")
+        raise ValueError(f"only {CANARY} has a share, not {label}; {STABLE} gets the rest")
     if share and not SMALLEST_SHARE <= share <= 1:
         raise ValueError(f"a share is above 0% and up to 100%, not {100 * share:.9g}%")
 

@@ -13,6 +13,7 @@ import grpc
 from serving.access.guard import Check, Guard
 from serving.access.peer import grpc_name
 from serving.errors import PermissionDeniedError, UnauthenticatedError
+from serving.lifecycle import background
 from serving.memory import release_freed_memory
 from serving.record.recorder import Recorder
 from serving.rpc import private_grpc
@@ -121,7 +122,7 @@ class DirectServer:
         """Answer on the event loop that runs now."""
         self.loop = asyncio.get_running_loop()
         self._server.start()
-        self._sweeping = asyncio.create_task(self._sweep())
+        self._sweeping = background(self._sweep())
         for path, method in self._methods.items():
             method.path = path
             check = self._guard.of_method(path) if self._guard else None

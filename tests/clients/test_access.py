@@ -163,6 +163,9 @@ def test_where_a_token_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path.write_bytes(b"\xff")
     with pytest.raises(ValueError, match="token holds no token"):
         find_token(path)
+    path.write_text("alice sha256:00 classify\n")
+    with pytest.raises(ValueError, match="token is the token file of a server"):
+        find_token(path)
 
 
 def run(

@@ -20,14 +20,14 @@ from tests.support.process import Server, metric, ready, start_repository
 pytestmark = pytest.mark.slow
 
 BLOCKS: list[str] = re.findall(r"```sh\n(.*?)```", (ROOT / "docs/labels.md").read_text(), re.DOTALL)
-SERVE = re.compile(r"\.venv/bin/python -m serving --repository repository (.*)\n")
+SERVE = re.compile(r"\.venv/bin/python -m serving --repository my-models (.*)\n")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a repository of two versions: the shipped bundle twice."""
     for version in ("1", "2"):
-        path = tmp_path / "repository/fashion_resnext" / version
+        path = tmp_path / "my-models/fashion_resnext" / version
         shutil.copytree(SHIPPED, path)
         manifest = json.loads((path / MANIFEST).read_text())
         (path / MANIFEST).write_text(json.dumps(manifest | {"version": version}))
@@ -56,7 +56,7 @@ class Reader:
     def follow(self, block: str) -> str:
         """Do what a block says, and return what it prints."""
         if found := SERVE.fullmatch(block):
-            repository = self._folder / "repository"
+            repository = self._folder / "my-models"
             self._started.append(start_repository(repository, *found[1].split(), stderr=None))
             self.server = ready(self._started[0])
             return ""
@@ -88,7 +88,7 @@ def test_the_page(folder: Path, processes: list[subprocess.Popen[str]]) -> None:
     assert reader.follow(roll_back).endswith("stable 1 100% previous 1 0%")
     assert '{"label":"canary","version":"2","share":0.1}' in reader.follow(over_http)
     assert "shadow 2 0%" in reader.follow(shadow)
-    rollout = folder / "repository/fashion_resnext/rollout.yaml"
+    rollout = folder / "my-models/fashion_resnext/rollout.yaml"
     assert rollout.read_text() == "stable: 1\nprevious: 1\nshadow: 2\n"
     assert reader.server
     ask = ask.replace("canary", "stable")  # until the shadow's instance is open

@@ -69,7 +69,7 @@ def tab(browser: Browser, origin: str, **context: object) -> Iterator[Tab]:
         yield found
     finally:
         opened.close()
-    assert found.faults == []
+    assert not found.faults, found.faults
 
 
 def _note(found: Tab, kind: str, text: str) -> None:

@@ -54,7 +54,7 @@ def test_the_tabs_are_addresses(opened: Tab) -> None:
     expect(page.get_by_role("link", name="Watch")).to_have_attribute("aria-current", "page")
     page.go_back()
     expect(page.get_by_role("region", name="Models")).to_be_visible()
-    opened.open("nothing-of-that-name")
+    page.goto(f"{opened.origin}/#nothing-of-that-name")
     expect(page.get_by_role("region", name="Try")).to_be_visible()
 
 

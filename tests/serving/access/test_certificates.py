@@ -1,6 +1,8 @@
 """Files that make no TLS server, and what is said of them."""
 
+import os
 import re
+import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,8 +41,10 @@ def test_a_file_that_is_not_there(missing: str, files: TlsFiles, ca: Path, tmp_p
     assert refusal(files) == "gone.pem cannot be read: No such file or directory"
 
 
-def test_a_folder_and_what_is_too_large(files: TlsFiles, tmp_path: Path) -> None:
-    assert refusal(files._replace(key=tmp_path)).endswith("cannot be read: Is a directory")
+def test_what_is_no_file_and_what_is_too_large(files: TlsFiles, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for key in (tmp_path, tmp_path / "pipe"):
+        assert refusal(files._replace(key=key)).endswith(" is not a file")
     files.certificate.write_bytes(bytes(MOST_BYTES + 1))
     assert "server.pem is larger than 1048576 bytes" in refusal(files)
 
@@ -128,3 +132,29 @@ def test_authorities_of_which_one_is_valid(
     assert "clients.pem: the certificate of CN=server expired" in refusal(
         files._replace(client_ca=client_ca)
     )
+
+
+# The kind of key (ecPublicKey), its curve (P-256), and a name in UTF-8: each becomes one that
+# nobody knows. The certificate is still one, which shows only when these are asked for.
+@pytest.mark.parametrize(
+    ("known", "unknown"),
+    [
+        ("2a8648ce3d0201", "2a8648ce3d0209"),
+        ("2a8648ce3d030107", "2a8648ce3d030163"),
+        (b"server".hex(), b"\xff\xfe\xfd\xfc\xfb\xfa".hex()),
+    ],
+)
+def test_a_certificate_of_which_a_part_cannot_be_read(
+    known: str, unknown: str, files: TlsFiles
+) -> None:
+    der = ssl.PEM_cert_to_DER_cert(files.certificate.read_text())
+    edited = der.replace(bytes.fromhex(known), bytes.fromhex(unknown))
+    assert edited != der
+    files.certificate.write_text(ssl.DER_cert_to_PEM_cert(edited))
+    assert refusal(files).startswith("server.pem:1: this is no certificate: ")
+
+
+def test_a_pipe_is_not_waited_for(files: TlsFiles) -> None:
+    files.key.unlink()
+    os.mkfifo(files.key)
+    assert refusal(files) == "server.key is not a file"

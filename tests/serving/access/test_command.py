@@ -47,7 +47,7 @@ def test_a_name_that_is_taken_is_refused(
     make("alice", file=path)
     before = path.read_text()
     capsys.readouterr()
-    with pytest.raises(StartupError, match="line 2: line 1 has the same name"):
+    with pytest.raises(StartupError, match="line 1: the name alice is there already"):
         make("alice", file=path)
     assert path.read_text() == before
     assert capsys.readouterr().out == ""

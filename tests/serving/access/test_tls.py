@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from serving.access.tls import ServerTls
 from serving.errors import StartupError
+from serving.rpc import options
 from serving.server import Server
 from serving.settings.tls import TlsFiles
 from tests.support.certificates import DAY, Authority, Pair
@@ -307,6 +308,27 @@ def test_a_server_does_not_start_with_files_that_are_wrong(
     exchange.files.key.write_bytes(authority.issue().key)
     with pytest.raises(StartupError, match=r"server\.key is not that of the certificate in"):
         ServerTls(exchange.files, CollectorRegistry())
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"\x16\x03\x01\x00\xff" + bytes(50)])
+async def test_a_handshake_that_never_ends_takes_no_connection_of_grpc(
+    sent: bytes,
+    tiny: Path,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(options, "HANDSHAKE_MS", 300)
+    files = authority.issue().write(tmp_path)
+    async with encrypted(tiny, files, max_connections=2) as server, asyncio.timeout(60):
+        silent = [socket.create_connection(("127.0.0.1", server.grpc.port)) for _ in range(2)]
+        for connection in silent:
+            connection.sendall(sent)
+        credentials = grpc.ssl_channel_credentials(authority.certificate)
+        while await health(server.grpc.port, credentials) is not grpc.StatusCode.OK:
+            pass  # until they have been closed
+        for connection in silent:
+            connection.close()
 
 
 async def test_a_server_with_idle_connections_ends_at_once(

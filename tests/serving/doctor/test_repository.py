@@ -76,7 +76,7 @@ def test_what_is_asked_for_is_loaded(
     (root / "readme.txt").touch()
     of = case(root, **settings)
     assert tried(of) == expected
-    assert worst(of) == Finding("ok", f"{root} has 4 versions of 2 models")
+    assert worst(of) == Finding("ok", f"{root}: models: 2, versions: 4")
 
 
 def test_an_older_version_is_tried_for_one_that_fails(root: Path) -> None:

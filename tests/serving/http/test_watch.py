@@ -120,7 +120,7 @@ async def test_it_ends_when_the_server_drains(tiny: Path) -> None:
             await anext(found)
             async with asyncio.timeout(60):
                 await server.drain()
-            assert [sample async for sample in found] != None
+            [_ async for _ in found]  # it ends
         assert (await client.get("/v1/watch")).status_code == 503
 
 

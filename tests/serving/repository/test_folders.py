@@ -20,6 +20,8 @@ def test_what_there_is_and_what_it_lacks(tmp_path: Path) -> None:
     assert not found.is_empty
     assert found.folders["tiny"]["1"].lack == ""
     assert "no bundle.sha256 and no manifest.json" in found.folders["tiny"]["2"].lack
+    deep = scan(tmp_path / "tiny").folders["1"]["golden"].lack
+    assert deep.startswith(f"{tmp_path / 'tiny/1'} is a bundle, which has to be in <name>/")
 
 
 def test_a_look_changes_with_a_file_and_with_nothing_else(tmp_path: Path) -> None:

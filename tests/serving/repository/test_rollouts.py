@@ -21,6 +21,7 @@ from protos import open_inference_pb2 as oip
 from protos.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from serving.backends.backend import Backend
 from serving.errors import StartupError
+from serving.lifecycle import State
 from serving.loading import Loader
 from serving.repository.rollout_file import RolloutFile
 from serving.server import Server
@@ -255,6 +256,17 @@ async def test_a_label_may_be_promoted_and_removed(folder: Path) -> None:
         assert calls.rollout.read_text() == "stable: 2\n"
         assert set((await calls.of(IDS[0])).values()) == {"2"}
         assert calls.sample("label_share", version="2", label="canary") is None
+
+
+async def test_no_label_moves_while_the_server_drains(folder: Path) -> None:
+    async with serving(folder, "stable: 1\n") as calls:
+        calls.server.readiness.enter(State.DRAINING)
+        request = pb.SetLabelRequest(model="tiny", label="stable", version="2")
+        code, _ = await refused(calls.stub.SetLabel(request))
+        assert code is grpc.StatusCode.UNAVAILABLE
+        answer = await calls.http.delete("/v2/repository/models/tiny/labels/stable")
+        assert answer.status_code == 503
+        assert calls.rollout.read_text() == "stable: 1\n"
 
 
 async def test_labels_are_set_over_http(folder: Path) -> None:
