@@ -46,6 +46,7 @@ class Warming:
         self.backend = FakeBackend(len(LABELS), SIDE, self._pass)
         answers = Noted(self.clock)
         Device(
+            "cpu#0",
             self.backend,
             lambda _: self.backend,
             runner=Runner(
