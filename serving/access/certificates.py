@@ -167,7 +167,8 @@ def _check_dates(path: Path, certificate: x509.Certificate, now: datetime) -> No
     if certificate.not_valid_before_utc > now:
         raise CertificateError(
             f"{path}: the certificate of {subject(certificate)} is valid only from "
-            f"{moment(certificate.not_valid_before_utc)} on; it is now {moment(now)}: check the clock"
+            f"{moment(certificate.not_valid_before_utc)} on; it is now {moment(now)}: check "
+            f"the clock"
         )
 
 

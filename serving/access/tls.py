@@ -54,6 +54,12 @@ class ServerTls:
             "When the certificate that new connections are shown expires, in seconds since 1970",
             registry=registry,
         )
+        self._failures = Counter(
+            "serving_tls_handshakes_failed_total",
+            "TLS handshakes that failed, without those whose client only left; gRPC tells of none",
+            ("port",),
+            registry=registry,
+        ).labels("http")
         for outcome in ("ok", "failed"):
             self._reloads.labels(outcome)
         self._seen = self._reported = self._look_of_files()
@@ -65,6 +71,10 @@ class ServerTls:
     def context(self) -> ssl.SSLContext:
         """Return what HTTP shows its next connection."""
         return self.current.context
+
+    def count_failure(self) -> None:
+        """Note that a handshake of HTTP has failed."""
+        self._failures.inc()
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """Return what gRPC shows its connections, and how it asks for newer ones before each."""

@@ -282,9 +282,9 @@ async def test_calls_load_and_unload(root: Path) -> None:
         with pytest.raises(RepositoryError, match="tiny/3 is not loaded: "):
             await control.load("tiny")
         assert server.repository.get("tiny", "").version == "2"  # the newest that proves itself
-        with pytest.raises(ModelNotFoundError, match="has no version '9'; it holds 1, 2, 3$"):
+        with pytest.raises(ModelNotFoundError, match=r"has no version '9'; it holds 1, 2, 3$"):
             await control.load("tiny", "9")
-        with pytest.raises(ModelNotFoundError, match="has no 'other'; it holds tiny$"):
+        with pytest.raises(ModelNotFoundError, match=r"has no 'other'; it holds tiny$"):
             await control.load("other")
         with pytest.raises(ModelNotFoundError, match="no 'other' to unload"):
             await control.unload("other")
