@@ -61,7 +61,8 @@ def contents(root: Path) -> Iterator[str]:
 def open_file(path: Path) -> io.FileIO:
     """Open a file to read; raise `BundleError` for anything else, at once: a pipe would block."""
     try:
-        file = io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+        # It closes what its opener opened if that is a folder; a descriptor it would leave open.
+        file = io.FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from error
     if (mode := stat.S_IFMT(os.fstat(file.fileno()).st_mode)) != stat.S_IFREG:

@@ -2,7 +2,6 @@
 
 import re
 import ssl
-import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from serving.settings.tls import TlsFiles
+from serving.small_file import NotAFileError, read_small
 
 # The largest file that is read: that of all public authorities has 220 KB.
 MOST_BYTES = 2**20
@@ -83,10 +83,9 @@ def _contents(files: TlsFiles) -> list[bytes]:
 
 def _read(path: Path) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe can be read once, and may never end
-            raise CertificateError(f"{path} is not a file")
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        content = read_small(path, MOST_BYTES)
+    except NotAFileError as error:
+        raise CertificateError(str(error)) from None
     except OSError as error:
         raise CertificateError(f"{path} cannot be read: {error.strerror or error}") from error
     if len(content) > MOST_BYTES:
@@ -112,9 +111,12 @@ def _certificates(path: Path, content: bytes) -> list[x509.Certificate]:
     certificates = []
     for line, block in _blocks(path, content, "CERTIFICATE"):
         try:
-            certificates.append(x509.load_pem_x509_certificate(block))
-        except ValueError as error:
+            certificate = x509.load_pem_x509_certificate(block)
+            # These are read from it only when they are asked for.
+            certificate.public_key(), subject(certificate)
+        except (ValueError, UnsupportedAlgorithm) as error:
             raise CertificateError(f"{path}:{line}: this is no certificate: {error}") from error
+        certificates.append(certificate)
     return certificates
 
 

@@ -97,7 +97,10 @@ class ServerTls:
         """Look at the files until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
-            await asyncio.to_thread(self.look)
+            try:
+                await asyncio.to_thread(self.look)
+            except Exception:  # else no certificate would ever be taken again
+                logger.exception("the files of TLS could not be looked at")
 
     def look(self) -> None:
         """Take what the files hold, if they have changed and are right."""

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from serving.access.tokens import Credentials, parse
 from serving.errors import StartupError
+from serving.small_file import NotAFileError, read_small
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,10 @@ class TokenFile:
         """Read the file again whenever it has changed, until cancelled."""
         while True:
             await asyncio.sleep(INTERVAL_S)
-            await asyncio.to_thread(self.refresh)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except Exception:  # else no token would ever be taken, or withdrawn, again
+                logger.exception("%s could not be looked at", self._path)
 
     def refresh(self) -> None:
         """Read the file if it has changed; one that is wrong changes nothing. One caller at once.
@@ -91,16 +95,14 @@ def read(path: Path) -> bytes:
         StartupError: it cannot be read, is too large, or anybody may write it.
     """
     try:
-        if not path.is_file():  # of a pipe, a read might never end
-            path.stat()
-            raise StartupError(f"the token file {path} is not a file")
         if path.stat().st_mode & stat.S_IWOTH:
             raise StartupError(
                 f"anybody on this machine may write the token file {path}, and so add a token: "
                 f"chmod 600"
             )
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = read_small(path, MOST_BYTES)
+    except NotAFileError as error:
+        raise StartupError(f"the token file {error}") from None
     except OSError as error:
         raise StartupError(f"the token file {path} cannot be read: {error.strerror}") from None
     if len(data) > MOST_BYTES:

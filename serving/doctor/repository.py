@@ -41,6 +41,8 @@ def _incomplete(case: Case, found: Found) -> Iterator[Finding]:
     """Yield what a server passes over; that fails if it is asked for by its version."""
     for reason in found.unreadable.values():
         yield Finding("fail", reason, "let the server's user read it")
+    for path in found.unnamed:
+        yield Finding("warn", f"{str(path)!a} is passed over: its name cannot be shown", WHOLE)
     for folder in found.all():
         if folder.lack:
             is_named = folder.version in case.config.policy.rule(folder.name).named

@@ -56,7 +56,9 @@ class Board(Collector):
 
     def note(self, version: Version) -> None:
         """Set the state of a version."""
-        self._versions[version.name, version.version] = version
+        # It may name a file in bytes that are no UTF-8, which no answer could hold.
+        reason = version.reason.encode(errors="backslashreplace").decode()
+        self._versions[version.name, version.version] = version._replace(reason=reason)
 
     def get(self, name: str, version: str) -> Version | None:
         """Return the state of a version, if it is known."""

@@ -186,6 +186,8 @@ class Control:
         return await self._versions.settle(name, folders, rule, self._idle(rule), again=again)
 
     def _see(self, found: Found) -> None:
+        for path in found.unnamed:
+            self._versions.say_once(path, "it is passed over: its name cannot be shown")
         self._versions.see(found, self._idle, self._policy.rule)
 
     def _check_start(self, root: Path, found: Found) -> None:

@@ -34,10 +34,13 @@ class Found(NamedTuple):
     Attributes:
         folders: by name and version.
         unreadable: why nothing is known of a name.
+        unnamed: folders whose names cannot be shown: no bundle can be called so, and neither the
+            metrics nor an answer could hold them.
     """
 
     folders: Mapping[str, Mapping[str, Folder]]
     unreadable: Mapping[str, str]
+    unnamed: Sequence[Path] = ()
 
     @property
     def names(self) -> list[str]:
@@ -67,19 +70,25 @@ def scan(root: Path) -> Found:
     """
     folders: dict[str, Mapping[str, Folder]] = {}
     unreadable: dict[str, str] = {}
-    for name, path in _subfolders(root):
+    unnamed: list[Path] = []
+    for name, path in _subfolders(root, unnamed):
         try:
-            folders[name] = {v: _folder(name, v, below) for v, below in _subfolders(path)}
+            versions = _subfolders(path, unnamed)
+            folders[name] = {version: _folder(name, version, below) for version, below in versions}
         except OSError as error:
             unreadable[name] = f"{path} cannot be read: {error.strerror}"
-    return Found(folders, unreadable)
+    return Found(folders, unreadable, unnamed)
 
 
-def _subfolders(path: Path) -> Iterator[tuple[str, Path]]:
+def _subfolders(path: Path, unnamed: list[Path]) -> Iterator[tuple[str, Path]]:
     with os.scandir(path) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            if not entry.name.startswith(".") and _may_be_folder(entry):
+            if entry.name.startswith(".") or not _may_be_folder(entry):
+                continue
+            if entry.name.isprintable():
                 yield entry.name, path / entry.name
+            else:  # bytes that are no UTF-8, and what would colour a terminal
+                unnamed.append(path / entry.name)
 
 
 def _may_be_folder(entry: "os.DirEntry[str]") -> bool:

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from serving.engine.rollout import CANARY, Rollout
 from serving.repository.rollout_yaml import EXAMPLE, Entry, NotARolloutError, parse, share_text
+from serving.small_file import NotAFileError, read_small
 
 ROLLOUT = "rollout.yaml"
 LARGEST_FILE = 16 * 1024  # bytes
@@ -95,10 +96,9 @@ def read(path: Path) -> RolloutFile:
         RolloutError: it is wrong, too large, or cannot be read.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise RolloutError(f"{path} is no file")  # a pipe would keep its reader waiting
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+        content = read_small(path, LARGEST_FILE)
+    except NotAFileError as error:
+        raise RolloutError(str(error)) from None
     except FileNotFoundError:
         content = b""
     except OSError as error:

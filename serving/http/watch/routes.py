@@ -40,6 +40,11 @@ MODEL = object_schema(
 SAMPLE = object_schema(
     "WatchSample", time_s=NUMBER, seconds=NUMBER, viewers=INTEGER, models=list_schema(MODEL)
 )
+# OpenAPI describes an event, not the lines that carry it.
+EVENT = object_schema(
+    "WatchEvent",
+    data=TEXT | {"contentMediaType": "application/json", "contentSchema": SAMPLE},
+)
 
 
 class Watch:
@@ -59,7 +64,7 @@ class Watch:
         """Return the route, with what /openapi.json says of it."""
         good = {
             "description": "server-sent events without end; the data of each is a WatchSample",
-            "content": {EVENTS: {"schema": SAMPLE}},
+            "content": {EVENTS: {"schema": EVENT}},
         }
         full = {"description": f"{MOST_VIEWERS} viewers watch, which is the most"}
         described: dict[str, Any] = {"responses": responses({}, 429, 503) | {200: good}}

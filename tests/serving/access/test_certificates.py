@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -131,3 +132,29 @@ def test_authorities_of_which_one_is_valid(
     assert "clients.pem: the certificate of CN=server expired" in refusal(
         files._replace(client_ca=client_ca)
     )
+
+
+# The kind of key (ecPublicKey), its curve (P-256), and a name in UTF-8: each becomes one that
+# nobody knows. The certificate is still one, which shows only when these are asked for.
+@pytest.mark.parametrize(
+    ("known", "unknown"),
+    [
+        ("2a8648ce3d0201", "2a8648ce3d0209"),
+        ("2a8648ce3d030107", "2a8648ce3d030163"),
+        (b"server".hex(), b"\xff\xfe\xfd\xfc\xfb\xfa".hex()),
+    ],
+)
+def test_a_certificate_of_which_a_part_cannot_be_read(
+    known: str, unknown: str, files: TlsFiles
+) -> None:
+    der = ssl.PEM_cert_to_DER_cert(files.certificate.read_text())
+    edited = der.replace(bytes.fromhex(known), bytes.fromhex(unknown))
+    assert edited != der
+    files.certificate.write_text(ssl.DER_cert_to_PEM_cert(edited))
+    assert refusal(files).startswith("server.pem:1: this is no certificate: ")
+
+
+def test_a_pipe_is_not_waited_for(files: TlsFiles) -> None:
+    files.key.unlink()
+    os.mkfifo(files.key)
+    assert refusal(files) == "server.key is not a file"

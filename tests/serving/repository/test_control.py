@@ -1,6 +1,7 @@
 """Versions come and go in a server that answers, by its folders and by calls."""
 
 import asyncio
+import os
 import shutil
 from pathlib import Path
 
@@ -349,3 +350,24 @@ async def test_what_a_model_raises_as_it_ends_with_the_server_is_logged(
     assert line.exc_info
     assert "on fire" in str(line.exc_info[1])
     model.close()
+
+
+async def test_names_that_cannot_be_shown_are_told_and_passed_over(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with repository_server(root) as server:
+        for name in (b"tiny/\xff\xfe", b"\xff/1", b"tiny/\x1b[31m", b"a\nb/1"):
+            (root / os.fsdecode(name)).mkdir(parents=True)
+        for _ in range(2):
+            await server.control.rescan()
+        assert states(server) == {"tiny/1": "ready"}
+        assert generate_latest(server.metrics.registry)
+        assert said(caplog, "its name cannot be shown") == 4
+
+
+async def test_a_file_whose_name_is_no_text_is_told_of(root: Path) -> None:
+    async with repository_server(root) as server:
+        write_bundle(root, version="2")
+        (root / "tiny/2" / os.fsdecode(b"\xff")).touch()
+        await server.control.rescan()
+        assert reason(server, "2").endswith("not sealed: \\udcff")

@@ -145,12 +145,12 @@ def test_what_is_too_large_is_not_read(tmp_path: Path) -> None:
 
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "rollout.yaml")
-    with pytest.raises(RolloutError, match="is no file"):
+    with pytest.raises(RolloutError, match="is not a file"):
         read(tmp_path / "rollout.yaml")
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(RolloutError, match="is no file"):
+    with pytest.raises(RolloutError, match="is not a file"):
         read(tmp_path)
 
 
