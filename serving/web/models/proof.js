@@ -169,7 +169,7 @@ class GoldenImage {
 
   #first(probabilities) {
     const at = probabilities.indexOf(Math.max(...probabilities));
-    return `${this.#labels[at]} ${(100 * probabilities[at]).toFixed(2)} %`;
+    return `${this.#labels[at]} ${(100 * probabilities[at]).toFixed(2)}\u00a0%`;
   }
 }
 

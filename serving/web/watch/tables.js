@@ -83,7 +83,7 @@ export class Devices {
         {},
         el("th", { scope: "row" }, device.name),
         el("td", { class: device.ready ? null : "bad" }, device.ready ? "answers" : "does not answer"),
-        el("td", { class: "wide" }, meter(device.busy), el("span", { class: "number" }, `${Math.round(100 * device.busy)} %`)),
+        el("td", {}, el("div", { class: "metered" }, meter(device.busy), el("span", { class: "number" }, `${Math.round(100 * device.busy)} %`))),
         el("td", { class: "number" }, brief(device.images)),
       ),
     );
