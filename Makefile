@@ -50,8 +50,8 @@ DOCS := .venv-docs
 DEMO := .venv-demo
 # Models are brought from here: only tests need PyTorch.
 TORCH := .venv-torch
-# PyPI's PyTorch for Linux is built for CUDA, and of gigabytes.
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# PyPI's PyTorch for Linux is built for CUDA, and of gigabytes: an index with the build for CPUs.
+TORCH_INDEX ?=
 AUDIT := .venv-audit
 # What `make sbom` lists and `make audit` looks up: the lock of each thing that can be installed.
 LOCKS ?= serving tracing cuda tensorrt clients-newest export training training-gpu
@@ -288,8 +288,8 @@ $(DEMO)/.demo: requirements/demo.txt | $(DEMO)/bin/python
 	touch $@
 
 $(TORCH)/.torch: requirements/torch.txt requirements/torch-cpu.txt | $(TORCH)/bin/python
-	$(call install-locked,$(TORCH)/bin/python,requirements/torch-cpu.txt) --no-deps 2>/dev/null || \
-	  $(call install-locked,$(TORCH)/bin/python,requirements/torch-cpu.txt) --no-deps --index-url $(TORCH_INDEX)
+	$(call install-locked,$(TORCH)/bin/python,requirements/torch-cpu.txt) --no-deps $(addprefix --index-url ,$(TORCH_INDEX)) || \
+	  { echo "name an index that has PyTorch for CPUs (pytorch.org tells): make $@ TORCH_INDEX=URL"; exit 1; }
 	$(call install-locked,$(TORCH)/bin/python,$<)
 	touch $@
 

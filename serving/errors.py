@@ -63,9 +63,13 @@ class UnauthenticatedError(ServingError):
 
 
 class PermissionDeniedError(ServingError):
-    """The caller is known, and lacks the role; the message names it."""
+    """`caller` is known, and lacks the role; the message names it."""
 
     outcome = "rejected"
+
+    def __init__(self, message: str, caller: str) -> None:
+        super().__init__(message)
+        self.caller = caller
 
 
 class OverloadedError(ServingError):

@@ -123,7 +123,7 @@ class Ports:
                 age_s=config.max_connection_age_s or math.inf,
             ),
             doors=Doors(self._guard, app.routes) if self._guard else None,
-            tls=self._tls.context if self._tls else None,
+            tls=self._tls,
             recorder=self._recorder,
             cors=Cors(config.cors_origins) if config.cors_origins else None,
         )

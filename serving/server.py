@@ -121,6 +121,8 @@ class Server:
         await self._publish_models()
         bundle = next((model.bundle for model in self.repository.all()), None)
         announce(banner(bundle, self._config, self.grpc.port, self.http.port))
+        if not bundle:
+            logger.warning("nothing is served yet: `python -m clients models list` says why")
         if self._config.repository:
             self._triggers = background(watch(self.control, self._config, self._hung_up))
 

@@ -113,7 +113,7 @@ def _certificates(path: Path, content: bytes) -> list[x509.Certificate]:
         try:
             certificate = x509.load_pem_x509_certificate(block)
             # These are read from it only when they are asked for.
-            certificate.public_key(), _subject(certificate)
+            certificate.public_key(), subject(certificate)
         except (ValueError, UnsupportedAlgorithm) as error:
             raise CertificateError(f"{path}:{line}: this is no certificate: {error}") from error
         certificates.append(certificate)
@@ -156,20 +156,21 @@ def _check_pair(
         )
     raise CertificateError(
         f"the key in {files.key} is not that of the certificate in {files.certificate} "
-        f"({_subject(certificates[0])}): one of them may be of another year or machine"
+        f"({subject(certificates[0])}): one of them may be of another year or machine"
     )
 
 
 def _check_dates(path: Path, certificate: x509.Certificate, now: datetime) -> None:
     if certificate.not_valid_after_utc < now:
         raise CertificateError(
-            f"{path}: the certificate of {_subject(certificate)} expired on "
-            f"{_date(certificate.not_valid_after_utc)}; it is now {_date(now)}: renew it"
+            f"{path}: the certificate of {subject(certificate)} expired on "
+            f"{moment(certificate.not_valid_after_utc)}; it is now {moment(now)}: renew it"
         )
     if certificate.not_valid_before_utc > now:
         raise CertificateError(
-            f"{path}: the certificate of {_subject(certificate)} is valid only from "
-            f"{_date(certificate.not_valid_before_utc)} on; it is now {_date(now)}: check the clock"
+            f"{path}: the certificate of {subject(certificate)} is valid only from "
+            f"{moment(certificate.not_valid_before_utc)} on; it is now {moment(now)}: check "
+            f"the clock"
         )
 
 
@@ -204,9 +205,11 @@ def _try(path: Path, load_into: Callable[[], None]) -> None:
         raise CertificateError(f"{path}: TLS does not take it: {error}") from error
 
 
-def _subject(certificate: x509.Certificate) -> str:
+def subject(certificate: x509.Certificate) -> str:
+    """Return whose it is, for a message."""
     return certificate.subject.rfc4514_string() or "no subject"
 
 
-def _date(when: datetime) -> str:
+def moment(when: datetime) -> str:
+    """Return a time, for a message."""
     return f"{when:%Y-%m-%d %H:%M} UTC"

@@ -72,7 +72,7 @@ class Guard:
             needed = " or ".join(role for role in Role if role in need)
             held = ", ".join(sorted(identity.roles))
             why = f"this needs the role {needed}, and {identity.name} has {held}"
-            self._refuse("role", PermissionDeniedError(why))
+            self._refuse("role", PermissionDeniedError(why, identity.name))
         return identity
 
     def _by_token(self, authorization: Sequence[str]) -> Identity:

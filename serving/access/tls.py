@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from serving.access.certificates import CertificateError, ServerCertificate, load
+from serving.access.certificates import CertificateError, ServerCertificate, load, moment
 from serving.errors import StartupError
 from serving.settings.tls import TlsFiles
 
@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 # How often the files are looked at, in seconds.
 LOOK_S = 1.0
 
-Signature = tuple[tuple[int, ...], ...]
+# What changes when one of the files is written, replaced or removed.
+Look = tuple[tuple[int, ...], ...]
 
 
 class ServerTls:
@@ -53,9 +54,15 @@ class ServerTls:
             "When the certificate that new connections are shown expires, in seconds since 1970",
             registry=registry,
         )
+        self._failures = Counter(
+            "serving_tls_handshakes_failed_total",
+            "TLS handshakes that failed, without those whose client only left; gRPC tells of none",
+            ("port",),
+            registry=registry,
+        ).labels("http")
         for outcome in ("ok", "failed"):
             self._reloads.labels(outcome)
-        self._seen = self._reported = self._signature()
+        self._seen = self._reported = self._look_of_files()
         try:
             self._use(load(files))
         except CertificateError as error:
@@ -64,6 +71,10 @@ class ServerTls:
     def context(self) -> ssl.SSLContext:
         """Return what HTTP shows its next connection."""
         return self.current.context
+
+    def count_failure(self) -> None:
+        """Note that a handshake of HTTP has failed."""
+        self._failures.inc()
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """Return what gRPC shows its connections, and how it asks for newer ones before each."""
@@ -93,7 +104,7 @@ class ServerTls:
 
     def look(self) -> None:
         """Take what the files hold, if they have changed and are right."""
-        before, self._seen = self._seen, self._signature()
+        before, self._seen = self._seen, self._look_of_files()
         if self._seen == self._loaded:
             self._reported = self._loaded
             return
@@ -118,11 +129,11 @@ class ServerTls:
     def _description(self) -> str:
         return (
             f"new connections get the certificate {self.current.serial:x}, which is valid until "
-            f"{self.current.expires:%Y-%m-%d %H:%M} UTC"
+            f"{moment(self.current.expires)}"
         )
 
-    def _signature(self) -> Signature:
-        """Return what changes when a file does."""
+    def _look_of_files(self) -> Look:
+        """Return how they look now."""
         return tuple(_stat(path) for path in self._files if path)
 
 

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from serving.access.certificates import CertificateError, ServerCertificate, load
+from serving.access.certificates import CertificateError, ServerCertificate, load, moment, subject
 from serving.doctor.finding import Case, Finding
 from serving.settings.tls import TlsFiles, is_local
 
@@ -42,18 +42,18 @@ def check(case: Case) -> Iterator[Finding]:
     yield from wrong
     if not wrong:
         names = ", ".join(_stated(chain[0]))
-        yield Finding("ok", f"{files.certificate} is for {names} until {_date(loaded.expires)}")
+        yield Finding("ok", f"{files.certificate} is for {names} until {moment(loaded.expires)}")
 
 
 def _chain(files: TlsFiles, chain: Sequence[x509.Certificate], now: datetime) -> Iterator[Finding]:
     for number, certificate in enumerate(chain, start=1):
-        which = f"certificate {number} of {files.certificate} ({_subject(certificate)})"
+        which = f"certificate {number} of {files.certificate} ({subject(certificate)})"
         ends = certificate.not_valid_after_utc
         if ends < now:  # not the first, which has been checked
-            found = f"{which} expired on {_date(ends)}: clients will trust none of the others"
+            found = f"{which} expired on {moment(ends)}: clients will trust none of the others"
             yield Finding("fail", found, "put the issuer's present one in its place")
         elif ends < now + SOON:
-            found = f"{which} expires on {_date(ends)}, in {(ends - now).days} days"
+            found = f"{which} expires on {moment(ends)}, in {(ends - now).days} days"
             yield Finding("warn", found, "renew it now; the server takes the new file by itself")
     for number, (certificate, issuer) in enumerate(pairwise(chain), start=1):
         try:
@@ -61,8 +61,8 @@ def _chain(files: TlsFiles, chain: Sequence[x509.Certificate], now: datetime) ->
         except (ValueError, TypeError, InvalidSignature):
             yield Finding(
                 "warn",
-                f"{files.certificate}: certificate {number} ({_subject(certificate)}) was not "
-                f"issued by the one that follows it ({_subject(issuer)}): some clients refuse that",
+                f"{files.certificate}: certificate {number} ({subject(certificate)}) was not "
+                f"issued by the one that follows it ({subject(issuer)}): some clients refuse that",
                 "put each issuer's certificate after what it has issued, and nothing else",
             )
 
@@ -105,7 +105,7 @@ def _authorities(files: TlsFiles, loaded: ServerCertificate, now: datetime) -> I
         return
     ends = [each.not_valid_after_utc for each in x509.load_pem_x509_certificates(loaded.client_ca)]
     if max(ends) < now + SOON:
-        found = f"the authorities in {files.client_ca} have expired by {_date(max(ends))}"
+        found = f"the authorities in {files.client_ca} have expired by {moment(max(ends))}"
         yield Finding("warn", found, "add their successors, or no client can connect then")
 
 
@@ -135,11 +135,3 @@ def _covers(certificate: x509.Certificate, host: str) -> bool:
     except ValueError:
         stated = {name.lower() for name in names.get_values_for_type(x509.DNSName)}
         return not {host.lower(), f"*.{host.lower().partition('.')[2]}"}.isdisjoint(stated)
-
-
-def _subject(certificate: x509.Certificate) -> str:
-    return certificate.subject.rfc4514_string() or "no subject"
-
-
-def _date(when: datetime) -> str:
-    return f"{when:%Y-%m-%d}"

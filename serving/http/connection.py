@@ -300,6 +300,8 @@ class HttpConnection(HttpToolsProtocol):
         except (UnauthenticatedError, PermissionDeniedError) as error:
             host = self.client[0] if self.client else "?"
             logger.warning("%s is refused to %s: %s", check.what, host, error)
+            if isinstance(error, PermissionDeniedError):
+                self.scope["state"]["refused"] = error.caller
             self.refuse(HTTPStatus(CODES[type(error)].http), str(error))
         else:
             self.scope["state"]["identity"] = identity

@@ -4,9 +4,8 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import cast
+from typing import Protocol, cast
 
 from serving.http.connection import HttpConnection
 from serving.http.traffic import Phase, Traffic
@@ -15,6 +14,25 @@ logger = logging.getLogger(__name__)
 
 # Time for a client to say goodbye in TLS when its connection is closed, in seconds.
 GOODBYE_S = 1.0
+# What went wrong, by OpenSSL's name of it; of others, the name is told.
+FAULTS = {
+    "HTTP_REQUEST": "it spoke plain HTTP to the TLS port",
+    "WRONG_VERSION_NUMBER": "it spoke no TLS",
+    "UNSUPPORTED_PROTOCOL": "it speaks only TLS older than 1.2",
+    "NO_SHARED_CIPHER": "it has none of the ciphers that this server takes",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it showed no certificate (--tls-client-ca)",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the issuer of the server's certificate",
+}
+
+
+class Tls(Protocol):
+    """What new connections are shown."""
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context of TLS for a new connection."""
+
+    def count_failure(self) -> None:
+        """Note that a handshake has failed."""
 
 
 class Handshake(asyncio.Protocol):
@@ -25,17 +43,15 @@ class Handshake(asyncio.Protocol):
 
     Args:
         traffic: what all connections share.
-        context: gives the context of TLS for a new connection.
+        tls: what it is shown.
         http: what the connection becomes.
     """
 
     phase, in_head = Phase.RECEIVING, True
     held = unread_bytes = 0
 
-    def __init__(
-        self, traffic: Traffic, context: Callable[[], ssl.SSLContext], http: HttpConnection
-    ) -> None:
-        self._traffic, self._context, self._http = traffic, context, http
+    def __init__(self, traffic: Traffic, tls: Tls, http: HttpConnection) -> None:
+        self._traffic, self._tls, self._http = traffic, tls, http
         self.since_s = time.monotonic()
         self._early: list[bytes] = []
 
@@ -64,7 +80,7 @@ class Handshake(asyncio.Protocol):
         starting = loop.start_tls(
             self._transport,
             self,
-            self._context(),
+            self._tls.context(),
             server_side=True,
             ssl_handshake_timeout=self._traffic.bounds.head_s,
             ssl_shutdown_timeout=GOODBYE_S,
@@ -78,7 +94,7 @@ class Handshake(asyncio.Protocol):
             encrypted = await upgrade
         except OSError as error:  # those of TLS, too
             encrypted = None
-            logger.debug("no TLS with %s: %s", self._transport.get_extra_info("peername"), error)
+            self._tell(error)
         self._traffic.leave(self)
         # One that was aborted meanwhile ends without an error.
         if encrypted and not encrypted.is_closing():
@@ -86,6 +102,15 @@ class Handshake(asyncio.Protocol):
             self._http.begin_encrypted(encrypted, self._transport)
             for data in self._early:
                 self._http.data_received(data)
+
+    def _tell(self, error: OSError) -> None:
+        """Count and log a failure, but not of who only left: probes of a port do that."""
+        peer = (self._transport.get_extra_info("peername") or "?")[0]
+        if isinstance(error, ConnectionResetError | BrokenPipeError):
+            logger.debug("%s left before the TLS handshake was over", peer)
+            return
+        self._tls.count_failure()
+        logger.warning("the TLS handshake with %s failed: %s", peer, _fault(error))
 
     def _say_hello(self) -> None:
         early, self._early = b"".join(self._early), []
@@ -105,3 +130,11 @@ class Handshake(asyncio.Protocol):
     def shutdown(self) -> None:
         """Close; the server ends."""
         self.abort()
+
+
+def _fault(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return FAULTS.get(error.reason, error.reason.lower().replace("_", " "))
+    return str(error)

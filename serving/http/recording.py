@@ -60,7 +60,8 @@ def begin(recorder: Recorder, scope: Scope) -> Record | None:
     record = recorder.begin(state["request_id"], method, headers, arrived_s)
     if record:
         record.peer = scope["client"][0] if scope.get("client") else ""
-        record.caller = state["identity"].name if "identity" in state else ""
+        known = state["identity"].name if "identity" in state else ""
+        record.caller = known or state.get("refused", "")
     return record
 
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import socket
-import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
@@ -12,7 +11,7 @@ import uvicorn
 from serving.http.access import Doors
 from serving.http.connection import HttpConnection
 from serving.http.cors import Cors
-from serving.http.handshake import Handshake
+from serving.http.handshake import Handshake, Tls
 from serving.http.recording import Recorded
 from serving.http.traffic import Connection, HttpBounds, Traffic
 from serving.lifecycle import background
@@ -32,7 +31,7 @@ class HttpServer:
         port: its port.
         bounds: what clients may take.
         doors: who may ask for what; None: nobody is asked who they are.
-        tls: gives the context of TLS for each new connection; None: without TLS.
+        tls: what connections are shown; None: without TLS.
         recorder: begins the records of requests; None if nobody wants any.
         cors: which pages in browsers may call; None: none.
 
@@ -47,7 +46,7 @@ class HttpServer:
         port: int,
         bounds: HttpBounds | None = None,
         doors: Doors | None = None,
-        tls: Callable[[], ssl.SSLContext] | None = None,
+        tls: Tls | None = None,
         recorder: Recorder | None = None,
         cors: Cors | None = None,
     ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from serving.config import ServingConfig
 from serving.errors import StartupError
-from serving.repository.folders import Found
+from serving.repository.folders import Found, likely
 
 
 def check_named(config: ServingConfig, root: Path, found: Found) -> None:
@@ -14,11 +14,11 @@ def check_named(config: ServingConfig, root: Path, found: Found) -> None:
     names |= {name: "--load-model" for name in config.load_model if name != "*"}
     for name, flag in names.items():
         if name not in found.folders:
-            raise StartupError(f"{flag} names {name!r}, but {root} {holds(found.folders)}")
+            raise StartupError(f"{flag} names {name!r}, but {root} {holds(found.names)}")
         versions = found.folders[name]
         if lost := [v for v in config.policy.rule(name).named if v not in versions]:
             raise StartupError(
-                f"{flag} names {name}={lost[0]}, but {root / name} {holds(versions)}"
+                f"{flag} names {name}={lost[0]}, but {root / name} {holds(likely(versions))}"
             )
 
 

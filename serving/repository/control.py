@@ -5,6 +5,7 @@ of another is loaded first, and the other one goes only when it answers.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,13 @@ from serving.errors import (
 from serving.metrics import Metrics
 from serving.repository.board import Board, Status
 from serving.repository.checks import check_named, holds
-from serving.repository.folders import Found, scan
+from serving.repository.folders import Found, likely, scan
 from serving.repository.policy import Rule
 from serving.repository.rollouts import Rollouts
 from serving.repository.transitions import Transitions
 from serving.repository.versions import Versions
+
+logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -150,7 +153,10 @@ class Control:
         """End all models."""
         self.stop()
         await self.rollouts.close()
-        await asyncio.gather(*self._versions.endings(), return_exceptions=True)
+        endings = self._versions.endings()
+        for error in await asyncio.gather(*endings, return_exceptions=True):
+            if error:
+                logger.error("a model did not end as it should", exc_info=error)
         for model in self.models():
             await asyncio.to_thread(model.close)
 
@@ -228,10 +234,12 @@ class Control:
         if name in found.unreadable:
             raise RepositoryError(found.unreadable[name])
         if not (folders := found.folders.get(name)):
-            raise ModelNotFoundError(f"the repository has no {name!r}; it {holds(found.folders)}")
+            raise ModelNotFoundError(f"the repository has no {name!r}; it {holds(found.names)}")
         wanted = (version,) if version else self._policy.rule(name).named
         if lost := [v for v in wanted if v not in folders]:
-            raise ModelNotFoundError(f"{name!r} has no version {lost[0]!r}; it {holds(folders)}")
+            raise ModelNotFoundError(
+                f"{name!r} has no version {lost[0]!r}; it {holds(likely(folders))}"
+            )
         tried = [version]
         if version:
             await self._versions.provide(folders[version], again=True)

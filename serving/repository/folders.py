@@ -43,6 +43,11 @@ class Found(NamedTuple):
     unnamed: Sequence[Path] = ()
 
     @property
+    def names(self) -> list[str]:
+        """The names of which a version may hold a bundle."""
+        return [name for name, folders in self.folders.items() if likely(folders)]
+
+    @property
     def is_empty(self) -> bool:
         """Whether it holds not a single folder."""
         return not (self.folders or self.unreadable)
@@ -51,6 +56,11 @@ class Found(NamedTuple):
         """Yield every folder, by name."""
         for name in sorted(self.folders):
             yield from self.folders[name].values()
+
+
+def likely(folders: Mapping[str, Folder]) -> list[str]:
+    """Return the versions that may hold a bundle."""
+    return [version for version, folder in folders.items() if not folder.lack]
 
 
 def scan(root: Path) -> Found:

@@ -201,6 +201,7 @@ class Rollouts:
 
     def _hold(self, name: str, rollout: Rollout) -> None:
         """Give a model these labels, and its shadow."""
+        self._metrics.errors.labels(name)  # in Prometheus, one that began at 1 has not increased
         if rollout != self._shelf(name).rollout:
             self._models.label(name, rollout)
             self._show(name, rollout)
@@ -211,6 +212,7 @@ class Rollouts:
         """Forget a model that is not loaded any more."""
         self._show(name, NO_LABELS)
         self._complaints.pop(name, None)
+        self._metrics.errors.remove(name)
         self._mirror(name)
 
     def _show(self, name: str, rollout: Rollout) -> None:

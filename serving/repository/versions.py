@@ -223,8 +223,9 @@ class Versions:
         self.board.note(Version(model.name, model.version, path, Status.READY, "", look))
         self.board.count(model.name, "ok")
         self.say_again(path)
-        newest = self.models.versions(model.name)[-1]
-        logger.info("%s/%s answers; the newest is %s", model.name, model.version, newest)
+        others = [one for one in self.models.versions(model.name) if one != model.version]
+        beside = f", beside {', '.join(others)}" if others else ""
+        logger.info("%s/%s answers%s", model.name, model.version, beside)
         self._changed()
 
     def _check_same(self, known: Version, folder: Folder) -> None:

@@ -226,6 +226,8 @@ def _is_let_in(call: RpcCall, check: Check, event: Any) -> bool:  # gRPC's threa
             call.record.caller = call.identity.name
     except (UnauthenticatedError, PermissionDeniedError) as error:
         logger.warning("%s is refused to %s: %s", check.what, call.caller, error)
+        if call.record and isinstance(error, PermissionDeniedError):
+            call.record.caller = error.caller
         call.fail(REFUSALS[type(error)], str(error))
     return call.identity is not None
 

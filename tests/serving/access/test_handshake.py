@@ -34,6 +34,13 @@ class Tls:
     def __init__(self, authority: Authority, ca: Path, folder: Path) -> None:
         self._server = load(TlsFiles(*authority.issue().write(folder))).context
         self._client = ssl.create_default_context(cafile=ca)
+        self.failures = 0
+
+    def context(self) -> ssl.SSLContext:
+        return self._server
+
+    def count_failure(self) -> None:
+        self.failures += 1
 
     @asynccontextmanager
     async def serve(self, bounds: HttpBounds | None = None) -> AsyncIterator[HttpServer]:
@@ -44,7 +51,7 @@ class Tls:
             return Response(bytes(LARGE))
 
         app = Application([Route("/healthz", small, methods=["POST"]), Route("/large", large)])
-        server = HttpServer(app, "127.0.0.1", 0, bounds, tls=lambda: self._server)
+        server = HttpServer(app, "127.0.0.1", 0, bounds, tls=self)
         async with server.listening(), asyncio.timeout(60):
             yield server
 
@@ -122,14 +129,50 @@ def test_handshakes_count_as_connections_and_keep_nobody_out(run: Run, tls: Tls)
 def test_who_leaves_in_the_handshake_is_forgotten(run: Run, tls: Tls) -> None:
     async def scenario() -> None:
         async with tls.serve() as server:
-            for sent in (b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
+            for sent in (b"", b"\x16\x03\x01"):
                 with silent(server) as stranger:
                     stranger.sendall(sent)
-                    if not sent.startswith(b"GET"):
-                        await until(lambda: bool(server.traffic.connections))
+                    await until(lambda: bool(server.traffic.connections))
                 await until(lambda: not server.traffic.connections)
+                assert tls.failures == 0  # probes connect and leave, and are no failures
 
     run(scenario())
+
+
+def mistrust(server: HttpServer) -> None:
+    """Refuse its certificate, and tell it so."""
+    with silent(server) as connection, pytest.raises(ssl.SSLCertVerificationError):
+        ssl.create_default_context().wrap_socket(connection, server_hostname="localhost")
+
+
+def test_a_handshake_that_fails_is_counted_and_told(
+    run: Run, tls: Tls, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with tls.serve() as server:
+            for number, sent in enumerate((GET + b"\r\n", b"rubbish" * 9), start=1):
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(sent)
+                await read_to_end(reader)
+                await until(lambda number=number: tls.failures == number)
+                writer.close()
+            await asyncio.to_thread(mistrust, server)
+            await until(lambda: tls.failures == 3)
+            reader, writer = await tls.connect(server)
+            writer.write(GET.replace(b"GET", b"POST") + b"\r\n")
+            assert (await read_answer(reader))[1] == b"small"
+            writer.close()
+
+    run(scenario())
+    told = [line for line in caplog.messages if "handshake" in line]
+    assert told == [
+        f"the TLS handshake with 127.0.0.1 failed: {what}"
+        for what in (
+            "it spoke plain HTTP to the TLS port",
+            "it spoke no TLS",
+            "it does not trust the issuer of the server's certificate",
+        )
+    ]
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,22 @@ async def test_the_name_in_a_certificate_has_its_role(
         assert (await call.code() is denied) is (metrics == 401)
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_client_without_a_certificate_is_told_of_and_counted(
+    mutual: Server, ca: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failures() -> float:
+        name, labels = "serving_tls_handshakes_failed_total", {"port": "http"}
+        return mutual.metrics.registry.get_sample_value(name, labels) or 0
+
+    before, url = failures(), f"https://localhost:{mutual.http.port}/healthz"
+    async with httpx.AsyncClient(verify=trusting(ca), trust_env=False) as calls:
+        with pytest.raises(httpx.TransportError):
+            await calls.get(url)
+    await until(lambda: failures() == before + 1)
+    assert "failed: it showed no certificate (--tls-client-ca)" in caplog.text
+
+
 async def test_certificates_are_exchanged_between_two_handshakes(
     tiny: Path, authority: Authority, other: Authority, ca: Path, tmp_path: Path
 ) -> None:

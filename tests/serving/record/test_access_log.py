@@ -178,6 +178,21 @@ def test_a_line_names_the_caller_and_no_token(tiny: Path, tmp_path: Path) -> Non
     assert token not in log
 
 
+def test_a_caller_who_lacks_the_role_is_named(tiny: Path, tmp_path: Path) -> None:
+    token, tokens = new_token(), tmp_path / "tokens"
+    tokens.write_text(token_line("prometheus", token, "read"))
+    flags = "--access-log", "all", "--log-format", "json", "--token-file", str(tokens)
+    headers = {"authorization": f"Bearer {token}", "x-request-id": "http"}
+    with recording(tiny, *flags) as server:
+        with server.calling() as stub, pytest.raises(grpc.RpcError):
+            stub.Classify(REQUEST, metadata=[*(headers | {"x-request-id": "grpc"}).items()])
+        with httpx.Client(base_url=server.server.http, trust_env=False) as client:
+            client.put("/v1/classify", content=png(1).encoded, headers=headers)
+        grpc_line, http_line = server.access("grpc"), server.access("http")
+    assert (grpc_line["caller"], grpc_line["code"]) == ("prometheus", "PERMISSION_DENIED")
+    assert (http_line["caller"], http_line["code"]) == ("prometheus", "403")
+
+
 def test_only_errors(tiny: Path) -> None:
     with recording(tiny, "--access-log", "errors", "--log-level", "WARNING") as server:
         with server.calling() as stub:

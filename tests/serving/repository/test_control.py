@@ -77,7 +77,8 @@ async def test_a_mended_version_is_tried_again(root: Path) -> None:
         assert server.repository.get("tiny", "").version == "2"
 
 
-async def test_removing_the_newest_rolls_back(root: Path) -> None:
+async def test_removing_the_newest_rolls_back(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     write_bundle(root, version="2")
     async with repository_server(root) as server:
         assert states(server) == {"tiny/1": "idle", "tiny/2": "ready"}
@@ -87,6 +88,10 @@ async def test_removing_the_newest_rolls_back(root: Path) -> None:
         await until(lambda: states(server)["tiny/2"] == "idle")
         await server.control.rescan()
         assert states(server) == {"tiny/1": "ready"}
+    assert said(caplog, "tiny/1 answers, beside 2") == 1
+    assert caplog.messages.index("tiny/1 answers, beside 2") < caplog.messages.index(
+        "tiny/2: unloading: its folder is gone"
+    )
 
 
 async def test_a_half_copied_version_is_said_once_and_loaded_when_whole(
@@ -198,14 +203,16 @@ async def test_at_the_start_an_older_version_stands_in_for_a_broken_one(root: Pa
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"version_policy": ("tiny=1", "7")}, "names tiny=7, but .*tiny holds 1"),
-        ({"version_policy": ("other=1",)}, "names 'other', but .* holds tiny"),
+        ({"version_policy": ("tiny=1", "7")}, "names tiny=7, but .*tiny holds 1$"),
+        ({"version_policy": ("other=1",)}, "names 'other', but .* holds tiny$"),
         ({"load_model": ("other",), "model_control": "explicit"}, "--load-model names 'other'"),
     ],
 )
 async def test_settings_that_name_what_is_not_there(
     root: Path, settings: dict[str, object], complaint: str
 ) -> None:
+    (root / "tiny/checkpoint").mkdir()
+    (root / "weights/old").mkdir(parents=True)
     with pytest.raises(StartupError, match=complaint):
         async with repository_server(root, **settings):
             pass
@@ -270,13 +277,15 @@ async def test_calls_load_and_unload(root: Path) -> None:
         assert states(server) == {"tiny/1": "idle", "tiny/2": "idle"}
         await control.unload("tiny")  # as it is already
         spoil(write_bundle(root, version="3"))
+        (root / "tiny/checkpoint").mkdir()
+        (root / "weights/old").mkdir(parents=True)
         await control.load("tiny", "1")
         with pytest.raises(RepositoryError, match="tiny/3 is not loaded: "):
             await control.load("tiny")
         assert server.repository.get("tiny", "").version == "2"  # the newest that proves itself
-        with pytest.raises(ModelNotFoundError, match="has no version '9'; it holds 1, 2, 3"):
+        with pytest.raises(ModelNotFoundError, match=r"has no version '9'; it holds 1, 2, 3$"):
             await control.load("tiny", "9")
-        with pytest.raises(ModelNotFoundError, match="has no 'other'; it holds tiny"):
+        with pytest.raises(ModelNotFoundError, match=r"has no 'other'; it holds tiny$"):
             await control.load("other")
         with pytest.raises(ModelNotFoundError, match="no 'other' to unload"):
             await control.unload("other")
@@ -304,6 +313,43 @@ async def test_a_load_whose_caller_leaves_is_done(root: Path) -> None:
         await until(lambda: states(server)["tiny/1"] == "loading")
         call.cancel()
         await until(lambda: "tiny" in server.repository)
+
+
+async def test_a_start_with_nothing_says_so(
+    root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced: list[str] = []
+    monkeypatch.setattr("serving.server.announce", announced.append)
+    async with repository_server(root, model_control="explicit"):
+        assert said(caplog, "nothing is served yet") == 1
+        assert "-m clients models list --address" in announced[0]
+        assert "classify" not in announced[0]
+    caplog.clear()
+    async with repository_server(root, model_control="explicit", load_model=("tiny",)):
+        assert said(caplog, "nothing is served yet") == 0
+
+
+async def test_what_a_model_raises_as_it_ends_with_the_server_is_logged(
+    root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing = asyncio.Event()
+
+    async def close() -> None:
+        closing.set()
+
+    async def fail(*_: object) -> None:
+        await closing.wait()
+        raise RuntimeError("the device is on fire")
+
+    async with repository_server(root, model_control="explicit", load_model=("tiny",)) as server:
+        [model] = server.control.models()
+        monkeypatch.setattr(server.control.transitions, "retire", fail)
+        monkeypatch.setattr(server.control.rollouts, "close", close)
+        server.control._versions.end(model, "the test says so")
+    [line] = [one for one in caplog.records if "did not end" in one.getMessage()]
+    assert line.exc_info
+    assert "on fire" in str(line.exc_info[1])
+    model.close()
 
 
 async def test_names_that_cannot_be_shown_are_told_and_passed_over(

@@ -364,6 +364,7 @@ async def test_a_changed_file_is_read_again(labelled: Calls) -> None:
 async def test_a_file_that_is_wrong_leaves_the_labels_as_they_are(
     labelled: Calls, text: str, complaint: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    assert labelled.sample("rollout_errors_total") == 0  # else Prometheus would see no increase
     labelled.rollout.write_text(text)
     for _ in range(3):
         await labelled.server.control.rescan()
