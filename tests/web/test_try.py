@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -146,6 +147,7 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_text("Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("#main$"))  # only then does the next key go on from there
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Choose images")).to_be_focused()
     with page.expect_file_chooser() as chooser:

@@ -54,17 +54,6 @@ def test_one_that_does_not_has_code_1_and_hides_nothing(tiny: Path, tmp_path: Pa
     assert done.stderr == ""
 
 
-@pytest.mark.slow
-def test_a_real_limit_of_addresses_is_named(tiny: Path) -> None:
-    done = run(
-        tiny, *PORTS, "--json", "--max-inflight-images", "1048576", limits="ulimit -v 1500000"
-    )
-    assert done.returncode == 1
-    [models] = [line for line in json.loads(done.stdout) if line["check"] == "models"]
-    assert models["status"] == "fail"
-    assert "not enough memory or threads" in models["found"]
-
-
 def test_a_wrong_call_has_code_2() -> None:
     for arguments, told in (
         ((), "required: --model (a bundle directory), --repository, or both"),

@@ -149,7 +149,7 @@ async def test_one_of_an_infer_request_is_echoed_in_its_message(channel: grpc.ai
     assert id_in(await call.trailing_metadata()) == "ours"
 
 
-HEAD = b"GET / HTTP/1.1\r\nHost: x\r\nX-Request-Id: "
+HEAD = b"GET /nothing HTTP/1.1\r\nHost: x\r\nX-Request-Id: "
 
 
 @pytest.mark.parametrize(
