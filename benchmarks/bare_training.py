@@ -19,7 +19,7 @@ class BareNetwork:
     """Forward pass and training steps of a recipe's network, as MindSpore's guides write them."""
 
     def __init__(self, config: TrainConfig) -> None:
-        self._net = net = build(config.architecture, config.num_classes)
+        self._net = net = build(config.architecture, config.classes)
         # A step for each image of an epoch are more than are ever taken.
         rates = learning_rates(config, config.train_images or 1)
         self._same_work, self._shortest = same_work(net, rates, config), shortest(net, config)
@@ -62,7 +62,7 @@ def same_work(net: nn.Cell, rates: Rates, config: TrainConfig) -> Step:
     https://www.mindspore.cn/tutorials/en/master/beginner/mixed_precision.html: loss scale, check of
     all gradients, no update after an overflow; with decay by group and a schedule of rates.
     """
-    criterion = SmoothedCrossEntropy(config.num_classes, config.smoothing)
+    criterion = SmoothedCrossEntropy(config.classes, config.smoothing)
     scaler = amp.StaticLossScaler(config.loss_scale)
     parameters = net.trainable_params()
     plain = [p for p in parameters if p.name.endswith(("bias", "gamma", "beta"))]
@@ -115,5 +115,5 @@ def shortest(net: nn.Cell, config: TrainConfig) -> Step:
 def _batch(config: TrainConfig) -> tuple[Tensor, Tensor]:
     size, chance = config.per_batch_size, np.random.default_rng(0)
     images = chance.normal(size=(size, 3, *config.image_size)).astype(np.float32)
-    labels = chance.integers(config.num_classes, size=size).astype(np.int32)
+    labels = chance.integers(config.classes, size=size).astype(np.int32)
     return Tensor(images), Tensor(labels)

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, Field, PositiveFloat
 
 from benchmarks.command import Benchmark, configured, start
-from benchmarks.floor_network import RUNTIMES, Network, Run, Way, write_network
+from benchmarks.floor_network import RUNTIMES, FloorRuntime, Network, Run, Way, write_network
 from benchmarks.floor_pixels import cheapest, normalised
 from bundle.golden import prove_pixels, prove_probabilities
 from bundle.manifest import ModelFile, Normalization, Precision
@@ -116,11 +116,11 @@ class BareLoopProcess(Benchmark):
 
 def _open(bundle: Bundle, file: ModelFile, network: Path, way: Way) -> list[Run]:
     runs = Network(network, file.precision, way).runs
-    prove(runs[0], bundle, file)
+    prove(runs[0], bundle, file, way.runtime)
     return runs
 
 
-def prove(run: Run, bundle: Bundle, file: ModelFile) -> None:
+def prove(run: Run, bundle: Bundle, file: ModelFile, runtime: FloorRuntime) -> None:
     """Raise `BundleError` if the golden images are not answered as a server must answer them."""
     golden, pixels = prove_pixels(bundle)
 
@@ -131,7 +131,7 @@ def prove(run: Run, bundle: Bundle, file: ModelFile) -> None:
         # One by one: some files run no other batch.
         return np.concatenate([run(rows[i : i + 1]) for i in range(len(rows))])
 
-    prove_probabilities(bundle, file, golden, pixels, predict)
+    prove_probabilities(bundle, file, golden, pixels, predict, runtime)
 
 
 class Loop:

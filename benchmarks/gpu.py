@@ -211,7 +211,7 @@ class GpuBench(Benchmark):
             measured.difference = _difference(answers, golden)
             measured.bare += [self._rate(backend, batch) for batch in batches]
             # Last: a file that misses its tolerance is measured, too.
-            prove_probabilities(bundle, file, golden, pixels, lambda _: answers)
+            prove_probabilities(bundle, file, golden, pixels, lambda _: answers, "onnxruntime")
         except ProcessLostError:
             raise  # to close it would abort the process, with all that is still to be measured
         except BaseException:

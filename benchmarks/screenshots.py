@@ -1,4 +1,8 @@
-"""`python -m benchmarks.screenshots`: pictures of each view of the server's page, under load."""
+"""`python -m benchmarks.screenshots`: pictures of each view of the server's page, under load.
+
+What is shown goes into the repository: of the demo's photos, `shown` and those of its golden images
+are in the public domain.
+"""
 
 import os
 import threading
@@ -15,9 +19,10 @@ from benchmarks.server import Server, serving
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, ViewportSize
 
+DEMO = Path("build/demo")
 VIEWS = ("try", "watch", "models")
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-SIZE: "ViewportSize" = {"width": 1280, "height": 800}
+SIZE: "ViewportSize" = {"width": 1280, "height": 960}
 # The charts of Watch are looked at when so much of the load has passed.
 LOAD_S, SHOWN_SHARE = 30.0, 0.9
 # Until images are drawn and what moves has come to rest.
@@ -29,10 +34,10 @@ class Screenshots(Benchmark):
 
     model_config = configured("benchmarks.screenshots")
 
-    model: Path = Field(Path("models/fashion_resnext/1"), description="bundle to serve")
-    images: Path = Field(Path("examples/images"), description="folder of images for the load")
+    model: Path = Field(DEMO / "efficientnet_lite0/1", description="bundle to serve")
+    images: Path = Field(DEMO / "photos", description="folder of images for the load")
     shown: list[Path] = Field(
-        [Path("examples/images") / f"{name}.png" for name in ("bag_30", "coat_6")],
+        [DEMO / "photos/coffee.png", DEMO / "photos/chelsea.png"],
         description="images to try, comma-separated",
     )
     chromium: Path = Field(Path("/usr/bin/chromium"), description="the browser")
@@ -72,8 +77,17 @@ class Screenshots(Benchmark):
         if view == "try":
             page.locator("#files").set_input_files(self.shown)
             page.locator(f".result:nth-child({len(self.shown)}):not([aria-busy])").wait_for()
+            # The first time, the browser drew the images meanwhile.
+            for again in page.get_by_role("button", name="Run again").all():
+                again.click()
+                page.locator(".results:not(:has([aria-busy]))").wait_for()
+            page.mouse.move(0, 0)
         elif view == "models":
             page.get_by_text("The proof").first.click()
+            # They can be asked as soon as their files have come.
+            page.locator(".golden:not(:has(.no-look)) img").first.wait_for()
+            page.get_by_role("button", name="Ask them now").first.click()
+            page.locator(".verdict[data-state]").first.wait_for()
         loading = threading.Thread(target=self._load, args=(server,))
         if view == "watch":
             loading.start()

@@ -71,6 +71,11 @@ class Server:
         samples = [s for family in families for s in family.samples if s.name == metric]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._process.pid
+
     def memory_mib(self) -> float:
         """Return its resident memory."""
         return float(self._process.memory_info().rss / 2**20)

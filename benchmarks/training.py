@@ -16,6 +16,7 @@ from benchmarks.photos import jpeg, photo
 from benchmarks.records import Record, circumstances, markdown
 from cli.tables import show_rows
 from training.data.datasets import open_dataset
+from training.data.idx import FASHION_MNIST_CLASSES
 from training.distributed import use_device
 from training.evaluation import Evaluator
 from training.resnext import build
@@ -113,6 +114,7 @@ class Training(Benchmark):
             "run_eval": False,
             "warmup_epochs": 0,
             "max_epoch": self.rounds + 1,
+            "num_classes": len(FASHION_MNIST_CLASSES),
         }
         if network == FULL:
             settings |= {"data_dir": folder, "num_classes": _write_photos(folder, STEPS[FULL] + 1)}
@@ -125,7 +127,7 @@ class OurLoops:
     def __init__(self, config: TrainConfig, folder: RunFolder) -> None:
         self._trainer, self._records = Trainer(config, folder), folder.path / JSONL
         self._evaluator = Evaluator(
-            build(config.architecture, config.num_classes),
+            build(config.architecture, config.classes),
             open_dataset(config.data_dir, "test"),
             config.transform,
             config.normalization,

@@ -12,9 +12,10 @@ from benchmarks.models import Network
 from benchmarks.photos import jpeg, photo
 from benchmarks.weights import CLASSES, SIDE, Layer, Untrained, network
 from bundle.manifest import IMAGENET
+from bundle.preparation import Preparation
 from export.config import FromOnnxConfig
 from export.evaluation_set import HeldImages
-from export.foreign.source import Preparation, from_onnx
+from export.foreign.source import from_onnx
 from export.formats.onnx_model import OPSET, save
 from export.original import Original
 from images.transform import Size, Stretch, Transform

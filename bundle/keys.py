@@ -12,6 +12,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bundle.small_file import NotAFileError, read_small
+
 HASHES: dict[str, hashes.HashAlgorithm] = {
     "secp256r1": hashes.SHA256(),
     "secp384r1": hashes.SHA384(),
@@ -36,8 +38,17 @@ class PublicKey:
 
     @classmethod
     def read(cls, path: Path) -> "PublicKey":
-        """Read one public key from a PEM file; raise `KeyFileError`."""
-        data = read_key_file(path)
+        """Read one public key from a PEM file; raise `KeyFileError`.
+
+        It must be a regular file: a server reads it for each bundle, and a pipe would keep that
+        waiting.
+        """
+        try:
+            data = read_small(path, LARGEST_FILE)
+        except NotAFileError as error:
+            raise KeyFileError(f"{error}; write the public key to one") from error
+        except OSError as error:
+            raise cannot_be_read(path, error) from error
         if (blocks := len(_pem_blocks(data))) > 1:
             raise KeyFileError(f"{path} holds {blocks} PEM blocks; give each key a file of its own")
         try:
@@ -94,7 +105,12 @@ def read_key_file(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(LARGEST_FILE)
     except OSError as error:
-        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from error
+        raise cannot_be_read(path, error) from error
+
+
+def cannot_be_read(path: Path, error: OSError) -> KeyFileError:
+    """Return the error for a file that the system does not let anybody read."""
+    return KeyFileError(f"{path} cannot be read: {error.strerror}")
 
 
 def no_key(path: Path, data: bytes, wanted: str, error: Exception) -> str:

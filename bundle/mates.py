@@ -67,6 +67,7 @@ def prove_mates(
     golden: GoldenSet,
     pixels: Pixels,
     predict: Predict,
+    runtime: str,
     buckets: Sequence[int],
 ) -> None:
     """Prove that the golden images are answered alike in full batches of each bucket.
@@ -76,7 +77,7 @@ def prove_mates(
     Raises:
         BundleError: an image's answer depends on its batch.
     """
-    own = golden.answers(file)
+    own = golden.answers(file, runtime)
     expected = np.array(own.probabilities, np.float32) if own else golden.probabilities()
     allowed = own.tolerance if own else file.tolerance
     if departure := find_departure(predict, buckets, pixels, expected, allowed):

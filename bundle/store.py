@@ -170,6 +170,11 @@ def _lack(path: Path) -> str:
         return "it is a file, and a bundle is a folder; `python -m export from-onnx` makes one"
     if held := sorted(path.glob(f"*/{MANIFEST}")) or sorted(path.glob(f"*/*/{MANIFEST}")):
         return f"it holds bundles; name one of them, such as {held[-1].parent}"
+    if not (path / SEAL).exists() and (found := sorted(path.glob("*.onnx"))):
+        return (
+            f"{found[0].name} alone says neither what its classes are nor how images become its "
+            f"input; `python -m export from-onnx` makes a bundle of it"
+        )
     return f"it holds no {MANIFEST}"
 
 

@@ -38,6 +38,9 @@ class Classify(ServerSettings):
     timeout_s: PositiveFloat = Field(
         60.0, le=86_400, description="deadline of each request, in seconds"
     )
+    ray: CliToggleFlag[bool] = Field(
+        default=False, description="the server is a proxy of Ray Serve, see docs/ray.md"
+    )
 
 
 # The imports are inside, so that --help need not wait for gRPC.
@@ -56,7 +59,7 @@ def _classify(settings: Classify) -> int:
     )
     # On one terminal, a bar would be drawn over the lines.
     shown = not (settings.as_json and sys.stdout.isatty())
-    with settings.connect() as client:
+    with settings.connect(ray=settings.ray) as client:
         info = client.get_model(settings.model, settings.version, timeout_s=settings.timeout_s)
         answers = classify_files(client, paths, question, info.max_images_per_request)
         outcomes = progress(answers, len(paths), shown=shown)

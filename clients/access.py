@@ -26,6 +26,16 @@ class Tls(NamedTuple):
     key: Path | None = None
 
 
+class Shown(NamedTuple):
+    """What a client shows: the metadata of each call, and the credentials of its channel.
+
+    Without TLS there are no credentials.
+    """
+
+    metadata: Metadata = ()
+    credentials: grpc.ChannelCredentials | None = None
+
+
 def credentials(tls: Tls) -> grpc.ChannelCredentials:
     """Return what a channel over TLS is opened with.
 

@@ -37,9 +37,11 @@ class Administration:
     _channel: grpc.Channel
     _metadata: Metadata
 
-    def _method(self, method: Method[Request, Response]) -> Callable[..., Response]:
+    def _method(
+        self, method: Method[Request, Response], channel: grpc.Channel | None = None
+    ) -> Callable[..., Response]:
         """Return what calls a method, and shows the token each time."""
-        return partial(self._channel.unary_unary(*method), metadata=self._metadata)
+        return partial((channel or self._channel).unary_unary(*method), metadata=self._metadata)
 
     def set_label(
         self,
@@ -108,8 +110,10 @@ class AsyncAdministration:
     _channel: grpc.aio.Channel
     _metadata: Metadata
 
-    def _method(self, method: Method[Request, Response]) -> Callable[..., Awaitable[Response]]:
-        return partial(self._channel.unary_unary(*method), metadata=self._metadata)
+    def _method(
+        self, method: Method[Request, Response], channel: grpc.aio.Channel | None = None
+    ) -> Callable[..., Awaitable[Response]]:
+        return partial((channel or self._channel).unary_unary(*method), metadata=self._metadata)
 
     async def set_label(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 
 from clients.client import ClassifierClient
-from clients.errors import ClassifierError
+from clients.errors import AccessError, ClassifierError
 from clients.files import split
 from clients.messages import MAX_MESSAGE_BYTES
 from clients.reading import FileTooLargeError, read_file, reason
@@ -39,7 +39,8 @@ def classify_files(
 ) -> Iterator[FileOutcome]:
     """Yield every file with its outcome, in order; the failure of one does not affect the others.
 
-    `limit` is the most images that the server takes in one request.
+    `limit` is the most images that the server takes in one request. Raises `AccessError` if the
+    server does not let this caller classify: it would say the same of every file.
     """
     groups = split(paths, max_images=min(limit, IMAGES_PER_REQUEST), max_bytes=BYTES_PER_REQUEST)
     with ThreadPoolExecutor(REQUESTS_IN_FLIGHT) as pool:
@@ -80,5 +81,7 @@ def _classify(
             version=question.version,
             timeout_s=question.timeout_s,
         )
+    except AccessError:
+        raise
     except ClassifierError as error:
         return [ImageFailure(error.code, error.message)] * len(images)

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Self
 
 import grpc
 
-from clients import access, messages, proxies
+from clients import access, channel, messages, ray_proxy
 from clients.access import Tls
 from clients.administration import Administration, AsyncAdministration
 from clients.errors import rpc_errors
@@ -16,7 +17,6 @@ from clients.methods import (
     DEFAULT_TIMEOUT_S,
     GET_MODEL,
     LIST_MODELS,
-    OPTIONS,
     named,
 )
 from clients.types import ImageFailure, ImageSource, ModelInfo, Prediction
@@ -24,30 +24,44 @@ from protos import classifier_pb2 as pb
 
 
 class ClassifierClient(Administration):
-    """A connection to one server; use it as a context manager, from any number of threads.
+    """Connections to a server; use it as a context manager, from any number of threads.
 
     Args:
-        address: of the server.
+        address: of the server; calls go to all that its name stands for, in turn.
         token: for a server that asks who calls.
         tls: speak TLS; None: do not, which a token allows only on the same machine.
+        ray: the address is that of a proxy of Ray Serve: `classify` also tells the deadline in
+            metadata, and tries again what gRPC does not; see `clients/ray_proxy.py`.
+        connections: over which `classify` sends its requests in turn. More than one is for a
+            server with several front ends (`--frontends`), each of which answers the connections
+            that the kernel gives it: a few per front end keep all of them busy.
 
     Raises:
-        ValueError: the token may not be sent so, or is none.
+        ValueError: the token may not be sent so, or is none; or there is no connection.
         OSError: a file of TLS cannot be read.
     """
 
     def __init__(
-        self, address: str = DEFAULT_ADDRESS, *, token: str | None = None, tls: Tls | None = None
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        token: str | None = None,
+        tls: Tls | None = None,
+        ray: bool = False,
+        connections: int = 1,
     ) -> None:
         self.address = address
         self._metadata = access.metadata(address, token, tls)
-        options = [*OPTIONS, *proxies.options(address)]
-        self._channel = (
+        options = channel.options(address, connections)
+        self._channels = [
             grpc.secure_channel(address, access.credentials(tls), options)
             if tls
             else grpc.insecure_channel(address, options)
-        )
-        self._classify = self._method(CLASSIFY)
+            for _ in range(connections)
+        ]
+        self._channel = self._channels[0]
+        classify = channel.in_turn([self._method(CLASSIFY, one) for one in self._channels])
+        self._classify = partial(ray_proxy.call, classify) if ray else classify
         self._get_model = self._method(GET_MODEL)
         self._list_models = self._method(LIST_MODELS)
 
@@ -58,8 +72,9 @@ class ClassifierClient(Administration):
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls in flight end with CANCELLED."""
-        self._channel.close()
+        """Close the connections; calls in flight end with CANCELLED."""
+        for each in self._channels:
+            each.close()
 
     def classify(
         self,
@@ -114,17 +129,26 @@ class AsyncClassifierClient(AsyncAdministration):
     """The same for asyncio; use it as an async context manager within one event loop."""
 
     def __init__(
-        self, address: str = DEFAULT_ADDRESS, *, token: str | None = None, tls: Tls | None = None
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        token: str | None = None,
+        tls: Tls | None = None,
+        ray: bool = False,
+        connections: int = 1,
     ) -> None:
         self.address = address
         self._metadata = access.metadata(address, token, tls)
-        options = [*OPTIONS, *proxies.options(address)]
-        self._channel = (
+        options = channel.options(address, connections)
+        self._channels = [
             grpc.aio.secure_channel(address, access.credentials(tls), options)
             if tls
             else grpc.aio.insecure_channel(address, options)
-        )
-        self._classify = self._method(CLASSIFY)
+            for _ in range(connections)
+        ]
+        self._channel = self._channels[0]
+        classify = channel.in_turn([self._method(CLASSIFY, one) for one in self._channels])
+        self._classify = partial(ray_proxy.call_async, classify) if ray else classify
         self._get_model = self._method(GET_MODEL)
         self._list_models = self._method(LIST_MODELS)
 
@@ -135,8 +159,9 @@ class AsyncClassifierClient(AsyncAdministration):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
-        await self._channel.close()
+        """Close the connections; calls in flight are cancelled."""
+        for each in self._channels:
+            await each.close()
 
     async def classify(
         self,

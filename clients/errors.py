@@ -61,7 +61,7 @@ _KINDS: dict[grpc.StatusCode, type[ClassifierError]] = {
 }
 
 # gRPC gives UNAVAILABLE for these and for what a loading or draining server says of itself.
-_NO_SERVER = ("failed to connect", "errors resolving")
+_NO_SERVER = ("failed to connect", "connections to all backends failing", "errors resolving")
 # Where the server says under which id its log has a call.
 REQUEST_ID = "x-request-id"
 # Parts of what gRPC says where TLS fails, of several of its versions, and what they mean.

@@ -1,16 +1,14 @@
-"""The methods of the Classifier, and how a channel calls them.
+"""The methods of the Classifier.
 
 They are defined here, without the stub that protoc generates: it refuses every grpcio that is older
 than its generator.
 """
 
-import json
 import re
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from clients.errors import REQUEST_ID
-from clients.messages import MAX_MESSAGE_BYTES
 from protos import classifier_pb2 as pb
 
 DEFAULT_ADDRESS = "localhost:50051"
@@ -47,31 +45,6 @@ LIST_MODELS = Method(
 SET_LABEL = Method(
     f"/{SERVICE}/SetLabel", pb.SetLabelRequest.SerializeToString, pb.SetLabelResponse.FromString
 )
-
-# Classifying changes nothing on the server, so it is safe to repeat a request that the server did
-# not accept. The server says how long to wait (grpc-retry-pushback-ms).
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [{"service": SERVICE}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "1s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
-            },
-        }
-    ]
-}
-
-OPTIONS: list[tuple[str, int | str]] = [
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    # gRPC does not repeat a request that is larger than this buffer; its default is 256 KiB.
-    ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
-]
 
 
 def named(request_id: str) -> tuple[tuple[str, str], ...]:

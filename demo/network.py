@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from demo.weights import Weights
+from training.checkpoint.torch_file import Weights
 
 SIDE, CLASSES = 224, 1000
 # Of its images: efficientnet_lite_builder.py of that implementation.

@@ -10,14 +10,19 @@ from pydantic_settings import CliPositionalArg, CliToggleFlag, SettingsConfigDic
 
 from cli import program
 from cli.program import Command
-from export.config import ConvertConfig, ExportConfig, FromOnnxConfig, Settings
+from export.config import ExportConfig, FromOnnxConfig, Settings
+from export.lite.config import ConvertConfig
 from serving.settings.signature import PublicKeys
+
+# What an environment that only serves has not.
+OF_THE_EXTRA = ("matplotlib", "mindspore", "onnx")
 
 
 class VerifyConfig(Settings):
     """Prove a finished bundle on this machine; exit with 1 if it does not hold.
 
-    Digests, manifest and golden images are always proved; with --images also the accuracy.
+    Digests, manifest and golden images are always proved; with --images also the accuracy, and the
+    answers to them. Without, neither is known, as the output says.
     """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m export verify")
@@ -84,7 +89,15 @@ class DiffConfig(Settings):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
-    return program.main(COMMANDS, _errors, arguments)
+    try:
+        return program.main(COMMANDS, _errors, arguments)
+    except ModuleNotFoundError as error:
+        if error.name not in OF_THE_EXTRA:
+            raise
+        advice = "make .venv/.export installs all that export needs"
+        if error.name != "mindspore":
+            advice += ", make .venv-demo/.demo what from-onnx does, in .venv-demo"
+        return program.fail(f"{error.name} is not installed for {sys.executable}; {advice}", 1)
 
 
 # The imports are inside, so that --help need not wait for them.
@@ -102,11 +115,17 @@ def _from_checkpoint(config: ExportConfig) -> None:
         from training import cuda
 
         cuda.prepare(config.device_id)  # before mindspore is imported
+    _prepare()
+    if config.graph == "bare":
+        from export.bare import export_bare
+        from export.report import show_bare
+
+        show_bare(*export_bare(config))
+        return
     from export.checkpoint import from_checkpoint
     from export.pipeline import export_bundle
     from export.report import show_export
 
-    _prepare()
     show_export(*export_bundle(from_checkpoint(config), config))
 
 

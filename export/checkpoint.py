@@ -1,4 +1,4 @@
-"""A MindSpore checkpoint as the original of a bundle: our own, or one of the upstream scripts."""
+"""A checkpoint as the original of a bundle: our own, or bare weights of others."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,9 +31,7 @@ def from_checkpoint(config: ExportConfig) -> Original:
         ExportError: flags and checkpoint contradict each other.
         TrainingError: there is no such device, or no sound checkpoint of that architecture.
     """
-    use_device(config.device_target, config.device_id)
-    trained = open_trained(config.ckpt_file, config.architecture)
-    labels, transform = _described(trained, config)
+    trained, labels, transform = open_checkpoint(config)
     deployment = Deployment(trained.net, trained.normalization, transform.crop)
     return Original(
         architecture=trained.architecture,
@@ -44,6 +42,16 @@ def from_checkpoint(config: ExportConfig) -> Original:
         predict=predictor(deployment.graph(), IMAGES_AT_ONCE),
         write=lambda file_format, path: WRITERS[file_format](deployment, path),
     )
+
+
+def open_checkpoint(config: ExportConfig) -> tuple[TrainedNetwork, list[str], Transform]:
+    """Return the network on the device asked for, its labels and the transform of its images.
+
+    Raises what `from_checkpoint` raises.
+    """
+    use_device(config.device_target, config.device_id)
+    trained = open_trained(config.ckpt_file, config.architecture, config.transform)
+    return trained, *_described(trained, config)
 
 
 def _described(trained: TrainedNetwork, config: ExportConfig) -> tuple[list[str], Transform]:

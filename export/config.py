@@ -14,21 +14,23 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, SettingsConfigDict
 
-from bundle.manifest import Name, Precision, PrecisionMode
+from bundle.manifest import Name, Precision
 from cli.program import FLAGS
 from export.original import FileFormat
 from images.resampling import Resampler
 from images.transform import Decoding
 
+Graph = Literal["deployment", "bare"]
 OutputKind = Literal[
     "logits", "probabilities", "binary", "binary-logits", "multilabel", "multilabel-logits"
 ]
 ChannelOrder = Literal["rgb", "bgr"]
-# Limit of CANN's offline model converter.
-MOST_GEARS = 100
+# What says something of a bundle, and nothing of the network alone.
+OF_A_BUNDLE = {"name", "version", "max_accuracy_drop", "batch_size", "resampler", "decoding"}
 
 
-def _split(value: object) -> object:
+def split_commas(value: object) -> object:
+    """Return the parts of a text that is separated with commas; a list is one already."""
     return value.split(",") if isinstance(value, str) else value
 
 
@@ -38,21 +40,15 @@ def _once_each(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return values
 
 
-def _rise(gears: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    if gears and (list(gears) != sorted(set(gears)) or len(gears) > MOST_GEARS):
-        raise ValueError(f"{list(gears)} must rise, and be at most {MOST_GEARS} sizes")
-    return gears
-
-
 # Comma-separated on the command line and in the environment.
 Precisions = Annotated[
-    tuple[Precision, ...] | None, NoDecode, BeforeValidator(_split), AfterValidator(_once_each)
+    tuple[Precision, ...] | None,
+    NoDecode,
+    BeforeValidator(split_commas),
+    AfterValidator(_once_each),
 ]
 FileFormats = Annotated[
-    tuple[FileFormat, ...], NoDecode, BeforeValidator(_split), AfterValidator(_once_each)
-]
-Gears = Annotated[
-    tuple[PositiveInt, ...] | None, NoDecode, BeforeValidator(_split), AfterValidator(_rise)
+    tuple[FileFormat, ...], NoDecode, BeforeValidator(split_commas), AfterValidator(_once_each)
 ]
 
 
@@ -78,9 +74,10 @@ class BundleConfig(Settings):
     overwrite: bool = Field(default=False, description="replace a version that exists")
     images: Path | None = Field(
         None,
-        description="evaluation data: a folder of IDX files, or one folder of images per class, "
-        "named like its label, for all classes or some; without it the golden images are synthetic "
-        "and no accuracy is stated",
+        description="evaluation data: a folder of IDX files; one folder of images per class, "
+        "named like its label, for all classes or some; or photos without classes, of which every "
+        "second is compared, so accuracy is not known; without it the golden images are synthetic "
+        "and accuracy is not known either",
     )
     precision: Precisions = Field(
         None,
@@ -90,12 +87,12 @@ class BundleConfig(Settings):
     max_accuracy_drop: NonNegativeFloat = Field(
         0.5,
         description="largest loss of top-1 accuracy that bf16 or int8 may cost, in percentage "
-        "points",
+        "points; of photos without classes, how many percent may get another first class",
     )
     batch_size: PositiveInt = Field(
         32, description="largest batch that a server warms up; the files take any batch size"
     )
-    file_name: Name = Field("model", description="stem of the model files inside the bundle")
+    file_name: Name = Field("model", description="stem of the model files")
     resampler: Resampler | None = Field(
         None,
         description="what resizes images, of a transform with antialias: pillow; or "
@@ -115,7 +112,7 @@ class BundleConfig(Settings):
         if "int8" in asked and self.images is None:
             raise ValueError(
                 "int8 is calibrated and judged on real images: name a folder with a training and "
-                "a test part, --images DIR"
+                "a test part, or of photos without classes, --images DIR"
             )
         if "bf16" in asked and "fp32" not in asked:
             raise ValueError(
@@ -149,26 +146,41 @@ class BundleConfig(Settings):
 class ExportConfig(BundleConfig):
     """Turn a checkpoint into a bundle: model files, golden images, and the proof that they agree.
 
-    The bundle is written to <output>/<name>/<version>/. Other commands, each with its own --help:
-    from-onnx (a bundle from an ONNX file), convert (for MindSpore Lite), verify, inspect, diff.
+    The bundle is written to <output>/<name>/<version>/; --graph bare writes none. Other commands,
+    each with its own --help: from-onnx (a bundle from an ONNX file), convert (for MindSpore Lite),
+    sign, verify, inspect, diff.
     """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m export")
 
     ckpt_file: Path = Field(
-        description="a checkpoint with its .json beside it, or one of the upstream scripts, "
-        "which has none: then --architecture says what it is"
+        description="a checkpoint with its .json beside it, or one without: of the upstream "
+        "scripts, of mindcv (.ckpt), torchvision or timm (.pth, .safetensors)"
     )
     architecture: str | None = Field(
-        None, description="member of the network family, for a checkpoint without .json"
+        None,
+        description="member of the network family, for a checkpoint without .json; unset: what "
+        "its weights say",
     )
     labels: Path | None = Field(
         None,
         description="text file with one class label per line, for a checkpoint without .json; "
         "by default a class is called by its index",
     )
+    transform: str | None = Field(
+        None,
+        description="how images are prepared for a checkpoint without .json: imagenet (shorter "
+        "side 256, centre crop 224, ImageNet mean and std), or a JSON file with the fields "
+        "transform and normalization; by default as those evaluate whose weights they are",
+    )
     file_format: FileFormats = Field(
         ("ONNX",), description="comma-separated formats to write: ONNX, MINDIR, AIR"
+    )
+    graph: Graph = Field(
+        "deployment",
+        description="deployment: a bundle, whose files take bytes and give probabilities; bare: "
+        "instead of a bundle the network alone, <output>/<file-name>.onnx, from float32 (batch, 3, "
+        "height, width), normalised, to logits, for a pipeline of your own",
     )
     device_target: Literal["CPU", "GPU", "Ascend"] = Field(
         "CPU", description="where MindSpore runs the checkpoint and writes the files"
@@ -191,6 +203,21 @@ class ExportConfig(BundleConfig):
                 f"an Ascend host with --device-target Ascend; elsewhere write ONNX, which the "
                 f"converter of MindSpore Lite turns into a file for Ascend"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _belongs_to_the_graph(self) -> "ExportConfig":
+        if self.graph == "deployment":
+            return self
+        if given := [f"--{name.replace('_', '-')}" for name in OF_A_BUNDLE & self.model_fields_set]:
+            raise ValueError(
+                f"{', '.join(sorted(given))}: of a bundle only; --graph bare writes none, only "
+                f"<output>/<file-name> in each format"
+            )
+        if {*(self.precision or ())} - {"fp32"}:
+            raise ValueError("--graph bare is float32: leave --precision out")
+        if "AIR" in self.file_format:
+            raise ValueError("--graph bare is proved, which nothing can do with AIR: write ONNX")
         return self
 
     @property
@@ -231,46 +258,3 @@ class FromOnnxConfig(BundleConfig):
         description="order of the channels that the model was trained on: bgr if its images were "
         "read by OpenCV; mean and std are in RGB order in any case",
     )
-
-
-class ConvertConfig(Settings):
-    """Convert a bundle's ONNX file for MindSpore Lite, prove the result, and add it to a copy.
-
-    The copy is written to <output>/<name>/<version>/. For Ascend run it on the host of the NPU.
-    """
-
-    model_config = SettingsConfigDict(cli_prog_name="python -m export convert")
-
-    bundle: CliPositionalArg[Path] = Field(description="directory of the bundle")
-    device: Literal["cpu", "ascend"] = Field("cpu", description="what the file will run on")
-    device_id: NonNegativeInt = Field(0, description="index of the NPU that proves it")
-    soc: str | None = Field(
-        None, description="NPU model to optimize for, in the converter's spelling, e.g. 910b"
-    )
-    precision_mode: PrecisionMode | None = Field(
-        None,
-        description="arithmetic on the NPU, normalisation and softmax included; by default "
-        "enforce_fp16",
-    )
-    gears: Gears = Field(
-        None,
-        description="comma-separated batch sizes, rising, that the NPU will run (CANN calls them "
-        "gears); by default the bundle's",
-    )
-    lite_python: Path | None = Field(
-        None, description="Python interpreter that has mindspore_lite; by default this one"
-    )
-    images: Path | None = Field(
-        None,
-        description="the evaluation data of the bundle's parity record, to compare with the ONNX "
-        "file on all of it; by default only the golden images are compared",
-    )
-    output: Path = Field(Path("bundles"), description="directory of the bundles")
-    overwrite: bool = Field(default=False, description="replace a version that exists")
-
-    @model_validator(mode="after")
-    def _belongs_to_the_device(self) -> "ConvertConfig":
-        ascend = {"soc": self.soc, "precision-mode": self.precision_mode, "gears": self.gears}
-        if self.device == "cpu" and (given := [f"--{k}" for k, v in ascend.items() if v]):
-            raise ValueError(f"{', '.join(given)}: for --device ascend only")
-        return self

@@ -12,11 +12,11 @@ from bundle.stamp import stamp
 from bundle.store import sha256
 from export.config import BundleConfig
 from export.errors import PrecisionError
-from export.evaluation_set import EvaluationSet, ImageSet, Scores
+from export.evaluation_set import EvaluationSet, ImageSet, Probabilities
 from export.failures import told
 from export.formats.onnx_model import append_metadata, data_path
 from export.original import FORMATS, TOLERANCES, Converted, FileFormat, Original
-from export.precision.cost import Quantization
+from export.precision.cost import HeldOut, Quantization
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
 
@@ -50,7 +50,11 @@ def precisions(original: Original, config: BundleConfig) -> tuple[Precision, ...
 
 
 def convert(
-    original: Original, config: BundleConfig, root: Path, images: ImageSet, scores: Scores | None
+    original: Original,
+    config: BundleConfig,
+    root: Path,
+    images: ImageSet,
+    expected: Probabilities,
 ) -> list[Converted]:
     """Write every format and precision asked for into the bundle at `root`.
 
@@ -59,12 +63,12 @@ def convert(
         config: formats and precisions, the training images for int8, and what int8 may cost.
         root: directory of the new bundle.
         images: the evaluation set.
-        scores: the original's on it, if its classes are known.
+        expected: the original's answers to it, float32 (n, classes).
 
     Raises:
         PrecisionError: a precision misses its bound.
     """
-    conversion = _Conversion(original, config, root, images, scores)
+    conversion = _Conversion(original, config, root, images, expected)
     return [converted for kind in config.formats for converted in conversion.write(kind)]
 
 
@@ -74,7 +78,7 @@ class _Conversion:
     config: BundleConfig
     root: Path
     images: ImageSet
-    scores: Scores | None
+    expected: Probabilities
 
     def write(self, kind: FileFormat) -> Iterator[Converted]:
         own = self.original.precision
@@ -84,13 +88,13 @@ class _Conversion:
             source = paths.get(own, Path(scratch) / "source.onnx")
             logger.info("writing %s", source.name)
             self.original.write(kind, source)
-            reports = {p: self._reduce(p, source, paths[p]) for p in paths if p != own}
+            made = {p: self._reduce(p, source, paths[p]) for p in paths if p != own}
             if kind == "ONNX":
                 for precision, path in paths.items():
                     append_metadata(path, stamp(self.original, precision))
             for precision in wanted:
                 file = self._describe(paths[stored_as(precision)], kind, precision)
-                yield Converted(file, precision != own, reports.get(precision))
+                yield Converted(file, precision != own, *(made.get(precision) or ()))
 
     def _path(self, kind: FileFormat, precision: Precision) -> Path:
         return self.root / f"{self.config.file_name}_{precision}.{FORMATS[kind]}"
@@ -109,7 +113,9 @@ class _Conversion:
             else None,
         )
 
-    def _reduce(self, precision: Precision, source: Path, target: Path) -> Quantization | None:
+    def _reduce(
+        self, precision: Precision, source: Path, target: Path
+    ) -> tuple[Quantization, HeldOut] | None:
         """Write the float32 file `source` in a reduced precision."""
         logger.info("writing %s", target.name)
         with told(f"{precision} cannot be made of this model, leave it out of --precision"):
@@ -123,16 +129,15 @@ class _Conversion:
             write_fp16(source, target)
         return None
 
-    def _quantize(self, source: Path, target: Path) -> Quantization:
+    def _quantize(self, source: Path, target: Path) -> tuple[Quantization, HeldOut]:
         from export.precision.int8 import Int8Task, write_int8
 
         assert isinstance(self.images, EvaluationSet)
         assert self.config.images is not None
-        assert self.scores is not None
         task = Int8Task(
             folder=self.config.images,
             evaluation=self.images,
-            correct=self.scores.top1_correct,
+            first=self.expected.argmax(axis=1),
             max_drop=self.config.max_accuracy_drop,
             batch=self.original.fixed_batch or self._int8_batch(),
         )

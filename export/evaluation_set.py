@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,16 @@ from rich.progress import Progress
 
 from bundle.manifest import Accuracy, Frozen, Task
 from export.errors import ExportError
+from export.photos import open_photos
 from images.decoders import ImageError, Pixels
 from images.transform import Transform
-from training.data.datasets import Dataset, FolderDataset, open_dataset
+from training.data.dataset import Dataset
+from training.data.datasets import open_dataset
+from training.data.files import FileDataset
 
 Probabilities = NDArray[np.float32]
 Classes = NDArray[np.intp]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 BINS = 15
 
@@ -47,7 +51,7 @@ class ImageSet(Protocol):
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """A labelled dataset through the transform; decoded again each time, never held whole."""
+    """A dataset through the transform; decoded again each time, never held whole."""
 
     name: str
     dataset: Dataset
@@ -63,8 +67,11 @@ class EvaluationSet:
 
     @cached_property
     def labels(self) -> Classes | None:
-        """The true class of each image; None for a multilabel model, which may have several."""
-        if self.task == "multilabel":
+        """The true class of each image; None for photos without classes.
+
+        None for a multilabel model, too: an image may have several.
+        """
+        if self.task == "multilabel" or not self.dataset.class_names:
             return None
         return np.array([self.dataset.label(index) for index in range(len(self))])
 
@@ -85,13 +92,14 @@ class EvaluationSet:
 def open_images(
     folder: Path, labels: list[str], transform: Transform, task: Task = "multiclass"
 ) -> EvaluationSet:
-    """Open the test split in a folder (IDX files, or a folder per class) as a model sees it.
+    """Open the test split in a folder (IDX files, a folder per class, photos) as a model sees it.
 
     Raises:
         ExportError: it has a class that is not one of the model's.
         TrainingError: there is no usable dataset.
     """
-    dataset = with_classes(open_dataset(folder, "test"), labels)
+    photos = open_photos(folder, "test")
+    dataset = photos or with_classes(open_dataset(folder, "test"), labels)
     return EvaluationSet(f"{folder.resolve().name}/test", dataset, transform, task)
 
 
@@ -105,7 +113,7 @@ def with_classes(dataset: Dataset, labels: list[str]) -> Dataset:
     """
     if dataset.class_names == labels:
         return dataset
-    if not isinstance(dataset, FolderDataset):
+    if not isinstance(dataset, FileDataset):
         raise ExportError(
             f"--images: the classes of {dataset.source} are {_few(dataset.class_names)}, those of "
             f"the model {_few(labels)}"
@@ -219,9 +227,9 @@ def calibration_error(confidence: NDArray[np.float32], correct: NDArray[np.bool_
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def padded(pixels: Pixels, batch: int) -> Pixels:
-    """Return uint8 (batch, height, width, 3): the pixels, then zeros."""
-    whole = np.zeros((batch, *pixels.shape[1:]), np.uint8)
+def padded(pixels: NDArray[Scalar], batch: int) -> NDArray[Scalar]:
+    """Return (batch, ...) of the same type: the images, (n, ...), then zeros."""
+    whole = np.zeros((batch, *pixels.shape[1:]), pixels.dtype)
     whole[: len(pixels)] = pixels
     return whole
 

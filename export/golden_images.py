@@ -15,7 +15,7 @@ from export.answers import require_probabilities
 from export.original import Original
 from images.files.orientation import ORIENTATION_TAG
 from images.transform import Pixels, Transform
-from training.data.datasets import Dataset
+from training.data.dataset import Dataset
 
 LONGEST_SIDE = 192
 CANDIDATES = 10
@@ -94,6 +94,15 @@ def choose(dataset: Dataset, original: Original) -> list[EncodedImage]:
         answers = original.predict(np.stack([image.pixels for image in candidates]))
         images.append(candidates[int((answers.argmax(axis=1) == wanted).argmax())])
     return images
+
+
+def spread(dataset: Dataset, transform: Transform) -> list[EncodedImage]:
+    """Return one image per variant, from all over a dataset whose classes are not known."""
+    count = _count(transform)
+    return [
+        _encoded("photo", number, dataset.rgb(number * len(dataset) // count), transform)
+        for number in range(count)
+    ]
 
 
 def synthetic(transform: Transform) -> list[EncodedImage]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from bundle.golden import Predict
 from bundle.manifest import Format, ModelFile, Normalization, Precision, Task
-from export.precision.cost import Quantization
+from export.precision.cost import HeldOut, Quantization
 from images.transform import Transform
 
 # What --file-format calls the formats, and what a manifest does.
@@ -15,6 +15,8 @@ FileFormat = Literal["ONNX", "MINDIR", "AIR"]
 FORMATS: dict[FileFormat, Format] = {"ONNX": "onnx", "MINDIR": "mindir", "AIR": "air"}
 # Names of the deployment graph's tensors, in files of every format.
 INPUT, OUTPUT = "images", "probabilities"
+# What the network alone gives.
+LOGITS = "logits"
 # How names of nodes in front of the network begin that stay in float32 in any precision.
 PRELUDE = "prelude/"
 IMAGES_AT_ONCE = 64
@@ -48,8 +50,12 @@ class Original:
 
 @dataclass(frozen=True)
 class Converted:
-    """A written file; if its precision is `reduced`, its tolerance is still to be measured."""
+    """A written file; if its precision is `reduced`, its tolerance is still to be measured.
+
+    On `held_out` too, if there are such images.
+    """
 
     file: ModelFile
     reduced: bool
     quantization: Quantization | None = None
+    held_out: HeldOut | None = None

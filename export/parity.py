@@ -13,6 +13,7 @@ from cli.cores import usable_cores
 from export.errors import ExportError, ParityError, PrecisionError
 from export.evaluation_set import Classes, Probabilities, Scores
 from export.parity_record import FileParity
+from export.precision.cost import told_too_few
 from images.transform import Pixels
 from serving.backends.backend import predict
 from serving.backends.devices import Device
@@ -135,20 +136,26 @@ def require(parity: FileParity) -> None:
         )
 
 
-def require_accuracy(parity: FileParity, original: Scores, images: int, most: float) -> None:
+def require_accuracy(parity: FileParity, original: Scores | None, images: int, most: float) -> None:
     """Raise `PrecisionError` if bf16 or int8 costs more than `most` percentage points of top-1.
 
-    int8 is made so that it does not in ONNX Runtime, but other runtimes run it, too; fp16 has a
-    bound of its own (`tolerance`).
+    Of images without classes, for which `original` is None, none counts whose first class is no
+    longer the original's. int8 is made to cost no more in ONNX Runtime, but other runtimes run it,
+    too; fp16 has a bound of its own (`tolerance`).
     """
-    if parity.precision not in ("bf16", "int8") or parity.scores is None:
+    if parity.precision not in ("bf16", "int8"):
         return
-    drop = 100 * (original.top1_correct - parity.scores.top1_correct) / images
+    if original and parity.scores:
+        drop = 100 * (original.top1_correct - parity.scores.top1_correct) / images
+        cost = f"costs {drop:.2f} percentage points of top-1 accuracy"
+    else:
+        drop = 100 * (images - parity.top1_agreement) / images
+        cost = f"changes the first class of {drop:.2f} % of the images, which have no true classes"
     if drop > most:
         raise PrecisionError(
-            f"{parity.title} in {parity.runtime} costs {drop:.2f} percentage points of top-1 "
-            f"accuracy; --max-accuracy-drop allows {most:g}, so nothing was exported. Leave "
-            f"{parity.precision} out of --precision"
+            f"{parity.title} in {parity.runtime} {cost}; --max-accuracy-drop allows {most:g}, so "
+            f"nothing was exported. Leave {parity.precision} out of --precision"
+            f"{told_too_few(images, most, drop)}"
         )
 
 

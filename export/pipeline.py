@@ -28,10 +28,11 @@ from export.evaluation_set import (
     progress,
 )
 from export.failures import told
-from export.golden_images import EncodedImage, choose, record, synthetic
+from export.golden_images import EncodedImage, choose, record, spread, synthetic
 from export.original import IMAGES_AT_ONCE, INPUT, OUTPUT, Original
 from export.parity import PROVABLE, require_accuracy
-from export.parity_record import PARITY, Parity, write_page
+from export.parity_page import write_page
+from export.parity_record import PARITY, Parity
 from export.proof import Proof, Reference, prove
 from export.staging import bundle_name, next_version, staged, write_json
 from export.transform_kinds import measure
@@ -75,7 +76,7 @@ def export_bundle(original: Original, config: BundleConfig) -> Exported:
         expected, fingerprint = _evaluate(original, images)
         scores = None if images.labels is None else Scores.of(expected, images.labels)
         decoding = measure(original, config, images, expected)
-        written = convert(original, config, root, images, scores)
+        written = convert(original, config, root, images, expected)
         accuracy = scores.accuracy(images.name, len(images)) if scores else None
         manifest = partial(_manifest, original, target, accuracy)
         files = [item.file for item in written]
@@ -84,7 +85,7 @@ def export_bundle(original: Original, config: BundleConfig) -> Exported:
         with told("the written files cannot be proved"):
             proofs = prove(root, manifest(files), written, config.device, reference)
         parities = [parity for proof in proofs for parity in proof.parities]
-        if scores:
+        if config.images and original.task == "multiclass":
             for parity in parities:
                 require_accuracy(parity, scores, len(images), config.max_accuracy_drop)
         measured = Parity(
@@ -114,7 +115,9 @@ def _open_images(original: Original, config: BundleConfig) -> tuple[ImageSet, li
         golden = synthetic(original.transform)
         return HeldImages("synthetic", np.stack([image.pixels for image in golden])), golden
     images = open_images(config.images, original.labels, original.transform, original.task)
-    return images, choose(images.dataset, original)
+    if images.dataset.class_names:
+        return images, choose(images.dataset, original)
+    return images, spread(images.dataset, original.transform)
 
 
 def _evaluate(original: Original, images: ImageSet) -> tuple[Probabilities, str]:
@@ -157,7 +160,7 @@ def _manifest(
 
 def _with_answers(golden: GoldenSet, proofs: list[Proof]) -> GoldenSet:
     """Return the golden set with what int8 files, and bf16, answered to it."""
-    answers = [proof.answers for proof in proofs if proof.answers]
+    answers = [own for proof in proofs for own in proof.answers]
     return golden.model_copy(update={"files": answers})
 
 

@@ -1,7 +1,7 @@
 """The proof of a new bundle: every file, in every runtime that serves it, against the original."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ from export.evaluation_set import HeldImages, ImageSet, Probabilities, progress
 from export.original import TOLERANCES, Converted
 from export.parity import PROVABLE, Runner, compare, open_runner, proving_runtimes, require
 from export.parity_record import FileParity
-from export.precision.cost import tolerance
+from export.precision.cost import HeldOut, tolerance
 from images.transform import Pixels
 
 # A graph that rounds holds every value twice: larger batches cost memory and are no faster.
@@ -28,20 +28,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Proof:
-    """A file with its tolerance, how close it came in each runtime, and its own answers.
+    """A file with its tolerance, how close it came in each runtime, and its own answers there.
 
     Only int8 and bf16 files have those.
     """
 
     file: ModelFile
     parities: list[FileParity]
-    answers: FileAnswers | None = None
+    answers: Sequence[FileAnswers] = ()
 
-    def allowing(self, tolerance: float) -> "Proof":
-        """Return the same with another tolerance."""
-        update = {"tolerance": tolerance}
+    def allowing(self, tolerance: float, images: int) -> "Proof":
+        """Return the same with another tolerance, which was measured on so many images."""
+        update = {"tolerance": tolerance, "tolerance_images": images}
         parities = [parity.model_copy(update=update) for parity in self.parities]
-        return Proof(self.file.model_copy(update=update), parities, self.answers)
+        file = self.file.model_copy(update={"tolerance": tolerance})
+        return Proof(file, parities, self.answers)
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,8 @@ def _reduced(
     root: Path, item: Converted, proof: Proof, runs: Sequence[_Run], reference: Reference
 ) -> Proof:
     file, golden = item.file, reference.golden.probabilities()
-    largest = max(
-        max(run.parity.largest_difference, float(np.abs(run.golden - golden).max())) for run in runs
-    )
+    largest = max(max(_differences(run, file, golden, item.held_out)) for run in runs)
+    images = len(reference.images) + len(golden)
     if file.precision == "fp16":
         # What a processor without float16 answers says nothing about one that has it: so these
         # answers are not recorded, and the tolerance follows from arithmetic that rounds.
@@ -119,15 +119,32 @@ def _reduced(
         rounded = max(_rounded(root, file, reference, optimized=way) for way in (True, False))
         record = {"rounded_difference": rounded}
         proof = Proof(file, [parity.model_copy(update=record) for parity in proof.parities])
-        return proof.allowing(tolerance(file.title, file.precision, max(largest, rounded)))
-    proof = proof.allowing(tolerance(file.title, file.precision, largest))
+        largest = max(largest, rounded)
+        return proof.allowing(tolerance(file.title, file.precision, largest), images)
+    images += len(item.held_out.pixels) if item.held_out else 0
+    proof = proof.allowing(tolerance(file.title, file.precision, largest), images)
     # Only ONNX Runtime's answers were asked for when the file was made.
     told = {"quantization": item.quantization}
     parities = [
         parity.model_copy(update=told) if parity.runtime == "onnxruntime" else parity
         for parity in proof.parities
     ]
-    return Proof(proof.file, parities, _own_answers(file, runs, golden))
+    return Proof(proof.file, parities, [_own_answers(file, run, golden) for run in runs])
+
+
+def _differences(
+    run: _Run, file: ModelFile, golden: Probabilities, held_out: HeldOut | None
+) -> Iterator[float]:
+    """Yield the largest difference on the images, on the golden ones, and on those held out."""
+    yield run.parity.largest_difference
+    yield float(np.abs(run.golden - golden).max())
+    if held_out:
+        images = HeldImages("held-out training images", held_out.pixels)
+        logger.info(
+            "measuring %s in %s on %d %s", file.title, run.runner.runtime, len(images), images.name
+        )
+        actual = run.runner.answers(images.batches(max(file.buckets)))
+        yield float(np.abs(actual - held_out.answers).max())
 
 
 def _rounded(root: Path, file: ModelFile, reference: Reference, *, optimized: bool) -> float:
@@ -154,26 +171,12 @@ def _rounded(root: Path, file: ModelFile, reference: Reference, *, optimized: bo
     return float(np.abs(actual.astype(np.float64) - expected).max())
 
 
-def _own_answers(file: ModelFile, runs: Sequence[_Run], golden: Probabilities) -> FileAnswers:
-    """Return the mean of what the runtimes gave: no other answers are as close to all of them.
-
-    Raises:
-        PrecisionError: they are so far apart that one would not pass for the same file.
-    """
-    answers = np.mean([run.golden for run in runs], axis=0, dtype=np.float64)
-    distance = float(np.abs(answers - golden).max())
-    allowed = own_tolerance(file.precision, distance)
-    apart = max(float(np.abs(run.golden - answers).max()) for run in runs)
-    if apart > allowed:
-        raise PrecisionError(
-            f"{file.title}: {' and '.join(run.runner.runtime for run in runs)} answer the golden "
-            f"images differently: a probability is {apart:.3g} from their mean, which is "
-            f"{distance:.3g} from the original's and so allows {allowed:.3g}; nothing was "
-            f"exported. Leave {file.precision} out of --precision"
-        )
+def _own_answers(file: ModelFile, run: _Run, golden: Probabilities) -> FileAnswers:
+    distance = float(np.abs(run.golden.astype(np.float64) - golden).max())
     return FileAnswers(
         format=file.format,
         precision=file.precision,
-        tolerance=allowed,
-        probabilities=answers.tolist(),
+        runtime=run.runner.runtime,
+        tolerance=own_tolerance(file.precision, distance),
+        probabilities=run.golden.tolist(),
     )

@@ -1,8 +1,13 @@
 """What `export`, `convert`, `sign` and `verify` print on standard output when they are done."""
 
+import shlex
+from pathlib import Path
+
 from bundle.store import SIGNATURE, Bundle
 from cli.tables import show_rows
+from export.audit.exceedance import told_beyond
 from export.audit.verification import FileResult, Verification
+from export.bare_record import BareParity
 from export.parity_record import FileParity, Parity
 from export.sign import Signature
 
@@ -24,22 +29,48 @@ def show_export(bundle: Bundle, parity: Parity) -> None:
             f"of {accuracy.images} images ({accuracy.dataset})"
         )
     elif manifest.task == "multiclass":
-        print("accuracy  not measured: that needs --images")
+        print("accuracy  not known: that needs --images with true classes")
     _show_parity(f"against the original, {parity.images} images", parity.files)
+    measured = {file.title: file.tolerance_images for file in parity.files}
+    for title, images in measured.items():
+        if images:
+            print(f"allowed   {title}: measured on {images} images; {told_beyond(images)}")
     if parity.reduced_decoding:
         print(f"decoding  {parity.reduced_decoding.told(parity.checkpoint, parity.images)}")
     elif manifest.transform.decoding == "reduced":
         print("decoding  what reduced decoding costs was not measured: that needs --images")
     for path in parity.unproved:
         print(f"not proved: {path}; nothing on this machine can run it")
-    print(f"serve it: make serve MODEL={bundle.path}")
+    print(f"serve it: make serve MODEL={shlex.quote(str(bundle.path))}")
+
+
+def show_bare(folder: Path, record: str, parity: BareParity) -> None:
+    """Print where the files of the network alone are, what they take, how close they come."""
+    mean, std = parity.normalization.mean, parity.normalization.std
+    print(f"input     {parity.input.name} {parity.input.dtype} {parity.input.shape}: RGB,")
+    print(f"          (pixel - mean) / std; mean {mean}, std {std}, of pixels from 0 to 255")
+    print(f"output    {parity.output.name} {parity.output.dtype} {parity.output.shape}: logits")
+    rows = [
+        (
+            str(folder / file.path),
+            file.runtime,
+            _small(file.largest_difference),
+            _small(file.tolerance),
+            str(file.top1_agreement),
+        )
+        for file in parity.files
+    ]
+    title = f"logits against the checkpoint's, {parity.images} images ({parity.dataset})"
+    show_rows(PARITY_HEADINGS[:5], rows, title=title, text_columns=2)
+    print(f"labels, transform and proof: {folder / record}")
 
 
 def show_conversion(bundle: Bundle, parity: FileParity) -> None:
     """Print where the copy is, how close the added file comes, how to serve it."""
     _show_bundle(bundle)
     _show_parity(f"against {REFERENCES[parity.compared_with]}", [parity])
-    print(f"serve it: make serve RUNTIME=mindspore-lite MODEL={bundle.path}")
+    path = shlex.quote(str(bundle.path))
+    print(f"serve it: make serve RUNTIME=mindspore-lite MODEL={path}")
 
 
 def show_verification(verification: Verification) -> None:
@@ -52,6 +83,15 @@ def show_verification(verification: Verification) -> None:
             "not the recorded set, so its counts are not compared"
         )  # fmt: skip
         print(f"images    {len(accuracy.images)} ({accuracy.images.name}): {which}")
+        if accuracy.images.labels is None:
+            print("accuracy  not known: the images have no true classes")
+        if accuracy.reference is None:
+            print("not known: how far the answers to them are from float32's, of which no file ran")
+    else:
+        print(
+            f"not known: the accuracy, and how far the answers to images other than these "
+            f"{verification.golden_images} are from the original's; that needs --images"
+        )
     rows = [_verified(result, verification) for result in verification.files]
     show_rows(VERIFICATION_HEADINGS, rows, text_columns=3)
 
@@ -90,7 +130,7 @@ def _compared(file: FileParity) -> tuple[str, ...]:
 
 
 def _verified(result: FileResult, verification: Verification) -> tuple[str, ...]:
-    measured = result.measured
+    measured = result.measured and result.measured.parity
     recorded = verification.record.of(result.file.title, result.runtime)
     return (
         result.file.title,
@@ -105,11 +145,12 @@ def _verified(result: FileResult, verification: Verification) -> tuple[str, ...]
 
 
 def _difference(result: FileResult, verification: Verification) -> str:
-    if result.measured is None or verification.accuracy is None:
+    accuracy = verification.accuracy
+    if result.measured is None or accuracy is None or accuracy.reference is None:
         return "-"
-    if result.file.title == verification.accuracy.reference:
+    if result.file.title == accuracy.reference:
         return "reference"
-    return _small(result.measured.largest_difference)
+    return _small(result.measured.parity.largest_difference)
 
 
 def _verdict(result: FileResult) -> str:

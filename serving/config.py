@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, CliToggleFlag, SettingsConfigDict
 from cli.program import FLAGS
 from serving.backends.settings import DEFAULTS
 from serving.settings.access import AccessSettings
+from serving.settings.frontends import FrontEndSettings
 from serving.settings.life import LifeSettings
 from serving.settings.limits import LimitSettings
 from serving.settings.models import ModelSettings
@@ -36,6 +37,7 @@ class DevicesConfig(BaseSettings):
 # The last one stands first in --help.
 class ServingConfig(
     RecordSettings,
+    FrontEndSettings,
     LifeSettings,
     LimitSettings,
     AccessSettings,
@@ -66,6 +68,15 @@ class ServingConfig(
     def _check_models(self) -> Self:
         if not self.model and not self.repository:
             raise ValueError("required: --model (a bundle directory), --repository, or both")
+        if self.also_precision and not self.model:
+            raise ValueError("--also-precision is for bundles of --model, and there is none")
+        if self.precision in self.also_precision:
+            raise ValueError(f"--also-precision {self.precision}: that is --precision already")
+        if self.model_name and (self.repository or len(self.model) > 1):
+            raise ValueError(
+                f"--model-name {self.model_name} is for one --model alone: bundles of a "
+                f"--repository, and several of --model, have their own names"
+            )
         return self
 
     @model_validator(mode="after")

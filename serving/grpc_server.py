@@ -1,8 +1,9 @@
 """gRPC with the Classifier, the Open Inference Protocol, health and reflection."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 import grpc
@@ -14,20 +15,28 @@ from protos.classifier_pb2_grpc import add_ClassifierServicer_to_server
 from protos.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from serving.access.guard import Guard
 from serving.api.call import Call
-from serving.api.classify import Classifier
-from serving.api.oip.service import OpenInference
+from serving.api.classify import ImageClassifier
+from serving.api.oip.infer import ImageInference
 from serving.api.stream import messages_until
 from serving.errors import StartupError
 from serving.lifecycle import Readiness, unless
 from serving.listener import listen
 from serving.record.recorder import Recorder
 from serving.rpc.bounds import Bounds
+from serving.rpc.call import RpcCall
 from serving.rpc.options import options
 from serving.rpc.server import DirectServer
 
 CLASSIFIER = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
 OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 SERVICES = CLASSIFIER, OPEN_INFERENCE
+IMAGE_METHODS = {
+    f"/{CLASSIFIER}/Classify",
+    f"/{CLASSIFIER}/ClassifyStream",
+    f"/{OPEN_INFERENCE}/ModelInfer",
+    f"/{OPEN_INFERENCE}/ModelStreamInfer",
+}
+Forward = Callable[[str, bytes, RpcCall], None]
 STATES = health_pb2.HealthCheckResponse
 
 
@@ -118,12 +127,15 @@ class GrpcServer:
         guard: asks who calls; None: nobody does.
         credentials: those of TLS; None: without.
         recorder: begins the records of calls; None if nobody wants any.
+        forward: is given the path, the request and the call of those methods of both services
+            that take no images, which are answered elsewhere, and the port is shared with others;
+            None: all are answered here, and the port is this server's.
     """
 
     def __init__(
         self,
-        classifier: Classifier,
-        open_inference: OpenInference,
+        classifier: ImageClassifier,
+        open_inference: ImageInference,
         readiness: Readiness,
         *,
         host: str,
@@ -132,11 +144,17 @@ class GrpcServer:
         guard: Guard | None = None,
         credentials: grpc.ServerCredentials | None = None,
         recorder: Recorder | None = None,
+        forward: Forward | None = None,
     ) -> None:
-        self._server = DirectServer(options(bounds), bounds, guard, recorder)
+        settings = options(bounds, shares_port=forward is not None)
+        self._server = DirectServer(settings, bounds, guard, recorder)
         self._readiness = readiness
         self.health = Health(readiness.closing)
         self._register(classifier, open_inference)
+        if forward:
+            for path in self._server.methods - IMAGE_METHODS:
+                if path.startswith(tuple(f"/{service}/" for service in SERVICES)):
+                    self._server.forward(path, partial(forward, path))
         self.port = _bind(self._server, host, port, credentials)
 
     @property
@@ -144,7 +162,7 @@ class GrpcServer:
         """What is answered, each as `/service/method`."""
         return self._server.methods
 
-    def _register(self, classifier: Classifier, open_inference: OpenInference) -> None:
+    def _register(self, classifier: ImageClassifier, open_inference: ImageInference) -> None:
         # Generated code is typed for grpcio's own servers and servicers.
         server = cast("Any", self._server)
         services = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -168,10 +186,14 @@ class GrpcServer:
         finally:
             await self._server.stop(0)
 
-    async def drain(self, grace_period_s: float) -> None:
-        """Accept no more calls; return when all are over, or cut off after the grace period."""
-        self._readiness.closing.set()
-        await self._server.drain(grace_period_s, "the server is draining; try another")
+    async def drain(self, grace_period_s: float, others: Awaitable[None]) -> None:
+        """Accept no more calls; return when all are over, or cut off after the grace period.
+
+        Streams end only once `readiness.closing` is set. It does not return before `others` is
+        done: what else of this process drains.
+        """
+        own = self._server.drain(grace_period_s, "the server is draining; try another")
+        await asyncio.gather(own, others)
 
 
 def _bind(

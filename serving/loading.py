@@ -1,118 +1,66 @@
-"""Bundle directory -> proved and warm model."""
+"""Checked bundle -> proved and warm model."""
 
 import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from errno import EAGAIN, ENOMEM
-from functools import cached_property, partial
 from pathlib import Path
+from typing import NamedTuple
 
-from bundle.keys import KeyFileError, PublicKey
+from prometheus_client import CollectorRegistry
+
 from bundle.manifest import ModelFile
-from bundle.signature import open_signed
-from bundle.store import Bundle, BundleError
+from bundle.store import Bundle
 from cli.cores import usable_cores
-from serving.backends.backend import Backend, Instance
 from serving.backends.devices import Device, parse_devices
-from serving.backends.runtimes import choose, load
-from serving.backends.settings import Runtime, RuntimeSettings
+from serving.backends.runtimes import choose, seal
+from serving.backends.sealed import SealedModel
+from serving.backends.settings import Runtime
 from serving.config import ServingConfig
 from serving.engine.build import build
+from serving.engine.latency import Clock
 from serving.engine.model import Model
 from serving.engine.room import Limits
-from serving.engine.wide import candidates
-from serving.errors import ProcessLostError, StartupError
+from serving.engine.warm_up import Measured
+from serving.errors import StartupError
+from serving.frontend.slots import check_memory
+from serving.loader import Loader
 from serving.memory import release_freed_memory
 from serving.metrics import Metrics
-from serving.proof import Prover
-from serving.threads import in_foreground, is_in_background
+from serving.opening import open_bundle
+from serving.shares import (
+    check_threads,
+    count_background_threads,
+    count_decode_threads,
+    count_instances,
+    count_wide_threads,
+)
 from serving.tune.use import with_tuned
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Loader:
-    """One file of a bundle and how it runs: opens backends that have proved themselves."""
+class Plan(NamedTuple):
+    """What was decided of a bundle before anything is opened.
+
+    `config` has the settings of `python -m serving tune` in it.
+    """
 
     bundle: Bundle
+    config: ServingConfig
+    devices: Sequence[Device]
+    runtime: Runtime
     file: ModelFile
     buckets: list[int]
-    settings: RuntimeSettings
-    runtime: Runtime | None = None
 
-    def open(self, device: Device, instances: int) -> list[Instance]:
-        """Return this many instances on a device; raise as `load_model` does."""
-        reopen = partial(self._reopen, device)
-        backends = self._open(device, instances, self.buckets)
-        return [Instance(backend, reopen) for backend in backends]
 
-    def widen(self, instances: Sequence[Instance], threads: int) -> Backend | None:
-        """Return a backend that runs a batch on this many threads, over the instances' weights.
+class Proved(NamedTuple):
+    """What a process that has proved a bundle hands to the one that is to serve it."""
 
-        None if their runtime offers none. Raises as `load_model` does.
-        """
-        widen = partial(instances[0].backend.widen, threads)
-        wide = widen()
-        if wide:
-            self._proved([wide], candidates(self.buckets, len(instances)), alike=True)
-        if wide and is_in_background():  # its threads, too: good for a proof, and for nothing else
-            wide.close()
-            wide = in_foreground(widen)
-        return wide
-
-    def _reopen(self, device: Device, buckets: Sequence[int]) -> Backend:
-        """Open an instance again, after failures that say nothing of the device.
-
-        A GPU on which that fails is lost: CUDA may keep an error that no message of a batch showed,
-        and all attempts would be in vain.
-        """
-        try:
-            [backend] = self._open(device, 1, buckets)
-        except StartupError as error:
-            if device.kind not in ("cuda", "tensorrt"):
-                raise
-            raise ProcessLostError(
-                f"{device} cannot be reopened in this process: {error}"
-            ) from error
-        return backend
-
-    def _open(self, device: Device, instances: int, buckets: Sequence[int]) -> list[Backend]:
-        opening = partial(
-            load,
-            self.bundle.path,
-            self.bundle.manifest,
-            self.file,
-            runtime=self.runtime,
-            device=device,
-            instances=instances,
-            buckets=buckets,
-            settings=self.settings,
-        )
-        # What computes on the thread that asks may be opened by one of low priority. The threads
-        # and processes that others start would keep that.
-        is_plain = self.runtime == "onnxruntime" and self.settings.threads == 1
-        backends = opening() if is_plain else in_foreground(opening)
-        self._proved(backends, buckets, alike=device.kind == "cpu")
-        return backends
-
-    def _proved(self, backends: Sequence[Backend], buckets: Sequence[int], *, alike: bool) -> None:
-        """Prove backends, or close them unless the process has lost their device."""
-        try:
-            self._prover.prove(backends, buckets, alike=alike)
-        except ProcessLostError:
-            raise
-        except BaseException:
-            for backend in backends:
-                backend.close()
-            raise
-
-    @cached_property
-    def _prover(self) -> Prover:
-        """One for all devices and every reopening: it reads and decodes the golden images once."""
-        return Prover(self.bundle, self.file)
+    plan: Plan
+    measured: Measured
+    sealed: SealedModel | None
 
 
 @contextmanager
@@ -138,25 +86,6 @@ def load_model(path: Path, config: ServingConfig, metrics: Metrics) -> Model:
     return load_bundle(open_bundle(path, config), config, metrics)
 
 
-def open_bundle(path: Path, config: ServingConfig) -> Bundle:
-    """Check the bundle at `path`: its signature first, if one is required, then its seal.
-
-    The files of the keys are read each time, so a key that is exchanged counts for the next bundle.
-
-    Raises:
-        BundleError: it is not signed by one of the keys, or damaged.
-    """
-    if not config.require_signature:
-        return Bundle.open(path)
-    try:
-        keys = [PublicKey.read(file) for file in config.require_signature]
-    except KeyFileError as error:
-        raise BundleError(f"{path} cannot be checked: --require-signature: {error}") from error
-    bundle, key = open_signed(path, keys)
-    logger.info("%s: signed by %s", path, key)
-    return bundle
-
-
 @within_limits()
 def load_bundle(bundle: Bundle, config: ServingConfig, metrics: Metrics) -> Model:
     """Load, prove and warm up a bundle; slow, so not for the event loop.
@@ -165,26 +94,93 @@ def load_bundle(bundle: Bundle, config: ServingConfig, metrics: Metrics) -> Mode
         BundleError: its answers differ from the recorded ones.
         StartupError: it cannot run on these devices in this precision, or needs too much.
     """
-    started = time.monotonic()
+    started, plan = time.monotonic(), _plan(bundle, config)
+    model = _assemble(plan, metrics, _seal(plan))
+    model.warm_up()
+    release_freed_memory()
+    _log(model, plan.config.threads, time.monotonic() - started)
+    return model
+
+
+@within_limits()
+def prove_bundle(bundle: Bundle, config: ServingConfig, clock: Clock) -> Proved:
+    """Do the same for another process, which will serve the bundle; this one cannot.
+
+    Args:
+        bundle: the bundle.
+        config: how it runs.
+        clock: monotonic time without that in which this process is paused, in seconds.
+
+    Raises what `load_bundle` raises.
+    """
+    started, plan = time.monotonic(), _plan(bundle, config)
+    sealed = _seal(plan)
+    model = _assemble(plan, Metrics(CollectorRegistry()), sealed, clock=clock)
+    measured = model.warm_up()
+    _log(model, plan.config.threads, time.monotonic() - started)
+    return Proved(plan, measured, sealed)
+
+
+@within_limits()
+def load_proved(proved: Proved, metrics: Metrics) -> Model:
+    """Load a bundle that another process of this machine has proved, quickly.
+
+    Raises what `load_bundle` raises.
+    """
+    model = _assemble(proved.plan, metrics, proved.sealed, is_proved=True)
+    model.learn(proved.measured)
+    return model
+
+
+def _plan(bundle: Bundle, config: ServingConfig) -> Plan:
     config = with_tuned(bundle, config)
     devices = parse_devices(config.device)
     if devices[0].kind == "cpu":
-        _check_threads(config.threads)
+        check_threads(config.threads)
     runtime, file = choose(
         bundle.manifest, devices[0], config.precision, config.runtime, config.lite_python
     )
-    buckets = list(config.buckets or file.buckets)
-    loader = Loader(bundle, file, buckets, config.runtime_settings, runtime)
+    return Plan(bundle, config, devices, runtime, file, list(config.buckets or file.buckets))
+
+
+def _seal(plan: Plan) -> SealedModel | None:
+    return seal(
+        plan.bundle.path,
+        plan.bundle.manifest,
+        plan.file,
+        runtime=plan.runtime,
+        device=plan.devices[0],
+        buckets=plan.buckets,
+        settings=plan.config.runtime_settings,
+    )
+
+
+def _assemble(
+    plan: Plan,
+    metrics: Metrics,
+    sealed: SealedModel | None,
+    *,
+    is_proved: bool = False,
+    clock: Clock = time.monotonic,
+) -> Model:
+    """Return a model that is open and proved, and not warm."""
+    bundle, config, devices, runtime, file, buckets = plan
+    if config.frontends:
+        crop = bundle.manifest.transform.crop
+        check_memory(config.frontends, config.max_inflight_images, crop.height, crop.width)
+    loader = Loader(bundle, file, buckets, config.runtime_settings, runtime, sealed)
     instances = [
         instance
         for device in devices
-        for instance in loader.open(device, count_instances(config, device))
+        for instance in loader.open(device, count_instances(config, device), is_proved=is_proved)
     ]
-    wide_threads = count_wide_threads(config, devices[0], len(instances))
-    model = build(
+    threads, wide = count_wide_threads(config, devices[0], len(instances)), None
+    if threads > 1:
+        wide = loader.widen(instances, threads, is_proved=is_proved)
+    return build(
         bundle,
         instances,
-        wide=loader.widen(instances, wide_threads) if wide_threads > 1 else None,
+        wide=wide,
         buckets=buckets,
         decode_threads=count_decode_threads(config, devices[0]),
         background_threads=count_background_threads(config),
@@ -196,70 +192,18 @@ def load_bundle(bundle: Bundle, config: ServingConfig, metrics: Metrics) -> Mode
         slo_s=config.slo_ms / 1000 if config.slo_ms else None,
         overdue_s=config.overdue_s,
         metrics=metrics,
+        clock=clock,
     )
-    model.warm_up()
-    release_freed_memory()
-    _log(model, len(instances), config.threads, time.monotonic() - started)
-    return model
 
 
-def _check_threads(threads: int) -> None:
-    if threads > (cores := usable_cores()).usable:
-        # They wait for each other in loops that leave the cores to nobody else.
-        logger.warning(
-            "--threads %d, but this process may use only %s: batches may take several times as "
-            "long as with --threads %d",
-            threads,
-            cores,
-            cores.usable,
-        )
-
-
-def count_instances(config: ServingConfig, device: Device) -> int:
-    """Return how many batches run at once on a device."""
-    if config.instances:
-        return config.instances
-    # Several one-thread batches at once answer more images per second than one batch on all cores.
-    cores = usable_cores().usable
-    return max(1, cores // config.threads) if device.kind == "cpu" else 1
-
-
-def count_wide_threads(config: ServingConfig, device: Device, instances: int) -> int:
-    """Return how many threads a wide batch runs on: the cores of all instances; 1 if none is wide.
-
-    Instances of several threads are what somebody chose who would rather have each batch faster.
-    """
-    may = device.kind == "cpu" and config.threads == 1
-    return min(instances, usable_cores().usable) if may else 1
-
-
-def count_decode_threads(config: ServingConfig, device: Device) -> int:
-    """Return how many threads decode for a model whose first device is `device`."""
-    if config.decode_threads is not None:
-        return config.decode_threads
-    cores = usable_cores().usable
-    # Instances that need every core decode without other threads in their caches. With a small
-    # model and 128 requests in flight this is half again as fast (`python -m benchmarks.ablation`).
-    take_all = device.kind == "cpu" and config.threads == 1
-    return 0 if take_all and count_instances(config, device) >= cores else cores
-
-
-def count_background_threads(config: ServingConfig) -> int:
-    """Return how many threads decode slow images of a model: enough for all cores.
-
-    Not those beyond a CPU quota: its use stops all threads, whatever their priority.
-    """
-    return config.background_threads or usable_cores().usable
-
-
-def _log(model: Model, instances: int, threads: int, seconds: float) -> None:
+def _log(model: Model, threads: int, seconds: float) -> None:
     logger.info(
         "%s/%s: %s on %s in %s, %d instances x %d threads, "
         "%d decode threads (%s), batches of %s, ready after %.1f s",
         model.name,
         model.version,
         *model.placement,
-        instances,
+        len(model.devices),
         threads,
         model.decoders.threads,
         usable_cores(),

@@ -72,6 +72,11 @@ def writer() -> "Writer":
     return Writer(sys.stderr)
 
 
+def dropped() -> dict[Reason, Counter]:
+    """Return the counters of entries that are not in the log, by the reason."""
+    return _dropped
+
+
 def announce(text: str) -> None:
     """Print a line on standard output, from a thread of its own: perhaps nobody reads it."""
     file, data = sys.stdout.fileno(), f"{text}\n".encode(sys.stdout.encoding, "backslashreplace")

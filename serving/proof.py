@@ -72,9 +72,18 @@ class Prover:
             self._file.tolerance,
         )
 
+    def check(self, backend: Backend, bucket: int) -> None:
+        """Have a backend answer one golden image in one batch, quickly; raise as `prove` does.
+
+        For what was proved in another process, and may compute otherwise in this one.
+        """
+        proved = prove_pixels(self._bundle, 1)
+        run, runtime = partial(predict, backend, [bucket]), backend.describe().runtime
+        prove_probabilities(self._bundle, self._file, *proved, run, runtime)
+
     def _difference(self, backend: Backend, buckets: Sequence[int]) -> float:
-        run = partial(predict, backend, buckets)
-        return prove_probabilities(self._bundle, self._file, *self._golden, run)
+        run, runtime = partial(predict, backend, buckets), backend.describe().runtime
+        return prove_probabilities(self._bundle, self._file, *self._golden, run, runtime)
 
     def _difference_of_each(self, backend: Backend, buckets: Sequence[int]) -> float:
         largest = 0.0
@@ -87,8 +96,8 @@ class Prover:
         return largest
 
     def _prove_full(self, backend: Backend, buckets: Sequence[int], share: Sequence[int]) -> None:
-        run = partial(predict, backend, buckets)
-        prove_mates(self._bundle, self._file, *self._golden, run, share)
+        run, runtime = partial(predict, backend, buckets), backend.describe().runtime
+        prove_mates(self._bundle, self._file, *self._golden, run, runtime, share)
 
 
 def _shares(buckets: Sequence[int], backends: int) -> list[list[int]]:

@@ -56,7 +56,7 @@ async def serve(config: ServingConfig) -> bool:
             try:
                 loaded = await unless(stop, server.load())
                 if loaded:
-                    tidy()
+                    tidy(whole=True)
                     await server.start()
                     await unless(stop, server.loss())
                     limit_s = config.shutdown_delay_s + config.grace_period_s + CLOSING_S
@@ -87,10 +87,10 @@ class Server:
         )
         requests = Requests(
             self.repository,
-            self.control,
             self.readiness,
-            max_images=config.max_images_per_request,
-            default_timeout_s=config.default_timeout_ms / 1000,
+            config.max_images_per_request,
+            config.default_timeout_ms / 1000,
+            self.control,
         )
         self._lost: asyncio.Future[ProcessLostError] = asyncio.get_running_loop().create_future()
         self._triggers: asyncio.Task[None] | None = None
@@ -116,9 +116,10 @@ class Server:
 
     async def start(self) -> None:
         """Report SERVING to probes, print the banner, and look at the repository from now on."""
-        self.control.transitions.gives_way = True
+        self.control.transitions.is_serving = True
         self.readiness.enter(State.SERVING)
         await self._publish_models()
+        await self.repository.known_everywhere()
         bundle = next((model.bundle for model in self.repository.all()), None)
         announce(banner(bundle, self._config, self.grpc.port, self.http.port))
         if not bundle:

@@ -92,8 +92,19 @@ def gradient_mean(
     """Return a function, for use inside a graph, from this process's gradients to their mean."""
     if config.group_size == 1:
         return lambda gradients: gradients
+    if config.platform == "CPU":
+        return lambda gradients: _mean_at_once(gradients, config.group_size)
     reducer = nn.DistributedGradReducer(list(parameters), mean=True, degree=config.group_size)
     return cast("Callable[[Gradients], Gradients]", reducer)
+
+
+def _mean_at_once(gradients: Gradients, processes: int) -> Gradients:
+    """Send all gradients as one: among CPUs each message costs about a millisecond."""
+    flat = ops.concat([gradient.reshape(-1).astype(mindspore.float32) for gradient in gradients])
+    mean = ops.AllReduce()(flat) / processes
+    parts = ops.split(mean, [gradient.size for gradient in gradients])
+    pairs = zip(parts, gradients)  # noqa: B905 - unknown to a graph
+    return tuple([part.reshape(gradient.shape).astype(gradient.dtype) for part, gradient in pairs])
 
 
 def agree(number: int, config: CommonConfig) -> int:

@@ -3,13 +3,15 @@
 ValueError
  +-- TrainingError        the message says what was wrong and what would be right
       +-- RecipeError        there is no such recipe, or it sets something unknown
-      +-- ArchitectureError  the family has no such member
+      +-- ArchitectureError  the family has no such member, or a member no such part
       +-- DatasetError       there is no usable dataset in the folder
       |    +-- BrokenImageError  one of its files is not a readable image
       +-- CheckpointError    missing, damaged, or it does not fit the network
       +-- OutputError        a file of the run cannot be written
       +-- DeviceError        the platform is not on this machine, or a process has failed
       +-- DivergedError      the loss is no longer a number
+      +-- TrackerError       the tracker that was asked for cannot be used
+      +-- WorkerError        a process that reads images has died
 """
 
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ class RecipeError(TrainingError):
 
 
 class ArchitectureError(TrainingError):
-    """The family has no such member."""
+    """The family has no such member, or a member no such part."""
 
 
 class DatasetError(TrainingError):
@@ -51,6 +53,14 @@ class DeviceError(TrainingError):
 
 class DivergedError(TrainingError):
     """The loss is no longer a number."""
+
+
+class TrackerError(TrainingError):
+    """The tracker that was asked for is not installed, or cannot be opened."""
+
+
+class WorkerError(TrainingError):
+    """A process that reads images has died."""
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """An evaluation over a whole dataset, with the pixels that serving sees, and its report."""
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import mindspore
 import numpy as np
@@ -14,10 +16,17 @@ from pydantic import BaseModel, ConfigDict
 from bundle.manifest import Normalization
 from images.transform import Transform
 from training import distributed
-from training.data.batches import EvaluationImages, Images, Mask, labels, normalize
-from training.data.datasets import Dataset
+from training.data.augmenter import Images
+from training.data.batches import (
+    EvaluationImages,
+    Mask,
+    labels,
+    normalize,
+    share_of_each_class,
+)
+from training.data.dataset import Dataset
 from training.data.prefetch import Indices, Prefetcher
-from training.errors import DatasetError, writing
+from training.errors import DatasetError, DivergedError, writing
 from training.metrics import Evaluation, Metrics, Tally
 from training.settings.config import CommonConfig
 
@@ -41,8 +50,10 @@ class Evaluator:
     ) -> None:
         self._net, self._normalization, self._batch_size = net, normalization, batch_size
         self._config, self._classes = config, len(dataset.class_names)
-        self._images = EvaluationImages(dataset, transform, config)
-        self._labels = labels(dataset, min(len(dataset), config.eval_images or len(dataset)))
+        self._images = EvaluationImages(dataset, transform, batch_size, config)
+        self._dataset, self._labels = dataset, labels(dataset)
+        self._chosen = share_of_each_class(self._labels, config.eval_images)
+        self._share = self._chosen[config.rank :: config.group_size]
 
         @mindspore.jit  # type: ignore[untyped-decorator]  # mindspore is untyped
         def forward(images: Tensor) -> Tensor:
@@ -50,40 +61,82 @@ class Evaluator:
 
         self._forward = forward
 
-    def evaluate(self) -> Evaluation:
+    @property
+    def batches(self) -> int:
+        """How many batches this process runs."""
+        return self._batches_of(self._config.rank)
+
+    @property
+    def common_batches(self) -> int:
+        """How many batches every process of the group runs; some have one more."""
+        return self._batches_of(self._config.group_size - 1)
+
+    def _batches_of(self, rank: int) -> int:
+        share = self._chosen[rank :: self._config.group_size]
+        return math.ceil(len(share) / self._batch_size)
+
+    def evaluate(self, after_batch: Callable[[], None] = lambda: None) -> Evaluation:
         """Return what was counted; the network is left in the mode it came in.
 
-        Raises BrokenImageError if the settings say so, DatasetError if no image is readable.
+        Args:
+            after_batch: called after each batch. It may end the evaluation by raising.
+
+        Raises:
+            BrokenImageError: an image cannot be read, and the settings do not say to skip it.
+            DatasetError: no image can be read.
+            DivergedError: an output is not a number.
         """
         distributed.share(self._net, self._config)
         training = self._net.training
         self._net.set_train(False)
-        own = Tally.of(np.empty((0, self._classes)), self._labels[:0], self._classes)
-        ends = [time.monotonic()]
+        try:
+            own, ends = self._tally(after_batch)
+        finally:
+            self._net.set_train(training)
+        return self._over_all_processes(own, images_per_second(ends, self._batch_size))
+
+    def _tally(self, after_batch: Callable[[], None]) -> tuple[Tally, list[float]]:
+        """Return what this process counted, and the times of start and each batch, in seconds."""
+        none = np.zeros((self._classes, self._classes), np.int64)
+        own, ends = Tally(none, none[0]), [time.monotonic()]
         for images, indices, readable in Prefetcher(self._batches()):
             # Shares memory with the array, to which no other reference is kept.
             logits = self._forward(Tensor.from_numpy(images)).asnumpy()
+            self._check_finite(logits[readable], indices[readable])
             own += Tally.of(logits[readable], self._labels[indices[readable]], self._classes)
             ends.append(time.monotonic())
-        self._net.set_train(training)
-        return self._over_all_processes(own, images_per_second(ends, self._batch_size))
+            after_batch()
+        return own, ends
+
+    def _check_finite(self, logits: NDArray[Any], indices: Indices) -> None:
+        wrong = ~np.isfinite(logits).all(axis=1)
+        if wrong.any():
+            image = self._dataset.name(int(indices[wrong.argmax()]))
+            raise DivergedError(
+                f"the network's outputs for {image} are not numbers: its weights are damaged, or "
+                f"those of a run that diverged"
+            )
 
     def _batches(self) -> Iterator[tuple[Images, Indices, Mask]]:
         """Yield full batches; the last one repeats its first image, which is masked there."""
-        share = np.arange(len(self._labels))[self._config.rank :: self._config.group_size]
-        for start in range(0, len(share), self._batch_size):
-            known = share[start : start + self._batch_size]
-            indices = np.pad(known, (0, self._batch_size - len(known)), constant_values=known[0])
-            pixels, readable = self._images.batch(indices)
-            readable[len(known) :] = False
+        left = len(self._share)
+        for indices, pixels, readable in self._images.batches(self._indices()):
+            readable[left:] = False
+            left -= len(indices)
             yield normalize(pixels, self._normalization), indices, readable
+
+    def _indices(self) -> Iterator[Indices]:
+        for start in range(0, len(self._share), self._batch_size):
+            known = self._share[start : start + self._batch_size]
+            yield np.pad(known, (0, self._batch_size - len(known)), constant_values=known[0])
 
     def _over_all_processes(self, own: Tally, speed: float) -> Evaluation:
         confusion, top5 = (distributed.total(c, self._config) for c in (own.confusion, own.top5))
+        loss = float(distributed.total(np.array([own.loss]), self._config)[0])
         if not confusion.any():
-            raise DatasetError(f"none of the {len(self._labels)} test images is readable")
+            raise DatasetError(f"none of the {len(self._chosen)} test images is readable")
         speeds = distributed.total(np.array([speed]), self._config)
-        return Evaluation(own, Tally(confusion, top5), float(speeds[0]))
+        return Evaluation(own, Tally(confusion, top5, loss), float(speeds[0]))
 
 
 def images_per_second(ends: Sequence[float], batch_size: int) -> float:
@@ -106,7 +159,11 @@ class ClassAccuracy(BaseModel):
 
 
 class EvaluationReport(BaseModel):
-    """An evaluation as written; `confusion[i][j]` counts images of class i taken for class j."""
+    """An evaluation as written.
+
+    `confusion` holds [i, j, n]: n images of class i were taken for class j. What did not occur is
+    left out, which keeps the file of a thousand classes small.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -115,7 +172,7 @@ class EvaluationReport(BaseModel):
     metrics: Metrics
     images_per_second: float
     classes: list[ClassAccuracy]
-    confusion: list[list[int]]
+    confusion: list[tuple[int, int, int]]
 
     @classmethod
     def of(cls, checkpoint: Path, dataset: Dataset, evaluation: Evaluation) -> "EvaluationReport":
@@ -142,7 +199,10 @@ class EvaluationReport(BaseModel):
                 )
                 for name, images, first, five in counts
             ],
-            confusion=whole.confusion.tolist(),
+            confusion=[
+                (int(i), int(j), int(whole.confusion[i, j]))
+                for i, j in np.argwhere(whole.confusion)
+            ],
         )
 
     def write(self, folder: Path, stem: str) -> Path:
@@ -150,23 +210,25 @@ class EvaluationReport(BaseModel):
 
         Raises OutputError if it cannot.
         """
-        drawn = _draw(np.array(self.confusion), [c.name for c in self.classes])
+        drawn = self._draw()
         picture = folder / f"{stem}.png"
         with writing(picture):
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{stem}.json").write_text(self.model_dump_json(indent=1) + "\n")
+            (folder / f"{stem}.json").write_text(self.model_dump_json() + "\n")
             drawn.savefig(picture, dpi=100)
         return picture
 
-
-def _draw(confusion: NDArray[np.int64], names: list[str]) -> Figure:
-    figure = Figure(figsize=(9, 8), layout="constrained")
-    axes = figure.subplots()
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the class")
-    axes.set(xlabel="answer", ylabel="class")
-    if len(names) <= LABELLED:
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-        axes.set_yticks(range(len(names)), names)
-    return figure
+    def _draw(self) -> Figure:
+        names = [one.name for one in self.classes]
+        shares = np.zeros((len(names), len(names)))
+        for i, j, count in self.confusion:
+            shares[i, j] = count / self.classes[i].images
+        figure = Figure(figsize=(9, 8), layout="constrained")
+        axes = figure.subplots()
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        figure.colorbar(image, ax=axes, label="share of the class")
+        axes.set(xlabel="answer", ylabel="class")
+        if len(names) <= LABELLED:
+            axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+            axes.set_yticks(range(len(names)), names)
+        return figure

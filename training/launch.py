@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import psutil
 
+from cli.cores import usable_cores
 from cli.program import INTERRUPTED, Command, main
 from training import cuda
 from training.errors import DeviceError, TrainingError, writing
@@ -24,6 +25,8 @@ from training.settings.config import CommonConfig
 LAUNCHERS = ("MS_ROLE", "OMPI_COMM_WORLD_RANK", "RANK_ID")
 LAUNCHED = "TRAINING_LAUNCHED"  # set for the processes that `launch` starts
 LOCALHOST = "127.0.0.1"
+# MindSpore answers a SIGINT that arrives inside a graph by sending itself SIGTERM.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Config = TypeVar("Config", bound=CommonConfig)
 
@@ -83,18 +86,18 @@ def launch(config: CommonConfig, command: Sequence[str]) -> None:
     with writing(logs):
         logs.mkdir(parents=True)
     logger.info("%d processes, logs in %s", config.group_size, logs)
-    if _wait([*_msrun(config, logs), *command]):
+    if _wait(config, [*_msrun(config, logs), *command]):
         raise DeviceError(f"a process has failed and the others were ended; their logs: {logs}")
 
 
-def _wait(command: Sequence[str]) -> int:
+def _wait(config: CommonConfig, command: Sequence[str]) -> int:
     """Return msrun's exit code; if interrupted, end the workers and raise KeyboardInterrupt.
 
     Like each worker, msrun is in a session of its own: a Ctrl-C reaches this process alone.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with subprocess.Popen(  # noqa: S603 - this very command
-        command, env=_environment(), start_new_session=True
+        command, env=_environment(config), start_new_session=True
     ) as msrun:
         try:
             return msrun.wait()
@@ -138,10 +141,14 @@ def _msrun(config: CommonConfig, logs: Path) -> list[str]:
     ]
 
 
-def _environment() -> dict[str, str]:
-    """Let msrun find this very Python, and MindSpore log errors only."""
+def _environment(config: CommonConfig) -> dict[str, str]:
+    """Let msrun find this very Python, MindSpore log errors only, and processes share the cores."""
     path = os.pathsep.join([str(_scripts()), os.environ.get("PATH", os.defpath)])
-    return {"GLOG_v": "3", **os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", LAUNCHED: "1"}
+    defaults = {"GLOG_v": "3"}
+    if config.platform == "CPU":  # each would have a thread for every core
+        threads = usable_cores().usable // config.group_size
+        defaults["OMP_NUM_THREADS"] = str(max(threads, 1))
+    return {**defaults, **os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", LAUNCHED: "1"}
 
 
 def _scripts() -> Path:

@@ -18,6 +18,9 @@ class Metrics(BaseModel):
 
     top1: float = Field(ge=0, le=1, description="fraction whose first class is right")
     top5: float = Field(ge=0, le=1, description="fraction whose first five hold the right class")
+    loss: NonNegativeFloat | None = Field(
+        None, description="mean cross-entropy, labels not smoothed; null in older files"
+    )
     images: PositiveInt = Field(description="number of images counted")
     images_per_second: NonNegativeFloat = Field(
         0, exclude=True, description="speed of the evaluation, its first batch left out"
@@ -36,10 +39,17 @@ class Metrics(BaseModel):
 
 @dataclass(frozen=True)
 class Tally:
-    """Answers per class: int64 `confusion` (K, K), true class by answer; `top5` (K,)."""
+    """Answers per class, and the loss of all images.
+
+    Attributes:
+        confusion: int64 (K, K), true class by answer.
+        top5: int64 (K,), of each class how many were among the first five answers.
+        loss: sum of the cross-entropies.
+    """
 
     confusion: Counts
     top5: Counts
+    loss: float = 0.0
 
     @classmethod
     def of(cls, logits: NDArray[Any], labels: NDArray[Any], classes: int) -> "Tally":
@@ -48,10 +58,13 @@ class Tally:
         confusion = np.zeros((classes, classes), np.int64)
         np.add.at(confusion, (labels, best[:, 0]), 1)
         found = (best == labels[:, None]).any(axis=1)
-        return cls(confusion, np.bincount(labels[found], minlength=classes))
+        top5 = np.bincount(labels[found], minlength=classes)
+        return cls(confusion, top5, float(_cross_entropy(logits, labels).sum()))
 
     def __add__(self, other: "Tally") -> "Tally":
-        return Tally(self.confusion + other.confusion, self.top5 + other.top5)
+        return Tally(
+            self.confusion + other.confusion, self.top5 + other.top5, self.loss + other.loss
+        )
 
     @property
     def results(self) -> tuple[int, int, int]:
@@ -74,6 +87,7 @@ class Evaluation:
         return Metrics(
             top1=top1 / images,
             top5=top5 / images,
+            loss=self.whole.loss / images,
             images=images,
             images_per_second=self.images_per_second,
         )
@@ -84,3 +98,12 @@ class Evaluation:
         before = ", ".join(f"[{count}]" for count in self.own.results)
         after = " ".join(f"[{count}]" for count in self.whole.results)
         return [speed, f"before results=[{before}]", f"after results=[{after}]", *accuracy]
+
+
+def _cross_entropy(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the loss of each image, (N,): the negative logarithm of its class's softmax."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    own = shifted[np.arange(len(labels)), labels]
+    losses: NDArray[np.float64] = np.log(np.exp(shifted).sum(axis=1)) - own
+    return losses

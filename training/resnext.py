@@ -10,11 +10,11 @@ import math
 from mindspore import Tensor, nn
 from mindspore.common.initializer import HeNormal, HeUniform, Uniform
 
-from training.architectures import ARCHITECTURES, Architecture
+from training.architectures import ARCHITECTURES, Architecture, Pooling
 from training.errors import ArchitectureError
 
 
-def build(name: str, num_classes: int) -> nn.Cell:
+def build(name: str, num_classes: int, pooling: Pooling = "same") -> nn.Cell:
     """A freshly initialised member: float32 (N, 3, H, W), normalised -> logits (N, num_classes).
 
     Raises ArchitectureError for a name that is not in ARCHITECTURES.
@@ -23,15 +23,32 @@ def build(name: str, num_classes: int) -> nn.Cell:
         raise ArchitectureError(
             f"unknown architecture {name!r}; there are {', '.join(ARCHITECTURES)}"
         )
-    return ResNeXt(ARCHITECTURES[name], num_classes)
+    return ResNeXt(ARCHITECTURES[name], num_classes, pooling)
+
+
+def initialise_per_group(net: nn.Cell) -> None:
+    """Make the fresh weights of grouped convolutions sqrt(groups) times as large.
+
+    They are initialised by the fan-out (He et al. 2015, arXiv:1502.01852): that of the whole
+    convolution, or with this that of one group, as in the upstream's layout for Ascend, which has
+    a convolution for each group.
+    """
+    for _, cell in net.cells_and_names():
+        if isinstance(cell, nn.Conv2d) and cell.group > 1:
+            cell.weight.set_data(cell.weight * math.sqrt(cell.group))
 
 
 class ResNeXt(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
-    """Backbone and head: float32 (N, 3, H, W) -> logits (N, num_classes)."""
+    """Backbone and head: float32 (N, 3, H, W) -> logits (N, num_classes).
 
-    def __init__(self, architecture: Architecture, num_classes: int) -> None:
+    Attributes:
+        pooling: how the stem's max-pool is padded, which belongs to the weights.
+    """
+
+    def __init__(self, architecture: Architecture, num_classes: int, pooling: Pooling) -> None:
         super().__init__()
-        self.backbone = Backbone(architecture)
+        self.pooling = pooling
+        self.backbone = Backbone(architecture, pooling)
         self.head = Head(self.backbone.channels, num_classes)
 
     def construct(self, x: Tensor) -> Tensor:
@@ -42,14 +59,13 @@ class ResNeXt(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
 class Backbone(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
     """Stem and layers: (N, 3, H, W) -> feature maps (N, channels, h, w)."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, pooling: Pooling) -> None:
         super().__init__()
         stem = architecture.stem
         self.conv = _conv(3, stem.channels, stem.kernel, stem.stride)
         self.bn = nn.BatchNorm2d(stem.channels)
         self.relu = nn.ReLU()
-        # "same", as upstream: it pads (0, 1) on even sizes, which (1, 1) does not reproduce.
-        self.pool = nn.MaxPool2d(3, 2, pad_mode="same") if stem.pool else nn.Identity()
+        self.pool = _max_pool(pooling) if stem.pool else nn.Identity()
         self.channels = stem.channels
         self.layers = tuple(self._layer(architecture, i) for i in range(len(architecture.blocks)))
 
@@ -133,6 +149,15 @@ class Head(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
     def construct(self, x: Tensor) -> Tensor:
         """Return logits."""
         return self.fc(x.mean(axis=(2, 3)))
+
+
+def _max_pool(pooling: Pooling) -> nn.Cell:
+    """Return a max-pool of what comes out of a ReLU."""
+    if pooling == "same":
+        return nn.MaxPool2d(3, 2, pad_mode="same")
+    # Nothing is below the zeros around it. MaxPool2d's own padding has no ONNX.
+    edges = nn.Pad(((0, 0), (0, 0), (1, 1), (1, 1)))
+    return nn.SequentialCell(edges, nn.MaxPool2d(3, 2, pad_mode="valid"))
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:

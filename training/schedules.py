@@ -25,12 +25,13 @@ TITLES = {"cosine_annealing": "cosine_annealing", "multistep": "multistep, expon
 
 def learning_rates(config: TrainConfig, steps_per_epoch: int) -> Rates:
     """Return the rate of each step of a run, shape (max_epoch * steps_per_epoch,)."""
-    epochs = np.arange(config.max_epoch)
+    changes = steps_per_epoch if config.lr_per_step else 1  # in an epoch
+    epochs = np.arange(config.max_epoch * changes) / changes
     if config.lr_scheduler == "cosine_annealing":
-        per_epoch = cosine(epochs, config.lr, config.T_max, config.eta_min)
+        scheduled = cosine(epochs, config.lr, config.T_max, config.eta_min)
     else:
-        per_epoch = multistep(epochs, config.lr, config.lr_epochs, config.lr_gamma)
-    rates = np.repeat(per_epoch, steps_per_epoch)
+        scheduled = multistep(epochs, config.lr, config.lr_epochs, config.lr_gamma)
+    rates = np.repeat(scheduled, steps_per_epoch // changes)
     warmup = linear_warmup(config.lr, config.warmup_epochs * steps_per_epoch)
     rates[: len(warmup)] = warmup
     return rates.astype(np.float32)
@@ -41,13 +42,19 @@ def linear_warmup(lr: float, steps: int) -> NDArray[np.float64]:
     return lr * np.arange(1, steps + 1) / max(steps, 1)
 
 
-def cosine(epochs: NDArray[np.intp], lr: float, t_max: int, eta_min: float) -> NDArray[np.float64]:
-    """Cosine annealing (Loshchilov & Hutter 2017), stepped per epoch, not shifted by warm-up."""
+def cosine(
+    epochs: NDArray[np.float64], lr: float, t_max: int, eta_min: float
+) -> NDArray[np.float64]:
+    """Cosine annealing (Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5), without restarts.
+
+    Not shifted by the warm-up. The paper's changes with every step, and `epochs` are fractions
+    then (`lr_per_step`); the upstream's is stepped per epoch.
+    """
     return eta_min + (lr - eta_min) * (1 + np.cos(np.pi * epochs / t_max)) / 2
 
 
 def multistep(
-    epochs: NDArray[np.intp], lr: float, milestones: Sequence[int], gamma: float
+    epochs: NDArray[np.float64], lr: float, milestones: Sequence[int], gamma: float
 ) -> NDArray[np.float64]:
     """Return lr times gamma for each milestone (an epoch, from 0) that has been reached."""
     decays: NDArray[np.intp] = np.searchsorted(sorted(milestones), epochs, side="right")

@@ -4,52 +4,77 @@ from collections.abc import Callable
 from typing import cast
 
 import mindspore
+import numpy as np
 from mindspore import Parameter, Tensor, amp, nn, ops
+from numpy.typing import NDArray
 
+from training.accumulation import in_parts
+from training.average import moving_average
 from training.checkpoint.checkpoints import Arrays, set_parameters
 from training.distributed import Gradients, gradient_mean
+from training.optimizers import optimizer
 from training.schedules import Rates
 from training.settings.train_config import TrainConfig
 
 # The upstream's dynamic loss scale: its first value, its factor, and the steps until it grows.
 INITIAL_SCALE, SCALE_FACTOR, SCALE_WINDOW = 65536.0, 2, 2000
 LOSS_SCALE = "loss_scale"
-WITHOUT_DECAY = ("bias", "gamma", "beta")
 
 
 class TrainingStep:
-    """Compiled once; each call trains the network on a batch, unless gradients overflow."""
+    """Compiled once; each call trains the network on a batch, unless gradients overflow.
 
-    def __init__(self, net: nn.Cell, rates: Rates, config: TrainConfig) -> None:
+    Attributes:
+        network: what is to be evaluated and saved: the network or, with `ema`, its average.
+    """
+
+    def __init__(
+        self,
+        net: nn.Cell,
+        rates: Rates,
+        config: TrainConfig,
+        class_weights: NDArray[np.float32] | None = None,
+    ) -> None:
+        # Before mixed precision changes the network.
+        averaged, follow = (net, None) if config.ema is None else moving_average(net, config.ema)
         forward = amp.auto_mixed_precision(net, config.amp_level).set_train()
-        criterion = SmoothedCrossEntropy(config.num_classes, config.smoothing)
-        optimizer, scaler = momentum(net, rates, config), loss_scaler(config)
-        mean, clip = gradient_mean(optimizer.parameters, config), config.clip_global_norm
+        criterion = SmoothedCrossEntropy(config.classes, config.smoothing, class_weights)
+        optimize, scaler = optimizer(net, rates, config), loss_scaler(config)
+        mean, clip = gradient_mean(optimize.parameters, config), config.clip_global_norm
         all_finite = finite_check(config.platform)
 
         def scaled_loss(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             loss = criterion(forward(images), labels)
             return scaler.scale(loss), loss
 
-        gradients = mindspore.value_and_grad(scaled_loss, None, optimizer.parameters, has_aux=True)
-
-        @mindspore.jit  # type: ignore[untyped-decorator]  # mindspore is untyped
-        def step(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            (_, loss), grads = gradients(images, labels)
+        def update(grads: Gradients) -> Tensor:
             grads = mean(grads)
             finite = all_finite(grads)
             if finite:
                 grads = scaler.unscale(grads)
                 if clip is not None:
                     grads = ops.clip_by_global_norm(grads, clip)
-                optimizer(grads)
+                optimize(grads)
+                if follow is not None:
+                    follow(optimize.global_step)
             scaler.adjust(finite)
-            return loss, finite
+            return finite
 
-        self._step, self._rates, self._scaler, self._optimizer = step, rates, scaler, optimizer
+        gradients = mindspore.value_and_grad(scaled_loss, None, optimize.parameters, has_aux=True)
+
+        @mindspore.jit  # type: ignore[untyped-decorator]  # mindspore is untyped
+        def at_once(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            (_, loss), grads = gradients(images, labels)
+            return loss, update(grads)
+
+        parts = config.accumulate
+        whole = parts == 1
+        self._step = at_once if whole else in_parts(gradients, update, optimize.parameters, parts)
+        self._net, self._rates, self._scaler, self._optimizer = net, rates, scaler, optimize
+        self.network = averaged
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Train on float32 (N, 3, H, W) and int32 (N,).
+        """Train on float32 (N, 3, H, W), and int32 (N,) or, of mixed images, float32 (N, K).
 
         Returns the loss, and whether all gradients were finite: if not, the step was skipped.
         """
@@ -67,9 +92,9 @@ class TrainingStep:
         return float(self._scaler.scale_value.asnumpy())
 
     def state(self) -> Arrays:
-        """Return what the next step depends on, besides network and settings.
+        """Return what the next step depends on, besides `network` and settings.
 
-        Moments, position in the schedule, and the dynamic loss scale.
+        Moments, position in the schedule, the dynamic loss scale, and weights that are averaged.
         """
         return {name: parameter.asnumpy() for name, parameter in self._parameters().items()}
 
@@ -86,6 +111,8 @@ class TrainingStep:
         if isinstance(self._scaler, amp.DynamicLossScaler):
             found[LOSS_SCALE] = self._scaler.scale_value
             found["loss_scale_counter"] = self._scaler.counter
+        if self.network is not self._net:
+            found |= {f"network.{p.name}": p for p in self._net.get_parameters()}
         return found
 
 
@@ -97,38 +124,38 @@ def loss_scaler(config: TrainConfig) -> amp.LossScaler:
 
 
 class SmoothedCrossEntropy(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
-    """Logits (N, K), int32 labels (N,) -> mean loss, a scalar.
+    """Logits (N, K) and labels -> mean loss, a scalar.
 
-    Smoothed as the upstream's `crossentropy.py` does it: the true class gets 1 - smoothing, each
-    other class smoothing / (K - 1); not smoothing / K.
+    Labels are int32 (N,), or float32 (N, K), the share of each class in an image, as mixup and
+    cutmix make them. Smoothed as the upstream's `crossentropy.py` does it: the true class gets
+    1 - smoothing, each other class smoothing / (K - 1); not smoothing / K. Shares are smoothed in
+    proportion.
+
+    Class weights, float32 (K,), multiply the terms of their classes; the sum is divided by N, not
+    by the weights: so does torch.nn.CrossEntropyLoss with probabilities of classes as its target.
     """
 
-    def __init__(self, num_classes: int, smoothing: float) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        smoothing: float,
+        class_weights: NDArray[np.float32] | None = None,
+    ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.on_value = Tensor(1 - smoothing)
-        self.off_value = Tensor(smoothing / max(num_classes - 1, 1))
+        on, off = 1 - smoothing, smoothing / max(num_classes - 1, 1)
+        self.on_value, self.off_value, self.rise = Tensor(on), Tensor(off), Tensor(on - off)
+        self.class_weights = None if class_weights is None else Tensor(class_weights)
 
     def construct(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss."""
-        target = ops.one_hot(labels, self.num_classes, self.on_value, self.off_value)
+        if labels.ndim == 1:
+            target = ops.one_hot(labels, self.num_classes, self.on_value, self.off_value)
+        else:
+            target = self.off_value + self.rise * labels
+        if self.class_weights is not None:
+            target = target * self.class_weights
         return -(target * ops.log_softmax(logits, axis=1)).sum(axis=1).mean()
-
-
-def momentum(net: nn.Cell, rates: Rates, config: TrainConfig) -> nn.Momentum:
-    """Return the optimiser: momentum, without weight decay on biases and batch norm.
-
-    It takes gradients of the loss itself, not of the scaled one.
-    """
-    parameters = net.trainable_params()
-    plain = [p for p in parameters if p.name.endswith(WITHOUT_DECAY)]
-    decayed = [p for p in parameters if not p.name.endswith(WITHOUT_DECAY)]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-        {"order_params": parameters},
-    ]
-    return nn.Momentum(groups, rates.tolist(), config.momentum)
 
 
 def finite_check(platform: str) -> Callable[[Gradients], Tensor]:

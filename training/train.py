@@ -2,9 +2,7 @@
 
 import logging
 import sys
-import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 from training.launch import interrupted, run
 from training.settings.train_config import TrainConfig
@@ -26,12 +24,19 @@ def _train(config: TrainConfig) -> int:
 
     configure()
     config = distributed.join(config)
-    folder = RunFolder.open(config, distributed.agree(int(time.time()), config))
-    with folder.logging() if config.is_master else nullcontext():
+    folder = RunFolder.open(config)
+    with folder.logging():
         logger.info("run %s on %s: %s", folder.path, config.platform, config.model_dump_json())
         outcome = train(config, folder)
         for line in outcome.metrics.lines() if outcome.metrics else ():
             logger.info(line)
+        if best := outcome.best:
+            logger.info(
+                "best: %.2f%% (TOP1) after epoch %d: %s",
+                best.metrics.top1 * 100,
+                best.epoch,
+                best.path,
+            )
     return interrupted() if outcome.stopped else 0
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from pydantic_settings import BaseSettings, CliToggleFlag, SettingsConfigDict
+from pydantic_settings import CliToggleFlag, SettingsConfigDict
 
-from cli.program import FLAGS, Command, main
+from cli.program import FLAGS, Command, UsageError, main
+from clients.settings import ServerSettings
 
 if TYPE_CHECKING:
     from benchmarks.load.http_wire import HttpWire
@@ -16,14 +17,13 @@ if TYPE_CHECKING:
     from benchmarks.load.wire import Wire
 
 
-class LoadTest(BaseSettings):
+class LoadTest(ServerSettings):
     """Load a server, closed loop and open loop, and print what it answered and how fast."""
 
     model_config = SettingsConfigDict(
         **FLAGS, env_prefix="BENCH_LOAD_", cli_prog_name="python -m benchmarks.load"
     )
 
-    address: str = Field("localhost:50051", description="host:port of the server")
     open_inference: CliToggleFlag[bool] = Field(
         default=False, description="call ModelInfer of the Open Inference Protocol, not Classify"
     )
@@ -59,11 +59,10 @@ def _run(settings: LoadTest) -> None:
 
     from benchmarks.load.output import new_figure, print_reports, write
     from benchmarks.load.runs import measure
-    from clients.client import ClassifierClient
 
     # Without matplotlib, say so before anything is measured.
     figure = new_figure() if settings.output else None
-    with ClassifierClient(settings.address) as client:
+    with settings.connect() as client:
         model = client.get_model(settings.model, settings.version)
     opened, requests = _wire(settings, model.name)
     with opened as wire:
@@ -86,16 +85,19 @@ def _wire(settings: LoadTest, model: str) -> "tuple[Wire | HttpWire, list[bytes]
     """Return a connection to the server, and the requests for it."""
     from benchmarks.load import http_wire, wire
 
-    if settings.http_path:
-        requests = http_wire.read_requests(settings.images, settings.http_path)
+    address, images, version = settings.address, settings.images, settings.version
+    if path := settings.http_path:
+        shown = settings.shown(settings.http_address)
+        if shown.credentials:
+            raise UsageError("over HTTP the load tester speaks no TLS; load gRPC instead")
+        requests = http_wire.read_requests(images, path, shown.metadata)
         return http_wire.HttpWire(settings.http_address), requests
+    shown = settings.shown(address)
     if settings.open_inference:
-        requests = wire.read_infer_requests(
-            settings.address, settings.images, model, settings.version
-        )
-        return wire.Wire(settings.address, wire.INFER), requests
-    names = {"model": settings.model, "version": settings.version}
-    return wire.Wire(settings.address), wire.read_requests(settings.images, **names)
+        requests = wire.read_infer_requests(address, images, model, version, shown)
+        return wire.Wire(address, wire.INFER, shown), requests
+    requests = wire.read_requests(images, model=settings.model, version=version)
+    return wire.Wire(address, shown=shown), requests
 
 
 def _loads(settings: LoadTest) -> "list[Load]":

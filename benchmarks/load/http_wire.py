@@ -16,13 +16,17 @@ from typing import Self
 import grpc
 
 from benchmarks.load.wire import Cancel, Ended
+from clients.access import Metadata
 from clients.files import find_images, read_image
 from protos import classifier_pb2 as pb
 
 SIZE = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+CLOSES = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
 CODES = {
     200: grpc.StatusCode.OK,
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
@@ -33,19 +37,22 @@ READ_BYTES = 2**16
 RAW = "Inference-Header-Content-Length: 0\r\n"
 
 
-def read_requests(images: str, path: str) -> list[bytes]:
+def read_requests(images: str, path: str, metadata: Metadata = ()) -> list[bytes]:
     """Return a request for each image of a file, folder or glob, posted as it is to `path`.
+
+    The metadata go as headers.
 
     Raises:
         UsageError: there is none, or one cannot be read.
     """
-    return [_request(image, path) for image in find_images([images])]
+    headers = RAW + "".join(f"{name}: {value!s}\r\n" for name, value in metadata)
+    return [_request(image, path, headers) for image in find_images([images])]
 
 
-def _request(image: Path, path: str) -> bytes:
+def _request(image: Path, path: str, headers: str) -> bytes:
     data = read_image(image)
-    head = f"POST {path} HTTP/1.1\r\nHost: server\r\nContent-Length: {len(data)}\r\n{RAW}\r\n"
-    return head.encode() + data
+    size = f"Content-Length: {len(data)}\r\n"
+    return f"POST {path} HTTP/1.1\r\nHost: server\r\n{size}{headers}\r\n".encode() + data
 
 
 class HttpWire:
@@ -109,14 +116,20 @@ class HttpWire:
         data = connection.recv(READ_BYTES)
         answer += data
         if not data:
-            self._selector.unregister(connection)
-            del self._ends[connection]
-            connection.close()
+            self._drop(connection)
             ended(grpc.StatusCode.UNAVAILABLE, None)
         elif whole := _whole(answer):
             code, body = whole
-            self._idle.put(connection)
+            if CLOSES.search(answer, 0, len(answer) - len(body)):
+                self._drop(connection)
+            else:
+                self._idle.put(connection)
             ended(code, body if code is grpc.StatusCode.OK else None)
+
+    def _drop(self, connection: socket.socket) -> None:
+        self._selector.unregister(connection)
+        del self._ends[connection]
+        connection.close()
 
 
 def _whole(answer: bytearray) -> tuple[grpc.StatusCode, bytes] | None:

@@ -16,6 +16,8 @@ from grpc._cython import cygrpc
 
 from cli.program import UsageError
 from clients import proxies
+from clients.access import Shown
+from clients.errors import rpc_errors
 from clients.files import find_images, read_image
 from clients.messages import MAX_MESSAGE_BYTES, classify_request
 from clients.methods import CLASSIFY
@@ -33,6 +35,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # Else all callers of this process share a connection, and the streams that one may have open.
     ("grpc.use_local_subchannel_pool", 1),
 )
+NOTHING = Shown()
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 Ended = Callable[[grpc.StatusCode, bytes | None], None]
@@ -58,16 +61,29 @@ def read_requests(images: str, *, model: str = "", version: str = "") -> list[by
     return [_request(path, model, version) for path in find_images([images])]
 
 
-def read_infer_requests(address: str, images: str, model: str, version: str) -> list[bytes]:
-    """Return the same as requests of the Open Inference Protocol, for `INFER`."""
-    with grpc.insecure_channel(address, proxies.options(address)) as channel:
+def read_infer_requests(
+    address: str, images: str, model: str, version: str, shown: Shown = NOTHING
+) -> list[bytes]:
+    """Return the same as requests of the Open Inference Protocol, for `INFER`.
+
+    Raises ClassifierError, too, if the server does not say what it takes.
+    """
+    options = proxies.options(address)
+    with (
+        rpc_errors(address),
+        (
+            grpc.secure_channel(address, shown.credentials, options)
+            if shown.credentials
+            else grpc.insecure_channel(address, options)
+        ) as channel,
+    ):
         # Not the generated stub: it refuses older versions of grpcio before KNOWN_GRPCIO can.
         parse = open_pb.ModelMetadataResponse.FromString
         ask: Any = channel.unary_unary(METADATA, response_deserializer=parse)
         asked = open_pb.ModelMetadataRequest(name=model, version=version)
-        metadata = ask(asked.SerializeToString())
+        described = ask(asked.SerializeToString(), metadata=shown.metadata)
     head = open_pb.ModelInferRequest(model_name=model, model_version=version)
-    head.inputs.add(name=metadata.inputs[0].name, datatype="BYTES", shape=[1, 1])
+    head.inputs.add(name=described.inputs[0].name, datatype="BYTES", shape=[1, 1])
     return [_infer_request(head, read_image(path)) for path in find_images([images])]
 
 
@@ -101,20 +117,27 @@ class Wire:
 
     A callback may send the next request, and must not raise.
 
+    Args:
+        address: of the server.
+        path: the method that is called.
+        shown: to the server, so that it lets the calls in.
+
     Raises:
         GrpcioVersionError: this grpcio is not one that is known to work.
     """
 
-    def __init__(self, address: str, path: str = CLASSIFY.path) -> None:
-        self._path = path.encode()
+    def __init__(self, address: str, path: str = CLASSIFY.path, shown: Shown = NOTHING) -> None:
+        self._path, self._metadata = path.encode(), shown.metadata
         if not grpc.__version__.startswith(f"{KNOWN_GRPCIO}."):
             raise GrpcioVersionError(
                 f"the load tester needs grpcio {KNOWN_GRPCIO}, and this is {grpc.__version__}: "
                 f"pip install -e '.[load]' in an environment of its own"
             )
-        self._channel = cygrpc.Channel(
-            address.encode(), (*OPTIONS, *proxies.options(address)), None
-        )
+        options = (*OPTIONS, *proxies.options(address))
+        credentials: Any = shown.credentials
+        if credentials:
+            credentials = credentials._credentials
+        self._channel = cygrpc.Channel(address.encode(), options, credentials)
         self._due = SimpleQueue[int]()  # a 1 for each event that will come, and a 0 at the end
         self._reader = threading.Thread(target=self._read, name="wire", daemon=True)
         self._reader.start()
@@ -130,7 +153,7 @@ class Wire:
     def ask(self, request: bytes, timeout_s: float, ended: Ended) -> Cancel:
         """Send a serialised request; `ended` gets its code, and its response if that is OK."""
         operations = (
-            cygrpc.SendInitialMetadataOperation((), 0),
+            cygrpc.SendInitialMetadataOperation(self._metadata, 0),
             cygrpc.SendMessageOperation(request, 0),
             cygrpc.SendCloseFromClientOperation(0),
             cygrpc.ReceiveInitialMetadataOperation(0),

@@ -26,6 +26,7 @@ root_doc = "README"
 include_patterns = [
     "*.md",
     "*/README.md",
+    "training/README_CN.md",
     "serving/backends/README.md",
     "benchmarks/*.md",
     "docs/*.md",
@@ -45,6 +46,7 @@ python_use_unqualified_type_names = True
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = ["search.js"]
 html_extra_path = ["index.html"]
 html_show_copyright = False
 html_copy_source = False
@@ -91,6 +93,7 @@ Expected of a GPU <benchmarks/gpu>
 Contributing <CONTRIBUTING>
 Changelog <CHANGELOG>
 中文 <README_CN>
+训练 <training/README_CN>
 ```
 """
 
@@ -117,6 +120,15 @@ def _link(page: str) -> Callable[[re.Match[str]], str]:
     return of_the_site
 
 
+def _drop_aliases(
+    _app: Sphinx, _kind: str, _name: str, _object: object, _options: object, lines: list[str]
+) -> None:
+    """Leave out what Python says of a named tuple's fields: "Alias for field number 0"."""
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()
+
+
 def setup(app: Sphinx) -> None:
     """Have each page adapted as it is read."""
     app.connect("source-read", _adapt)
+    app.connect("autodoc-process-docstring", _drop_aliases)

@@ -82,9 +82,9 @@ def _transform(transform: Transform) -> str:
 
 def _accuracy(task: Task, accuracy: Accuracy | None) -> str:
     if task == "multilabel":
-        return "not measured: an evaluation set has one class per image, a multilabel model several"
+        return "not known: an evaluation set has one class per image, a multilabel model several"
     if accuracy is None:
-        return "not measured: no evaluation data at the export"
+        return "not known: no images with true classes at the export"
     return (
         f"top-1 {accuracy.top1:.2%} ({accuracy.top1_correct}), top-5 "
         f"{accuracy.top5_correct / accuracy.images:.2%} ({accuracy.top5_correct}) of "
@@ -93,11 +93,16 @@ def _accuracy(task: Task, accuracy: Accuracy | None) -> str:
 
 
 def _quantization(quantization: Quantization) -> str:
-    kept = quantization.kept_in_float
+    kept, drop = quantization.kept_in_float, quantization.accuracy_drop
+    cost = (
+        f"changes the first class of {drop:.2f} % of the images"
+        if quantization.by_agreement
+        else f"costs {drop:.2f} percentage points of top-1"
+    )
     return (
         f"{quantization.method} calibration on {quantization.calibration_images} images; "
         f"{len(kept)} of {quantization.layers} layers kept in float{': ' if kept else ''}"
-        f"{', '.join(kept)}; costs {quantization.accuracy_drop:.2f} percentage points of top-1"
+        f"{', '.join(kept)}; {cost}"
     )
 
 

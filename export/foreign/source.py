@@ -7,11 +7,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from bundle.files import parse
-from bundle.manifest import IMAGENET, Normalization
-from bundle.store import first_mistake, sha256
+from bundle.preparation import Preparation, read_preparation
+from bundle.store import sha256
 from export.answers import require_independence
 from export.config import FromOnnxConfig
 from export.errors import ExportError
@@ -26,25 +24,9 @@ from export.golden_images import synthetic
 from export.labels import read_labels
 from export.original import TOLERANCES, Original
 from export.transform_kinds import with_kinds
-from images.transform import Pixels, ShorterSide, Size, Transform
+from images.transform import Pixels
 
 logger = logging.getLogger(__name__)
-
-
-class Preparation(BaseModel):
-    """What is done to a model's images: encoded image -> pixels -> what the network takes."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")  # a manifest states more
-
-    transform: Transform
-    normalization: Normalization
-
-
-# As torchvision and timm evaluate most of their models.
-IMAGENET_PREPARATION = Preparation(
-    transform=Transform(resize=ShorterSide(pixels=256), crop=Size(height=224, width=224)),
-    normalization=IMAGENET,
-)
 
 
 def from_onnx(config: FromOnnxConfig) -> Original:
@@ -94,17 +76,10 @@ def _printable(name: str) -> str:
 
 
 def _read_preparation(name: str) -> Preparation:
-    """Return the preparation of that name, or of a JSON file."""
-    if name == "imagenet":
-        return IMAGENET_PREPARATION
     try:
-        return parse(Preparation, Path(name).read_bytes())
-    except OSError as error:
-        raise ExportError(
-            f"--transform {name} is neither `imagenet` nor a readable file: {error.strerror}"
-        ) from error
+        return read_preparation(name)
     except ValueError as error:
-        raise ExportError(f"--transform {name}: {first_mistake(error)}") from error
+        raise ExportError(str(error)) from error
 
 
 def _freed(wrapping: Wrapping, pixels: Pixels, expected: NDArray[np.float32]) -> Wrapping:

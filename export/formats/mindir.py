@@ -1,30 +1,32 @@
 """MindSpore's own formats: MINDIR, made the same from run to run, and AIR."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import training  # noqa: F401  # isort: skip  # sets what mindspore must find in the environment
 import mindspore
+import numpy as np
 from mindspore import Tensor, nn
 from mindspore.train import mind_ir_pb2
+from numpy.typing import NDArray
 
-from bundle.golden import Predict
 from export.errors import ExportError
+from export.formats.plain_path import plain
 from export.graph import Deployment, predictor
-from export.original import INPUT, OUTPUT
+from export.original import INPUT
 
 
 def write(deployment: Deployment, path: Path) -> None:
-    """Write the deployment graph: uint8 (batch, height, width, 3) -> float32 (batch, classes).
+    """Write the graph: (batch, *shape) of its type -> float32 (batch, classes).
 
     The batch is dynamic; the same weights give the same bytes. Raises `ExportError` if MindSpore
     would write several files.
     """
-    size = deployment.size
-    images = Tensor(shape=[None, size.height, size.width, 3], dtype=mindspore.uint8)
-    with TemporaryDirectory(dir=path.parent) as directory:
-        raw = Path(directory) / "raw.mindir"
+    dtype = deployment.example(batch=1).dtype
+    images = Tensor(shape=[None, *deployment.shape], dtype=dtype)
+    with TemporaryDirectory(dir=path.parent) as directory, plain(Path(directory)) as folder:
+        raw = folder / "raw.mindir"
         mindspore.export(deployment.graph(), images, file_name=str(raw), file_format="MINDIR")
         if not raw.is_file():
             raise ExportError(
@@ -32,7 +34,7 @@ def write(deployment: Deployment, path: Path) -> None:
                 "takes; write ONNX, which may have any size"
             )
         model = mind_ir_pb2.ModelProto.FromString(raw.read_bytes())
-    _make_regular(model)
+    _make_regular(model, deployment.output)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
@@ -42,10 +44,12 @@ def write_air(deployment: Deployment, path: Path) -> None:
     Raises what MindSpore raises on any device but Ascend; `ExportConfig` refuses that earlier.
     """
     example = deployment.example(batch=1)
-    mindspore.export(deployment.graph(), example, file_name=str(path), file_format="AIR")
+    with plain(path.parent) as folder:
+        name = str(folder / path.name)
+        mindspore.export(deployment.graph(), example, file_name=name, file_format="AIR")
 
 
-def runner(path: Path, batch: int) -> Predict:
+def runner(path: Path, batch: int) -> Callable[[NDArray[np.generic]], NDArray[np.float32]]:
     """Return a function that runs the file in MindSpore, `batch` images at once."""
     return predictor(nn.GraphCell(mindspore.load(str(path))), batch)
 
@@ -55,11 +59,11 @@ def device() -> str:
     return str(mindspore.get_context("device_target")).lower()
 
 
-def _make_regular(model: mind_ir_pb2.ModelProto) -> None:
+def _make_regular(model: mind_ir_pb2.ModelProto, output: str) -> None:
     """Name values by position, order primitives by name, drop the time from the phase's name."""
     graph = model.graph
     graph.name = "deployment"
-    names = dict(_names(graph))
+    names = dict(_names(graph, output))
     for value in (*graph.parameter, *graph.input, *graph.output):
         value.name = names[value.name]
     for node in graph.node:
@@ -74,9 +78,9 @@ def _make_regular(model: mind_ir_pb2.ModelProto) -> None:
             attribute.s = b"export"
 
 
-def _names(graph: mind_ir_pb2.GraphProto) -> Iterable[tuple[str, str]]:
+def _names(graph: mind_ir_pb2.GraphProto, output: str) -> Iterable[tuple[str, str]]:
     """Yield (old, new) name of every value of the graph."""
     yield from ((value.name, value.name.rpartition(":")[2]) for value in graph.parameter)
     yield from ((name, str(i)) for i, node in enumerate(graph.node) for name in node.output)
     yield from ((value.name, INPUT) for value in graph.input)
-    yield from ((value.name, OUTPUT) for value in graph.output)
+    yield from ((value.name, output) for value in graph.output)

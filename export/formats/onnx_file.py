@@ -15,14 +15,16 @@ from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 
 from export.formats.grouped import merge_groups
 from export.formats.onnx_model import lift, save
+from export.formats.padding import merge_padding
+from export.formats.plain_path import plain
 from export.graph import Deployment
-from export.original import INPUT, OUTPUT
+from export.original import INPUT
 
 Weights = dict[str, NDArray[np.float32]]
 
 
 def write(deployment: Deployment, path: Path) -> None:
-    """Write the deployment graph: uint8 (batch, height, width, 3) -> float32 (batch, classes).
+    """Write the graph: (batch, *shape) of its type -> float32 (batch, classes).
 
     Opset 17, the batch dynamic at both ends, batch norm folded; the same weights give the same
     bytes.
@@ -30,6 +32,7 @@ def write(deployment: Deployment, path: Path) -> None:
     model = _without_weights(deployment, path)
     lift(model)
     graph = model.graph
+    merge_padding(graph)
     del graph.input[1:]
     graph.output[0].type.tensor_type.shape.dim[0].dim_param = "batch"
     parameters = deployment.network.parameters_dict()
@@ -38,33 +41,34 @@ def write(deployment: Deployment, path: Path) -> None:
     for name in list(weights):
         graph.initializer.append(numpy_helper.from_array(weights.pop(name), name))
     merge_groups(graph)
-    _make_regular(graph)
+    _make_regular(graph, deployment.output)
     save(model, path)
     onnx.checker.check_model(path, full_check=True)
 
 
 def _without_weights(deployment: Deployment, scratch: Path) -> ModelProto:
     """Return the graph with the weights as inputs: so MindSpore copies none, however large."""
-    mindspore.onnx.export(
-        deployment.graph(),
-        deployment.example(batch=2),
-        file_name=str(scratch),
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        export_params=False,
-        dynamic_axes={INPUT: {0: "batch"}},
-    )
+    with plain(scratch.parent) as folder:
+        mindspore.onnx.export(
+            deployment.graph(),
+            deployment.example(batch=2),
+            file_name=str(folder / scratch.name),
+            input_names=[INPUT],
+            output_names=[deployment.output],
+            export_params=False,
+            dynamic_axes={INPUT: {0: "batch"}},
+        )
     return onnx.load(scratch)
 
 
-def _make_regular(graph: GraphProto) -> None:
+def _make_regular(graph: GraphProto, output: str) -> None:
     """Name nodes after their weights and values after their nodes; MindSpore numbers them."""
     names = {w.name: f"constant_{i}" for i, w in enumerate(graph.initializer) if "/" in w.name}
     for number, node in enumerate(graph.node):
         weight = next((name for name in node.input if name.endswith(".weight")), None)
         node.name = weight.removesuffix(".weight") if weight else f"{node.op_type}_{number}"
         names[node.output[0]] = node.name
-    names[graph.output[0].name] = OUTPUT
+    names[graph.output[0].name] = output
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names[name] for name in node.output]

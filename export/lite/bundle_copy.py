@@ -10,12 +10,13 @@ from bundle.golden import prove_pixels, prove_probabilities
 from bundle.manifest import MANIFEST, ModelFile
 from bundle.mates import prove_mates
 from bundle.store import SEAL, SIGNATURE, Bundle, seal
-from export.config import ConvertConfig
 from export.errors import ExportError
 from export.evaluation_set import Fingerprint, open_images, progress
+from export.lite.config import ConvertConfig
 from export.lite.converter import convert_file
 from export.parity import Runner, compare, open_runner, require
-from export.parity_record import PARITY, FileParity, read_parity, write_table
+from export.parity_page import write_table
+from export.parity_record import PARITY, FileParity, read_parity
 from export.precision.cost import tolerance
 from export.proof import Proof
 from export.staging import staged, write_json
@@ -57,18 +58,20 @@ def _prove(
     try:
         golden, pixels = prove_pixels(bundle)
         parity = compare(file, runner, runner.predict(pixels), golden.probabilities(), None)
-        largest = parity.largest_difference
+        largest, measured = parity.largest_difference, len(pixels)
         if config.images:
             parity = _on_images(bundle, source, file, runner, config.images)
             largest = max(largest, parity.largest_difference)
+            measured += read_parity(bundle.path).images
         else:
             parity = parity.model_copy(update={"compared_with": "golden"})
         proof = Proof(file, [parity])
         if file.precision != "fp32":
-            proof = proof.allowing(tolerance(file.path, file.precision, largest))
+            proof = proof.allowing(tolerance(file.path, file.precision, largest), measured)
         require(*proof.parities)
-        prove_probabilities(bundle, proof.file, golden, pixels, runner.predict)
-        prove_mates(bundle, proof.file, golden, pixels, runner.predict, file.buckets)
+        proved = bundle, proof.file, golden, pixels, runner.predict, runner.runtime
+        prove_probabilities(*proved)
+        prove_mates(*proved, file.buckets)
     finally:
         runner.close()
     return proof

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from bundle.manifest import Conversion, ModelFile, Precision, PrecisionMode
 from bundle.store import Bundle, sha256
-from export.config import ConvertConfig
 from export.errors import ExportError
+from export.lite.config import ConvertConfig
 from export.original import TOLERANCES
 
 WORKER = Path(__file__).with_name("worker.py").resolve()

@@ -1,13 +1,17 @@
 """What a reduced precision costs: the tolerance its file needs, and how an int8 file was made."""
 
 from decimal import ROUND_CEILING, Context
-from typing import Literal
+from math import ceil
+from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from bundle.golden import FLOAT32_NOISE
 from bundle.manifest import LARGEST_TOLERANCE, Frozen, Precision
 from export.errors import PrecisionError
+from images.transform import Pixels
 
 Method = Literal["minmax", "entropy", "percentile"]
 
@@ -40,6 +44,22 @@ class Quantization(Frozen):
     max_accuracy_drop: NonNegativeFloat = Field(
         description="largest loss allowed, in percentage points"
     )
+    by_agreement: bool = Field(
+        default=False,
+        exclude_if=lambda by: not by,
+        description="true if the evaluation set has no classes: then right is what the original "
+        "answers, and the loss of accuracy, which is not known, at most `accuracy_drop`",
+    )
+
+
+class HeldOut(NamedTuple):
+    """Training images on which nothing was calibrated, and what float32 answers to them.
+
+    uint8 (n, height, width, 3), and float32 (n, classes).
+    """
+
+    pixels: Pixels
+    answers: NDArray[np.float32]
 
 
 def tolerance(path: str, precision: Precision, largest: float) -> float:
@@ -61,6 +81,17 @@ def tolerance(path: str, precision: Precision, largest: float) -> float:
             f"--precision"
         )
     return min(_round_up(max(MARGIN[precision] * largest, FLOAT32_NOISE)), cap)
+
+
+def told_too_few(images: int, max_drop: float, drop: float) -> str:
+    """Say what to do if one of so many images, which is all that was lost, is too much; else ""."""
+    one = 100 / images
+    if not 0 < max_drop < one or drop > one * 1.01:
+        return ""
+    return (
+        f". One of {images} images is {one:.2g} % already: judge by more, at least "
+        f"{ceil(100 / max_drop)}, or allow more"
+    )
 
 
 def _round_up(value: float) -> float:

@@ -10,9 +10,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from export.errors import PrecisionError
-from export.evaluation_set import EvaluationSet, HeldImages, ImageSet, Probabilities, padded
+from export.evaluation_set import (
+    Classes,
+    EvaluationSet,
+    HeldImages,
+    ImageSet,
+    Probabilities,
+    padded,
+)
 from export.original import INPUT, OUTPUT
-from export.precision.cost import Method, Quantization
+from export.precision.cost import HeldOut, Method, Quantization, told_too_few
 from export.precision.quantizer import METHODS, Quantizer
 from export.precision.training_images import split
 from images.transform import Pixels
@@ -28,19 +35,32 @@ logger = logging.getLogger(__name__)
 class Int8Task:
     """What int8 is measured on, and what it may cost.
 
-    `folder` holds training images, `batch` of them run at once, the original got `correct` images
-    of the evaluation set right, and top-1 may fall by `max_drop` percentage points.
+    `folder` holds training images, `batch` of them run at once, `first` is the class that the
+    original gives to each image of the evaluation set, and top-1 may fall by `max_drop` percentage
+    points.
     """
 
     folder: Path
     evaluation: EvaluationSet
-    correct: int
+    first: Classes
     max_drop: float
     batch: int
 
+    @property
+    def right(self) -> Classes:
+        """What counts as right of the evaluation set: the original's answer to photos alone.
 
-def write_int8(source: Path, target: Path, task: Int8Task) -> Quantization:
+        Then the drop is the part of the photos whose first class changes, and accuracy, which
+        nobody knows, cannot fall by more.
+        """
+        return self.first if self.evaluation.labels is None else self.evaluation.labels
+
+
+def write_int8(source: Path, target: Path, task: Int8Task) -> tuple[Quantization, HeldOut]:
     """Write an int8 copy of a float32 deployment graph whose accuracy is within the bound.
+
+    Returns:
+        How it was made, and images to measure it on besides the evaluation set.
 
     Raises:
         PrecisionError: no such copy was found; the message shows what was tried.
@@ -50,7 +70,8 @@ def write_int8(source: Path, target: Path, task: Int8Task) -> Quantization:
     with TemporaryDirectory(prefix="int8-") as scratch:
         logger.info("calibrating int8 on %d training images", len(calibration))
         quantizer = Quantizer(source, Path(scratch), calibration, task.batch)
-        return _Search(source, target, quantizer, calibration, held_out, task).run()
+        search = _Search(source, target, quantizer, calibration, held_out, task)
+        return search.run(), HeldOut(held_out.pixels, search.fp32)
 
 
 class _Search:
@@ -66,7 +87,9 @@ class _Search:
         self.target, self.quantizer, self.task = target, quantizer, task
         self.calibration, self.held_out = calibration, held_out
         self.fp32 = answers(source, held_out.batches(task.batch), task.batch)
-        self.fp32_correct = _correct(self.fp32, held_out)
+        first = self.fp32.argmax(axis=1)
+        self.right = first if held_out.labels is None else held_out.labels
+        self.fp32_correct = _correct(first, self.right)
         self.tried: dict[int, list[float]] = {}
 
     def run(self) -> Quantization:
@@ -83,7 +106,11 @@ class _Search:
     @cached_property
     def scores(self) -> dict[Method, tuple[int, float]]:
         """How good each method of calibration is: images right, then closeness to fp32."""
-        return {method: self._score(method) for method in METHODS}
+        scores = {}
+        for number, method in enumerate(METHODS, 1):
+            logger.info("int8: calibrating by %s, %d of %d", method, number, len(METHODS))
+            scores[method] = self._score(method)
+        return scores
 
     @cached_property
     def method(self) -> Method:
@@ -107,35 +134,49 @@ class _Search:
         """Write the file with `count` layers in float; return whether it is within the bound."""
         self._write(count)
         self.tried[count] = list(self._drops())
-        logger.info("int8: layers %s percentage points", self._describe(count))
+        logger.info(
+            "int8: top-1 lost with %d layers in float, in points, on held-out training images and "
+            "on the evaluation set: %s",
+            count,
+            self._lost(count),
+        )
         return self.tried[count][-1] <= self.task.max_drop
 
     def _describe(self, count: int) -> str:
-        return f"{count} in float: {' and '.join(f'{drop:.2f}' for drop in self.tried[count])}"
+        return f"{count} in float: {self._lost(count)}"
+
+    def _lost(self, count: int) -> str:
+        return " and ".join(f"{drop:.2f}" for drop in self.tried[count])
 
     def _costs_too_much(self, most: int) -> PrecisionError:
         tried = "; ".join(self._describe(count) for count in sorted(self.tried))
+        fewest_images = min(len(self.held_out), len(self.task.evaluation))
+        least = min(drops[-1] for drops in self.tried.values())
         return PrecisionError(
             f"int8 costs more top-1 accuracy than --max-accuracy-drop allows, "
             f"{self.task.max_drop:g} percentage points, even with {most} of "
             f"{len(self.quantizer.layers)} layers in float, so nothing was exported. Percentage "
             f"points lost on {len(self.held_out)} held-out training images, and on the evaluation "
             f"set if those were within the bound, by layers {tried}"
+            f"{told_too_few(fewest_images, self.task.max_drop, least)}"
         )
 
     def _score(self, method: Method) -> tuple[int, float]:
         self.quantizer.write(self.target, method, kept=[])
         actual = self._answers(self.held_out)
-        return _correct(actual, self.held_out), -float(np.abs(actual - self.fp32).mean())
+        closeness = -float(np.abs(actual - self.fp32).mean())
+        return _correct(actual.argmax(axis=1), self.right), closeness
 
     def _drops(self) -> Iterator[float]:
         """Yield the percentage points of top-1 lost, held-out first; a bad file stops there."""
-        correct = _correct(self._answers(self.held_out), self.held_out)
-        drop = 100 * (self.fp32_correct - correct) / len(self.held_out)
+        drop = self._drop(self.held_out, self.right, self.fp32_correct)
         yield drop
-        if drop <= self.task.max_drop:
-            judge = self.task.evaluation
-            yield 100 * (self.task.correct - _correct(self._answers(judge), judge)) / len(judge)
+        if drop <= (task := self.task).max_drop:
+            yield self._drop(task.evaluation, task.right, _correct(task.first, task.right))
+
+    def _drop(self, images: ImageSet, right: Classes, fp32_correct: int) -> float:
+        first = self._answers(images).argmax(axis=1)
+        return 100 * (fp32_correct - _correct(first, right)) / len(images)
 
     def _answers(self, images: ImageSet) -> Probabilities:
         batch = self.task.batch
@@ -152,12 +193,12 @@ class _Search:
             kept_in_float=self._kept(count),
             accuracy_drop=self.tried[count][-1],
             max_accuracy_drop=self.task.max_drop,
+            by_agreement=self.task.evaluation.labels is None,
         )
 
 
-def _correct(probabilities: Probabilities, images: ImageSet) -> int:
-    assert images.labels is not None
-    return int((probabilities.argmax(axis=1) == images.labels[: len(probabilities)]).sum())
+def _correct(first: Classes, right: Classes) -> int:
+    return int((first == right).sum())
 
 
 def fewest(most: int, suffices: Callable[[int], bool]) -> int | None:

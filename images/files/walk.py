@@ -8,6 +8,12 @@ from images.files.found import Found
 from images.limits import UNLIMITED, ImageLimits
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+# What pictures often come in, too: named in the refusal, so that whoever sent one can convert it.
+OTHERS = {
+    b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF", b"<svg": "SVG",
+}  # fmt: skip
+# ISO 14496-12: the brand of a file stands behind "ftyp".
+BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"avif": "AVIF"}
 
 
 def walk(data: bytes, limits: ImageLimits = UNLIMITED) -> Found:
@@ -30,4 +36,13 @@ def _walk_of(data: bytes) -> Callable[[bytes, ImageLimits], Found]:
     if data.startswith(b"BM"):
         return bmp.walk
     formats = ", ".join(FORMATS)
+    if other := _other(data):
+        raise ImageError(f"the file is in {other}, which is not read; save it as one of {formats}")
     raise ImageError(f"{len(data)} bytes are not an image in one of the formats {formats}")
+
+
+def _other(data: bytes) -> str | None:
+    """Return the name of a known format that is not read."""
+    if data[4:8] == b"ftyp":
+        return BRANDS.get(bytes(data[8:12]))
+    return OTHERS.get(bytes(data[:4]))

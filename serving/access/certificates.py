@@ -12,8 +12,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from bundle.small_file import NotAFileError, read_small
 from serving.settings.tls import TlsFiles
-from serving.small_file import NotAFileError, read_small
 
 # The largest file that is read: that of all public authorities has 220 KB.
 MOST_BYTES = 2**20

@@ -38,6 +38,9 @@ class Guard:
     Args:
         file: the token file.
         registry: gets `serving_access_refusals_total`.
+
+    Attributes:
+        refusals: its counters, by the reason.
     """
 
     def __init__(self, file: TokenFile, registry: CollectorRegistry) -> None:
@@ -49,7 +52,9 @@ class Guard:
             ("reason",),
             registry=registry,
         )
-        self._refusals = {reason: refusals.labels(reason) for reason in get_args(Reason)}
+        self.refusals: dict[Reason, Counter] = {
+            reason: refusals.labels(reason) for reason in get_args(Reason)
+        }
 
     def of_method(self, path: str) -> Check | None:
         """Return the check for a method of gRPC, None if it is open; raise LookupError."""
@@ -98,5 +103,5 @@ class Guard:
         self._refuse(reason, UnauthenticatedError(why))
 
     def _refuse(self, reason: Reason, error: ServingError) -> NoReturn:
-        self._refusals[reason].inc()
+        self.refusals[reason].inc()
         raise error

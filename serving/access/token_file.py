@@ -7,9 +7,9 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter
 
+from bundle.small_file import NotAFileError, read_small
 from serving.access.tokens import Credentials, parse
 from serving.errors import StartupError
-from serving.small_file import NotAFileError, read_small
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from typing import Any
 from serving.api.call import Call
 from serving.api.status import failure
 from serving.engine.job import Answer
+from serving.errors import ServingError
 
 
 class UnaryCaller:
@@ -51,6 +52,10 @@ class UnaryCaller:
             self._call.run(partial(asyncio.to_thread, self._respond, answers))
         else:
             self._respond(answers)
+
+    def refuse(self, error: ServingError) -> None:
+        """End the call with an error."""
+        self._call.fail(*failure(error, self._call.request_id))
 
     def _respond(self, answers: list[Answer]) -> None:
         try:

@@ -10,17 +10,18 @@ from serving.backends.backend import Probabilities
 from serving.engine.job import Answer, Prediction
 from serving.engine.model import Model
 from serving.engine.repository import Shelf
+from serving.engine.served import Served
 
 # A response with more classes is built in a thread of its own: each takes a few microseconds.
 MANY_CLASSES = 2000
 
 
-def is_large(options: pb.ClassifyRequest, images: int, model: Model) -> bool:
+def is_large(options: pb.ClassifyRequest, images: int, model: Served) -> bool:
     """Whether building the response takes so long that it should have a thread of its own."""
     return classes_of(options, images, model) > MANY_CLASSES
 
 
-def classes_of(options: pb.ClassifyRequest, images: int, model: Model) -> int:
+def classes_of(options: pb.ClassifyRequest, images: int, model: Served) -> int:
     """Return the number of classes in the response, probabilities that are asked for included."""
     labels = len(model.bundle.manifest.labels)
     classes = min(options.top_k or labels, labels) + labels * options.full_probabilities
@@ -28,14 +29,14 @@ def classes_of(options: pb.ClassifyRequest, images: int, model: Model) -> int:
 
 
 def to_response(
-    options: pb.ClassifyRequest, model: Model, answers: list[Answer]
+    options: pb.ClassifyRequest, model: Served, answers: list[Answer]
 ) -> pb.ClassifyResponse:
     """Return the answers to a request, in its order."""
     # Protobuf copies messages that go into a message, through their bytes; of dicts it makes them.
     return pb.ClassifyResponse(**to_fields(options, model, answers), id=options.id)
 
 
-def to_fields(options: pb.ClassifyRequest, model: Model, answers: list[Answer]) -> dict[str, Any]:
+def to_fields(options: pb.ClassifyRequest, model: Served, answers: list[Answer]) -> dict[str, Any]:
     """Return the fields of a `pb.ClassifyResponse` to a request, in its order, but for the id."""
     return {
         "results": [_to_result(options, model, answer) for answer in answers],
@@ -81,7 +82,7 @@ def to_model(
     )
 
 
-def _to_result(options: pb.ClassifyRequest, model: Model, answer: Answer) -> dict[str, Any]:
+def _to_result(options: pb.ClassifyRequest, model: Served, answer: Answer) -> dict[str, Any]:
     """Return the fields of a `pb.Result`."""
     if not isinstance(answer, Prediction):
         return {"status": to_status(answer)}

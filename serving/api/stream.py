@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import grpc
@@ -64,40 +65,51 @@ class Stream:
             asyncio.TaskGroup() as answers,
         ):
             async for message in received:
-                record = self._begin(message)
-                pending = self._read(message, record)
-                for _ in range(pending.places):  # the answers before it must leave room for its own
-                    await self._places.acquire()
-                answers.create_task(self._answer(*pending, record))
-                del message, pending  # they may be large, and the next one may be long in coming
+                with self._recorded(message) as record:
+                    pending = self._read(message, record)
+                    for _ in range(pending.places):  # those before it must leave room for its own
+                        await self._places.acquire()
+                    answer = answers.create_task(self._answer(*pending, record))
+                if record:
+                    # Not in the task: one that is cancelled before it starts does nothing.
+                    answer.add_done_callback(partial(_close, record))
+                del message, pending, answer  # large, perhaps, and the next may be long in coming
             is_cut_off = self._closing.is_set()
         if is_cut_off:
             # There may be requests that were sent and not read: OK would claim that all have
             # their answers.
             await self._call.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
 
-    def _begin(self, message: bytes) -> Record | None:
-        """Return the record of a request, if anybody wants one."""
+    @contextmanager
+    def _recorded(self, message: bytes) -> Iterator[Record | None]:
+        """Yield the record of a request, if anybody wants one; close it if the stream ends."""
         stream = self._call.record
-        return stream.message(time.monotonic(), len(message)) if stream else None
+        record = stream.message(time.monotonic(), len(message)) if stream else None
+        try:
+            yield record
+        except BaseException:
+            if record:
+                _close(record)
+            raise
 
     async def _answer(
         self, places: int, respond: Callable[[], Awaitable[bytes]], record: Record | None
     ) -> None:
-        try:
-            answering = respond()
-            del respond  # it holds the request, which may be larger than what becomes of it
-            response = await answering
-            async with self._writing:
-                await self._call.write(response)
-            if record:
-                record.end(OK)
-        finally:
-            if record:
-                record.end(CANCELLED, "the stream has ended before the answer")
-                record.close()
+        answering = respond()
+        del respond  # it holds the request, which may be larger than what becomes of it
+        response = await answering
+        async with self._writing:
+            await self._call.write(response)
+        if record:
+            record.end(OK)
         for _ in range(places):
             self._places.release()
+
+
+def _close(record: Record, _task: object = None) -> None:
+    """Close the record of a request; if it has not ended, the stream has."""
+    record.end(CANCELLED, "the stream has ended before the answer")
+    record.close()
 
 
 def told(error: Exception, call: Call, record: Record | None) -> ServingError:

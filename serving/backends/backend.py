@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 from bundle.manifest import Manifest, ModelFile, Precision
 from images.transform import Pixels
 from serving.backends.devices import Device
+from serving.backends.sealed import SealedModel
 from serving.backends.settings import RuntimeSettings
 
 Probabilities = NDArray[np.float32]
 
 
 class Target(NamedTuple):
-    """A model file of the bundle at `root`, and the device and batch sizes to open it for."""
+    """A model file of the bundle at `root`, and the device and batch sizes to open it for.
+
+    `sealed` is what the runtime has made of it before, if it has.
+    """
 
     root: Path
     manifest: Manifest
@@ -24,6 +28,7 @@ class Target(NamedTuple):
     device: Device
     buckets: Sequence[int]
     settings: RuntimeSettings
+    sealed: SealedModel | None = None
 
     @property
     def path(self) -> Path:

@@ -9,6 +9,7 @@ from bundle.manifest import Format, Manifest, ModelFile, Precision
 from serving.backends.backend import Backend, Target
 from serving.backends.devices import Device, Kind
 from serving.backends.hardware import missing
+from serving.backends.sealed import SealedModel
 from serving.backends.settings import DEFAULTS, Runtime, RuntimeSettings
 from serving.errors import StartupError
 
@@ -132,6 +133,7 @@ def load(
     instances: int = 1,
     buckets: Sequence[int] | None = None,
     settings: RuntimeSettings = DEFAULTS,
+    sealed: SealedModel | None = None,
 ) -> list[Backend]:
     """Load a model file of the bundle at `root`.
 
@@ -144,11 +146,44 @@ def load(
         instances: number of backends to return.
         buckets: batch sizes that will run, ascending; None for those of the file.
         settings: settings of the runtimes.
+        sealed: what `seal` returned; it takes the place of the file.
 
     Raises:
         StartupError: the file cannot be loaded on that device.
         BundleError: the file is not the one that the manifest states.
     """
+    _check_settings(file, device, settings)
+    target = Target(root, manifest, file, device, list(buckets or file.buckets), settings, sealed)
+    if runtime is None:
+        runtime = _usual(file, device)
+    else:
+        _check_runs(runtime, device, file.precision)
+    return _opener(runtime)(target, instances)
+
+
+def seal(
+    root: Path,
+    manifest: Manifest,
+    file: ModelFile,
+    *,
+    runtime: Runtime,
+    device: Device,
+    buckets: Sequence[int],
+    settings: RuntimeSettings,
+) -> SealedModel | None:
+    """Return what a runtime makes of a file once for all instances, in memory that is sealed.
+
+    None if it makes nothing that could be handed over. Arguments and errors are those of `load`.
+    """
+    if runtime != "onnxruntime" or device.kind != "cpu":
+        return None
+    _check_settings(file, device, settings)
+    from serving.backends.ort.shared import seal_model
+
+    return seal_model(Target(root, manifest, file, device, buckets, settings))
+
+
+def _check_settings(file: ModelFile, device: Device, settings: RuntimeSettings) -> None:
     _check_precision(device, file.precision)
     if settings.device_memory_mib and (device.kind in ("cpu", "tensorrt") or file.format != "onnx"):
         raise StartupError(
@@ -157,12 +192,6 @@ def load(
         )
     if settings.cuda_options and device.kind != "cuda":
         raise StartupError(f"--cuda-options are for cuda; they do not apply to {device}")
-    target = Target(root, manifest, file, device, list(buckets or file.buckets), settings)
-    if runtime is None:
-        runtime = _usual(file, device)
-    else:
-        _check_runs(runtime, device, file.precision)
-    return _opener(runtime)(target, instances)
 
 
 def _opener(runtime: Runtime) -> Callable[[Target, int], list[Backend]]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from typing import NamedTuple, cast
@@ -9,6 +10,7 @@ from typing import NamedTuple, cast
 from bundle.files import BundleError
 from cli.program import FAILED
 from cli.tables import show_rows
+from cli.text import printable
 from serving.doctor.config import DoctorConfig
 from serving.doctor.finding import AS_IT_SAYS, Case, Check, Status
 from serving.errors import ServingError
@@ -38,7 +40,7 @@ def examine(config: DoctorConfig) -> int:
     if config.as_json:
         print(json.dumps([line._asdict() for line in lines], indent=2))
     else:
-        show_rows(HEADINGS, lines, text_columns=len(HEADINGS))
+        _show(lines)
         print(f"\n{verdict(lines)}")
     return FAILED if any(line.status == "fail" for line in lines) else 0
 
@@ -66,6 +68,17 @@ def verdict(lines: list[Line]) -> str:
     failures, warnings = statuses.count("fail"), statuses.count("warn")
     told = f"{_count(failures, 'failure')}, {_count(warnings, 'warning')}"
     return f"{told}: a server with these settings would {'not work' if failures else 'work'}."
+
+
+def _show(lines: list[Line]) -> None:
+    """Print a table to a terminal; elsewhere it would be as wide as its longest sentences."""
+    if sys.stdout.isatty():
+        show_rows(HEADINGS, lines, text_columns=len(HEADINGS))
+        return
+    for line in lines:
+        print(printable(f"{line.status:<4}  {line.check}: {line.found}"))
+        if line.advice:
+            print(printable(f"      {line.advice}"))
 
 
 def _count(number: int, what: str) -> str:

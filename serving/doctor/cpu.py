@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from cli.cores import Cores, cpu_model, usable_cores
 from serving.backends.devices import parse_devices
 from serving.doctor.finding import Case, Finding
-from serving.loading import count_instances
+from serving.shares import count_instances
 
 # The kernel gives a quota out anew after this time, as a rule.
 PERIOD_MS = 100

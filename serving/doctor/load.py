@@ -12,7 +12,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from cli.text import printable
+from serving.child import ending
 from serving.config import ServingConfig
+
+MORE_MEMORY = "allow more memory, or lower --instances or --buckets"
+LOOK = "see what standard error says, and try another --runtime or --device"
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ def load(path: Path, config: ServingConfig) -> Loaded | Failed:
             result: Loaded | Failed = ours.recv()
         except EOFError:
             process.join()
-            return Failed(path, *_end(process.exitcode or 0), [])
+            how = f"its process {ending(code := process.exitcode or 0)}"
+            return Failed(path, how, MORE_MEMORY if code == -signal.SIGKILL else LOOK, [])
     process.join()
     return result
 
@@ -87,13 +92,3 @@ def _measure(pipe: Connection, path: Path, config: ServingConfig) -> None:
     from serving.doctor.worker import measure
 
     pipe.send(measure(path, config))
-
-
-def _end(code: int) -> tuple[str, str]:
-    """Return how a process ended that has not answered, and what to do."""
-    if code == -signal.SIGKILL:
-        reason = "its process was killed while it loaded, as the kernel does when memory runs out"
-        return reason, "allow more memory, or lower --instances or --buckets"
-    how = f"with code {code}" if code >= 0 else f"by signal {-code} ({signal.strsignal(-code)})"
-    reason = f"its process ended {how} while it loaded"
-    return reason, "see what standard error says, and try another --runtime or --device"

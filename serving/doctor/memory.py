@@ -2,28 +2,17 @@
 
 import resource
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
 
-from cli.cgroups import cgroups, lines, words
 from serving.config import ServingConfig
 from serving.doctor.finding import Case, Finding
 from serving.doctor.load import Loaded
+from serving.memory import Room, free
 
-# Version 1 of cgroups states no limit as the largest multiple of a page that fits 63 bits.
-UNLIMITED = 2**60
 FEWER = "serve fewer models, lower --instances or --buckets, or allow more memory"
 LOWER = (
     "nothing if callers are trusted; else allow more memory, or lower --max-transfer-bytes, "
     "--max-inflight-bytes, --max-message-bytes, --max-streams or --max-image-mib"
 )
-
-
-class Room(NamedTuple):
-    """Memory that is free under a limit, in bytes, and whose limit that is."""
-
-    of: str
-    free: int
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -33,6 +22,8 @@ def check(case: Case) -> Iterator[Finding]:
         return
     rooms = [*free(case.root)]
     yield judge(needed(case.loaded), most_in_flight(case.config, case.loaded), rooms)
+    if case.config.repository:
+        yield judge_beside(beside(case.loaded), rooms)
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
         yield addresses(limit, case.loaded)
@@ -45,6 +36,15 @@ def needed(loads: Sequence[Loaded]) -> int:
         most = max(most, held + load.peak_bytes)
         held += load.loaded_bytes
     return max(held, most)
+
+
+def beside(loads: Sequence[Loaded]) -> int:
+    """Return the most that a server takes while it loads a version like one of its own beside all.
+
+    On a CPU that is a process of its own, with the program.
+    """
+    held = max(load.program_bytes for load in loads) + sum(load.loaded_bytes for load in loads)
+    return held + max(load.program_bytes + load.peak_bytes for load in loads)
 
 
 def most_in_flight(config: ServingConfig, loads: Sequence[Loaded]) -> int:
@@ -72,6 +72,17 @@ def judge(needs: int, in_flight: int, rooms: Sequence[Room]) -> Finding:
     return Finding("ok", f"{takes}, in flight at most {_mib(in_flight)} more; {has}")
 
 
+def judge_beside(needs: int, rooms: Sequence[Room]) -> Finding:
+    """Return whether a new version may be loaded, with so many bytes in all, in all rooms."""
+    smallest = min(rooms, key=lambda room: room.free)
+    has = f"{_mib(smallest.free)} are free in {smallest.of}"
+    takes = f"while a new version is loaded beside all others, {_mib(needs)}"
+    if needs > smallest.free:
+        advice = "allow more memory: else the kernel may end what loads it, or the server"
+        return Finding("warn", f"{takes}, but {has}", advice)
+    return Finding("ok", f"{takes}; {has}")
+
+
 def addresses(limit: int, loads: Sequence[Loaded]) -> Finding:
     """Return whether the limit of addresses (ulimit -v) leaves enough for all models."""
     rest = sum(load.loaded_bytes for load in loads) - max(load.loaded_bytes for load in loads)
@@ -79,28 +90,6 @@ def addresses(limit: int, loads: Sequence[Loaded]) -> Finding:
     told = f"ulimit -v allows {_mib(limit)} of addresses; the models take {_mib(needs)}"
     advice = "ulimit -v unlimited: addresses are no memory; bound that by a cgroup"
     return Finding("fail" if needs > limit else "warn", told, advice)
-
-
-def free(root: Path) -> Iterator[Room]:
-    """Yield what is free in the machine, and under each limit of the process's cgroups."""
-    for line in lines(root / "proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            yield Room("the machine", int(line.split()[1]) * 1024)
-    for folder in cgroups(root, "memory"):
-        # Version 2, version 1. What files are cached may be dropped at any time.
-        for limit, used, cached in (
-            ("memory.max", "memory.current", "inactive_file"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-        ):
-            stated = words(folder / limit)
-            if stated and stated[0].isdecimal() and int(stated[0]) < UNLIMITED:
-                taken = int(words(folder / used)[0]) - _cached(folder / "memory.stat", cached)
-                yield Room(f"the cgroup {folder}", int(stated[0]) - taken)
-
-
-def _cached(statistics: Path, name: str) -> int:
-    stated = dict(line.split() for line in lines(statistics))
-    return int(stated.get(name, 0))
 
 
 def _mib(size: int) -> str:

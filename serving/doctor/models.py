@@ -21,7 +21,11 @@ def _told(load: Loaded | Failed) -> Finding:
     if isinstance(load, Failed):
         named = load.reason if str(load.path) in load.reason else f"{load.path}: {load.reason}"
         return Finding("fail", named, load.advice)
-    told = [*load.log["serving.proof"][:1], *load.log["serving.loading"]]
+    told = [
+        *load.log["serving.proof"][:1],
+        *load.log.get("serving.opening", []),  # by whom it is signed, if that was asked
+        *load.log["serving.loading"],
+    ]
     speed = f"about {load.images_per_s:.0f} images/s without decoding"
     return Finding("ok", f"{'; '.join(told)}, {speed}")
 

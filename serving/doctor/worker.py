@@ -16,8 +16,9 @@ from serving.config import ServingConfig
 from serving.doctor.load import Failed, Loaded
 from serving.engine.model import Model
 from serving.errors import ServingError
-from serving.loading import count_background_threads, load_model, within_limits
+from serving.loading import load_model, within_limits
 from serving.metrics import Metrics
+from serving.shares import count_background_threads
 
 BROKEN = "copy, export or sign it again, until python -m export verify accepts it (--public-key)"
 UNFIT = "change the settings that it names; python -m serving devices says what runs here"

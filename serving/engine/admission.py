@@ -7,7 +7,8 @@ from typing import Protocol
 
 from images.limits import ImageLimits
 from serving.engine.answers import Answers
-from serving.engine.batcher import LOST
+from serving.engine.batcher import LOST, Batcher
+from serving.engine.decode import Decoding
 from serving.engine.decode_latency import DecodeTime
 from serving.engine.forecast import Backlog, Estimate, Forecast
 from serving.engine.job import Caller, ImageJob, Waiter
@@ -49,14 +50,6 @@ class Sources(Protocol):
         """Return them, in order."""
 
 
-class Stage(Protocol):
-    """What every image must pass, or all that are not slow to decode."""
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether no thread takes them, and none may soon."""
-
-
 class Admission:
     """Refuses images that there is no room for, or that would be late; any thread may call.
 
@@ -64,10 +57,13 @@ class Admission:
         room: what may be in flight.
         image_limits: what an image may cost.
         forecast: when an image would be answered.
-        stages: what images must pass.
-        queues: where jobs wait; dead ones are removed to make room.
-        answers: gets the dead jobs.
+        batcher: what images must pass once they are decoded.
+        answers: gets the jobs that are dead, or give way.
         metrics: counts refusals.
+
+    Attributes:
+        decodings: all places where images are decoded, in whose queues dead jobs may be; replaced
+            as a whole.
     """
 
     def __init__(
@@ -75,13 +71,13 @@ class Admission:
         room: Room,
         image_limits: ImageLimits,
         forecast: Forecast,
-        stages: Sequence[Stage],
-        queues: Sequence[DeadlineQueue],
+        batcher: Batcher,
         answers: Answers,
         metrics: ModelMetrics,
     ) -> None:
         self._room, self._image_limits = room, image_limits
-        self._forecast, self._stages, self._queues = forecast, stages, queues
+        self._forecast, self._batcher = forecast, batcher
+        self.decodings: tuple[Decoding, ...] = ()
         self._answers, self._metrics = answers, metrics
 
     @property
@@ -89,8 +85,19 @@ class Admission:
         """Whether an image is in flight."""
         return self._room.taken.images > 0
 
+    @property
+    def slow_images(self) -> int:
+        """How many images wait that are slow to decode, wherever that is."""
+        return sum(len(decoding.slow.queue) for decoding in self.decodings)
+
     def admit(
-        self, sources: Sources, nbytes: int, waiter: Waiter, caller: Caller
+        self,
+        sources: Sources,
+        nbytes: int,
+        waiter: Waiter,
+        caller: Caller,
+        decoding: Decoding,
+        now: float,
     ) -> list[ImageJob]:
         """Return a job for each image that can be answered in time; the waiter gets the refusals.
 
@@ -103,15 +110,15 @@ class Admission:
             DeadlineExceededError: the deadline has passed or cannot be met by any image.
             UnavailableError: no device answers, or no thread decodes.
         """
-        now, images = waiter.arrived, len(sources)
-        for stage in self._stages:
-            if stage.is_lost:
-                self._metrics.reject("not_ready", images)
-                raise UnavailableError(LOST)
+        images = len(sources)
+        if decoding.quick.is_lost or self._batcher.is_lost:
+            self._metrics.reject("not_ready", images)
+            raise UnavailableError(LOST)
         name = caller.name if self._room.has_shares else ""
         self._make_room(now, waiter.due, Limits(images, nbytes, 0), NOTHING, name)
-        backlog = self._forecast.backlog(now, waiter.due)
-        if why := _lateness(now, waiter.due, backlog.estimate() if backlog else None):
+        backlog = self._forecast.backlog(now, waiter.due, decoding)
+        soonest = backlog.estimate() if backlog else None
+        if why := _lateness(now, waiter.due, soonest):
             self._metrics.reject("deadline", images)
             raise DeadlineExceededError(why)
         read = list(sources)
@@ -120,7 +127,7 @@ class Admission:
         leases = self._take(
             now, waiter.due, sizes, [self._forecast.is_slow(time) for time in times], name
         )
-        return self._jobs(now, read, leases, times, waiter, backlog)
+        return self._jobs(now, read, leases, times, waiter, backlog, soonest)
 
     def _jobs(
         self,
@@ -130,16 +137,19 @@ class Admission:
         times: Sequence[DecodeTime],
         waiter: Waiter,
         backlog: Backlog | None,
+        soonest: Estimate | None,
     ) -> list[ImageJob]:
         jobs: list[ImageJob] = []
+        # A wait is learned from if it is long, and known.
+        long_wait_s = backlog.long_wait_s if backlog and not backlog.ahead.guesses else math.inf
         # Of the images before, those that are slow to decode and those that are not.
         before = {False: (0, 0.0), True: (0, 0.0)}
         for index, (source, lease, time) in enumerate(zip(sources, leases, times, strict=True)):
             images, before_s = before[lease.is_slow]
-            decode_s, estimate = time.known_s, None
+            decode_s, estimate = time.known_s, soonest
             if backlog and lease.is_slow:
                 estimate = backlog.estimate_slow(before_s, decode_s)
-            elif backlog:
+            elif backlog and (images or decode_s):
                 estimate = backlog.estimate(images, before_s, decode_s)
             if why := _lateness(now, waiter.due, estimate):
                 lease.close()
@@ -147,15 +157,11 @@ class Admission:
                 waiter.put(index, DeadlineExceededError(why))
             else:
                 job = ImageJob(source, lease, waiter, index, time.usual_s, not time.is_known)
-                if backlog and not lease.is_slow and not backlog.ahead.guesses:
-                    job.wait_s = self._long_wait_s(estimate)
+                if estimate and not lease.is_slow and estimate.wait_s > long_wait_s:
+                    job.wait_s = estimate.wait_s
                 jobs.append(job)
                 before[lease.is_slow] = images + 1, before_s + decode_s
         return jobs
-
-    def _long_wait_s(self, estimate: Estimate | None) -> float:
-        wait_s = estimate.wait_s if estimate else 0.0
-        return wait_s if wait_s > self._forecast.long_wait_s() else 0.0
 
     def _take(
         self, now: float, due: float, sizes: Sequence[Size], slow: Sequence[bool], caller: str
@@ -170,7 +176,7 @@ class Admission:
     ) -> None:
         """Remove dead jobs, then far less urgent ones; raise if there is still no room."""
         if self._room.lacking(request, slow, caller):
-            for queue in self._queues:
+            for queue in self._queues():
                 if dead := queue.sweep(now):
                     self._answers.drop(dead)
             while lack := self._room.lacking(request, slow, caller):
@@ -185,12 +191,18 @@ class Admission:
         """
         if lack.of != "all" or lack.needed > lack.limit:
             return False
-        for queue in self._queues:
+        for queue in self._queues():
             if job := queue.pop_last(due):
                 reason = "it gave way to images that are due much earlier"
                 self._answers.fail([job], OverloadedError(reason, self._retry_after_ms()))
                 return True
         return False
+
+    def _queues(self) -> Iterator[DeadlineQueue]:
+        for decoding in self.decodings:
+            yield decoding.quick.queue
+            yield decoding.slow.queue
+        yield self._batcher.queue
 
     def _refuse(self, lack: Lack, images: int, slow_images: int) -> None:
         reason, unit = LACKING[lack.name]

@@ -91,14 +91,14 @@ class Answers:
     def _refuse(self, jobs: list[ImageJob], error: ServingError) -> None:
         now = self._clock()
         # A job that expired waited at least this long; one cancelled early gives no information.
-        self._correction.observe((job.wait_s, now - job.arrived) for job in jobs if now >= job.due)
+        self._correction.observe((job.wait_s, now - job.admitted) for job in jobs if now >= job.due)
         failed = sum(job.waiter.put(job.index, error) for job in jobs)
         self._metrics.images[error.outcome].inc(failed)
         for job in jobs:
             job.waiter.settle()
 
     def _answer(self, jobs: list[ImageJob], run: BatchRun, finite: list[bool]) -> None:
-        self._correction.observe([(j.wait_s, run.started - j.arrived) for j in jobs if j.wait_s])
+        self._correction.observe([(j.wait_s, run.started - j.admitted) for j in jobs if j.wait_s])
         now, in_time, failed = self._clock(), 0, 0
         timings: list[Timing] = []  # of those that are answered
         for job, row, is_finite in zip(jobs, run.probabilities, finite, strict=True):

@@ -196,8 +196,7 @@ class Batcher:
         """Take out the next live job, unless decoding it takes longer than there is to spare."""
         is_known = not self._latency.is_stale(now)
         smallest_s = self._latency.usual(self._buckets.usable[0]) if is_known else 0.0
-        while len(self.queue):
-            job = self.queue.first()
+        while job := self.queue.first():
             if job.is_dead(now + smallest_s + (job.known_decode_s if is_known else 0.0)):
                 dead.append(self.queue.pop())
             elif job.decode_s and job.decode_s > spare_s:

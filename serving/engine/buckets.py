@@ -82,9 +82,10 @@ class Buckets:
 
     def decodable(self, decode_s: float) -> Sequence[int]:
         """Return those sizes `within_slo` whose images a device may decode before it runs them."""
-        sizes, limit_s = self.within_slo(decode_s), self.decode_limit_s()
-        if sizes[-1] * decode_s <= limit_s:
+        sizes = self.within_slo(decode_s)
+        if not decode_s:
             return sizes
+        limit_s = self.decode_limit_s()
         return [size for size in sizes if size * decode_s <= limit_s] or sizes[:1]
 
     def choose(self, images: int, left_s: float, decode_s: float) -> int:

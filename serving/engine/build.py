@@ -25,7 +25,7 @@ from serving.engine.admission import Admission
 from serving.engine.answers import Answers
 from serving.engine.batcher import Batcher
 from serving.engine.buckets import Buckets
-from serving.engine.decode import DecodePool, Decoder
+from serving.engine.decode import DecodePool, Decoder, Decoding
 from serving.engine.decode_latency import DecodeLatency
 from serving.engine.device import Device
 from serving.engine.forecast import Forecast
@@ -104,9 +104,18 @@ def build(
         )
         for name, instance in zip(names, instances, strict=True)
     ]
+    admission = Admission(
+        room,
+        image_limits,
+        Forecast(batcher, sizes, latency, decode_latency, correction),
+        batcher,
+        answers,
+        counted,
+    )
+    admission.decodings = (Decoding(decoders, background),)
     watched = _watched((decoders, background), dict(zip(names, devices, strict=True)), batcher)
     counted.queue_images.set_function(lambda: len(batcher.queue))
-    counted.background_images.set_function(lambda: len(background.queue))
+    counted.background_images.set_function(lambda: admission.slow_images)
     counted.inflight_images.set_function(lambda: room.taken.images)
     counted.inflight_bytes.set_function(lambda: room.taken.nbytes)
     placed = placement([instance.backend for instance in instances])
@@ -115,15 +124,8 @@ def build(
         bundle,
         placed,
         buckets,
-        admission=Admission(
-            room,
-            image_limits,
-            Forecast(decoders, background, batcher, sizes, latency, decode_latency, correction),
-            (decoders, batcher),
-            (decoders.queue, background.queue, batcher.queue),
-            answers,
-            counted,
-        ),
+        admission=admission,
+        decode_latency=decode_latency,
         answers=answers,
         decoders=decoders,
         background=background,

@@ -7,16 +7,16 @@ kernel lets them compute on every core that nothing else needs, and takes it fro
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple, Protocol
 
 from images.errors import SlowImageError
 from images.limits import ImageLimits
 from images.transform import Pixels, Transform
-from serving.engine.answers import Answers
-from serving.engine.batcher import LOST, Batcher, closing
+from serving.engine.batcher import LOST, closing
 from serving.engine.buckets import SHORT_DECODE_S
-from serving.engine.decode_latency import DecodeLatency, longest_s
+from serving.engine.decode_latency import longest_s
 from serving.engine.job import ImageJob
 from serving.engine.latency import Clock
 from serving.engine.queue import (
@@ -25,6 +25,7 @@ from serving.engine.queue import (
     compute_thread,
     thread_clock,
 )
+from serving.engine.sources import Size
 from serving.engine.watch import Task, Worker
 from serving.errors import InternalError, InvalidImageError, ServingError, UnavailableError
 from serving.threads import BACKGROUND_NICENESS
@@ -32,6 +33,59 @@ from serving.threads import BACKGROUND_NICENESS
 # An image may be estimated to take this many times as long as one that is slow to decode: the
 # estimates are upper bounds, and most images take half as long.
 ESTIMATE = 2.0
+
+
+class Ends(Protocol):
+    """Where jobs go that end without a batch."""
+
+    def drop(self, jobs: list[ImageJob]) -> None:
+        """End jobs that are cancelled, expired or too late."""
+
+    def fail(self, jobs: list[ImageJob], error: ServingError) -> None:
+        """Fail jobs."""
+
+
+class Takes(Protocol):
+    """Where jobs go that are decoded."""
+
+    def put(self, jobs: Sequence[ImageJob]) -> None:
+        """Take jobs."""
+
+
+class Learns(Protocol):
+    """What learns how long images take to decode; see `DecodeLatency`."""
+
+    def observe(self, size: Size, seconds: float, worked_s: float, now: float) -> None:
+        """Learn from an image."""
+
+    def observe_failure(self, size: Size, worked_s: float) -> None:
+        """Learn from an image that could not be decoded."""
+
+
+class Pool(Protocol):
+    """Threads that decode, of this process or of another.
+
+    Attributes:
+        threads: how many; 0 if devices decode their own batches.
+        queue: the jobs that they have not decoded.
+    """
+
+    threads: int
+    queue: DeadlineQueue
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the work of all threads is overdue."""
+
+    def put(self, jobs: list[ImageJob]) -> None:
+        """Decode jobs and hand them on."""
+
+
+class Decoding(NamedTuple):
+    """Where the images of a caller are decoded: most of them, and those that are slow."""
+
+    quick: Pool
+    slow: Pool
 
 
 class Decoder:
@@ -54,8 +108,8 @@ class Decoder:
         self,
         transform: Transform,
         image_limits: ImageLimits,
-        answers: Answers,
-        latency: DecodeLatency,
+        answers: Ends,
+        latency: Learns,
         clock: Clock,
         *,
         longest_s: Callable[[], float] | None = None,
@@ -109,6 +163,7 @@ class Decoder:
 
     def _learn(self, job: ImageJob, worked_s: float) -> None:
         seconds = job.decoded - job.decode_started if self._longest_s else worked_s
+        job.worked_s = worked_s
         self._latency.observe(job.lease.size, seconds, worked_s, job.decoded)
 
 
@@ -141,8 +196,8 @@ class DecodePool:
         self,
         threads: int,
         decode: Decoder,
-        batcher: Batcher,
-        answers: Answers,
+        batcher: Takes,
+        answers: Ends,
         clock: Clock,
         *,
         in_background: bool = False,

@@ -7,7 +7,7 @@ process must end.
 import logging
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import Gauge
 
@@ -17,7 +17,7 @@ from serving.engine.buckets import Buckets
 from serving.engine.latency import BatchLatency, Clock
 from serving.engine.queue import compute_thread
 from serving.engine.runner import Runner
-from serving.engine.warm_up import measure
+from serving.engine.warm_up import Timing, measure
 from serving.engine.watch import Task
 from serving.errors import OutOfDeviceMemoryError, ProcessLostError
 
@@ -76,17 +76,22 @@ class Device:
         """When the batch that runs is expected to end, in seconds; 0 if none runs."""
         return self.runner.free_at
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> dict[int, Timing]:
         """Run the batch sizes, so that no request pays for a first run; learn how long they take.
 
         Sizes that have lost on another instance are left out: nobody will choose them. Host memory
         that only the large ones need is released at the end.
         """
-        sizes = self._buckets.contenders()
-        for bucket, timing in measure(sizes, self.runner.warm, self._clock).items():
-            self.latency.seed(bucket, *timing)
+        times = measure(self._buckets.contenders(), self.runner.warm, self._clock)
+        self.learn(times)
         if self._backend:
             self._backend.trim()
+        return times
+
+    def learn(self, times: Mapping[int, Timing]) -> None:
+        """Expect the batch sizes to take what a warm-up has found, here or in another process."""
+        for bucket, timing in times.items():
+            self.latency.seed(bucket, *timing)
 
     def start(self) -> None:
         """Begin to take batches."""

@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 from serving.engine.batcher import Batcher
 from serving.engine.buckets import SHORT_DECODE_S, Buckets, fit
-from serving.engine.decode import DecodePool
+from serving.engine.decode import Decoding
 from serving.engine.decode_latency import DecodeLatency, DecodeTime
 from serving.engine.latency import BatchLatency, WaitCorrection
 from serving.engine.queue import Ahead
-from serving.engine.sources import Size
+from serving.engine.sources import DECODED, Size
+
+NO_TIME = DecodeTime(0.0, 0.0, is_known=True)
 
 
 class Estimate(NamedTuple):
@@ -43,6 +45,11 @@ class Backlog(NamedTuple):
     sizes: Sequence[int]
     latency: BatchLatency
     correction: float
+
+    @property
+    def long_wait_s(self) -> float:
+        """The shortest predicted wait that `WaitCorrection` can learn from, in seconds."""
+        return 2 * self.latency.usual(self.sizes[-1])
 
     def estimate(self, images: int = 0, before_s: float = 0.0, decode_s: float = 0.0) -> Estimate:
         """Predict when one more image is answered.
@@ -110,25 +117,28 @@ class Forecast:
 
     def __init__(
         self,
-        decoders: DecodePool,
-        background: DecodePool,
         batcher: Batcher,
         buckets: Buckets,
         latency: BatchLatency,
         decode_latency: DecodeLatency,
         correction: WaitCorrection,
     ) -> None:
-        self._decoders, self._background = decoders, background
         self._batcher, self._buckets = batcher, buckets
         self._latency, self._decode_latency = latency, decode_latency
         self._correction = correction
 
-    def backlog(self, now: float, due: float) -> Backlog | None:
-        """Return what is ahead of an image; None if too little is known to predict."""
+    def backlog(self, now: float, due: float, decoding: Decoding) -> Backlog | None:
+        """Return what is ahead of an image; None if too little is known to predict.
+
+        Args:
+            now: the present time, in seconds.
+            due: when the image must be answered.
+            decoding: where it would be decoded.
+        """
         devices = self._batcher.serving
         if not devices or self._latency.is_stale(now):
             return None
-        undecoded = self._decoders.queue.ahead(due)
+        undecoded = decoding.quick.queue.ahead(due)
         waiting = self._batcher.queue.ahead(due)
         device_s = waiting.decode_s / waiting.images if waiting.images else 0.0
         return Backlog(
@@ -138,21 +148,19 @@ class Forecast:
                 undecoded.decode_s + waiting.decode_s,
                 undecoded.guesses + waiting.guesses,
             ),
-            self._background.queue.ahead(due),
-            self._decoders.threads,
-            self._background.threads,
+            decoding.slow.queue.ahead(due),
+            decoding.quick.threads,
+            decoding.slow.threads,
             sorted([max(device.free_at, now) for device in devices]),
             self._buckets.decodable(device_s),
             self._latency,
             self._correction.factor(),
         )
 
-    def long_wait_s(self) -> float:
-        """Return the shortest predicted wait that `WaitCorrection` can learn from, in seconds."""
-        return 2 * self._latency.usual(self._buckets.within_slo()[-1])
-
     def decode_time(self, now: float, size: Size) -> DecodeTime:
         """Return the predicted time to decode an image."""
+        if size.kind == DECODED:
+            return NO_TIME
         return self._decode_latency.estimate(size, now)
 
     def is_slow(self, time: DecodeTime) -> bool:

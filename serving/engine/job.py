@@ -81,6 +81,12 @@ class Caller(Protocol):
     def answer(self, answers: list[Answer]) -> None:
         """Take the answers, one per image, in order. Called at most once."""
 
+    def refuse(self, error: ServingError) -> None:
+        """Take the error with which the whole request is refused, in place of answers.
+
+        Only where the decision comes from another process; else `Model.submit` raises it.
+        """
+
     def on_leave(self, leave: Callable[[], None]) -> None:
         """Have `leave` called if the caller leaves before it is answered."""
 
@@ -95,6 +101,7 @@ class Waiter:
         images: how many.
         arrived: when the request came, on the engine's clock, in seconds.
         caller: gets the answers.
+        admitted: when the engine saw it, if that was later.
 
     Attributes:
         due: when its images must be answered, so that the answer arrives by the caller's deadline.
@@ -102,17 +109,21 @@ class Waiter:
     """
 
     __slots__ = (
-        "__weakref__", "_answers", "_caller", "_lock", "_pending", "arrived", "deadline", "due",
-        "is_over",
+        "__weakref__", "_answers", "_caller", "_followers", "_lock", "_pending", "admitted",
+        "arrived", "deadline", "due", "is_over",
     )  # fmt: skip
 
-    def __init__(self, images: int, arrived: float, caller: Caller) -> None:
+    def __init__(
+        self, images: int, arrived: float, caller: Caller, admitted: float | None = None
+    ) -> None:
         self._answers: list[Answer | None] = [None] * images
         self._pending, self.arrived, self.deadline = images, arrived, caller.deadline
+        self.admitted = arrived if admitted is None else admitted
         self.due = arrived + USABLE_SHARE * (self.deadline - arrived)
         self.is_over = False
         # None once it is over: the caller holds this through `on_leave`, a reference cycle.
         self._caller: Caller | None = caller
+        self._followers: tuple[Callable[[], None], ...] = ()
         self._lock = threading.Lock()
 
     def put(self, index: int, answer: Answer) -> bool:
@@ -130,7 +141,7 @@ class Waiter:
 
     def settle(self) -> None:
         """Answer the caller if every image has its answer."""
-        if not self._pending:
+        if not (self._pending or self.is_over):
             self._answer(self._end()[0])
 
     def expire(self, count: Callable[[int], object]) -> None:
@@ -143,11 +154,22 @@ class Waiter:
         """Wait no longer; return how many images had no answer."""
         return self._end()[1]
 
+    def on_end(self, follow: Callable[[], None]) -> None:
+        """Have `follow` called when it has ended, on the thread on which that happens."""
+        with self._lock:
+            if not self.is_over:
+                self._followers += (follow,)
+                return
+        follow()
+
     def _end(self) -> tuple[Caller | None, int]:
         with self._lock:
             self.is_over = True
             caller, self._caller = self._caller, None
             missing, self._pending = self._pending, 0
+            followers, self._followers = self._followers, ()
+        for follow in followers:
+            follow()
         return caller, missing
 
     def _answer(self, caller: Caller | None) -> None:
@@ -171,6 +193,7 @@ class ImageJob:
         is_guess: whether that is a guess, because of which no image may be refused.
         wait_s: predicted wait until its batch runs; 0 if too short to learn from.
         queued: when it arrived at the batcher.
+        worked_s: how much of a core its decoding took.
         pixels: uint8 (height, width, 3), once it is decoded.
     """
 
@@ -184,12 +207,18 @@ class ImageJob:
     queued: float = 0.0
     decode_started: float = 0.0
     decoded: float = 0.0
+    worked_s: float = 0.0
     pixels: Pixels | None = None
 
     @property
     def arrived(self) -> float:
         """When its request arrived."""
         return self.waiter.arrived
+
+    @property
+    def admitted(self) -> float:
+        """When the engine saw its request: what it predicts begins then."""
+        return self.waiter.admitted
 
     @property
     def due(self) -> float:
@@ -210,14 +239,15 @@ class ImageJob:
         arrived = self.waiter.arrived
         admission_s = min(self.queued, self.decode_started) - arrived
         decode_s = self.decoded - self.decode_started
+        queue_s = started - arrived - admission_s - decode_s
         return Timing(
             admission_s,
             decode_s,
-            queue_s=started - arrived - admission_s - decode_s,
-            infer_s=finished - started,
-            total_s=finished - arrived,
-            batch_images=batch_images,
-            decode_after_s=self.decode_started - arrived,
+            queue_s,
+            finished - started,
+            finished - arrived,
+            batch_images,
+            self.decode_started - arrived,
         )
 
 

@@ -81,15 +81,27 @@ class DeadlineQueue:
         self.lock.wait_for(lambda: self._entries or self.is_closed)
         return not self.is_closed
 
-    def first(self) -> ImageJob:
-        """Return the first job. Hold `lock`."""
-        return self._entries[0][2]
+    def first(self) -> ImageJob | None:
+        """Return the first job, if there is one. Hold `lock`."""
+        return self._entries[0][2] if self._entries else None
 
     def pop(self) -> ImageJob:
         """Remove and return the first job. Hold `lock`."""
         job = self._entries.pop(0)[2]
         self._forget([job])
         return job
+
+    def remove(self, job: ImageJob) -> bool:
+        """Remove a job; return False if it is not here any more."""
+        with self.lock:
+            at = bisect.bisect_left(self._entries, (job.due,))
+            while at < len(self._entries) and self._entries[at][0] == job.due:
+                if self._entries[at][2] is job:
+                    del self._entries[at]
+                    self._forget([job])
+                    return True
+                at += 1
+        return False
 
     def pop_last(self, due: float) -> ImageJob | None:
         """Remove and return the last job if it is due later than that."""
@@ -126,9 +138,11 @@ class DeadlineQueue:
         return self.clear()
 
     def _forget(self, jobs: list[ImageJob]) -> None:
-        left_s = self._decode_s - sum(job.known_decode_s for job in jobs)
-        self._guesses -= sum(job.is_guess for job in jobs)
-        self._decode_s = left_s if self._entries else 0.0  # else rounding errors would add up
+        for job in jobs:
+            self._decode_s -= job.known_decode_s
+            self._guesses -= job.is_guess
+        if not self._entries:
+            self._decode_s = 0.0  # else rounding errors would add up
 
 
 def compute_thread(

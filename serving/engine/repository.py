@@ -1,10 +1,14 @@
 """The models that are loaded, by name and version."""
 
 from collections.abc import Mapping
+from typing import Generic, Protocol
+
+from typing_extensions import TypeVar
 
 from bundle.versions import age
 from serving.engine.model import Model
 from serving.engine.rollout import CANARY, NO_LABELS, STABLE, Rollout, on_canary
+from serving.engine.served import Served
 from serving.errors import (
     InvalidRequestError,
     ModelNotFoundError,
@@ -12,8 +16,11 @@ from serving.errors import (
     UnavailableError,
 )
 
+# In a front end they are models of another process.
+AnyModel = TypeVar("AnyModel", bound=Served, default=Model)
 
-class Shelf:
+
+class Shelf(Generic[AnyModel]):
     """The loaded versions of one name, at least one, and their labels; it never changes.
 
     Attributes:
@@ -24,7 +31,7 @@ class Shelf:
         usual: the stable one, else the newest; who names no version gets it, or the canary.
     """
 
-    def __init__(self, models: Mapping[str, Model], rollout: Rollout = NO_LABELS) -> None:
+    def __init__(self, models: Mapping[str, AnyModel], rollout: Rollout = NO_LABELS) -> None:
         self.versions = {version: models[version] for version in sorted(models, key=age)}
         newest = list(self.versions.values())[-1]
         self.name, self.rollout = newest.name, rollout
@@ -36,7 +43,7 @@ class Shelf:
         self.usual = self.labelled.get(STABLE, newest)
         self._canary = self.labelled.get(CANARY) if rollout.canary_share else None
 
-    def pick(self, version: str, request_id: str | None) -> Model:
+    def pick(self, version: str, request_id: str | None) -> AnyModel:
         """Return the version that a request names, or a label of it; see `ModelRepository.get`."""
         if not version:
             if self._canary is None or request_id is None:
@@ -56,17 +63,31 @@ class Shelf:
         return [label for label, model in self.labelled.items() if model.version == version]
 
 
-class ModelRepository:
+class Follower(Protocol):
+    """Whoever tells another process which models there are."""
+
+    def follow(self) -> None:
+        """Tell it of a change."""
+
+    async def caught_up(self) -> None:
+        """Return when it knows all changes so far."""
+
+
+class ModelRepository(Generic[AnyModel]):
     """Finds the model that a request asks for, by its name and version, or by a label.
 
     Models come and go on the event loop. Any thread may look for one: a shelf, and the mapping that
     holds them, are replaced as a whole, so whoever looks sees them before a change or after it.
+
+    Attributes:
+        followers: told after each change.
     """
 
     def __init__(self) -> None:
-        self._shelves: Mapping[str, Shelf] = {}
+        self._shelves: Mapping[str, Shelf[AnyModel]] = {}
+        self.followers: list[Follower] = []
 
-    def add(self, model: Model) -> None:
+    def add(self, model: AnyModel) -> None:
         """Add a model that answers; raise `StartupError` if its name and version are taken.
 
         From the same moment on it may be the newest.
@@ -78,7 +99,7 @@ class ModelRepository:
             )
         self._replace(model.name, {**versions, model.version: model})
 
-    def remove(self, model: Model) -> None:
+    def remove(self, model: AnyModel) -> None:
         """Remove a model: no request finds it any more, but those that did may still use it."""
         others = {v: held for v, held in self._versions(model.name).items() if held is not model}
         self._replace(model.name, others)
@@ -87,7 +108,7 @@ class ModelRepository:
         """Whether a version of a model is loaded."""
         return name in self._shelves
 
-    def all(self) -> list[Model]:
+    def all(self) -> list[AnyModel]:
         """Return every model, sorted by name, then version."""
         shelves = self._shelves
         return [model for name in sorted(shelves) for model in shelves[name].versions.values()]
@@ -105,13 +126,29 @@ class ModelRepository:
 
     def label(self, name: str, rollout: Rollout) -> None:
         """Give the versions of a loaded model these labels, and no others."""
-        self._shelves = {**self._shelves, name: Shelf(self._shelves[name].versions, rollout)}
+        shelf = Shelf(self._shelves[name].versions, rollout)
+        self.restock({**self._shelves, name: shelf})
 
-    def shelf(self, name: str) -> Shelf | None:
+    def restock(self, shelves: Mapping[str, Shelf[AnyModel]]) -> None:
+        """Hold these models, each shelf under its name, and no others."""
+        self._shelves = shelves
+        for follower in self.followers:
+            follower.follow()
+
+    async def known_everywhere(self) -> None:
+        """Return when whatever takes calls knows all changes so far."""
+        for follower in self.followers:
+            await follower.caught_up()
+
+    def shelves(self) -> Mapping[str, Shelf[AnyModel]]:
+        """Return the models that are loaded, by name."""
+        return self._shelves
+
+    def shelf(self, name: str) -> Shelf[AnyModel] | None:
         """Return the versions of a name that are loaded, with their labels; None without any."""
         return self._shelves.get(name)
 
-    def labels(self, model: Model) -> list[str]:
+    def labels(self, model: AnyModel) -> list[str]:
         """Return the labels of a model."""
         shelf = self._shelves.get(model.name)
         return shelf.labels(model.version) if shelf else []
@@ -121,7 +158,7 @@ class ModelRepository:
         models = (model for shelf in self._shelves.values() for model in shelf.versions.values())
         return all(model.is_idle for model in models)
 
-    def get(self, name: str, version: str, request_id: str | None = None) -> Model:
+    def get(self, name: str, version: str, request_id: str | None = None) -> AnyModel:
         """Return the model that a request asks for.
 
         Args:
@@ -138,18 +175,18 @@ class ModelRepository:
         """
         return self._shelf(name).pick(version, request_id)
 
-    def _versions(self, name: str) -> Mapping[str, Model]:
+    def _versions(self, name: str) -> Mapping[str, AnyModel]:
         shelf = self._shelves.get(name)
         return shelf.versions if shelf else {}
 
-    def _replace(self, name: str, versions: Mapping[str, Model]) -> None:
+    def _replace(self, name: str, versions: Mapping[str, AnyModel]) -> None:
         shelves = {other: shelf for other, shelf in self._shelves.items() if other != name}
         if versions:
             held = self._shelves.get(name)
             shelves[name] = Shelf(versions, held.rollout if held else NO_LABELS)
-        self._shelves = shelves
+        self.restock(shelves)
 
-    def _shelf(self, name: str) -> Shelf:
+    def _shelf(self, name: str) -> Shelf[AnyModel]:
         shelves = self._shelves  # once: another thread may replace it
         if name in shelves:
             return shelves[name]

@@ -3,7 +3,7 @@
 import mmap
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress
 from operator import add, sub
 from typing import Literal, NamedTuple
@@ -126,32 +126,39 @@ class Room:
                 lease.is_slow = True
                 self._slow = Limits(*map(add, self._slow, total([lease.size])))
 
-    def give_back(self, lease: "Lease") -> None:
-        """Take back what a lease holds, unless that has been done."""
+    def give_back(self, lease: "Lease") -> bool:
+        """Take back what a lease holds; return False if that has been done."""
         with self._lock:
-            if lease.is_open:
-                lease.is_open = False
-                # The slot given back last is taken first: its memory is still in the cache.
-                self._free.append(lease.number)
-                self._nbytes -= lease.size.nbytes
-                self._pixels -= lease.size.pixels
-                if lease.is_slow:
-                    self._slow = Limits(*map(sub, self._slow, total([lease.size])))
-                if self.has_shares:
-                    held = Limits(*map(sub, self._held.pop(lease.caller), total([lease.size])))
-                    if held.images:
-                        self._held[lease.caller] = held
+            if not lease.is_open:
+                return False
+            lease.is_open = False
+            # The slot given back last is taken first: its memory is still in the cache.
+            self._free.append(lease.number)
+            self._nbytes -= lease.size.nbytes
+            self._pixels -= lease.size.pixels
+            if lease.is_slow:
+                self._slow = Limits(*map(sub, self._slow, total([lease.size])))
+            if self.has_shares:
+                held = Limits(*map(sub, self._held.pop(lease.caller), total([lease.size])))
+                if held.images:
+                    self._held[lease.caller] = held
+            return True
 
 
 class Lease:
-    """What one image holds: a slot, and its share of the bytes and pixels in flight."""
+    """What one image holds: a slot, and its share of the bytes and pixels in flight.
 
-    __slots__ = ("_room", "caller", "is_open", "is_slow", "number", "size")
+    Attributes:
+        on_close: called once it has been given back, with no lock held; None for nothing.
+    """
+
+    __slots__ = ("_room", "caller", "is_open", "is_slow", "number", "on_close", "size")
 
     def __init__(self, room: Room, number: int, size: Size, caller: str, *, is_slow: bool) -> None:
         self._room, self.number = room, number
         self.size, self.caller, self.is_slow = size, caller, is_slow
         self.is_open = True
+        self.on_close: Callable[[], None] | None = None
 
     @property
     def slot(self) -> Pixels:
@@ -165,7 +172,8 @@ class Lease:
 
     def close(self) -> None:
         """Give it back; does nothing the second time."""
-        self._room.give_back(self)
+        if self._room.give_back(self) and self.on_close:
+            self.on_close()
 
 
 def total(sizes: Sequence[Size]) -> Limits:
@@ -180,7 +188,7 @@ def total(sizes: Sequence[Size]) -> Limits:
 def _lack(
     of: Literal["all", "slow", "caller"], taken: Limits, needed: Limits, limits: Limits
 ) -> Lack | None:
-    for index, limit in enumerate(limits):
-        if taken[index] + needed[index] > limit:
-            return Lack(Limits._fields[index], of, taken[index], needed[index], limit)
+    for name, has, needs, limit in zip(Limits._fields, taken, needed, limits, strict=True):
+        if has + needs > limit:
+            return Lack(name, of, has, needs, limit)
     return None

@@ -97,8 +97,9 @@ class Runner:
         self.free_at = started + decode_s + run_s
         ready: list[ImageJob] = []
         for job in jobs:
-            place = self.buffers.place(len(ready), bucket, job)
-            if job.pixels is not None or self._decode(job, place, self.worker):
+            if job.pixels is not None or self._decode(
+                job, self.buffers.place(len(ready), bucket, job), self.worker
+            ):
                 ready.append(job)
         if self._busy_since is not None:
             self._busy_since += self._clock() - started  # decoding is no part of the hand-over

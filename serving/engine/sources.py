@@ -12,6 +12,9 @@ from images.picture import Picture, Pixels
 from images.transform import Transform
 from serving.errors import InvalidImageError
 
+# The kind of an image that another process has decoded before it asked.
+DECODED = "decoded"
+
 
 class Size(NamedTuple):
     """What an image claims to be before it is decoded: its kind, pixels, and bytes as it came."""

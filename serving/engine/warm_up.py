@@ -32,6 +32,16 @@ class Timing(NamedTuple):
     usual_s: float
 
 
+class Measured(NamedTuple):
+    """What a warm-up has found out: times of each instance by batch size, and of wide batches.
+
+    Wide are those sizes that are worth it, in seconds.
+    """
+
+    instances: list[dict[int, Timing]]
+    wide: dict[int, float]
+
+
 def measure(sizes: Sequence[int], run: Callable[[int], float], clock: Clock) -> dict[int, Timing]:
     """Run each of the ascending sizes at least once; return what they take.
 

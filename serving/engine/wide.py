@@ -1,13 +1,14 @@
 """Batches on the cores of all instances, for images that come while nothing else runs."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 from serving.backends.backend import Backend
 from serving.engine.buckets import Buckets, fit
 from serving.engine.buffers import Buffers
 from serving.engine.latency import BatchLatency, Clock
+from serving.threads import is_in_background
 
 logger = logging.getLogger(__name__)
 
@@ -80,25 +81,33 @@ class Wide:
             return 0
         return size
 
-    def warm_up(self, run_one: Callable[[], float]) -> None:
-        """Find out which sizes are worth it; nothing else may run.
+    def warm_up(self, run_one: Callable[[], float]) -> dict[int, float]:
+        """Find out which sizes are worth it, and how long they take; nothing else may run.
 
         `run_one` runs the smallest bucket on one instance and returns how long that took, in
         seconds. Images that do not run wide have an instance each, so that is what a wide batch
         must beat, whatever its size.
         """
+        times: dict[int, float] = {}
         for size in self._candidates:
             one_s, wide_s = self._measure(size, run_one)
             if wide_s > WORTH * one_s:
                 self._log(size, one_s, wide_s, "not worth it")
                 break
             self._log(size, one_s, wide_s, "worth it while nothing else runs")
-            self._latency.seed(size, wide_s, wide=True)
-            self.sizes += (size,)
-        if not self.sizes:
-            self.close()
-        elif self._backend:
+            times[size] = wide_s
+        self.learn(times)
+        if self._backend:
             self._backend.trim()
+        return times
+
+    def learn(self, times: Mapping[int, float]) -> None:
+        """Run these sizes wide, and expect them to take so many seconds; without any, close."""
+        for size, wide_s in times.items():
+            self._latency.seed(size, wide_s, wide=True)
+        self.sizes = tuple(times)
+        if not times:
+            self.close()
 
     def give_up(self, error: Exception) -> None:
         """Never run wide again. Call it on the thread whose run failed."""
@@ -120,7 +129,9 @@ class Wide:
             if len(turns) == MOST_TURNS:
                 break
         counted = turns[1:] or turns
-        return median(one for one, _ in counted), median(wide for _, wide in counted)
+        # What waits for others at the lowest priority takes its usual time only at its best.
+        usual = min if is_in_background() else median
+        return usual(one for one, _ in counted), usual(wide for _, wide in counted)
 
     def _run(self, size: int) -> float:
         started = self._clock()

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from images.errors import SlowImageError
 from images.limits import ImageLimits
-from images.transform import Transform
+from serving.engine.model import Model
 from serving.engine.sources import Encoded
 from serving.errors import DeadlineExceededError, InvalidImageError
 from serving.http.calls import Calls, Name, TimeoutHeader
@@ -45,7 +45,7 @@ class NetworkPixels:
     """The route that shows what a model's transform makes of an image.
 
     It is for people who look at one image, and takes nothing from those who send many: one image is
-    decoded at a time, besides those of the engine, within the same limits.
+    decoded at a time, besides those that are classified, within the same limits.
 
     Args:
         calls: what a request asks for.
@@ -73,24 +73,30 @@ class NetworkPixels:
 
         They are those that the same image is classified by.
         """
-        transform = self._calls.model(query.model, query.version, request).bundle.manifest.transform
+        model = self._calls.model(query.model, query.version, request)
+        hold = model.hold()  # while the body comes
         body = await self._calls.body(request)
         deadline = self._calls.deadline(request, headers)
-        work = partial(_png, transform, self._limits, body)
+        work = partial(_png, model, self._limits, deadline, Encoded(body))
         try:
             async with asyncio.timeout_at(deadline):  # the loop has the monotonic clock, too
                 png = await self._turns.take(len(body), work)
         except TimeoutError:
-            raise DeadlineExceededError(
-                "the deadline passed before the image was decoded"
-            ) from None
+            raise DeadlineExceededError(LATE) from None
+        del hold
         return Response(png, media_type=PNG, headers={"x-content-type-options": "nosniff"})
 
 
-def _png(transform: Transform, limits: ImageLimits, data: bytes) -> bytes:
-    """Return a PNG file of the network's pixels; raise `InvalidImageError`."""
+def _png(model: Model, limits: ImageLimits, deadline: float, image: Encoded) -> bytes:
+    """Return a PNG file of the network's pixels.
+
+    Raises `InvalidImageError`, and if another process decodes, what `Elsewhere.show` does.
+    """
     try:
-        pixels = Encoded(data).pixels(transform, limits)
+        if model.elsewhere:
+            pixels = model.elsewhere.show(model, image, deadline)
+        else:
+            pixels = image.pixels(model.bundle.manifest.transform, limits)
     except SlowImageError as error:
         raise InvalidImageError(str(error)) from error
     _, png = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))

@@ -68,7 +68,8 @@ class Proofs:
 
         `probabilities` are those of the evaluated checkpoint, in label order; an answer of the file
         that runs may differ by `tolerance`. `own` is what that file itself gave where it was
-        exported, if that was recorded: an answer may differ from it by its own tolerance.
+        exported, in the runtime that it runs in, if that was recorded: an answer may differ from
+        it by its own tolerance.
         """
         found = self._calls.model(model, version, request)
         return JsonResponse(await asyncio.to_thread(_proof, found))
@@ -90,7 +91,7 @@ def _proof(model: Model) -> bytes:
     with _readable():
         golden = sealed_golden(bundle)
         parity = _parity(bundle)
-    own = golden.answers(runs)
+    own = golden.answers(runs, model.placement.runtime)
     return orjson.dumps(
         {
             "file": runs.title,

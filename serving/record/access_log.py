@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from logging import Formatter, makeLogRecord
 
-from serving.record.lines import as_json, as_text, told, utc
+from serving.record.lines import as_json, as_text, presentable, utc
 from serving.record.record import Record
 from serving.settings.record import Form
 
@@ -52,12 +52,12 @@ def text_line(record: Record) -> str:
 def fields(record: Record) -> dict[str, object]:
     """Return what a line says; what is not known is left out. Times are in milliseconds."""
     said: dict[str, object] = {
-        "id": told(record.request_id),
-        "message_id": told(record.message_id),
+        "id": presentable(record.request_id),
+        "message_id": presentable(record.message_id),
         "trace": record.trace_id,
         "peer": record.peer,
         "caller": record.caller,
-        "method": told(record.method),
+        "method": presentable(record.method),
         "model": record.model,
         "version": record.version,
         **_images(record),
@@ -66,7 +66,7 @@ def fields(record: Record) -> dict[str, object]:
         "ms": _ms(record.ended_s - record.arrived_s),
         **_stages(record),
         **_left(record),
-        "error": told(record.error),
+        "error": presentable(record.error),
     }
     return {key: value for key, value in said.items() if value != ""}
 

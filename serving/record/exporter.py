@@ -69,7 +69,9 @@ class SpanExporter:
             ("outcome",),
             registry=registry,
         )
-        self._count = {outcome: counter.labels(outcome).inc for outcome in get_args(Outcome)}
+        self.spans: dict[Outcome, Counter] = {
+            outcome: counter.labels(outcome) for outcome in get_args(Outcome)
+        }
         # Appending to a deque, and taking from it, are single steps: no lock.
         self._queue: deque[Record] = deque()
         self._wake, self._is_closing = threading.Event(), threading.Event()
@@ -79,7 +81,7 @@ class SpanExporter:
     def __call__(self, record: Record) -> None:  # any thread
         """Have a record exported, or drop it if too many wait; never block."""
         if len(self._queue) >= LONGEST_QUEUE:
-            self._count["dropped"](1)
+            self.spans["dropped"].inc(1)
             return
         self._queue.append(record)
         if len(self._queue) >= LARGEST_BATCH:
@@ -92,7 +94,7 @@ class SpanExporter:
         self._thread.join(FLUSH_S)
         self._exporter.shutdown()  # ends an attempt that is on its way
         if lost := len([*self._taken()]):
-            self._count["dropped"](lost)
+            self.spans["dropped"].inc(lost)
             logger.warning("%d spans are lost: the collector did not take them in time", lost)
 
     def _run(self) -> None:
@@ -115,4 +117,4 @@ class SpanExporter:
         except Exception:  # the next batch may do better
             logger.exception("spans cannot be exported")
             is_taken = False
-        self._count["exported" if is_taken else "failed"](len(records))
+        self.spans["exported" if is_taken else "failed"].inc(len(records))

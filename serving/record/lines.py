@@ -27,7 +27,7 @@ def utc(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def told(text: str) -> str:
+def presentable(text: str) -> str:
     """Return what a stranger chose: of bounded length, and without the tokens that it may hold.
 
     Such are the path of a request, the ids that it states, and errors that quote it.

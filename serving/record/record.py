@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from serving.engine.answers import EARLY_S, EARLY_SHARE
 from serving.engine.job import Answer, Prediction, Timing
-from serving.engine.model import Model
+from serving.engine.served import Served
 from serving.record.trace_context import TraceContext
 
 OK, CANCELLED, LATE, UNKNOWN = "OK", "CANCELLED", "DEADLINE_EXCEEDED", "UNKNOWN"
@@ -116,14 +116,14 @@ class Record:
             nbytes=nbytes,
         )
 
-    def asked(self, model: Model, images: int, message_id: str, deadline_s: float) -> None:
+    def asked(self, model: Served, images: int, message_id: str, deadline_s: float) -> None:
         """Note what it asks for, just before the engine gets it."""
         self.model, self.version = model.name, model.version
         self.digest = model.bundle.digest
         self.images, self.message_id, self.deadline_s = images, message_id, deadline_s
         self.admitted_s = model.clock()
         if self.trace:
-            self._exemplify = model.metrics.stages["total"].exemplify
+            self._exemplify = model.exemplify
 
     def answered(self, answers: Sequence[Answer]) -> None:
         """Note what became of its images."""

@@ -2,16 +2,16 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Self
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 
 from serving import logs
 from serving.record.access_log import AccessLog
 from serving.record.exporter import SpanExporter
 from serving.record.record import Record, Trace
-from serving.record.trace_context import trace_context
+from serving.record.trace_context import may_be_sampled, trace_context
 from serving.settings.record import RecordSettings
 
 Write = Callable[[Record], None]
@@ -46,6 +46,12 @@ class Recorder:
             export = SpanExporter(settings.otlp_endpoint, version, registry)
         return cls(log, export, settings.trace_share) if log or export else None
 
+    @property
+    def spans(self) -> Mapping[str, Counter]:
+        """The counters of spans, by what became of them; none without a collector."""
+        spans = self._export.spans if self._export else {}
+        return {str(outcome): counter for outcome, counter in spans.items()}
+
     def close(self) -> None:
         """Export what waits, for a bounded time."""
         if self._export:
@@ -69,6 +75,8 @@ class Recorder:
 
     def _trace(self, headers: Iterable[tuple[str, str]]) -> Trace | None:
         """Return the span of a request; whoever has a trace decides whether it goes on here."""
+        if not (self._trace_share or may_be_sampled(headers)):
+            return None
         parent = trace_context(headers)
         is_traced = parent.is_sampled if parent else random.random() < self._trace_share  # noqa: S311
         return Trace.begin(parent) if is_traced else None

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from serving.record.lines import told
+from serving.record.lines import presentable
 from serving.record.record import Record, Trace
 
 Value = str | int | float
@@ -41,7 +41,7 @@ def to_span(record: Record, trace: Trace, of: Resource) -> ReadableSpan:
         trace.trace_id, trace.parent.span_id, is_remote=True, trace_flags=SAMPLED, trace_state=state
     )
     return ReadableSpan(
-        name=told(record.method).lstrip("/"),
+        name=presentable(record.method).lstrip("/"),
         context=SpanContext(
             trace.trace_id, trace.span_id, is_remote=False, trace_flags=SAMPLED, trace_state=state
         ),
@@ -72,8 +72,8 @@ def stages(record: Record) -> Iterator[tuple[str, float]]:
 
 def _attributes(record: Record) -> Mapping[str, Value]:
     said: dict[str, Value] = {
-        "serving.request_id": told(record.request_id),
-        "serving.message_id": told(record.message_id),
+        "serving.request_id": presentable(record.request_id),
+        "serving.message_id": presentable(record.message_id),
         "serving.caller": record.caller,
         "serving.model": record.model,
         "serving.version": record.version,
@@ -101,7 +101,7 @@ def _protocol(record: Record) -> Mapping[str, Value]:
             "rpc.method": method,
             "rpc.grpc.status_code": grpc.StatusCode[record.code].value[0],
         }
-    method, _, path = told(record.method).partition(" ")
+    method, _, path = presentable(record.method).partition(" ")
     return {
         "http.request.method": method,
         "url.path": path,
@@ -112,4 +112,8 @@ def _protocol(record: Record) -> Mapping[str, Value]:
 
 def _status(record: Record) -> Status:
     is_fault = record.code >= "5" if record.is_http else record.code in FAULTS
-    return Status(StatusCode.ERROR, told(record.error)) if is_fault else Status(StatusCode.UNSET)
+    return (
+        Status(StatusCode.ERROR, presentable(record.error))
+        if is_fault
+        else Status(StatusCode.UNSET)
+    )

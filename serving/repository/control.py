@@ -6,10 +6,9 @@ of another is loaded first, and the other one goes only when it answers.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from serving.config import ServingConfig
 from serving.engine.model import Model
@@ -19,11 +18,11 @@ from serving.errors import (
     ProcessLostError,
     RepositoryError,
     StartupError,
-    UnavailableError,
 )
 from serving.metrics import Metrics
 from serving.repository.board import Board, Status
-from serving.repository.checks import check_named, holds
+from serving.repository.changes import Changes
+from serving.repository.checks import check_explicit, check_named, holds
 from serving.repository.folders import Found, likely, scan
 from serving.repository.policy import Rule
 from serving.repository.rollouts import Rollouts
@@ -31,8 +30,6 @@ from serving.repository.transitions import Transitions
 from serving.repository.versions import Versions
 
 logger = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
 
 
 class Control:
@@ -62,13 +59,18 @@ class Control:
     ) -> None:
         self._config, self._policy = config, config.policy
         self.board = Board(metrics.registry)
-        self.transitions = Transitions(config, metrics)
-        self.rollouts = Rollouts(config.repository, models, config.image_limits, metrics)
+        self.transitions = Transitions(config, metrics, models.is_idle)
+        self.rollouts = Rollouts(
+            config.repository,
+            models,
+            config.image_limits,
+            metrics,
+            has_files=not config.frontends,
+        )
         self._versions = Versions(
             models, self.board, self.transitions, self.rollouts, changed=changed, lost=lost
         )
-        self._lock = asyncio.Lock()
-        self._changes: set[asyncio.Task[object]] = set()
+        self._changes = Changes()
 
     @property
     def is_busy(self) -> bool:
@@ -94,6 +96,8 @@ class Control:
         """
         for path in self._config.model:
             await self._versions.give(path)
+            for precision in self._config.also_precision:
+                await self._versions.give(path, precision)
         if not (root := self._config.repository):
             return
         try:
@@ -116,7 +120,7 @@ class Control:
         What is wrong is logged, once, and told by the board. `again`: try also what has failed
         before and has not changed.
         """
-        await self._change(partial(self._rescan, again=again))
+        await self._changes.make(partial(self._rescan, again=again))
 
     async def relabel(self) -> None:
         """Hold to the files of labels of all models that are loaded, and change nothing else."""
@@ -132,7 +136,8 @@ class Control:
             RepositoryError: calls may not load, or a version cannot be loaded, as it says.
             ModelNotFoundError: the repository holds no such name or version.
         """
-        await self._change(partial(self._load, name, version))
+        await self._changes.make(partial(self._load, name, version))
+        await self._versions.models.known_everywhere()
 
     async def unload(self, name: str, version: str = "") -> None:
         """Unload all versions of a name, or only one; return when their memory is free.
@@ -141,13 +146,12 @@ class Control:
             RepositoryError: calls may not unload, or a label stands for the version.
             ModelNotFoundError: there is no such name or version.
         """
-        endings = await self._change(partial(self._unload, name, version))
+        endings = await self._changes.make(partial(self._unload, name, version))
         await asyncio.shield(asyncio.gather(*endings))
 
     def stop(self) -> None:
         """Give up the change that is being made; a thread that loads is left to itself."""
-        for change in self._changes:
-            change.cancel()
+        self._changes.cancel()
 
     async def close(self) -> None:
         """End all models."""
@@ -159,23 +163,6 @@ class Control:
                 logger.error("a model did not end as it should", exc_info=error)
         for model in self.models():
             await asyncio.to_thread(model.close)
-
-    async def _change(self, work: Callable[[], Awaitable[Result]]) -> Result:
-        """Do one change after another, each to its end, whoever has asked for it."""
-
-        async def run() -> Result:
-            async with self._lock:
-                return await work()
-
-        change = asyncio.create_task(run())
-        self._changes.add(change)  # the event loop itself would forget it
-        change.add_done_callback(self._changes.discard)
-        try:
-            return await asyncio.shield(change)
-        except asyncio.CancelledError:
-            if change.cancelled():  # and not who waits for it
-                raise UnavailableError("the server is draining; try another") from None
-            raise
 
     async def _look(self, root: Path) -> Found:
         """Return what the repository holds; raise `OSError`."""
@@ -225,7 +212,7 @@ class Control:
             await self._settle(name, found, again=again)
 
     async def _load(self, name: str, version: str) -> None:
-        root = self._check_explicit()
+        root = check_explicit(self._config)
         try:
             found = await self._look(root)
         except OSError as error:
@@ -249,12 +236,17 @@ class Control:
         states = [self.board.get(name, one) for one in tried]
         failed = [one for one in states if one and one.status is not Status.READY]
         if failed:
-            raise RepositoryError(
-                "; ".join(f"{one.name}/{one.version} is not loaded: {one.reason}" for one in failed)
-            )
+            told = [f"{name}/{one.version} is not loaded: {one.reason}" for one in failed]
+            raise RepositoryError("; ".join([*told, self._answering(name)]))
+
+    def _answering(self, name: str) -> str:
+        """Return which versions answer, whatever became of the others."""
+        ready = [v.version for v in self.board.all() if (v.name, v.status) == (name, Status.READY)]
+        verb = "answer" if len(ready) > 1 else "answers"
+        return f"{', '.join(f'{name}/{version}' for version in ready) or 'no version'} {verb}"
 
     async def _unload(self, name: str, version: str) -> list[asyncio.Task[None]]:
-        self._check_explicit()
+        check_explicit(self._config)
         known = [v for v in self.board.all() if v.name == name and version in ("", v.version)]
         if not known:
             what = f"{name}/{version}" if version else name
@@ -281,20 +273,6 @@ class Control:
                     f"{model.name}/{version} is labelled {', '.join(labels)}: move or remove that "
                     f"first (python -m clients models label)"
                 )
-
-    def _check_explicit(self) -> Path:
-        """Return the repository; raise `RepositoryError` unless calls may load and unload."""
-        if not (root := self._config.repository):
-            raise RepositoryError(
-                "models are loaded when the server starts, and stay: start it with --repository "
-                "and --model-control explicit to load and unload them"
-            )
-        if (control := self._config.model_control) != "explicit":
-            raise RepositoryError(
-                f"with --model-control {control} the folders of the repository say what is loaded: "
-                f"add or remove one, or start the server with --model-control explicit"
-            )
-        return root
 
     def _idle(self, rule: Rule) -> str:
         """Return why a version that nothing is wrong with is not loaded."""

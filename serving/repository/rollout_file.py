@@ -14,9 +14,9 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import NoReturn
 
+from bundle.small_file import NotAFileError, read_small
 from serving.engine.rollout import CANARY, Rollout
 from serving.repository.rollout_yaml import EXAMPLE, Entry, NotARolloutError, parse, share_text
-from serving.small_file import NotAFileError, read_small
 
 ROLLOUT = "rollout.yaml"
 LARGEST_FILE = 16 * 1024  # bytes

@@ -4,15 +4,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from prometheus_client import Counter, Gauge
 
 from images.limits import ImageLimits
-from serving.engine.model import Model
 from serving.engine.repository import ModelRepository, Shelf
 from serving.engine.rollout import NO_LABELS, SHADOW, Rollout
-from serving.engine.shadow import Shadow, ShadowMetrics
 from serving.errors import (
     InvalidRequestError,
     ModelNotFoundError,
@@ -23,7 +20,7 @@ from serving.errors import (
 from serving.metrics import Metrics
 from serving.repository.rollout_file import ROLLOUT, RolloutError, RolloutFile, read
 from serving.repository.rollout_yaml import check_label, check_share
-from serving.threads import in_thread
+from serving.repository.shadows import Shadows, are_comparable
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +43,6 @@ class RolloutMetrics:
             ("model",),
             registry=registry,
         )
-        self.shadow = ShadowMetrics(metrics)
 
 
 class Rollouts:
@@ -60,6 +56,7 @@ class Rollouts:
         models: the loaded models.
         image_limits: what an image may cost.
         metrics: those of the server.
+        has_files: whether this process has images that were answered, and can decode them again.
 
     Attributes:
         is_starting: whether a file that is wrong keeps the server from starting.
@@ -73,13 +70,14 @@ class Rollouts:
         models: ModelRepository,
         image_limits: ImageLimits,
         metrics: Metrics,
+        *,
+        has_files: bool,
     ) -> None:
-        self._folder, self._models, self._image_limits = folder, models, image_limits
+        self._folder, self._models, self._has_files = folder, models, has_files
         self._metrics = RolloutMetrics(metrics)
+        self._shadows = Shadows(models, image_limits, metrics)
         self._complaints: dict[str, str] = {}
         self._shown: dict[str, Rollout] = {}
-        self._shadows: dict[str, _Held] = {}
-        self._closing: dict[asyncio.Future[None], Shadow] = {}
         self.is_starting, self.lock = True, asyncio.Lock()
 
     async def wanted(self, name: str) -> list[str]:
@@ -104,10 +102,10 @@ class Rollouts:
                 return
             try:
                 file = await asyncio.to_thread(read, self._path(name))
-                _check(file, self._shelf(name))
+                self._check(file, name)
             except RolloutError as error:
                 self._complain(name, str(error))
-                self._mirror(name)
+                self._shadows.update(name)
             else:
                 self._complaints.pop(name, None)
                 self._hold(name, file.rollout)
@@ -154,12 +152,7 @@ class Rollouts:
 
     async def close(self) -> None:
         """End all shadows when what they run has ended; one that opens is left to itself."""
-        for held in self._shadows.values():
-            held.usual.shadow = None
-            self._close(held.shadow)
-        self._shadows.clear()
-        ending = [each for each, shadow in self._closing.items() if not shadow.is_opening]
-        await asyncio.gather(*ending)
+        await self._shadows.close()
 
     @property
     def takes_calls(self) -> bool:
@@ -169,7 +162,7 @@ class Rollouts:
     @property
     def is_busy(self) -> bool:
         """Whether a shadow opens that is to end; nothing can interrupt it."""
-        return bool(self._closing)
+        return self._shadows.is_busy
 
     async def _change(self, name: str, edit: Callable[[RolloutFile], RolloutFile]) -> Shelf:
         if self._folder is None:
@@ -180,7 +173,7 @@ class Rollouts:
         async with self.lock:
             try:
                 file = edit(await asyncio.to_thread(read, path))
-                _check(file, self._shelf(name))
+                self._check(file, name)
                 await asyncio.to_thread(file.write)
             except RolloutError as error:
                 raise RepositoryError(f"{error}; nothing was changed") from None
@@ -189,7 +182,9 @@ class Rollouts:
                     f"{path} cannot be written: {error.strerror}; nothing was changed"
                 ) from None
             self._hold(name, file.rollout)
-            return self._shelf(name)
+            shelf = self._shelf(name)
+        await self._models.known_everywhere()
+        return shelf
 
     def _complain(self, name: str, error: str) -> None:
         if self.is_starting:
@@ -206,14 +201,14 @@ class Rollouts:
             self._models.label(name, rollout)
             self._show(name, rollout)
             logger.info("labels of %s: %s", name, rollout)
-        self._mirror(name)
+        self._shadows.update(name)
 
     def _drop(self, name: str) -> None:
         """Forget a model that is not loaded any more."""
         self._show(name, NO_LABELS)
         self._complaints.pop(name, None)
         self._metrics.errors.remove(name)
-        self._mirror(name)
+        self._shadows.update(name)
 
     def _show(self, name: str, rollout: Rollout) -> None:
         """Have the metrics show these labels."""
@@ -222,38 +217,6 @@ class Rollouts:
         for label, version in rollout.versions.items():
             self._metrics.share.labels(name, version, label).set(rollout.share_of(label))
         self._shown[name] = rollout
-
-    def _mirror(self, name: str) -> None:
-        """Have the shadow of a model run what its usual version answers, if it has a shadow."""
-        shelf, held = self._models.shelf(name), self._shadows.pop(name, None)
-        tried = shelf.labelled.get(SHADOW) if shelf else None
-        if shelf and (tried is shelf.usual or not (tried and _are_comparable(tried, shelf.usual))):
-            tried = None
-        if held:
-            held.usual.shadow = None
-            if held.tried is not tried:
-                self._close(held.shadow)
-        if shelf and tried:
-            shadow = held.shadow if held and held.tried is tried else self._open(tried)
-            shelf.usual.shadow = shadow
-            self._shadows[name] = _Held(shelf.usual, tried, shadow)
-
-    def _open(self, model: Model) -> Shadow:
-        shadow = Shadow(
-            model.bundle,
-            model.open_another,
-            model.buckets[0],
-            is_idle=self._models.is_idle,
-            image_limits=self._image_limits,
-            metrics=self._metrics.shadow,
-        )
-        shadow.start()
-        return shadow
-
-    def _close(self, shadow: Shadow) -> None:
-        closing = asyncio.wrap_future(in_thread(shadow.close, "close"))
-        self._closing[closing] = shadow
-        closing.add_done_callback(self._closing.pop)
 
     def _path(self, name: str) -> Path:
         assert self._folder is not None
@@ -264,13 +227,16 @@ class Rollouts:
             return shelf
         raise UnavailableError(f"model {name!r} is not loaded any more")
 
-
-class _Held(NamedTuple):
-    """A shadow, the version that it runs, and the one whose images it gets."""
-
-    usual: Model
-    tried: Model
-    shadow: Shadow
+    def _check(self, file: RolloutFile, name: str) -> None:
+        """Raise `RolloutError` if a model cannot have these labels, as it is loaded."""
+        _check(file, self._shelf(name))
+        if SHADOW in file.entries and not self._has_files:
+            file.refuse(
+                SHADOW,
+                "front ends have the images, and the server none that another version could run "
+                "again; start it without --frontends, or give the version another label and send "
+                "requests to that",
+            )
 
 
 def _check(file: RolloutFile, shelf: Shelf) -> None:
@@ -282,13 +248,9 @@ def _check(file: RolloutFile, shelf: Shelf) -> None:
             loaded = ", ".join(shelf.versions)
             file.refuse(label, f"version {entry.version} is not loaded; loaded: {loaded}")
     labelled = Shelf(shelf.versions, file.rollout)
-    if (tried := labelled.labelled.get(SHADOW)) and not _are_comparable(tried, labelled.usual):
+    if (tried := labelled.labelled.get(SHADOW)) and not are_comparable(tried, labelled.usual):
         file.refuse(
             SHADOW,
             f"version {tried.version} has other classes than version {labelled.usual.version}, "
             f"with whose answers it would be compared",
         )
-
-
-def _are_comparable(one: Model, other: Model) -> bool:
-    return one.bundle.manifest.labels == other.bundle.manifest.labels

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from bundle.kinds import Precision
 from bundle.store import Bundle, BundleError
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository, alike
@@ -16,7 +17,7 @@ from serving.repository.board import Board, Status, Version
 from serving.repository.folders import Folder, Found
 from serving.repository.policy import Rule
 from serving.repository.rollouts import Rollouts
-from serving.repository.transitions import Transitions
+from serving.repository.transitions import Opened, Transitions
 
 logger = logging.getLogger(__name__)
 
@@ -69,13 +70,16 @@ class Versions:
         models = [model for model in self.models.all() if model not in self._given]
         return [model for model in models if name in (None, model.name)]
 
-    async def give(self, path: Path) -> None:
-        """Load a bundle that was given by itself, and stays; raise as `load` of `Transitions`."""
-        bundle = await self._transitions.open(path)
-        name, version = bundle.manifest.name, bundle.manifest.version
-        if held := self.board.get(name, version):
-            raise StartupError(alike(held.path, path, name, version))
-        model = await self._transitions.load(bundle)
+    async def give(self, path: Path, precision: Precision | None = None) -> None:
+        """Load a bundle that was given by itself, and stays; raise as a load does.
+
+        With a precision, one of `also_precision`, it is a version of its own.
+        """
+        async with self._transitions.opened(path, precision) as opened:
+            name, version = opened.bundle.manifest.name, opened.bundle.manifest.version
+            if held := self.board.get(name, version):
+                raise StartupError(alike(held.path, path, name, version))
+            model = await opened.load()
         self._given.add(model)
         self._add(model)
 
@@ -103,8 +107,8 @@ class Versions:
         """Load what a rule asks for, then unload the rest; return the versions it looked at.
 
         A version that cannot be loaded does not count: an older one takes its place. If none can,
-        what is loaded stays. Versions that have a label are loaded beside those of the rule, and
-        stay as long as they have it.
+        what is loaded stays. Versions that the file of labels names are loaded beside those of the
+        rule, and stay as long as they have a label, or are to have one.
 
         Args:
             name: the name of all.
@@ -122,21 +126,21 @@ class Versions:
             tried.append(version)
             if await self.provide(folders[version], again=again):
                 ready.append(version)
-        for version in await self._rollouts.wanted(name):
-            if version in folders and version not in tried:
-                tried.append(version)
-                await self.provide(folders[version], again=again)
+        labelled = [v for v in await self._rollouts.wanted(name) if v in folders and v not in tried]
+        tried += labelled
+        labelled = [v for v in labelled if await self.provide(folders[v], again=again)]
         await self._rollouts.look(name)  # before others go: a label may move from one of them
         if ready or not candidates:
             async with self._rollouts.lock:
-                for model in self._unwanted(name, ready):
+                # A label of another version that failed keeps these from having theirs yet.
+                for model in self._unwanted(name, [*ready, *labelled]):
                     self.end(model, idle if model.version in folders else "its folder is gone")
             await self._rollouts.look(name)
         return tried
 
-    def _unwanted(self, name: str, ready: Sequence[str]) -> list[Model]:
-        """Return what is loaded besides those that a rule asks for, and has no label."""
-        others = [model for model in self.loaded(name) if model.version not in ready]
+    def _unwanted(self, name: str, wanted: Sequence[str]) -> list[Model]:
+        """Return what is loaded besides those that are wanted, and has no label."""
+        others = [model for model in self.loaded(name) if model.version not in wanted]
         return [model for model in others if not self.models.labels(model)]
 
     async def provide(self, folder: Folder, *, again: bool) -> bool:
@@ -180,30 +184,35 @@ class Versions:
 
     async def _end(self, state: Version) -> None:
         key = state.name, state.version
+        is_young = self._transitions.is_young(self._ending[key][0])
         try:
             await self._transitions.retire(self._ending[key][0])
         finally:
             del self._ending[key]
             self.board.note(state._replace(status=Status.IDLE))
-        await self._transitions.tidy()
+        await self._transitions.tidy(whole=not is_young)
         logger.info("%s/%s: unloaded", *key)
 
     async def _load(self, folder: Folder) -> bool:
+        is_ready = False
         try:
-            bundle = await self._transitions.open(folder.path)
-            _check_name(bundle, folder)
+            async with self._transitions.opened(folder.path) as opened:
+                _check_name(opened.bundle, folder)
+                is_ready = await self._prove(opened, folder)
         except BundleError as error:
             self._refuse(folder, Status.INVALID, str(error))
-            return False
-        is_ready = await self._load_bundle(bundle, folder)
-        await self._transitions.tidy()
+        except StartupError as error:
+            self._refuse(folder, Status.FAILED, str(error))
+        if not is_ready:
+            await self._transitions.tidy(whole=False)
         return is_ready
 
-    async def _load_bundle(self, bundle: Bundle, folder: Folder) -> bool:
+    async def _prove(self, opened: Opened, folder: Folder) -> bool:
+        """Return whether a bundle that verifies is a model now that answers."""
         self._note(folder, Status.LOADING, "it is being loaded and proved")
         logger.info("%s/%s: loading", folder.name, folder.version)
         try:
-            model = await self._transitions.load(bundle)
+            model = await opened.load()
         except ProcessLostError as error:
             self._lost(error)
             raise

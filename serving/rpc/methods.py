@@ -43,14 +43,17 @@ class ServicerMethod:
         Raises:
             InvalidRequestError: it is too large, or none of the method's.
         """
-        if len(message) > self._most_bytes:
-            raise InvalidRequestError(
-                f"the request has {len(message)} bytes; it may have at most {self._most_bytes}"
-            )
+        self._check_size(message)
         try:
             return self._parse(message)
         except (DecodeError, UnicodeDecodeError):  # the second one from protobuf in Python
             raise InvalidRequestError("the request is not a message of this method") from None
+
+    def _check_size(self, message: bytes) -> None:
+        if len(message) > self._most_bytes:
+            raise InvalidRequestError(
+                f"the request has {len(message)} bytes; it may have at most {self._most_bytes}"
+            )
 
     def receive(self, call: RpcCall, request: bytes | None) -> None:  # gRPC's thread
         """Answer a call in a task of its own."""
@@ -112,6 +115,27 @@ class DirectMethod(ServicerMethod):
             self._run(_parsed(self, request), call)
         except Exception as error:  # noqa: BLE001 - the call ends with it
             _fail(call, error)
+
+
+class ForwardedMethod(DirectMethod):
+    """A method of one request and one response, both bytes, which is answered elsewhere.
+
+    Args:
+        handler: knows the messages.
+        answer: the method; it gets a request within the bounds.
+        most_bytes: size of the largest request.
+    """
+
+    def __init__(
+        self, handler: "grpc.RpcMethodHandler[Any, Any]", answer: Answer, most_bytes: int
+    ) -> None:
+        super().__init__(handler, answer)
+        self._most_bytes, self.serialize = most_bytes, bytes
+
+    def parse(self, message: bytes) -> bytes:  # any thread
+        """Return the message; raise `InvalidRequestError` if it is too large."""
+        self._check_size(message)
+        return message
 
 
 def _parsed(method: ServicerMethod, request: bytes | None) -> Any:

@@ -27,8 +27,8 @@ METADATA_BYTES = 16 * 2**10
 IDENTITY_ONLY = 1
 
 
-def options(bounds: Bounds) -> list[tuple[str, int]]:
-    """Return gRPC's options for the server."""
+def options(bounds: Bounds, *, shares_port: bool = False) -> list[tuple[str, int]]:
+    """Return gRPC's options for the server, which may share its port with others of its kind."""
     # No bound for calls that are in flight by then: they would fail.
     is_ageless = bounds.age_s == math.inf
     age = [] if is_ageless else [("grpc.max_connection_age_ms", int(bounds.age_s * 1000))]
@@ -36,7 +36,10 @@ def options(bounds: Bounds) -> list[tuple[str, int]]:
         *age,
         ("grpc.max_receive_message_length", bounds.message_bytes),
         ("grpc.max_send_message_length", bounds.message_bytes),
-        ("grpc.so_reuseport", 0),  # else a second server would share the port unnoticed
+        (
+            "grpc.so_reuseport",
+            int(shares_port),
+        ),  # else a second server would share the port unnoticed
         # gRPC inflates a message before anybody sees it: 32 KB may become 32 MB. Images are
         # compressed as they are.
         ("grpc.compression_enabled_algorithms_bitset", IDENTITY_ONLY),

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from serving.record.recorder import Recorder
 from serving.rpc import private_grpc
 from serving.rpc.bounds import BOUNDS, Bounds
 from serving.rpc.call import RpcCall
-from serving.rpc.methods import Answer, BytesMethod, DirectMethod, ServicerMethod
+from serving.rpc.methods import Answer, BytesMethod, DirectMethod, ForwardedMethod, ServicerMethod
 from serving.rpc.streams import Streams
 from serving.rpc.transfers import Transfers
 
@@ -105,12 +105,17 @@ class DirectServer:
         """Have a method that is registered take and write bytes, not messages."""
         self._methods[path] = BytesMethod(self._handlers[path])
 
+    def forward(self, path: str, answer: Answer) -> None:
+        """Have a method that is registered answered elsewhere, see `ForwardedMethod`."""
+        most_bytes = self._bounds.request_bytes
+        self._methods[path] = ForwardedMethod(self._handlers[path], answer, most_bytes)
+
     def add_insecure_port(self, address: str) -> int:
         """Bind an address; return its port. RuntimeError if that fails."""
         return self._server.bind(address)
 
     @property
-    def methods(self) -> Collection[str]:
+    def methods(self) -> Set[str]:
         """What is answered, each as `/service/method`."""
         return self._methods.keys()
 

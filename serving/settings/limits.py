@@ -11,32 +11,9 @@ from serving.settings.types import flag
 IMAGE_LIMITS = ImageLimits()
 
 
-class LimitSettings(BaseSettings):
-    """Images, bytes and pixels: of one image, of one message, in flight."""
+class ImageLimitSettings(BaseSettings):
+    """What one image may be and need."""
 
-    max_images_per_request: PositiveInt = Field(128, description="maximum images in a request")
-    max_inflight_images: int = Field(
-        1024,
-        gt=0,
-        le=2**20,
-        description="maximum images in flight per model, from admission to answer; a request that "
-        "would exceed it is refused",
-    )
-    max_inflight_bytes: PositiveInt = Field(
-        512 * 2**20, description="maximum bytes of encoded images in flight per model"
-    )
-    max_inflight_pixels: PositiveInt = Field(
-        2_000_000_000,
-        description="maximum pixels of images in flight per model, counted before the transform",
-    )
-    max_share: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="largest share of --max-inflight-images, -bytes and -pixels that one caller "
-        "may have: who shows a token or a certificate that --token-file names, or else an address; "
-        "1: no such limit",
-    )
     max_image_bytes: PositiveInt = Field(
         IMAGE_LIMITS.max_image_bytes, description="maximum size of an encoded image, in bytes"
     )
@@ -62,6 +39,39 @@ class LimitSettings(BaseSettings):
         description="maximum CPU time to decode an image, in milliseconds, as estimated from "
         "pixels, scans, inflated and encoded bytes",
     )
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """The settings that bound an image."""
+        return ImageLimits(**{name: getattr(self, name) for name in ImageLimits._fields})
+
+
+class LimitSettings(ImageLimitSettings):
+    """Images, bytes and pixels: of one image, of one message, in flight."""
+
+    max_images_per_request: PositiveInt = Field(128, description="maximum images in a request")
+    max_inflight_images: int = Field(
+        1024,
+        gt=0,
+        le=2**20,
+        description="maximum images in flight per model, from admission to answer; a request that "
+        "would exceed it is refused",
+    )
+    max_inflight_bytes: PositiveInt = Field(
+        512 * 2**20, description="maximum bytes of encoded images in flight per model"
+    )
+    max_inflight_pixels: PositiveInt = Field(
+        2_000_000_000,
+        description="maximum pixels of images in flight per model, counted before the transform",
+    )
+    max_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="largest share of --max-inflight-images, -bytes and -pixels that one caller "
+        "may have: who shows a token or a certificate that --token-file names, or else an address; "
+        "1: no such limit",
+    )
     max_message_bytes: int = Field(
         32 * 2**20,
         gt=0,
@@ -75,11 +85,6 @@ class LimitSettings(BaseSettings):
         "of answers that have been waiting to be read for as long; an incomplete request counts as "
         "--max-message-bytes; beyond it the oldest calls are ended",
     )
-
-    @property
-    def image_limits(self) -> ImageLimits:
-        """The settings that bound an image."""
-        return ImageLimits(**{name: getattr(self, name) for name in ImageLimits._fields})
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:

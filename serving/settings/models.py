@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
-from bundle.kinds import Precision
+from bundle.kinds import Name, Precision
 from serving.backends.settings import CUDA_OPTIONS, DEFAULTS, Runtime, RuntimeSettings
 from serving.settings.types import Bucket, LitePython, Milliseconds, Seconds, Threads
 
@@ -17,6 +17,11 @@ class ModelSettings(BaseSettings):
     model: Annotated[list[Path], NoDecode] = Field(
         [],
         description="bundle directory; for several, repeat the flag or separate with commas",
+    )
+    model_name: Name | None = Field(
+        None,
+        description="name that the bundle of --model is served by, in place of its own; with one "
+        "--model and no --repository",
     )
     device: str = Field(
         "cpu",
@@ -32,6 +37,11 @@ class ModelSettings(BaseSettings):
         None,
         description="unset: fp32 on a CPU; on other devices fp16 if the bundle has it, else fp32. "
         "bf16 runs on CPUs that have it, with openvino; int8 does not run on cuda and tensorrt",
+    )
+    also_precision: Annotated[tuple[Precision, ...], NoDecode] = Field(
+        (),
+        description="precisions, separated with commas, in which each bundle of --model is served "
+        "besides: version 1 also as 1-int8, for who asks for that, or compares them on the page",
     )
     threads: Threads = Field(DEFAULTS.threads, description="CPU threads per batch")
     instances: Threads | None = Field(
@@ -102,7 +112,7 @@ class ModelSettings(BaseSettings):
         """The settings that runtimes need."""
         return RuntimeSettings(**{name: getattr(self, name) for name in RuntimeSettings._fields})
 
-    @field_validator("model", "buckets", "cuda_options", mode="before")
+    @field_validator("model", "buckets", "cuda_options", "also_precision", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return value.split(",") if isinstance(value, str) else value

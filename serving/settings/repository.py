@@ -35,6 +35,11 @@ class RepositorySettings(BaseSettings):
     repository_poll_s: Seconds = Field(
         5.0, description="time between two looks with --model-control poll, in seconds"
     )
+    load_timeout_s: Seconds = Field(
+        1800.0,
+        description="time after which a version that is loaded while others answer, in a process "
+        "of the lowest priority, is given up, in seconds",
+    )
     load_model: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="names in --repository that are loaded at the start with --model-control "
@@ -60,7 +65,7 @@ class RepositorySettings(BaseSettings):
     @model_validator(mode="after")
     def _check_repository(self) -> Self:
         if self.repository is None:
-            for field in ("version_policy", "model_control", "repository_poll_s", "load_model"):
+            for field in sorted(RepositorySettings.model_fields.keys() - {"repository"}):
                 if field in self.model_fields_set:
                     raise ValueError(f"{flag(field)} is for --repository, which is not given")
         elif self.load_model and self.model_control != "explicit":

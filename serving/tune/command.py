@@ -12,7 +12,7 @@ from serving.backends.devices import Device
 from serving.backends.runtimes import RUNTIMES, choose
 from serving.config import ServingConfig
 from serving.errors import StartupError
-from serving.loading import count_instances
+from serving.shares import count_instances
 from serving.tune import record
 from serving.tune.accuracy import allowed
 from serving.tune.candidate import Candidate, Kind, stages

@@ -8,14 +8,14 @@ import os
 import select
 import signal
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
+
+from serving.child import Child, ending
 
 
 class Message(BaseModel):
@@ -96,20 +96,13 @@ def uninterrupted() -> Iterator[None]:
 class Worker:
     """A running worker; as a context manager it is gone at the end.
 
-    It has a process group of its own: Ctrl-C in a terminal reaches only this process, which then
-    ends its workers. Should this process be killed, their input ends, and so do they.
+    Should this process be killed, their input ends, and so do they.
     """
 
     def __init__(self, job: Job) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "serving.tune.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            start_new_session=True,
-            bufsize=0,
-        )
+        pipe = subprocess.PIPE
+        self._child = Child("serving.tune.worker", stdin=pipe, stdout=pipe)
+        self._process = self._child.process
         self._send(job)
 
     def __enter__(self) -> Self:
@@ -135,14 +128,7 @@ class Worker:
 
     def close(self) -> None:
         """Kill it and all its children; again, it does nothing."""
-        if self._errors.closed:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        for file in (self._process.stdin, self._process.stdout, self._errors):
-            if file:
-                file.close()
+        self._child.close()
 
     def _send(self, message: Message) -> None:
         assert self._process.stdin
@@ -160,9 +146,5 @@ class Worker:
         raise WorkerError(self._end())
 
     def _end(self) -> str:
-        code = self._process.wait()
-        if code < 0:
-            return f"its process was ended by signal {-code} ({signal.strsignal(-code)})"
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"its process ended with code {code}"
+        how = f"its process {ending(code := self._process.wait())}"
+        return how if code < 0 else self._child.last_words() or how

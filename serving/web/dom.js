@@ -1,5 +1,10 @@
 // Elements from code: text is always text, never markup.
 
+// A longer label is cut where it stands beside others; ImageNet's longest has 131 characters.
+const LONGEST = 160;
+// An image with fewer pixels is shown with its pixels, not blurred.
+const FEW = 160;
+
 /**
  * Return an element.
  * @param {string} tag of the element
@@ -27,6 +32,39 @@ function fill(element, attributes, children) {
   return element;
 }
 
+/** Return a label or another name: however it is written, it leaves the text around it alone. */
+export function named(text) {
+  const letters = [...text];
+  if (letters.length <= LONGEST) return el("bdi", {}, text);
+  return el("bdi", { title: text }, `${letters.slice(0, LONGEST).join("")}…`);
+}
+
+/** Return an image. @param {string} src @param {string} alt */
+export function picture(src, alt) {
+  const image = el("img", { src, alt, decoding: "async" });
+  image.addEventListener("load", () => image.classList.toggle("few", image.naturalWidth < FEW));
+  return image;
+}
+
+/** Return a bar of which a share of 0 to 1 is filled. */
+export function meter(share) {
+  const fill = el("span", { class: "meter-fill" });
+  fill.style.setProperty("--share", share);
+  return el("span", { class: "meter", "aria-hidden": "true" }, fill);
+}
+
+/** A line that says what is wrong, and is hidden as long as nothing is. */
+export class Fault {
+  element = el("p", { class: "fault", role: "alert", hidden: true });
+
+  /** @param {string} why empty: nothing is wrong */
+  tell(why) {
+    if (this.element.textContent === why) return; // else it would be read aloud again
+    this.element.textContent = why;
+    this.element.hidden = !why;
+  }
+}
+
 /** Have screen readers say something, once they have finished what they say. */
 export function say(text) {
   document.getElementById("announcer").textContent = text;
@@ -36,11 +74,16 @@ export function say(text) {
 export function copyButton(text, what) {
   if (!navigator.clipboard) return null; // over plain HTTP from another machine
   const button = el("button", { type: "button", class: "quiet small", "aria-label": `Copy ${what}` }, "Copy");
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(text());
-    button.textContent = "Copied";
-    say(`${what} is copied`);
+  const told = (short, long) => {
+    button.textContent = short;
+    say(long);
     setTimeout(() => (button.textContent = "Copy"), 1500);
-  });
+  };
+  button.addEventListener("click", () =>
+    navigator.clipboard.writeText(text()).then(
+      () => told("Copied", `${what} is copied`),
+      () => told("Not allowed", `the browser does not let this page copy ${what}`),
+    ),
+  );
   return button;
 }

@@ -2,18 +2,18 @@
 //
 //   mount(section) -> { show(), hide() }
 //
-// It is imported when it is first looked at. `show` is called whenever it comes into sight, `hide`
-// whenever it leaves: a view that is hidden asks the server for nothing. Its style is in a file of
-// its own beside it, which index.html names.
+// It is called when the view is first looked at. `show` is called whenever it comes into sight,
+// `hide` whenever it leaves: a view that is hidden asks the server for nothing. Its style is in a
+// file of its own beside it, which index.html names.
 
-import { el, say } from "./dom.js";
+import { say } from "./dom.js";
+import { mount as mountModels } from "./models/view.js";
 import { startTokens } from "./token.js";
+import { mount as mountTry } from "./try/view.js";
+import { mount as mountWatch } from "./watch/view.js";
 
-const VIEWS = {
-  try: () => import("./try/view.js"),
-  watch: () => import("./watch/view.js"),
-  models: () => import("./models/view.js"),
-};
+// All at once: a view that came later might be of a newer server than the rest of the page.
+const VIEWS = { try: mountTry, watch: mountWatch, models: mountModels };
 const FIRST = "try";
 
 /** @type {Map<string, {show(): void, hide(): void}>} */
@@ -25,46 +25,33 @@ function asked() {
   return Object.hasOwn(VIEWS, name) ? name : FIRST;
 }
 
-async function route() {
-  if (location.hash === "#main") {
-    document.getElementById("main").focus();
-    return;
-  }
+function route() {
   const name = asked();
   if (name === shown) return;
   mounted.get(shown)?.hide();
-  const before = shown;
-  shown = name;
   for (const other of Object.keys(VIEWS)) section(other).hidden = other !== name;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   document.title = `${section(name).ariaLabel} · resnext-serving`;
-  if (before) say(`${section(name).ariaLabel} is shown`);
-  if (!mounted.has(name)) await load(name);
-  if (shown === name) mounted.get(name)?.show();
-}
-
-async function load(name) {
-  try {
-    const { mount } = await VIEWS[name]();
-    section(name).replaceChildren();
-    mounted.set(name, mount(section(name)));
-  } catch (error) {
-    console.error(error);
-    shown = "";
-    section(name).replaceChildren(
-      el("p", { class: "note", role: "alert" }, "This view cannot be loaded: the server cannot be reached."),
-      el("p", { class: "note" }, el("button", { type: "button", onclick: route }, "Try again")),
-    );
-  }
+  if (shown) say(`${section(name).ariaLabel} is shown`);
+  shown = name;
+  if (!mounted.has(name)) mounted.set(name, VIEWS[name](section(name)));
+  mounted.get(name).show();
 }
 
 function section(name) {
   return document.getElementById(`view-${name}`);
 }
 
+// Else the browser would show a file that is dropped instead of the page.
+for (const step of ["dragover", "drop"]) addEventListener(step, (event) => event.preventDefault());
+// Not by its address: that names the view.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.getElementById("main").focus();
+});
 startTokens();
 addEventListener("hashchange", route);
 route();

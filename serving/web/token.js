@@ -1,35 +1,55 @@
-// The token of a server that asks who calls. It is kept as long as the tab is.
+// The token of a server that asks who calls. It is kept as long as the tab is; in a browser that
+// keeps nothing for this site, as long as the page is.
 
 const KEY = "token";
+let token = kept(() => sessionStorage.getItem(KEY)) ?? "";
 /** @type {Promise<boolean>|null} */
 let asking = null;
+let isDeclined = false;
 
 const find = (id) => document.getElementById(id);
 
 /** Return the headers that say who calls. */
 export function authorization() {
-  const token = sessionStorage.getItem(KEY);
   return token ? { authorization: `Bearer ${token}` } : {};
 }
 
-/** Forget the token whenever the user wants that. */
+/** Begin anew, without a token, whenever the user wants that. */
 export function startTokens() {
-  find("forget-token").addEventListener("click", () => {
-    sessionStorage.removeItem(KEY);
+  find("another-token").addEventListener("click", () => {
+    keep("");
     location.reload();
   });
   show();
 }
 
 function show() {
-  find("forget-token").hidden = !sessionStorage.getItem(KEY);
+  find("another-token").hidden = !token && !isDeclined;
+  find("another-token").textContent = token ? "Forget token" : "Give a token";
+}
+
+function keep(given) {
+  token = given;
+  kept(() => sessionStorage.setItem(KEY, given));
+}
+
+function kept(work) {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof DOMException)) throw error;
+    return null;
+  }
 }
 
 /**
- * Ask for a token; return whether there is one now. Several calls that are refused at once ask once.
+ * Ask for a token; return whether there is one now. Several calls that are refused at once ask once, and
+ * who has declined is asked no more.
  * @param {string} why the server's words
+ * @returns {Promise<boolean>}
  */
-export function askToken(why) {
+export async function askToken(why) {
+  if (isDeclined) return false;
   asking ??= ask(why).finally(() => (asking = null));
   return asking;
 }
@@ -43,12 +63,13 @@ function ask(why) {
   return new Promise((resolve) => {
     const done = new AbortController();
     const { signal } = done;
-    const end = (token) => {
+    const end = (given) => {
       done.abort();
-      if (token) sessionStorage.setItem(KEY, token);
+      if (given) keep(given);
+      isDeclined = !given;
       show();
       dialog.close();
-      resolve(Boolean(token));
+      resolve(Boolean(given));
     };
     const submit = (event) => {
       event.preventDefault();

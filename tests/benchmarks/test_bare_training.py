@@ -15,12 +15,12 @@ CONFIG = TrainConfig(recipe="smoke")
 RATES = np.array([0.1, 0.05, 0.02, 0.01], np.float32)
 CHANCE = np.random.default_rng(0)
 IMAGES = CHANCE.normal(size=(4, 3, *CONFIG.image_size)).astype(np.float32)
-LABELS = CHANCE.integers(CONFIG.num_classes, size=4).astype(np.int32)
+LABELS = CHANCE.integers(CONFIG.classes, size=4).astype(np.int32)
 
 
 def network() -> nn.Cell:
     mindspore.set_seed(1)
-    return build(CONFIG.architecture, CONFIG.num_classes).set_train()
+    return build(CONFIG.architecture, CONFIG.classes).set_train()
 
 
 def trained(net: nn.Cell, step: Step | TrainingStep) -> dict[str, np.ndarray]:

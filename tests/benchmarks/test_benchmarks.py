@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.floor import BareLoopProcess
 from benchmarks.models import NAME, Models
+from benchmarks.page import interval
 from benchmarks.photos import photo
 from bundle.golden import prove_pixels, prove_probabilities
 from bundle.store import Bundle
@@ -140,6 +141,23 @@ def test_decoders_are_compared_with_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_every_source_feeds_training(tmp_path: Path) -> None:
+    flags = ["--images", "6", "--batch", "4", "--rounds", "1"]
+    run("benchmarks.input", *flags, "--output", str(tmp_path))
+    rows = json.loads((tmp_path / "input.json").read_text())["rows"]
+    ways = {(row["source"], row["work"], row["by"], row["workers"]) for row in rows}
+    assert len(ways) == len(rows) == 11
+    assert {source for source, *_, workers in ways if workers == 2} == {
+        "folder",
+        "tar",
+        "MindRecord",
+    }
+    assert ("folder", "training", "threads", 2) in ways
+    assert all(row["images_per_second"] > 0 for row in rows)
+    assert "| folder | training | this process | 0 |" in (tmp_path / "input.md").read_text()
+
+
+@pytest.mark.slow
 def test_training_is_compared_with_the_bare_network(tmp_path: Path) -> None:
     run("benchmarks.training", "--networks", "tiny", "--rounds", "1", "--output", str(tmp_path))
     rows = json.loads((tmp_path / "training.json").read_text())["rows"]
@@ -163,7 +181,7 @@ def test_a_bundle_for_photos_is_made(tmp_path: Path) -> None:
         [backend] = load(
             bundle.path, bundle.manifest, int8, device=Device("cpu"), runtime=runtime, buckets=[1]
         )
-        prove_probabilities(bundle, int8, golden, images, partial(predict, backend, [1]))
+        prove_probabilities(bundle, int8, golden, images, partial(predict, backend, [1]), runtime)
         backend.close()
     manifest = bundle.manifest
     assert manifest.input.shape == ["batch", 224, 224, 3]
@@ -195,3 +213,23 @@ def test_a_model_is_loaded_beside_another(tmp_path: Path) -> None:
         assert all(span["requests"] and not span["failed"] for span in spans)
         assert all(0 < span["p50_ms"] <= span["p99_ms"] for span in spans)
     assert "of 2 rounds" in printed
+
+
+def test_what_viewers_cost(tmp_path: Path) -> None:
+    model = write_bundle(tmp_path)
+    flags = ["--model", str(model), "--images", str(SAMPLES), "--output", str(tmp_path)]
+    flags += ["--viewers", "2", "--concurrency", "4", "--pairs", "2", "--turn-s", "0.3"]
+    flags += ["--idle-s", "0.1"]
+    assert "CPU ms per image" in run("benchmarks.page", *flags)
+    page = (tmp_path / "page.md").read_text()
+    assert "2 viewers in every second of 4 turns of 0.3 s" in page
+    record = json.loads((tmp_path / "page.json").read_text())
+    turns = [*record["nobody"], *record["watched"]]
+    assert len(turns) == 4
+    assert all(turn["images_per_second"] > 0 and turn["cpu_ms"] > 0 for turn in turns)
+
+
+def test_the_interval_of_a_median() -> None:
+    # Of 20, the binomial distribution leaves out 5 on each side.
+    assert interval([n / 20 for n in range(20)]) == (0.25, 0.7)
+    assert interval([1.0, 0.9]) == (0.9, 1.0)

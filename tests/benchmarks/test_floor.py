@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from benchmarks.floor import BareLoop, Floor, Loop, bare_loop, prove
-from benchmarks.floor_network import Network, Way, write_network
+from benchmarks.floor_network import FloorRuntime, Network, Way, write_network
 from benchmarks.floor_pixels import cheapest, normalised
 from benchmarks.photos import jpeg, photo
 from bundle.manifest import IMAGENET, ModelFile
@@ -70,11 +70,11 @@ def test_pixels_are_normalised_bit_by_bit_as_in_the_graph() -> None:
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_the_network_behind_the_prelude_answers_as_the_bundle_does(
-    tmp_path: Path, runtime: str
+    tmp_path: Path, runtime: FloorRuntime
 ) -> None:
     bundle, file, network = written(tmp_path)
     [run] = Network(network, "fp32", way(runtime)).runs
-    prove(run, bundle, file)
+    prove(run, bundle, file, runtime)
 
 
 def test_another_network_is_no_floor(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_another_network_is_no_floor(tmp_path: Path) -> None:
     onnx.save(model, network)
     [run] = Network(network, "fp32", way("onnxruntime")).runs
     with pytest.raises(BundleError, match="differ by"):
-        prove(run, bundle, file)
+        prove(run, bundle, file, "onnxruntime")
 
 
 def test_an_original_that_takes_bytes_is_refused(tmp_path: Path) -> None:

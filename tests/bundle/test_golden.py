@@ -17,6 +17,7 @@ from images.transform import Pixels
 from tests.support.bundles import LABELS, SIDE, probabilities
 
 Json = dict[str, Any]
+RUNTIME = "openvino"
 
 
 def swap_labels(json: Json) -> None:
@@ -56,7 +57,9 @@ def test_an_untouched_bundle_holds(bundle: Path) -> None:
     golden, pixels = prove_pixels(opened)
     assert pixels.shape == (3, SIDE, SIDE, 3)
     file = opened.file("onnx", "fp32")
-    assert prove_probabilities(opened, file, golden, pixels, probabilities) < file.tolerance
+    assert (
+        prove_probabilities(opened, file, golden, pixels, probabilities, RUNTIME) < file.tolerance
+    )
 
 
 @pytest.mark.parametrize("change", EDITS)
@@ -111,7 +114,9 @@ def test_probabilities_beyond_the_tolerance_are_refused(bundle: Path) -> None:
     shifted = np.zeros((3, len(LABELS)), np.float32)
     shifted[1, 4] = 2e-5
     with pytest.raises(BundleError, match=r"bee_1\.png differ by 2e-05 .* allows 1e-05"):
-        prove_probabilities(opened, file, golden, pixels, lambda p: probabilities(p) + shifted)
+        prove_probabilities(
+            opened, file, golden, pixels, lambda p: probabilities(p) + shifted, RUNTIME
+        )
 
 
 def in_bf16(pixels: Pixels) -> NDArray[np.float32]:
@@ -142,15 +147,15 @@ def with_bf16(bundle: Path, **own: object) -> tuple[Bundle, ModelFile, GoldenSet
 
 def test_bf16_proves_itself_by_its_own_answers(bundle: Path) -> None:
     opened, file, golden, pixels = with_bf16(bundle)
-    prove_probabilities(opened, file, golden, pixels, in_bf16)
+    prove_probabilities(opened, file, golden, pixels, in_bf16, RUNTIME)
     fp32 = opened.file("onnx", "fp32")
-    prove_probabilities(opened, fp32, golden, pixels, probabilities)
+    prove_probabilities(opened, fp32, golden, pixels, probabilities, RUNTIME)
 
 
 def test_fp32_does_not_pass_for_bf16(bundle: Path) -> None:
     proved = with_bf16(bundle)
     with pytest.raises(BundleError, match=r"\(bf16\): .* what the bf16 file itself gave"):
-        prove_probabilities(*proved, probabilities)
+        prove_probabilities(*proved, probabilities, RUNTIME)
 
 
 def test_a_bf16_tolerance_that_fp32_would_pass_is_refused(bundle: Path) -> None:
@@ -163,7 +168,18 @@ def test_bf16_without_answers_of_its_own_is_refused(bundle: Path) -> None:
     opened = edit(bundle, GOLDEN, lambda golden: golden.update(files=[]))
     file, (golden, pixels) = opened.file("onnx", "bf16"), prove_pixels(opened)
     with pytest.raises(BundleError, match="bf16 whose own golden probabilities are not recorded"):
-        prove_probabilities(opened, file, golden, pixels, in_bf16)
+        prove_probabilities(opened, file, golden, pixels, in_bf16, RUNTIME)
+
+
+def test_answers_count_in_the_runtime_that_gave_them(bundle: Path) -> None:
+    opened, file, golden, pixels = with_bf16(bundle, runtime=RUNTIME)
+    prove_probabilities(opened, file, golden, pixels, in_bf16, RUNTIME)
+    with pytest.raises(
+        BundleError,
+        match=f"not recorded in another may have 0: run it in {RUNTIME}, or export it where another"
+        " is installed, too",
+    ):
+        prove_probabilities(opened, file, golden, pixels, in_bf16, "another")
 
 
 @pytest.mark.parametrize("answer", [np.full((3, 6), np.nan, np.float32), np.zeros((3, 5))])
@@ -171,4 +187,6 @@ def test_an_answer_of_another_form_is_refused(bundle: Path, answer: Any) -> None
     opened = Bundle.open(bundle)
     golden, pixels = prove_pixels(opened)
     with pytest.raises(BundleError, match=r"model\.onnx: gave"):
-        prove_probabilities(opened, opened.file("onnx", "fp32"), golden, pixels, lambda _: answer)
+        prove_probabilities(
+            opened, opened.file("onnx", "fp32"), golden, pixels, lambda _: answer, RUNTIME
+        )

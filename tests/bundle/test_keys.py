@@ -1,6 +1,7 @@
 """Files of public keys: what is none says what it is, and what would do."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,13 @@ def test_what_is_no_public_key_is_named(data: bytes, hint: str, tmp_path: Path) 
         PublicKey.read(path)
 
 
+def test_what_is_no_file_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(KeyFileError, match=f"{path} is not a file; write the public key"):
+            PublicKey.read(path)
+
+
 def test_a_private_key_is_not_taken_for_a_public_one(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match=r"holds PRIVATE KEY; .*`openssl pkey -pubout"):
         PublicKey.read(write_keys(tmp_path).private)
@@ -62,5 +70,3 @@ def test_a_private_key_is_not_taken_for_a_public_one(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match=r"nothing\.pub cannot be read: No such file"):
         PublicKey.read(tmp_path / "nothing.pub")
-    with pytest.raises(KeyFileError, match="cannot be read: Is a directory"):
-        PublicKey.read(tmp_path)

@@ -10,14 +10,19 @@ from bundle.golden import FileAnswers, Predict, prove_pixels
 from bundle.mates import find_departure, prove_mates
 from bundle.store import Bundle, BundleError
 from images.transform import Pixels
-from tests.support.bundles import BUCKETS, LABELS, probabilities
+from tests.support.bundles import BUCKETS, probabilities
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (10, 8, 8, 3), np.uint8)
 EXPECTED = probabilities(PIXELS)
+RUNTIME = "onnxruntime"
 
 
 def batch_statistics(pixels: Pixels) -> NDArray[np.float32]:
     return probabilities(pixels) - probabilities(pixels).mean(axis=0)
+
+
+def shifted(pixels: Pixels) -> NDArray[np.float32]:
+    return (probabilities(pixels) + np.float32(0.05)).clip(0, 1)
 
 
 def neighbours(pixels: Pixels) -> NDArray[np.float32]:
@@ -83,29 +88,29 @@ def test_the_refusal_says_what_to_do(bundle: Path) -> None:
     golden, pixels = prove_pixels(opened)
     file = opened.file("onnx", "fp32")
     proved = opened, file, golden, pixels
-    prove_mates(*proved, probabilities, BUCKETS)
+    prove_mates(*proved, probabilities, RUNTIME, BUCKETS)
     with pytest.raises(
         BundleError,
         match=r"model\.onnx: the model mixes the images of a batch: .* of golden image "
         r"golden/\w+\.png change by .* in another batch, of 1 \(1e-05 is allowed\); export it in "
         r"evaluation mode",
     ):
-        prove_mates(*proved, neighbours, BUCKETS)
+        prove_mates(*proved, neighbours, RUNTIME, BUCKETS)
 
 
 def test_a_file_with_answers_of_its_own_is_compared_with_them(bundle: Path) -> None:
     opened = Bundle.open(bundle)
     golden, pixels = prove_pixels(opened)
-    shift = np.full((3, len(LABELS)), 0.05, np.float32)
     own = FileAnswers(
         format="onnx",
         precision="int8",
+        runtime=RUNTIME,
         tolerance=0.02,
-        probabilities=(probabilities(pixels) + shift).clip(0, 1).tolist(),
+        probabilities=shifted(pixels).tolist(),
     )
     recorded = golden.model_copy(update={"files": [own]})
     file = opened.manifest.files[0].model_copy(update={"precision": "int8", "tolerance": 0.5})
     proved = opened, file, recorded, pixels
-    prove_mates(*proved, lambda p: (probabilities(p) + 0.05).clip(0, 1), BUCKETS)
+    prove_mates(*proved, shifted, RUNTIME, BUCKETS)
     with pytest.raises(BundleError, match=r"0\.02 is allowed"):
-        prove_mates(*proved, probabilities, BUCKETS)
+        prove_mates(*proved, probabilities, RUNTIME, BUCKETS)

@@ -84,6 +84,15 @@ def test_what_is_no_bundle_is_named_with_what_may_be_meant(bundle: Path) -> None
             Bundle.open(path)
 
 
+def test_a_model_file_alone_is_told_how_to_become_a_bundle(bundle: Path) -> None:
+    for name in (MANIFEST, SEAL):
+        (bundle / name).unlink()
+    with pytest.raises(
+        BundleError, match=r"model\.onnx alone says .* `python -m export from-onnx`"
+    ):
+        Bundle.open(bundle)
+
+
 def test_a_folder_that_may_not_be_read_is_named(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

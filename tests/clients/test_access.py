@@ -215,6 +215,11 @@ def test_the_command_line_says_what_is_missing(plain: Site) -> None:
     assert (
         done.stderr == f"error: {plain.folder / 'none'} cannot be read: No such file or directory\n"
     )
+    done = run(plain.address, "--token-file", plain.folder / "read")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: PERMISSION_DENIED: this needs the role classify or admin, and read has read\n"
+    )
     done = run("192.0.2.1:1", "--token-file", plain.folder / "classify")
     assert done.returncode == 2
     assert "in the clear" in done.stderr

@@ -137,9 +137,10 @@ async def test_a_late_answer_is_a_deadline_error(server, ask):
         await ask(server.address, "classify", [b"x"], timeout_s=0.2)
 
 
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "CANCELLED"])
 @pytest.mark.parametrize("size", [1, 2_000_000])
-async def test_unavailable_is_tried_again(server, ask, size):
-    server.fail(grpc.StatusCode.UNAVAILABLE, "draining")
+async def test_what_a_server_that_goes_refuses_is_tried_again(server, ask, code, size):
+    server.fail(grpc.StatusCode[code], "draining")
     (result,) = await ask(server.address, "classify", [bytes(size)])
     assert isinstance(result, Prediction)
     assert len(server.requests) == 2

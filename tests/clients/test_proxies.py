@@ -14,6 +14,7 @@ from clients.proxies import VARIABLES, is_local
         *("localhost:50051", "LOCALHOST:1", "localhost.:1", "localhost", "dns:///localhost:1"),
         *("127.0.0.1:1", "127.8.9.1:1", "ipv4:127.0.0.1:1", "0.0.0.0:1"),
         *("[::1]:1", "::1", "ipv6:[::1]:1", "[::]:1", "[::ffff:127.0.0.1]:1"),
+        *("ipv4:127.0.0.1:1,127.0.0.2:2", "ipv6:[::1]:1,[::1]:2"),
         *("unix:/run/x", "unix:///run/x", "unix-abstract:x"),
     ],
 )
@@ -32,6 +33,7 @@ def test_this_machine_is_known_by_all_its_names(address: str) -> None:
             "127.0.0.1.example.org:1",
         ),
         *("dns://127.0.0.1/example.org:1", "[fe80::1%eth0]:1", "[::ffff:10.0.0.1]:1"),
+        *("ipv4:127.0.0.1:1,10.0.0.1:1", "ipv6:[::1]:1,[fe80::1]:1", "127.0.0.1:1,10.0.0.1:1"),
         *("", "[::1", "no such thing:x", "unixbox:1"),
     ],
 )

@@ -1,6 +1,5 @@
 """The graph that the demo writes answers as PyTorch's network with the same weights."""
 
-import pickle
 import subprocess
 from pathlib import Path
 
@@ -8,11 +7,10 @@ import numpy as np
 import pytest
 
 from demo import network
-from demo.weights import WeightsError, read
 from serving.backends.ort.library import onnxruntime
-from tests.support.paths import ROOT
+from tests.support.torch import torch_python
+from training.checkpoint.torch_file import read
 
-TORCH = ROOT / ".venv-torch/bin/python"
 PROGRAM = """
 import sys
 import numpy, torch
@@ -30,12 +28,10 @@ print(path)
 
 @pytest.mark.slow
 def test_the_network_is_the_one_that_was_trained(tmp_path: Path) -> None:
-    if not TORCH.exists():
-        pytest.skip("there is no PyTorch: make .venv-torch/.torch")
     images = np.random.default_rng(0).normal(size=(2, 3, 224, 224)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
     files = [str(tmp_path / name) for name in ("images.npy", "logits.npy")]
-    command = [str(TORCH), "-c", PROGRAM, *files]
+    command = [torch_python(), "-c", PROGRAM, *files]
     done = subprocess.run(command, text=True, capture_output=True, check=True)
     weights = Path(done.stdout.splitlines()[-1])
     network.write(read(weights), tmp_path / "model.onnx")
@@ -44,19 +40,3 @@ def test_the_network_is_the_one_that_was_trained(tmp_path: Path) -> None:
     expected = np.load(tmp_path / "logits.npy")
     assert np.ptp(expected) > 5
     np.testing.assert_allclose(logits, expected, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (b"", "Ran out of input"),
-        (b"no pickle at all", "holds no weights"),
-        (b"PK\x03\x04 as PyTorch writes since 1.6", "holds no weights"),
-        (pickle.dumps(1) + pickle.dumps(1001), "does not begin as a file of PyTorch 1.5"),
-        (pickle.dumps(Path()), "is none of what weights are made of"),
-    ],
-)
-def test_other_files_are_refused(content: bytes, why: str, tmp_path: Path) -> None:
-    (path := tmp_path / "weights.pth").write_bytes(content)
-    with pytest.raises(WeightsError, match=why):
-        read(path)

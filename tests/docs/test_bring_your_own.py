@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bundle.preparation import Preparation
 from clients import ClassifierClient, Prediction
 from export.__main__ import main as export
-from export.foreign.source import Preparation
 from images.transform import ShorterSide, Size, Transform
 from tests.support.bundles import photo
 from tests.support.paths import ROOT
 from tests.support.process import ready, serve
+from tests.support.torch import torch_python
 
 PAGE = ROOT / "docs/bring_your_own.md"
-TORCH = ROOT / ".venv-torch/bin/python"
 # As tests/docs/brought_models.py has them.
 TRANSFORM = Transform(
     resize=ShorterSide(pixels=54), crop=Size(height=48, width=48), kernel="bicubic"
@@ -41,12 +41,11 @@ def photos() -> list[bytes]:
 @pytest.fixture(scope="module")
 def brought(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A folder for every way through the page's Python."""
-    if not TORCH.exists():
-        pytest.skip("there is no PyTorch: make .venv-torch/.torch")
     folder = tmp_path_factory.mktemp("brought")
     np.save(folder / "pixels.npy", np.stack([TRANSFORM.decode(file) for file in photos()]))
-    program = [str(TORCH), "-W", "ignore", str(ROOT / "tests/docs/brought_models.py"), str(folder)]
-    done = subprocess.run(program, text=True, capture_output=True)
+    program = str(ROOT / "tests/docs/brought_models.py")
+    words = [torch_python(), "-W", "ignore", program, str(folder)]
+    done = subprocess.run(words, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     folders = sorted(path for path in folder.iterdir() if path.is_dir())
     assert len(folders) == VARIANTS
@@ -54,11 +53,10 @@ def brought(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def command(block: int) -> list[str]:
-    """Return the words of one of the page's `sh` blocks, which runs in any folder."""
-    found = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    """Return the words of one of the page's commands of this project, which runs in any folder."""
+    found = re.findall(r"```sh\n\.venv-demo/bin/python (.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(found) == 2
-    program, *words = shlex.split(found[block].replace("\\\n", ""))
-    assert program == ".venv/bin/python"
+    words = shlex.split(found[block].replace("\\\n", ""))
     return [sys.executable, *words]
 
 

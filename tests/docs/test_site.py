@@ -8,9 +8,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 import clients
 from protos import classifier_pb2, open_inference_pb2
+from tests.support.browser import launch, tab
 from tests.support.paths import ROOT
 
 SPHINX = ROOT / ".venv-docs/bin/sphinx-build"
@@ -43,11 +45,16 @@ def build(source: Path, to: Path) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Links]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     done = build(ROOT, folder)
     assert done.returncode == 0, done.stderr
-    return {page: Links(page) for page in (folder / "site").rglob("*.html")}
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, Links]:
+    return {page: Links(page) for page in site.rglob("*.html")}
 
 
 def dead(pages: dict[Path, Links]) -> Iterator[str]:
@@ -88,6 +95,20 @@ def test_a_browser_loads_nothing_from_elsewhere(pages: dict[Path, Links]) -> Non
             if urlsplit(loaded).netloc:
                 elsewhere[loaded].add(page.name)
     assert elsewhere == {}
+
+
+def test_the_search_finds_without_a_server(site: Path) -> None:
+    with (
+        sync_playwright() as playwright,
+        launch(playwright) as browser,
+        tab(browser, site.as_uri()) as found,
+    ):
+        found.page.goto(f"{site.as_uri()}/index.html")
+        found.page.get_by_placeholder("Search").fill("canary")
+        found.page.keyboard.press("Enter")
+        results = found.page.locator("#search-results")
+        expect(results).to_contain_text("Search finished", timeout=60_000)
+        expect(results.get_by_role("link", name="Labels, canary, shadow")).to_be_visible()
 
 
 def test_every_public_name_of_the_client_is_described(pages: dict[Path, Links]) -> None:

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CLASSES = 1000
 ARCHITECTURE = "resnext152_64x4d"
-IN_FLIGHT = 32
+IN_FLIGHT = 8
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def bundle(network: nn.Cell, tmp_path_factory: pytest.TempPathFactory) -> Bundle
     folder = tmp_path_factory.mktemp("full")
     weights = [{"name": n, "data": Tensor(v)} for n, v in split(network).items()]
     save_checkpoint(weights, str(folder / "upstream.ckpt"))
-    arguments = ("--ckpt_file", folder / "upstream.ckpt", "--architecture", ARCHITECTURE)
+    arguments = ("--ckpt_file", folder / "upstream.ckpt")
     run("export", *arguments, "--output", folder, "--batch_size", "4")
     return Bundle.open(folder / ARCHITECTURE / "1")
 
@@ -77,7 +77,7 @@ def test_probabilities_over_grpc_equal_mindspores(bundle: Bundle) -> None:
 
 
 def _drain(server: Server, client: ClassifierClient, image: Path) -> None:
-    """Ask for 32 images at once, end the server once it holds them all: all are answered."""
+    """Ask for several images at once, end the server once it holds them all: all are answered."""
     answered = _accepted(server)
     with ThreadPoolExecutor(IN_FLIGHT) as callers:
         calls = [callers.submit(client.classify, [image], timeout_s=300) for _ in range(IN_FLIGHT)]

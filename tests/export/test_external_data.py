@@ -17,7 +17,7 @@ from export.formats import onnx_model
 from serving.backends.devices import Device
 from serving.backends.settings import DEFAULTS
 from serving.errors import StartupError
-from serving.loading import Loader
+from serving.loader import Loader
 from tests.export.conftest import ANIMALS
 from tests.support.bundles import reseal
 from tests.support.checkpoints import write_checkpoint

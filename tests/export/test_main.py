@@ -1,6 +1,7 @@
 """`python -m export` as a user runs it, from an untrained checkpoint to a bundle that serves."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -79,7 +80,9 @@ def test_every_file_gives_the_golden_probabilities(exported: tuple[Path, str]) -
     assert np.ptp(answers, axis=0).max() > 0.01
     for file in bundle.manifest.files:
         runner = open_runner(bundle.path, bundle.manifest, file, "cpu")
-        assert prove_probabilities(bundle, file, golden, pixels, runner.predict) < 1e-5
+        assert (
+            prove_probabilities(bundle, file, golden, pixels, runner.predict, runner.runtime) < 1e-5
+        )
 
 
 @pytest.mark.slow
@@ -117,7 +120,7 @@ def test_a_second_run_writes_the_same_files_beside_it(
         *("--output", first.parents[1]),
     )
     assert done.returncode == 0, done.stderr
-    assert "\naccuracy  not measured: that needs --images\n" in done.stdout
+    assert "\naccuracy  not known: that needs --images with true classes\n" in done.stdout
     second = Bundle.open(first.parent / "2")
     assert second.manifest.accuracy is None
     for file in second.manifest.files:
@@ -133,6 +136,22 @@ def test_an_existing_version_is_kept(exported: tuple[Path, str], checkpoint: Pat
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {first} exists; choose another --version")
     assert Bundle.open(first).digest == before
+
+
+@pytest.mark.slow
+def test_the_folder_may_have_any_letters(checkpoint: Path, animals: Path, tmp_path: Path) -> None:
+    """Also where C++ writes and reads: MindSpore, ONNX Runtime and OpenVINO."""
+    output = tmp_path / "Größe 'a' \"b\" 模型 %s"
+    done = export(
+        *("--ckpt-file", checkpoint, "--file-format", "ONNX,MINDIR", "--output", output),
+        *("--precision", "fp32,fp16,int8", "--max-accuracy-drop", 50, "--images", animals),
+    )
+    assert done.returncode == 0, done.stderr
+    bundle = output / "tiny/1"
+    assert len(Bundle.open(bundle).manifest.files) == 4
+    assert f"make serve MODEL={shlex.quote(str(bundle))}\n" in done.stdout
+    verified = export("verify", bundle, "--images", animals)
+    assert verified.returncode == 0, verified.stderr
 
 
 def test_other_classes_are_refused(
@@ -173,3 +192,15 @@ def test_help_needs_no_framework() -> None:
     assert "--ckpt-file" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert imported.isdisjoint({"mindspore", "onnx", "onnxruntime", "grpc"})
+
+
+def test_what_is_not_installed_is_named_with_the_command_that_does(tmp_path: Path) -> None:
+    for name in ("model.onnx", "labels.txt", "transform.json"):
+        (tmp_path / name).write_text("{}")
+    program = "import sys; sys.modules['onnx'] = None; from export.__main__ import main; main()"
+    files = ("--labels", tmp_path / "labels.txt", "--transform", tmp_path / "transform.json")
+    command = [sys.executable, "-c", program, "from-onnx", tmp_path / "model.onnx", *files]
+    command += ["--output-kind", "logits"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr.startswith("error: onnx is not installed for ")
+    assert "make .venv-demo/.demo" in done.stderr

@@ -18,6 +18,7 @@ from export.parity import (
     require_accuracy,
 )
 from export.parity_record import FileParity
+from export.precision.cost import told_too_few
 from tests.export.images import varied
 from tests.support.bundles import SIDE, probabilities, reseal, write_bundle
 
@@ -58,6 +59,29 @@ def test_they_may_cost_as_much_accuracy_as_is_allowed(bundle: Bundle, precision:
     with pytest.raises(PrecisionError, match=rf"in onnx.* costs 28\.57 .* Leave {precision} out"):
         require_accuracy(parity, exact.scores, 7, most=28)
     require_accuracy(parity.model_copy(update={"scores": None}), exact.scores, 7, most=0)
+
+
+def test_of_few_images_it_is_told_that_more_are_needed(bundle: Bundle) -> None:
+    exact = measured(bundle)
+    assert exact.scores is not None
+    worse = exact.scores.model_copy(update={"top1_correct": 6})
+    parity = exact.model_copy(update={"precision": "int8", "scores": worse})
+    few = r"One of 7 images is 14 % already: judge by more, at least 200, or allow more$"
+    with pytest.raises(PrecisionError, match=few):
+        require_accuracy(parity, exact.scores, 7, most=0.5)
+    for most, drop in ((0, 100 / 7), (15, 100 / 7), (0.5, 200 / 7)):
+        assert told_too_few(7, most, drop) == ""
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_of_photos_without_classes_the_first_class_has_to_stay(
+    bundle: Bundle, precision: str
+) -> None:
+    update = {"precision": precision, "scores": None, "top1_agreement": 6}
+    parity = measured(bundle).model_copy(update=update)
+    require_accuracy(parity, None, 7, most=15)
+    with pytest.raises(PrecisionError, match=r"changes the first class of 14\.29 % of the images"):
+        require_accuracy(parity, None, 7, most=14)
 
 
 def test_a_slightly_wrong_weight_is_refused(bundle: Bundle) -> None:

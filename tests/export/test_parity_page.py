@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
+from bundle.store import Bundle
 from export.evaluation_set import Scores
-from export.parity_record import PAGE, PICTURE, Parity, read_parity, write_page
+from export.parity_page import PAGE, PICTURE, write_page
+from export.parity_record import Parity, read_parity
+from export.report import show_export
 
 LARGEST_PICTURE = 60_000
 
@@ -25,6 +29,18 @@ def test_every_file_has_its_row(exported: Path) -> None:
         assert f"| {file.top1_agreement} | {file.scores.top1_correct} (" in row
         assert f"{file.largest_difference:.2g}" in row
     assert f"({PICTURE})" in text
+    assert "not known" not in text
+    assert "What model_int8.onnx is allowed was measured on 122 images: these, the gold" in text
+    assert "calibrated nothing; at most 2.4 % of other such images differ by more" in text
+
+
+def test_the_export_tells_of_how_many_others_a_tolerance_speaks(
+    exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_export(Bundle.open(exported), read_parity(exported))
+    told = capsys.readouterr().out
+    assert told.count("\nallowed   ") == 2
+    assert "allowed   model_int8.onnx: measured on 122 images; at most 2.4 % of other" in told
 
 
 def test_the_picture_is_small(exported: Path) -> None:
@@ -63,5 +79,8 @@ def test_without_true_classes_there_is_no_picture(exported: Path, tmp_path: Path
     )
     text = page(unlabelled, ["ant", "bee", "cat"], tmp_path)
     assert "| model_fp32.air | not proved" in text
+    assert "\nAccuracy is not known: the images have no true classes." in text
+    original = next(line for line in text.splitlines() if line.startswith("| original "))
+    assert original.endswith("| not known | not known | not known |")
     assert PICTURE not in text
     assert not (tmp_path / PICTURE).exists()

@@ -12,7 +12,8 @@ from export.checkpoint import from_checkpoint
 from export.config import ExportConfig
 from export.errors import ExportError
 from export.golden_images import REDUCED, VARIANTS, synthetic
-from export.parity_record import PAGE, read_parity
+from export.parity_page import PAGE
+from export.parity_record import read_parity
 from export.pipeline import Exported, export_bundle
 from export.report import show_export
 from images.decoders import decode_picture
@@ -90,7 +91,7 @@ def test_without_images_it_says_what_was_not_measured(
     config = ExportConfig(ckpt_file=checkpoint, output=tmp_path, batch_size=2, decoding="reduced")
     show_export(*export_bundle(from_checkpoint(config), config))
     told = capsys.readouterr().out
-    assert "\naccuracy  not measured: that needs --images\n" in told
+    assert "\naccuracy  not known: that needs --images with true classes\n" in told
     assert "\ndecoding  what reduced decoding costs was not measured: that needs --images\n" in told
 
 

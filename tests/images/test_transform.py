@@ -205,13 +205,19 @@ def test_the_header_tells_the_size_without_decoding() -> None:
     [
         (b"", "empty"),
         (b"no image at all", "15 bytes are not an image in one of the formats JPEG, PNG"),
-        (encode(Image.new("RGB", (8, 8)), "GIF"), "not an image in one of the formats"),
+        (
+            encode(Image.new("RGB", (8, 8)), "GIF"),
+            "in GIF, which is not read; save it as one of JPEG",
+        ),
+        (encode(Image.new("RGB", (8, 8)), "TIFF"), "in TIFF, which is not read"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "in HEIC, which is not read"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "16 bytes are not an image"),
         (read("rgb.png")[:3000], "cannot be decoded"),
         (read("baseline.jpg")[:1500], "cannot be decoded"),
         (read("lossy.webp")[:700], "truncated"),
         (read("rgb.bmp")[:3000], "cannot be decoded"),
     ],
-    ids=["empty", "text", "gif", "png", "jpeg", "webp", "bmp"],
+    ids=["empty", "text", "gif", "tiff", "heic", "video", "png", "jpeg", "webp", "bmp"],
 )
 def test_what_is_no_whole_image_is_refused(data: bytes, hint: str) -> None:
     with pytest.raises(ImageError, match=hint):

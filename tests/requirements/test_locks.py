@@ -12,6 +12,7 @@ from tests.support.paths import ROOT
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[^\s;]+)(?: ; [^\\]+)?")
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+PIP = re.compile(r" pip (?:--python \S+ )?install ")
 # What stands beside other packages than the tests: an application's, a tool's, Python 3.7's.
 ALONE = {
     "clients-oldest",
@@ -20,6 +21,7 @@ ALONE = {
     "protos",
     "audit",
     "docs",
+    "helm",
     "lite",
     "torch",
     "torch-cpu",
@@ -59,14 +61,14 @@ def test_what_builds_this_project_is_locked_too() -> None:
 def test_make_installs_only_what_is_locked() -> None:
     alone = (
         "-protos/.protos -clients-oldest/.clients -oip/.oip -docs/.docs -demo/.demo -audit/.audit "
-        "-lite/.lite"
+        "-lite/.lite -helm/bin/helm"
     )
     targets = [f".venv{environment}" for environment in ["/.dev", "-cuda/.cuda", *alone.split()]]
     command = ["make", "--dry-run", "--always-make", *targets, "PYTHON37=python3.7"]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=True)
     lines = done.stdout.replace("\\\n", "").splitlines()
-    installs = [line.partition(" pip install ")[2].split() for line in lines]
+    installs = [words.split() for line in lines for words in PIP.split(line)[1:]]
     itself = ["--no-deps", "--no-build-isolation", "--editable", "."]
-    of_locks = [words for words in installs if words and words[-4:] != itself]
+    of_locks = [words for words in installs if words[-4:] != itself]
     assert len(of_locks) == len(targets)
     assert all("--require-hashes" in words for words in of_locks)

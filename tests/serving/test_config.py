@@ -57,6 +57,9 @@ def test_nothing_mutates_it() -> None:
     ("arguments", "complaint"),
     [
         (["--repository", "r", "--version-policy", "latest:0"], "at least 1"),
+        (["--model", "a,b", "--model-name", "x"], "--model-name x is for one --model alone"),
+        (["--repository", "r", "--model-name", "x"], "--model-name x is for one --model alone"),
+        (["--model", "a", "--model-name", "../x"], "should match pattern"),
         (["--version-policy", "latest:2"], "is for --repository, which is not given"),
         (["--model-control", "poll"], "is for --repository, which is not given"),
         (["--repository", "r", "--load-model", "net"], "is for --model-control explicit"),
@@ -93,6 +96,8 @@ def test_nothing_mutates_it() -> None:
         (["--cors-origins", "*,https://example.com/"], "without a slash at the end"),
         (["--cors-origins", "https://"], "scheme, host and port"),
         (["--max-connection-age-s", "0"], "greater than 0"),
+        (["--precision", "int8", "--also-precision", "int8"], "int8: that is --precision already"),
+        (["--also-precision", "fp8"], "'fp32', 'bf16', 'fp16' or 'int8'"),
         (["--precision", "fp8"], "'fp32', 'bf16', 'fp16' or 'int8'"),
         (["--buckets", "4,2"], r"must ascend; use \[2, 4\]"),
         (["--cuda-options", "fuse_bias=1"], "'fuse_bias=1' must be one of arena_extend_strategy, "),
@@ -185,3 +190,8 @@ def test_a_collector(endpoint: str) -> None:
 def test_a_share_of_traces(share: str, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ServingConfig.model_validate({"model": ["m"], "trace_share": share})
+
+
+def test_precisions_besides_are_for_bundles_that_are_given() -> None:
+    with pytest.raises(ValidationError, match="--also-precision is for bundles of --model"):
+        parse("--repository", "r", "--also-precision", "int8")

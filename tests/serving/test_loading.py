@@ -28,15 +28,10 @@ from serving.backends.settings import DEFAULTS
 from serving.config import ServingConfig
 from serving.engine.model import Model
 from serving.errors import StartupError
-from serving.loading import (
-    Loader,
-    count_background_threads,
-    count_decode_threads,
-    load_model,
-    release_freed_memory,
-    within_limits,
-)
+from serving.loader import Loader
+from serving.loading import load_model, release_freed_memory, within_limits
 from serving.metrics import Metrics
+from serving.shares import count_background_threads, count_decode_threads
 from tests.support.bundles import BUCKETS, SIDE, probabilities, reseal, write_manifest
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
@@ -75,7 +70,7 @@ def test_what_does_not_prove_itself_is_closed(
     [instance] = loader.open(Device("cpu"), 1)
     wrong = Mock(wraps=instance.backend)
     wrong.run.side_effect = lambda buffer, images: 1 - instance.backend.run(buffer, images)
-    monkeypatch.setattr(loading, "load", lambda *_, **__: [wrong])
+    monkeypatch.setattr("serving.loader.load", lambda *_, **__: [wrong])
     with pytest.raises(BundleError, match="probabilities of golden image"):
         instance.reopen(BUCKETS)
     wrong.close.assert_called_once_with()
@@ -93,7 +88,7 @@ def test_each_bucket_is_proved_full_by_one_of_the_instances(
         )
         return mock
 
-    monkeypatch.setattr(loading, "load", lambda *a, **k: [watched(b) for b in load(*a, **k)])
+    monkeypatch.setattr("serving.loader.load", lambda *a, **k: [watched(b) for b in load(*a, **k)])
     instances = loader.open(Device("cpu"), 3)
     assert sorted(ran) == [(1, 1), (2, 2), (4, 3), (4, 3), (4, 3), (4, 4), (8, 8)]
     for instance in instances:
@@ -111,7 +106,7 @@ def test_a_model_spans_all_devices(tiny: Path, monkeypatch: pytest.MonkeyPatch) 
             backend.describe.side_effect = lambda: Placement("onnxruntime", str(device), "fp32")
         return backends
 
-    monkeypatch.setattr(loading, "load", load_on_cpu)
+    monkeypatch.setattr("serving.loader.load", load_on_cpu)
     monkeypatch.setattr(
         loading, "choose", lambda manifest, *_: Choice("onnxruntime", manifest.files[0])
     )
@@ -139,7 +134,7 @@ def test_a_model_spans_all_devices(tiny: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_instances_decode_if_they_take_all_cores(
     device: Device, flags: dict[str, int], threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "usable_cores", lambda: Cores(64, 3.5))
+    monkeypatch.setattr("serving.shares.usable_cores", lambda: Cores(64, 3.5))
     config = ServingConfig.model_validate({"model": [Path("bundle")], **flags})
     assert count_decode_threads(config, device) == threads
 
@@ -147,7 +142,7 @@ def test_instances_decode_if_they_take_all_cores(
 def test_a_cpu_quota_bounds_what_is_decoded_in_the_background(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loading, "usable_cores", lambda: Cores(64, 3.5))
+    monkeypatch.setattr("serving.shares.usable_cores", lambda: Cores(64, 3.5))
     for flags, threads in (({}, 4), ({"background_threads": 2}, 2)):
         config = ServingConfig.model_validate({"model": [Path("bundle")], **flags})
         assert count_background_threads(config) == threads
@@ -156,7 +151,7 @@ def test_a_cpu_quota_bounds_what_is_decoded_in_the_background(
 def test_more_threads_than_cores_are_warned_of(
     copy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(loading, "usable_cores", lambda: Cores(64, 0.5))
+    monkeypatch.setattr("serving.shares.usable_cores", lambda: Cores(64, 0.5))
     start(copy, threads=2).close()
     [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "--threads 2, but this process may use only a CPU quota of 0.5" in warning.getMessage()
@@ -320,6 +315,7 @@ def test_memory_of_large_batches_is_released(tiny: Path) -> None:
     grown = resident_mib()
     assert grown > before + 50
     instance.backend.trim()
+    release_freed_memory()  # in a process with much else malloc keeps it
     assert resident_mib() < grown - 50
     instance.backend.close()
 
@@ -343,7 +339,7 @@ def test_a_loaded_model_has_released_what_it_does_not_need(
         backends.extend(Mock(wraps=b) for b in load(*bundle, **settings))  # type: ignore[arg-type]
         return backends
 
-    monkeypatch.setattr(loading, "load", load_wrapped)
+    monkeypatch.setattr("serving.loader.load", load_wrapped)
     monkeypatch.setattr(loading, "release_freed_memory", released)
     load_model(tiny, ServingConfig(model=[tiny]), Metrics(CollectorRegistry())).close()
     released.assert_called_once_with()

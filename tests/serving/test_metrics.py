@@ -3,7 +3,8 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from serving.metrics import SECONDS, BatchSizes, BatchTotals, Metrics, RateWindow, value
+from serving.metrics import Metrics, value
+from serving.tallies import SECONDS, BatchSizes, BatchTotals, RateWindow
 from tests.support.serving import VirtualClock
 
 NAMES = (

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,13 +14,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from clients.client import ClassifierClient
-from clients.errors import UnavailableError
+from cli.program import INTERRUPTED
 from protos import classifier_pb2 as pb
 from protos.classifier_pb2_grpc import ClassifierStub
 from serving.lifecycle import UNFINISHED
 from tests.serving.api.messages import png
-from tests.support.bundles import write_bundle
 from tests.support.process import metric, ready, start
 
 
@@ -156,11 +153,6 @@ def held_load(*_):
     print("held", flush=True)
     threading.Event().wait()
 
-load_bundle = transitions.load_bundle
-
-def held_second(bundle, *others):
-    return held_load() if bundle.manifest.version == "2" else load_bundle(bundle, *others)
-
 async def held_drain(_):
     print("held", flush=True)
     await asyncio.Event().wait()
@@ -196,18 +188,39 @@ def test_a_signal_while_loading_ends_it_at_once(tiny: Path) -> None:
     assert process.returncode == 0
 
 
-def test_a_signal_during_a_later_load_ends_it_as_ever(tiny: Path, tmp_path: Path) -> None:
-    write_bundle(tmp_path, version="2")
-    flags = ("--repository", str(tmp_path), "--model-control", "explicit")
-    process = start_held("transitions.load_bundle = held_second", tiny, *flags)
-    with ClassifierClient(ready(process).grpc) as client, ThreadPoolExecutor(1) as threads:
-        loading = threads.submit(client.load_model, "tiny")
-        wait_for(process, "held")
-        process.send_signal(signal.SIGTERM)
-        with pytest.raises(UnavailableError, match="draining"):
-            loading.result(60)
-    process.communicate(timeout=60)
+EARLY = """
+import runpy, sys, threading
+
+class Held:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            print("held", flush=True)
+            threading.Event().wait()
+
+sys.meta_path.insert(0, Held())
+runpy.run_module("serving", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("module", ["cli.program", "uvloop", "serving.server"])
+def test_a_signal_while_it_is_imported_ends_it_well(
+    module: str, signum: signal.Signals, tiny: Path
+) -> None:
+    process = start(tiny, program=("-c", EARLY.format(module=module)))
+    wait_for(process, "held")
+    process.send_signal(signum)
+    assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
+
+
+def test_ctrl_c_while_another_command_is_imported_is_no_success(tiny: Path) -> None:
+    program = ("-c", EARLY.format(module="serving.doctor.command"), "doctor")
+    process = start(tiny, program=program)
+    wait_for(process, "held")
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == INTERRUPTED
 
 
 def test_a_second_signal_forces_the_end(tiny: Path) -> None:

@@ -8,13 +8,12 @@ import pytest
 
 from bundle.store import Bundle, BundleError
 from images.transform import Pixels
-from serving import loading
 from serving.backends.backend import Backend, Placement, Probabilities
 from serving.backends.devices import Device
 from serving.backends.runtimes import load
 from serving.backends.settings import DEFAULTS
 from serving.errors import ProcessLostError, ServingError, StartupError
-from serving.loading import Loader
+from serving.loader import Loader
 from tests.support.bundles import BUCKETS
 
 Step = tuple[str, int]
@@ -65,7 +64,7 @@ def loader(
         backends = load(*bundle, **settings | {"device": Device("cpu")})  # type: ignore[arg-type]
         return [wrap(backend) for backend in backends]
 
-    monkeypatch.setattr(loading, "load", load_on_cpu)
+    monkeypatch.setattr("serving.loader.load", load_on_cpu)
     bundle = Bundle.open(tiny)
     return Loader(bundle, bundle.manifest.files[0], BUCKETS, DEFAULTS)
 
@@ -126,7 +125,30 @@ def test_a_gpu_that_cannot_be_reopened_is_lost_for_the_process(
     [instance] = loader(tiny, monkeypatch, Spoiled).open(Device.parse(device), 1)
     instance.backend.close()
     failing = Mock(side_effect=StartupError("ONNX Runtime cannot load it: CUDA failure 700"))
-    monkeypatch.setattr(loading, "load", failing)
+    monkeypatch.setattr("serving.loader.load", failing)
     with pytest.raises(raised, match="CUDA failure 700") as caught:
         instance.reopen(BUCKETS)
     assert type(caught.value) is raised
+
+
+def test_what_another_process_has_proved_answers_one_image(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Spoiled] = []
+
+    def wrap(backend: Backend) -> Spoiled:
+        opened.append(Spoiled(backend))
+        return opened[-1]
+
+    instances = loader(tiny, monkeypatch, wrap).open(Device("cpu"), 2, is_proved=True)
+    assert [one.ran for one in opened] == [[(1, 1)], []]
+    for instance in instances:
+        instance.backend.close()
+
+
+def test_what_computes_otherwise_than_where_it_was_proved_is_refused(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = loader(tiny, monkeypatch, lambda backend: Spoiled(backend, 1, ("allocate", 1)))
+    with pytest.raises(BundleError, match="probabilities of golden image"):
+        wrong.open(Device("cpu"), 1, is_proved=True)

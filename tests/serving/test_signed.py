@@ -1,5 +1,6 @@
 """`--require-signature`: what one of the keys did not sign is not loaded, whatever else it is."""
 
+import os
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -12,8 +13,9 @@ from bundle.manifest import MANIFEST
 from bundle.store import SEAL, Bundle, BundleError
 from serving import loading
 from serving.config import ServingConfig
-from serving.loading import load_model, open_bundle
+from serving.loading import load_model
 from serving.metrics import Metrics
+from serving.opening import open_bundle
 from tests.support.bundles import write_bundle
 from tests.support.keys import KeyPair, sign_bundle, write_keys
 
@@ -59,7 +61,7 @@ def test_nothing_of_an_unsigned_bundle_is_read(
     (bundle / SEAL).write_bytes(b"nonsense")
     (bundle / MANIFEST).write_bytes(b"nonsense")
     opened = Mock()
-    monkeypatch.setattr(loading, "load", opened)
+    monkeypatch.setattr("serving.loader.load", opened)
     with pytest.raises(BundleError, match="is not signed"):
         load(bundle, keys.public)
     opened.assert_not_called()
@@ -99,9 +101,11 @@ def test_a_key_that_went_away_lets_nothing_pass(bundle: Path, keys: KeyPair) -> 
 
 
 def test_what_is_no_key_is_a_wrong_flag(keys: KeyPair, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # it would keep the reader waiting
     for path, hint in {
         keys.private: "holds PRIVATE KEY",
-        tmp_path: "Is a directory",
+        tmp_path: "is not a file",
+        tmp_path / "pipe": "pipe is not a file",
         tmp_path / "nothing": "No such file",
     }.items():
         with pytest.raises(ValidationError, match=hint):
@@ -110,7 +114,7 @@ def test_what_is_no_key_is_a_wrong_flag(keys: KeyPair, tmp_path: Path) -> None:
 
 def test_an_empty_flag_does_not_switch_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVING_REQUIRE_SIGNATURE", "")
-    with pytest.raises(ValidationError, match="cannot be read"):
+    with pytest.raises(ValidationError, match="is not a file"):
         parse()
 
 

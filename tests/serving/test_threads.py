@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from serving.threads import at_once, in_background, in_foreground, in_thread, is_in_background
+from serving.threads import at_once, in_thread, is_in_background
 from tests.support.paths import ROOT
 
 
@@ -37,34 +37,38 @@ def test_an_error_is_raised_when_all_have_ended() -> None:
     assert ended.is_set()
 
 
+def test_what_runs_ends_before_it_is_told_that_there_are_no_more_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin, may_end, ended = threading.Thread.start, threading.Event(), threading.Event()
+
+    def work() -> None:
+        may_end.wait(60)
+        ended.set()
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "proof" and any(one.name == "proof" for one in threading.enumerate()):
+            threading.Timer(0, may_end.set).start()
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="new thread"):
+        at_once([work, work], "proof")
+    assert ended.is_set()
+
+
 def test_a_thread_has_a_name_and_keeps_no_process_alive() -> None:
     assert in_thread(lambda: threading.current_thread().name, "load").result() == "load"
     program = "import threading, serving.threads as t; t.in_thread(threading.Event().wait, 'x')"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
 
 
-def priority() -> int:
-    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no such policy")
+def test_a_thread_that_gets_only_what_is_left_is_in_the_background() -> None:
+    def work() -> bool:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # of this thread
+        return is_in_background()
 
-
-def test_the_background_and_what_it_starts_give_way_and_the_foreground_does_not() -> None:
-    def work() -> tuple[bool, int, int, int, list[int]]:
-        return (
-            is_in_background(),
-            priority(),
-            in_foreground(priority),
-            in_foreground(lambda: in_thread(priority, "stays").result()),
-            at_once([priority], "proof"),
-        )
-
-    usual = priority()
-    assert in_background(work, "load").result() == (True, 19, usual, usual, [19])
-    assert (is_in_background(), in_foreground(priority), priority()) == (False, usual, usual)
-
-
-def test_errors_of_the_foreground_reach_the_background() -> None:
-    def fail() -> None:
-        raise ValueError("in front")
-
-    with pytest.raises(ValueError, match="in front"):
-        in_background(lambda: in_foreground(fail), "load").result()
+    assert in_thread(work, "load").result()
+    assert not is_in_background()

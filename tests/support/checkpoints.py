@@ -9,6 +9,7 @@ from mindspore import Tensor, nn
 
 from bundle.manifest import Normalization
 from images.transform import Size, Stretch, Transform
+from training.architectures import Architecture, Pooling, Stem
 from training.checkpoint.checkpoints import CheckpointInfo, save
 from training.distributed import use_device
 from training.resnext import build
@@ -17,12 +18,14 @@ use_device("CPU")  # before the first kernel runs; MindSpore refuses it afterwar
 
 NORMALIZATION = Normalization(mean=(123.0, 116.0, 103.0), std=(58.0, 57.0, 56.0))
 DIGITS = [str(digit) for digit in range(10)]
+# As small as `tiny`, but with the stem of the large ones; tests add it to ARCHITECTURES.
+POOLED = Architecture((1, 1), cardinality=2, base_width=4, outputs=16, stem=Stem(channels=16))
 
 
-def stirred(architecture: str, classes: int) -> nn.Cell:
+def stirred(architecture: str, classes: int, pooling: Pooling = "same") -> nn.Cell:
     """Return a network with the batch norm of a trained one; fresh ones leave branches at zero."""
     mindspore.set_seed(1)
-    network = build(architecture, classes)
+    network = build(architecture, classes, pooling)
     chance = np.random.default_rng(1)
     for parameter in network.get_parameters():
         kind = parameter.name.rpartition(".")[2]
@@ -40,13 +43,18 @@ def stirred(architecture: str, classes: int) -> nn.Cell:
 
 
 def write_checkpoint(
-    path: Path, architecture: str = "tiny", labels: list[str] = DIGITS, side: int = 28
+    path: Path,
+    architecture: str = "tiny",
+    labels: list[str] = DIGITS,
+    side: int = 28,
+    pooling: Pooling = "same",
 ) -> Path:
     """Write an untrained checkpoint for images of side x side pixels and return its path."""
     size = Size(height=side, width=side)
     resize = Stretch(height=side + side // 7, width=side + side // 7)
     info = CheckpointInfo(
         architecture=architecture,
+        pooling=pooling,
         num_classes=len(labels),
         labels=labels,
         transform=Transform(resize=resize, crop=size),
@@ -56,5 +64,5 @@ def write_checkpoint(
         step=0,
         versions={},
     )
-    save(stirred(architecture, len(labels)), info, path)
+    save(stirred(architecture, len(labels), pooling), info, path)
     return path

@@ -22,6 +22,7 @@ from serving.engine.build import build
 from serving.engine.job import Answer
 from serving.engine.room import Limits
 from serving.engine.sources import Raw
+from serving.errors import ServingError
 from serving.metrics import Metrics
 from serving.server import Server
 from tests.support.bundles import BUCKETS, LABELS, SIDE
@@ -98,6 +99,9 @@ class Asking:
 
     def answer(self, answers: list[Answer]) -> None:
         self.answers = answers
+
+    def refuse(self, error: ServingError) -> None:
+        raise error
 
     def on_leave(self, leave: Callable[[], None]) -> None:
         self.leave = leave

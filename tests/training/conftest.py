@@ -11,7 +11,8 @@ import mindspore
 import pytest
 
 from tests.support.paths import FASHION_MNIST, ROOT
-from training.data.datasets import Dataset, open_dataset
+from training.data.dataset import Dataset
+from training.data.datasets import open_dataset
 from training.distributed import use_device
 from training.settings.train_config import TrainConfig
 
@@ -44,11 +45,17 @@ def smoke() -> TrainConfig:
     return TrainConfig(recipe="smoke")
 
 
-def start(module: str, *arguments: str | Path) -> subprocess.Popen[str]:
+def start(
+    module: str, *arguments: str | Path, start_new_session: bool = False
+) -> subprocess.Popen[str]:
     """Start `python -m module arguments`; both outputs go to its stdout."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.Popen(
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=start_new_session,
     )
 
 

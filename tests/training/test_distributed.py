@@ -14,6 +14,7 @@ import psutil
 import pytest
 from mindspore import Tensor, nn, ops
 
+from cli.cores import usable_cores
 from tests.support.checkpoints import write_checkpoint
 from tests.support.paths import FASHION_MNIST
 from tests.training.conftest import start, start_script
@@ -21,15 +22,20 @@ from tests.training.test_train import finish, wait_for_line
 from training.checkpoint import checkpoints
 from training.checkpoint.networks import open_trained
 from training.data.batches import TrainingData
-from training.data.datasets import FASHION_MNIST_CLASSES, open_dataset
+from training.data.datasets import open_dataset
+from training.data.idx import FASHION_MNIST_CLASSES
 from training.evaluation import Evaluator
 from training.metrics import Evaluation
+from training.optimizers import optimizer as make_optimizer
+from training.run.folder import RunFolder
+from training.run.loop import train
 from training.schedules import learning_rates
 from training.settings.config import EvalConfig
+from training.settings.files import step_checkpoints
 from training.settings.train_config import TrainConfig
-from training.step import SmoothedCrossEntropy, momentum
+from training.step import SmoothedCrossEntropy
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 STEPS, BATCH = 3, 16
 MOVING = ("moving_mean", "moving_variance")
@@ -48,7 +54,7 @@ def two_shards_in_one_process(start: Path, settings: TrainConfig) -> list[dict[s
     shards = [TrainingData(dataset, config).epoch(0) for config in configs]
     net = checkpoints.load_network(start)[0].set_train()
     criterion = SmoothedCrossEntropy(10, settings.smoothing)
-    optimizer = momentum(net, learning_rates(settings, STEPS), settings)
+    optimizer = make_optimizer(net, learning_rates(settings, STEPS), settings)
 
     def forward(images: Tensor, labels: Tensor) -> Tensor:
         return criterion(net(images), labels)
@@ -106,6 +112,38 @@ def test_two_processes_learn_what_one_learns_from_both_shards(tmp_path: Path) ->
     assert any((expected[0][name] != expected[1][name]).any() for name in expected[0])
 
 
+def test_two_processes_that_accumulate_learn_what_one_learns_from_the_whole_batch(
+    tmp_path: Path,
+) -> None:
+    """With fixed statistics; also the average of the weights, and the dynamic loss scale."""
+    changes = {
+        "train_images": str(STEPS * BATCH * 2),
+        "max_epoch": "1",
+        "pretrained": str(write_checkpoint(tmp_path / "first.ckpt")),
+        "freeze": "backbone",
+        "ema": "0.5",
+        "is_dynamic_loss_scale": "1",
+        "run_eval": "0",
+    }
+    together = changes | {"per_batch_size": str(BATCH // 2), "accumulate": "2"}
+    flags = [text for name, value in together.items() for text in (f"--{name}", value)]
+    process = start_script(
+        "run_distribute_train_gpu.sh", FASHION_MNIST, *flags, "--ckpt-path", tmp_path / "two", **TWO
+    )
+    alone = TrainConfig(
+        recipe="smoke", per_batch_size=BATCH * 2, ckpt_path=tmp_path / "one", **changes
+    )
+    train(alone, RunFolder.create(alone, 0))
+    finish(process)
+    name = f"ckpt_0/0-1_{STEPS}"
+    [one], [two] = tmp_path.glob(f"one/19*/{name}.ckpt"), tmp_path.glob(f"two/2*/{name}.ckpt")
+    for suffix in (".ckpt", ".npz"):
+        expected, found = (checkpoints.read_arrays(p.with_suffix(suffix)) for p in (one, two))
+        assert expected.keys() == found.keys()
+        for key in expected.keys() - {"losses"}:  # a process reports the loss of its own images
+            np.testing.assert_allclose(found[key], expected[key], rtol=0, atol=1e-5, err_msg=key)
+
+
 def test_a_process_that_dies_ends_the_run_and_only_the_master_wrote(tmp_path: Path) -> None:
     flags = ("--max-epoch", "1000", "--train-images", "256", "--eval-images", "101")
     folders = ("--ckpt-path", tmp_path, "--ckpt-interval", "1")
@@ -116,13 +154,17 @@ def test_a_process_that_dies_ends_the_run_and_only_the_master_wrote(tmp_path: Pa
     )
     try:
         wait_for_line(process, "tot=101,")
-        worker(process, rank=1).send_signal(signal.SIGKILL)
+        second = worker(process, rank=1)
+        share = usable_cores().usable // 2
+        assert second.environ()["OMP_NUM_THREADS"] == str(max(share, 1))
+        second.send_signal(signal.SIGKILL)
         output = finish(process, code=1)
     finally:
         process.kill()
     assert "a process has failed and the others were ended; their logs:" in output
     [run] = tmp_path.glob("2*")
     assert {path.name for path in run.iterdir()} >= {"ckpt_0", "best_acc.ckpt", "train.log"}
+    assert len(list((run / "tensorboard").iterdir())) == 1
     assert not (run / "ckpt_1").exists()
     assert not alive(tmp_path)
 
@@ -139,7 +181,10 @@ def test_two_processes_count_every_test_image_once(tmp_path: Path) -> None:
     assert counts("after", together)[-1] == 101
     assert counts("before", together)[-1] == 51
     [report] = tmp_path.glob("both/2*/a.json")
-    assert json.loads(report.read_text())["confusion"] == alone.whole.confusion.tolist()
+    found = np.zeros_like(alone.whole.confusion)
+    for true, answer, images in json.loads(report.read_text())["confusion"]:
+        found[true, answer] = images
+    np.testing.assert_array_equal(found, alone.whole.confusion)
 
 
 def evaluate_alone(checkpoint: Path) -> Evaluation:
@@ -162,12 +207,34 @@ def test_a_launcher_that_is_terminated_leaves_a_checkpoint_and_no_process(tmp_pa
         output = finish(process, code=130)
     assert "interrupted" in output
     assert "Traceback" not in output
-    [path] = tmp_path.glob("2*/ckpt_0/*.ckpt")
-    assert checkpoints.load(path).info.step % 5 == 0
+    newest = step_checkpoints(next(tmp_path.glob("2*/ckpt_0")))[-1]
+    assert checkpoints.load(newest).info.step % 5 == 0
+
+
+def test_a_launcher_that_is_terminated_in_an_evaluation_does_not_finish_it(tmp_path: Path) -> None:
+    short = ("--train-images", "256", "--max-epoch", "2", "--log-interval", "1")
+    # Steps do not notice, an evaluation does.
+    flags = ("--stop-interval", "1000000", "--eval-images", "9999", "--eval-per-batch-size", "1")
+    folder = ("--ckpt-path", tmp_path)
+    process = start_script(
+        "run_distribute_train_gpu.sh", FASHION_MNIST, *short, *flags, *folder, **TWO
+    )
+    try:
+        wait_for_line(process, "epoch 1 step 2/4 ")
+        process.send_signal(signal.SIGTERM)
+        output = finish(process, code=130)
+    finally:
+        process.kill()
+    assert "epoch 1: not evaluated to the end" in output
+    assert "(TOP1)" not in output
+    [newest] = step_checkpoints(next(tmp_path.glob("2*/ckpt_0")))
+    assert checkpoints.load(newest).info.epoch == 1
+    assert not alive(tmp_path)
 
 
 def test_a_launcher_that_is_terminated_again_leaves_no_process(tmp_path: Path) -> None:
-    with endless(tmp_path, "--stop-interval", "1000000") as process:
+    later = ("--stop-interval", "1000000", "--save-each-epoch", "0")
+    with endless(tmp_path, *later) as process:
         process.send_signal(signal.SIGTERM)
         wait_for_line(process, "interrupted")
         process.send_signal(signal.SIGTERM)
@@ -203,4 +270,5 @@ def worker(process: subprocess.Popen[str], rank: int) -> psutil.Process:
 
 
 def alive(folder: Path) -> list[psutil.Process]:
-    return [p for p in psutil.process_iter() if str(folder) in " ".join(p.cmdline())]
+    found = psutil.process_iter(["cmdline"])  # which is None of a process that has ended
+    return [p for p in found if str(folder) in " ".join(p.info["cmdline"] or ())]

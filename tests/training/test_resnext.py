@@ -8,7 +8,9 @@ import pytest
 from mindspore import Tensor, nn
 from mindspore.nn.utils import no_init_parameters
 
-from training.resnext import Bottleneck, Head, build
+from tests.support.checkpoints import POOLED
+from training.architectures import ARCHITECTURES, Pooling, recognise
+from training.resnext import Backbone, Bottleneck, Head, build, initialise_per_group
 
 BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 Shape = tuple[int, ...]
@@ -58,6 +60,32 @@ def test_the_full_network_counts_as_the_paper_says(full: nn.Cell) -> None:
     assert sum(p.size for p in full.trainable_params()) == 114_971_944
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [  # as torchvision (32x4d, 32x8d, 64x4d) and timm (101_32x4d) state them
+        ("resnext50_32x4d", 25_028_904),
+        ("resnext101_32x4d", 44_177_704),
+        ("resnext101_32x8d", 88_791_336),
+        ("resnext101_64x4d", 83_455_272),
+    ],
+)
+def test_the_members_count_as_others_state(name: str, parameters: int) -> None:
+    with no_init_parameters():
+        net = build(name, 1000)
+    assert sum(p.size for p in net.trainable_params()) == parameters
+
+
+def test_each_member_is_recognised_among_the_others() -> None:
+    found = {}
+    for name in ARCHITECTURES:
+        with no_init_parameters():
+            net = build(name, 3)
+        found[name] = recognise({p.name: tuple(p.shape) for p in net.get_parameters()})
+    assert found == {name: name for name in ARCHITECTURES}
+    assert recognise({}) is None
+    assert recognise({"backbone.conv.weight": (64, 3, 7, 7)}) is None
+
+
 def test_the_small_network_fits_in_a_megabyte() -> None:
     net = build("resnext14_8x4d", 10)
     assert sum(p.size for p in net.get_parameters()) * 4 < 700_000
@@ -68,6 +96,20 @@ def test_the_stride_is_on_the_grouped_convolution(full: nn.Cell) -> None:
     assert [block.conv1.stride, block.conv2.stride] == [(1, 1), (2, 2)]
     assert block.conv2.group == 64
     assert full.backbone.pool.pad_mode.upper() == "SAME"
+
+
+@pytest.mark.parametrize(("pooling", "before"), [("same", (0, 1)), ("symmetric", (1, 1))])
+@pytest.mark.parametrize(("height", "width"), [(6, 8), (7, 6), (7, 9)])
+def test_the_max_pool_is_padded_as_the_weights_expect(
+    pooling: Pooling, before: tuple[int, int], height: int, width: int
+) -> None:
+    """With "same", as many pixels as it takes, the odd one at the end: (0, 1) on an even size."""
+    images = np.random.default_rng(1).normal(size=(2, 3, height, width)).clip(0).astype(np.float32)
+    edges = [(1, 1) if side % 2 else before for side in (height, width)]
+    padded = np.pad(images, [(0, 0), (0, 0), *edges], constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))[:, :, ::2, ::2]
+    found = Backbone(POOLED, pooling).pool(Tensor(images)).asnumpy()
+    np.testing.assert_array_equal(found, windows.max(axis=(4, 5)))
 
 
 @pytest.mark.parametrize("name", ["tiny", "resnext14_8x4d"])
@@ -89,6 +131,16 @@ def test_convolutions_start_he_normal_by_fan_out(name: str, fan_out: int) -> Non
     weight = getattr(network, name).weight.asnumpy()
     assert weight.std() == pytest.approx(math.sqrt(2 / fan_out), rel=0.02)
     assert weight.mean() == pytest.approx(0, abs=0.02 * math.sqrt(2 / fan_out))
+
+
+def test_grouped_convolutions_start_larger_by_the_fan_out_of_one_group() -> None:
+    """As if each of the 64 groups were a convolution of 32 channels."""
+    network = Bottleneck(256, 2048, 64, groups=64)
+    whole = network.conv1.weight.asnumpy().copy()
+    initialise_per_group(network)
+    weight = network.conv2.weight.asnumpy()
+    assert weight.std() == pytest.approx(math.sqrt(2 / (32 * 9)), rel=0.02)
+    np.testing.assert_array_equal(network.conv1.weight.asnumpy(), whole)
 
 
 def test_the_head_starts_uniform_within_the_root_of_its_inputs() -> None:

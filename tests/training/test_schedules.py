@@ -20,6 +20,15 @@ def test_cosine_is_stepped_per_epoch_and_not_shifted_by_the_warm_up() -> None:
     assert rates.dtype == np.float32
 
 
+def test_a_cosine_per_step_falls_with_every_step_and_is_not_shifted_either() -> None:
+    config = TrainConfig(lr=2.0, max_epoch=2, T_max=2, warmup_epochs=1, lr_per_step=True)
+    rates = learning_rates(config, steps_per_epoch=4)
+    eighths = 1 + np.cos(np.pi * np.arange(8) / 8)
+    np.testing.assert_allclose(rates, [0.5, 1, 1.5, 2, *eighths[4:]], rtol=1e-6)
+    assert rates[4] == pytest.approx(1.0)
+    assert rates[6] == pytest.approx(1 - HALF)
+
+
 def test_cosine_ends_at_eta_min() -> None:
     config = TrainConfig(lr=1.0, eta_min=0.5, max_epoch=3, T_max=2, warmup_epochs=0)
     np.testing.assert_allclose(learning_rates(config, 1), [1.0, 0.75, 0.5])

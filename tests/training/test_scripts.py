@@ -11,7 +11,7 @@ from tests.support.checkpoints import write_checkpoint
 from tests.support.paths import FASHION_MNIST, ROOT
 from tests.training.conftest import start_script
 from tests.training.test_train import finish
-from training.data.datasets import FASHION_MNIST_CLASSES
+from training.data.idx import FASHION_MNIST_CLASSES
 
 SCRIPTS = sorted((ROOT / "training/scripts").glob("*.sh"))
 ON_CPU = {"PLATFORM": "CPU", "RECIPE": "smoke"}

@@ -19,14 +19,19 @@ RATES = np.array([0.5, 0.25, 0.125], np.float32)
 Weights = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def make(**settings: object) -> tuple[nn.Cell, TrainingStep]:
+def make(
+    class_weights: NDArray[np.float32] | None = None, **settings: object
+) -> tuple[nn.Cell, TrainingStep]:
     mindspore.set_seed(1)  # some weights lose nothing in float16
     net = nn.Dense(FEATURES, CLASSES)
-    return net, TrainingStep(net, RATES, TrainConfig(num_classes=CLASSES, **settings))
+    config = TrainConfig(num_classes=CLASSES, **settings)
+    return net, TrainingStep(net, RATES, config, class_weights)
 
 
-def call(step: TrainingStep, scale: float = 1.0) -> tuple[float, bool]:
-    loss, finite = step(Tensor(IMAGES * np.float32(scale)), Tensor(LABELS))
+def call(
+    step: TrainingStep, scale: float = 1.0, labels: NDArray[np.generic] = LABELS
+) -> tuple[float, bool]:
+    loss, finite = step(Tensor(IMAGES * np.float32(scale)), Tensor(labels))
     return float(loss), bool(finite)
 
 
@@ -34,15 +39,22 @@ def weights(net: nn.Cell) -> Weights:
     return net.weight.asnumpy().astype(np.float64), net.bias.asnumpy().astype(np.float64)
 
 
+def smoothed(labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    target = np.full((BATCH, CLASSES), 0.1 / (CLASSES - 1))
+    target[np.arange(BATCH), labels] = 0.9
+    return target
+
+
+TARGET = smoothed(LABELS)
+
+
 def loss_and_gradients(
-    weight: NDArray[np.float64], bias: NDArray[np.float64]
+    weight: NDArray[np.float64], bias: NDArray[np.float64], target: NDArray[np.float64] = TARGET
 ) -> tuple[float, Weights]:
     logits = IMAGES @ weight.T + bias
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    target = np.full((BATCH, CLASSES), 0.1 / (CLASSES - 1))
-    target[np.arange(BATCH), LABELS] = 0.9
     loss = -(target * np.log(probabilities)).sum(axis=1).mean()
-    error = (probabilities - target) / BATCH
+    error = (probabilities * target.sum(axis=1, keepdims=True) - target) / BATCH
     return loss, (error.T @ IMAGES, error.sum(axis=0))
 
 
@@ -60,6 +72,22 @@ def test_steps_are_those_of_numpy(*, dynamic: bool) -> None:
         np.testing.assert_allclose(weights(net)[0], weight, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(weights(net)[1], bias, rtol=1e-4, atol=1e-6)
     assert step.scale == (65536 if dynamic else 1024)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_step_on_mixed_images_of_weighted_classes_is_that_of_numpy(*, weighted: bool) -> None:
+    shares, others = CHANCE.beta(1, 1, (BATCH, 1)), LABELS[::-1]
+    mixed = shares * np.eye(CLASSES)[LABELS] + (1 - shares) * np.eye(CLASSES)[others]
+    target = shares * smoothed(LABELS) + (1 - shares) * smoothed(others)
+    class_weights = np.array([0.5, 1, 2, 4], np.float32) if weighted else None
+    net, step = make(class_weights, weight_decay=0.0, momentum=0.0)
+    if class_weights is not None:
+        target = target * class_weights
+    weight, bias = weights(net)
+    loss, (by_weight, by_bias) = loss_and_gradients(weight, bias, target)
+    assert call(step, labels=mixed.astype(np.float32)) == (pytest.approx(loss, rel=1e-5), True)
+    np.testing.assert_allclose(weights(net)[0], weight - 0.5 * by_weight, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(weights(net)[1], bias - 0.5 * by_bias, rtol=1e-4, atol=1e-6)
 
 
 def test_a_step_that_overflows_is_skipped_and_counted() -> None:

@@ -1,14 +1,14 @@
 """The view Models: what there is, what proves it, and what whoever may can change."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from serving.access.tokens import line, new_token
 from tests.support.browser import Tab, tab
 from tests.support.bundles import OTHER_WEIGHTS, spoil, write_bundle
 from tests.support.paths import SHIPPED
@@ -16,7 +16,6 @@ from tests.support.process import Server, serve_repository
 
 QUICK = ("--instances", "1", "--buckets", "1,2", "--version-policy", "all")
 EXPLICIT = ("--model-control", "explicit", "--load-model", "*")
-EVE = new_token()
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +104,59 @@ def test_it_unloads_and_loads(page: Page) -> None:
     expect(page.get_by_role("status")).to_have_text("tiny 1 is loaded")
 
 
+def test_the_keyboard_stays_where_it_was(page: Page) -> None:
+    found = card(page, "tiny 1")
+    for verb, other in (("Unload", "Load"), ("Load", "Unload")):
+        found.get_by_role("button", name=f"{verb} tiny 1", exact=True).press("Enter")
+        expect(found.get_by_role("button", name=f"{other} tiny 1", exact=True)).to_be_visible()
+        assert found.evaluate("(card) => card.contains(document.activeElement)")
+
+
+def test_accuracy_that_nobody_knows_is_called_so(page: Page) -> None:
+    """As of a bundle that was exported with photos without classes."""
+
+    def proof(route: Route) -> None:
+        answer = route.fetch().json()
+        unknown = {"checkpoint": None, "class_images": None}
+        files = [file | {"scores": None} for file in answer["parity"]["files"]]
+        route.fulfill(json=answer | {"parity": answer["parity"] | unknown | {"files": files}})
+
+    page.route("**/proof", proof)
+    found = card(page, "fashion_resnext 1")
+    found.get_by_text("The proof").click()
+    rows = found.get_by_role("region", name="Parity").get_by_role("row")
+    expect(rows).to_have_count(5)
+    for number in range(1, 5):
+        expect(rows.nth(number).get_by_role("cell").last).to_have_text("not known")
+    expect(found.get_by_role("region", name="Accuracy per class")).to_have_count(0)
+    expect(card(page, "tiny 1").locator(".facts")).to_contain_text("not known")
+
+
+@pytest.mark.parametrize(
+    "parity", ["[]", '{"files": 3}', '{"files": [{"largest_difference": null}]}', '"x"']
+)
+def test_a_bundle_may_hold_any_parity(page: Page, parity: str) -> None:
+    def proof(route: Route) -> None:
+        route.fulfill(json=route.fetch().json() | {"parity": json.loads(parity)})
+
+    page.route("**/proof", proof)
+    found = card(page, "tiny 2")
+    found.get_by_text("The proof").click()
+    expect(found.get_by_text("parity.json is not one that the export wrote")).to_be_visible()
+    expect(found.get_by_role("button", name="Ask them now")).to_be_visible()
+
+
+def test_long_names_fit(page: Page) -> None:
+    def board(route: Route) -> None:
+        entry = {"name": "n" * 250, "version": "1" * 250, "state": "failed", "reason": "r" * 2000}
+        route.fulfill(json={"versions": [entry], "may_load": True, "may_label": True})
+
+    page.route("**/v1/versions", board)
+    expect(page.get_by_role("article")).to_have_count(1)
+    width = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert width <= 0
+
+
 def test_what_cannot_be_loaded_says_why(chromium: Browser, changing: Server) -> None:
     with tab(chromium, changing.http) as found:
         found.open("models")
@@ -168,27 +220,3 @@ def test_who_may_not_gets_no_buttons(opened: Tab) -> None:
     expect(opened.page.get_by_text("You may look here, and change nothing")).to_be_visible()
     expect(opened.page.get_by_role("button", name="Unload")).to_have_count(0)
     expect(opened.page.get_by_text("Give it a label").locator("visible=true")).to_have_count(0)
-
-
-def test_a_reader_of_a_repository_gets_no_buttons(
-    chromium: Browser, root: Path, tmp_path: Path
-) -> None:
-    file = tmp_path / "tokens"
-    file.touch(mode=0o600)
-    file.write_text(f"{line('eve', EVE, 'read')}\n")
-    with (
-        serve_repository(root, *QUICK, *EXPLICIT, "--token-file", str(file)) as guarded,
-        tab(chromium, guarded.http) as found,
-    ):
-        found.open("models")
-        found.page.get_by_label("Token").fill(EVE)
-        found.page.get_by_role("button", name="Continue").click()
-        shown = card(found.page, "tiny 2")
-        expect(shown.locator(".badge")).to_have_text("ready")
-        expect(found.page.get_by_role("button", name="Unload")).to_have_count(0)
-        shown.get_by_text("The proof").click()
-        expect(shown.get_by_role("img")).to_have_count(3)
-        shown.get_by_role("button", name="Ask them now").click()
-        expect(shown.locator(".verdict")).to_contain_text("needs the role classify or admin")
-        found.forgive("status of 401")
-        found.forgive("status of 403")

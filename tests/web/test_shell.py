@@ -1,5 +1,7 @@
 """What all views share: the tabs, the theme, the policy, and that everybody can use them."""
 
+import re
+
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -58,18 +60,54 @@ def test_the_tabs_are_addresses(opened: Tab) -> None:
     expect(page.get_by_role("region", name="Try")).to_be_visible()
 
 
-def test_a_view_that_cannot_be_loaded_says_so(opened: Tab) -> None:
-    page = opened.page
-    page.route("**/web/models/view.js", lambda route: route.abort())
-    opened.open("models")
-    expect(page.get_by_role("alert")).to_have_text(
-        "This view cannot be loaded: the server cannot be reached."
+def test_a_browser_may_keep_nothing(opened: Tab) -> None:
+    refused = "{ get() { throw new DOMException('refused', 'SecurityError'); } }"
+    opened.page.add_init_script(
+        f"for (const store of ['localStorage', 'sessionStorage'])"
+        f"  Object.defineProperty(window, store, {refused});"
     )
-    page.unroute("**/web/models/view.js")
-    page.get_by_role("button", name="Try again").click()
-    expect(page.get_by_role("alert")).to_have_count(0)
-    opened.forgive("net::ERR_FAILED")
-    opened.forgive("dynamically imported module")
+    opened.open("try")
+    expect(opened.page.get_by_role("combobox", name="Model")).to_be_visible()
+    opened.page.get_by_role("button", name="Theme: system").click()
+    expect(opened.page.get_by_role("button", name="Theme: light")).to_be_visible()
+
+
+def test_without_javascript_it_says_so(chromium: Browser, server: Server) -> None:
+    with tab(chromium, server.http, java_script_enabled=False) as found:
+        found.page.goto(found.origin)
+        expect(found.page.get_by_text("This page needs JavaScript")).to_be_visible()
+        expect(found.page.get_by_role("link", name="Watch")).to_be_hidden()
+
+
+def test_it_works_below_a_prefix(opened: Tab) -> None:
+    page = opened.page
+    below = re.compile(f"^{opened.origin}/below/")
+    page.route(below, lambda route: route.continue_(url=route.request.url.replace("/below/", "/")))
+    outside: list[str] = []
+    page.on("request", lambda found: below.match(found.url) or outside.append(found.url))
+    page.goto(f"{opened.origin}/below/#models")
+    expect(page.get_by_role("article")).to_have_count(2)
+    page.get_by_role("link", name="Watch").click()
+    expect(page.get_by_text("Live, once a second")).to_be_visible()
+    assert outside == []
+
+
+def test_bars_are_seen_in_the_users_colours_too(opened: Tab) -> None:
+    opened.page.emulate_media(forced_colors="active")
+    fill(opened, "try")
+    bar = opened.page.locator(".bar-fill").first
+    grounds = "(bar) => [bar, bar.parentNode].map((one) => getComputedStyle(one).backgroundColor)"
+    own, around = bar.evaluate(grounds)
+    assert own != around
+
+
+def test_paper_gets_the_answers_only(opened: Tab) -> None:
+    fill(opened, "try")
+    opened.page.emulate_media(media="print", color_scheme="dark")
+    opened.page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    expect(opened.page.locator(".bar-label").first).to_be_visible()
+    expect(opened.page.get_by_role("button").locator("visible=true")).to_have_count(0)
+    assert ground(opened.page) == "rgb(246, 247, 246)"
 
 
 def ground(page: Page) -> str:
@@ -115,4 +153,4 @@ def test_other_hosts_are_out_of_reach(opened: Tab) -> None:
     fetching = "fetch('http://127.0.0.1:9/').then(() => 'reached', () => 'refused')"
     assert opened.page.evaluate(fetching) == "refused"
     opened.forgive("Content Security Policy")
-    opened.faults[:] = [fault for fault in opened.faults if "127.0.0.1:9" not in fault]
+    opened.forgive("127.0.0.1:9")

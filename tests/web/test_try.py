@@ -8,13 +8,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.support.browser import Tab
-from tests.support.paths import SAMPLES
 from tests.support.process import Server
+from tests.web.cards import BAG, COAT, SHOE, box, card, choose, labels
 
-BAG, COAT, SHOE = (SAMPLES / name for name in ("bag_30.png", "coat_6.png", "ankle_boot_0.png"))
 # What a browser does when somebody drops or pastes a file.
 DROP = """([text, name, kind]) => {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -35,27 +34,7 @@ DROP = """([text, name, kind]) => {
 def page(opened: Tab) -> Page:
     """The view, with the models listed."""
     opened.open("try")
-    expect(box(opened.page, "Model")).to_be_visible()
     return opened.page
-
-
-def box(page: Page, name: str) -> Locator:
-    return page.get_by_role("combobox", name=name)
-
-
-def choose(page: Page, *files: Path) -> None:
-    page.locator("#files").set_input_files(files)
-
-
-def card(page: Page, name: str) -> Locator:
-    """The card of a file, once it is complete."""
-    found = page.get_by_role("article", name=name)
-    expect(found).not_to_have_attribute("aria-busy", "true")
-    return found
-
-
-def labels(found: Locator) -> list[str]:
-    return found.locator(".bar-label").all_inner_texts()
 
 
 def test_a_chosen_image_is_classified_as_by_the_api(page: Page, server: Server) -> None:
@@ -92,6 +71,22 @@ def test_images_come_in_from_the_camera(page: Page) -> None:
     found = card(page, "photo.jpg")
     expect(found.locator(".bar-label")).to_have_count(5)
     expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("button", name="Camera")).to_be_focused()
+
+
+def test_a_camera_may_be_denied(opened: Tab) -> None:
+    opened.page.add_init_script(
+        """navigator.mediaDevices.getUserMedia = async () => {
+          throw new DOMException("The user said no.", "NotAllowedError");
+        };"""
+    )
+    opened.open("try")
+    opened.page.get_by_role("button", name="Camera").click()
+    expect(opened.page.get_by_role("dialog").get_by_role("alert")).to_have_text(
+        "The camera cannot be used: The user said no."
+    )
+    opened.page.keyboard.press("Escape")
+    expect(opened.page.get_by_role("button", name="Camera")).to_be_focused()
 
 
 def test_several_images_have_a_card_each(page: Page) -> None:
@@ -102,19 +97,6 @@ def test_several_images_have_a_card_each(page: Page) -> None:
     expect(page.get_by_role("article")).to_have_count(2)
     page.get_by_role("button", name="Remove all").click()
     expect(page.get_by_role("article")).to_have_count(0)
-
-
-def test_a_broken_file_gets_the_words_of_the_server(
-    opened: Tab, page: Page, server: Server, tmp_path: Path
-) -> None:
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(BAG.read_bytes()[:200])
-    choose(page, broken, COAT)
-    asked = f"{server.http}/v1/classify?model=fashion_resnext"
-    words = httpx.post(asked, content=broken.read_bytes(), trust_env=False).json()["error"]
-    expect(card(page, "broken.png").get_by_text(words)).to_be_visible()
-    expect(card(page, "coat_6.png").locator(".bar-label").first).to_have_text("Coat")
-    opened.forgive("status of 400")
 
 
 def test_two_models_side_by_side(page: Page) -> None:
@@ -134,6 +116,26 @@ def test_two_models_side_by_side(page: Page) -> None:
     assert corners[0][1] < corners[1][1]
 
 
+def test_who_has_no_image_gets_those_of_the_model(page: Page) -> None:
+    page.get_by_role("button", name="Use a sample").click()
+    expect(card(page, "t_shirt_top_0.png").locator(".bar-label").first).to_have_text("T-shirt/top")
+    page.get_by_role("button", name="Use a sample").click()
+    expect(card(page, "trouser_1.jpg").locator(".bar-label").first).to_have_text("Trouser")
+    box(page, "Model").select_option("tiny 1")
+    page.get_by_role("button", name="Use a sample").click()
+    expect(page.get_by_role("article")).to_have_count(3)
+    expect(page.get_by_role("article").first.locator(".bar-label")).to_have_count(5)
+
+
+def test_images_wait_for_the_first_model(opened: Tab) -> None:
+    opened.page.route("**/v1/models", lambda route: route.fulfill(json={"models": []}))
+    opened.open("try")
+    expect(opened.page.get_by_text("No model is loaded yet")).to_be_visible()
+    choose(opened.page, BAG)
+    opened.page.unroute("**/v1/models")
+    expect(card(opened.page, "bag_30.png").locator(".bar-label").first).to_have_text("Bag")
+
+
 def test_another_choice_asks_again(page: Page) -> None:
     choose(page, BAG)
     expect(card(page, "bag_30.png").locator(".bar-label")).to_have_count(5)
@@ -147,18 +149,25 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_text("Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile("#main$"))  # only then does the next key go on from there
+    expect(page.get_by_role("main")).to_be_focused()
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Choose images")).to_be_focused()
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files(BAG)
     expect(card(page, "bag_30.png").locator(".bar-label").first).to_have_text("Bag")
-    for _ in range(3):  # the camera, the model, what it is compared with
+    for _ in range(4):  # the camera, a sample, the model, what it is compared with
         page.keyboard.press("Tab")
     expect(box(page, "Compare with")).to_be_focused()
     page.keyboard.press("t")  # of tiny
     expect(card(page, "bag_30.png").get_by_role("region", name="tiny 1")).to_be_visible()
+    choose(page, COAT)
+    assert labels(card(page, "coat_6.png"))
+    remove = page.get_by_role("button", name=re.compile("^Remove .*png$"))
+    remove.first.press("Enter")
+    expect(remove).to_be_focused()
+    remove.press("Enter")
+    expect(page.get_by_role("button", name="Choose images")).to_be_focused()
 
 
 def test_the_lines_of_a_card_do_the_same(page: Page, tmp_path: Path) -> None:
@@ -176,11 +185,14 @@ def test_the_lines_of_a_card_do_the_same(page: Page, tmp_path: Path) -> None:
     assert [line.partition("  ")[2] for line in printed.splitlines()] == labels(found)
 
 
-def test_the_name_of_a_file_is_no_markup(page: Page, tmp_path: Path) -> None:
-    file = tmp_path / "<img src=x onerror=alert(1)>.png"
-    file.write_bytes(BAG.read_bytes())
-    choose(page, file)
-    expect(page.get_by_role("heading", name=file.name)).to_be_visible()
+def test_the_lines_of_a_sample_fetch_it_first(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("button", name="Use a sample").click()
+    found = card(page, "t_shirt_top_0.png")
+    found.get_by_text("Do the same in a terminal").click()
+    for line in ("curl line of the sample", "curl line"):
+        command = found.get_by_label(line, exact=True).inner_text()
+        printed = run(tmp_path, "bash", "-c", f"{command} --silent --noproxy '*'")
+    assert json.loads(printed)["results"][0]["classes"][0]["label"] == "T-shirt/top"
 
 
 def run(folder: Path, *command: str) -> str:

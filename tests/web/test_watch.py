@@ -1,7 +1,10 @@
 """The view Watch: what the server does, while somebody looks."""
 
+import json
 import threading
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -126,3 +129,45 @@ def test_it_says_why_nothing_comes(chromium: Browser, server: Server) -> None:
         expect(fault).to_be_hidden()
         expect(found.page.locator(".live.on")).to_be_visible()
         found.forgive("status of 503")
+
+
+def test_the_first_second_has_its_place_on_the_axis(opened: Tab) -> None:
+    page = opened.page
+    page.add_init_script(
+        """window.drawn = [];
+        const { fillText } = CanvasRenderingContext2D.prototype;
+        CanvasRenderingContext2D.prototype.fillText = function (text, ...where) {
+          drawn.push(text);
+          fillText.call(this, text, ...where);
+        };"""
+    )
+    taken = sample(opened.origin)
+    show(opened, taken)
+    seconds = (taken["time_s"], taken["time_s"] - 60)
+    minutes = {time.strftime("%H:%M", time.localtime(one)) for one in seconds}
+    assert {text[:5] for text in page.evaluate("drawn") if ":" in text} <= minutes
+
+
+def test_a_long_name_fits(opened: Tab) -> None:
+    taken = sample(opened.origin)
+    taken["models"][0]["name"] = "n" * 250
+    show(opened, taken)
+    expect(opened.page.get_by_role("combobox", name="Model")).to_be_visible()
+    page = opened.page
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def sample(origin: str) -> dict[str, Any]:
+    """Return what the server tells first."""
+    with httpx.stream("GET", f"{origin}/v1/watch", trust_env=False) as response:
+        event = next(line for line in response.iter_lines() if line)
+    found: dict[str, Any] = json.loads(event.removeprefix("data: "))
+    return found
+
+
+def show(opened: Tab, taken: dict[str, Any]) -> None:
+    """Open the view with this as all that comes."""
+    event = f"data: {json.dumps(taken)}\n\n"
+    opened.page.route("**/v1/watch", lambda route: route.fulfill(body=event))
+    opened.page.goto(f"{opened.origin}/#watch")
+    expect(opened.page.get_by_text("the server has ended the stream")).to_be_visible()

@@ -24,6 +24,9 @@ from safetensors.numpy import save as safetensors_bytes
 from bundle.manifest import Normalization, Sha256
 from bundle.store import sha256
 from images.transform import Transform
+from training.architectures import Pooling
+from training.average import AVERAGE
+from training.checkpoint import torch_file
 from training.errors import CheckpointError, writing
 from training.metrics import Metrics
 from training.resnext import build
@@ -42,6 +45,12 @@ class CheckpointInfo(BaseModel):
         None, description="of the weights; null in files older than this field"
     )
     architecture: str
+    # Left out if it is the usual one, as in files that are older than this field.
+    pooling: Pooling = Field(
+        "same",
+        exclude_if=lambda pooling: pooling == "same",
+        description="how the stem's max-pool is padded: same, or symmetric for weights of PyTorch",
+    )
     num_classes: int
     labels: list[str]
     transform: Transform
@@ -80,7 +89,7 @@ def save(net: nn.Cell, info: CheckpointInfo, path: Path, state: Arrays | None = 
 
 
 def _write(net: nn.Cell, info: CheckpointInfo, path: Path, state: Arrays | None) -> None:
-    write_arrays({p.name: p.asnumpy() for p in net.get_parameters()}, path)
+    write_arrays({name: p.asnumpy() for name, p in parameters_of(net).items()}, path)
     if state is not None:
         write_arrays(state, path.with_suffix(".npz"))
     info = info.model_copy(update={"sha256": sha256(path)})
@@ -117,7 +126,12 @@ def _check_digest(path: Path, info: CheckpointInfo) -> None:
 
 def restore(net: nn.Cell, parameters: Arrays) -> None:
     """Set every parameter of the network; raise CheckpointError listing what does not fit."""
-    set_parameters({parameter.name: parameter for parameter in net.get_parameters()}, parameters)
+    set_parameters(parameters_of(net), parameters)
+
+
+def parameters_of(net: nn.Cell) -> dict[str, Parameter]:
+    """Return the parameters by name; those of an average have the names of what it averages."""
+    return {p.name.removeprefix(AVERAGE): p for p in net.get_parameters()}
 
 
 def set_parameters(wanted: Mapping[str, Parameter], found: Arrays) -> None:
@@ -145,13 +159,14 @@ def _problems(wanted: Mapping[str, Parameter], parameters: Arrays) -> Iterator[s
 def load_network(path: Path) -> tuple[nn.Cell, CheckpointInfo]:
     """Return the checkpoint's network in evaluation mode, and what it means."""
     checkpoint = load(path)
-    net = build(checkpoint.info.architecture, checkpoint.info.num_classes)
+    info = checkpoint.info
+    net = build(info.architecture, info.num_classes, info.pooling)
     restore(net, checkpoint.parameters)
-    return net.set_train(False), checkpoint.info
+    return net.set_train(False), info
 
 
 def read_arrays(path: Path) -> Arrays:
-    """Return the arrays by name in a .ckpt, .safetensors or .npz file.
+    """Return the arrays by name in a .ckpt, .safetensors or .npz file, or in one of PyTorch.
 
     Raises CheckpointError if it is missing or cannot be read.
     """
@@ -163,6 +178,8 @@ def read_arrays(path: Path) -> Arrays:
                 return dict(arrays)
         if path.suffix == ".safetensors":
             return dict(load_file(path))
+        if path.suffix in torch_file.SUFFIXES:
+            return torch_file.read(path)
         found = mindspore.load_checkpoint(str(path))
         return {name: value.asnumpy() for name, value in found.items()}
     except (ValueError, SafetensorError, zipfile.BadZipFile) as error:

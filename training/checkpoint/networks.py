@@ -1,6 +1,6 @@
-"""The network that a run starts with, and the one that is evaluated: ours or the upstream's.
+"""The network that a run starts with, and the one that is evaluated: ours or that of others.
 
-A checkpoint of ours has a .json beside it, which describes it; one of the upstream scripts has not.
+A checkpoint of ours has a .json beside it, which describes it; one of others is bare weights.
 """
 
 import logging
@@ -10,11 +10,14 @@ from typing import NamedTuple
 from mindspore import nn
 
 from bundle.manifest import Normalization
-from images.transform import Size, Transform
-from training.checkpoint import checkpoints, upstream
+from bundle.preparation import Preparation, read_preparation
+from images.transform import Transform
+from training.architectures import Pooling
+from training.checkpoint import bare, checkpoints
 from training.checkpoint.checkpoints import Arrays
 from training.errors import CheckpointError
-from training.resnext import build
+from training.resnext import build, initialise_per_group
+from training.settings.files import find_run, newest_checkpoint
 from training.settings.train_config import TrainConfig
 
 HEAD = ("head.fc.weight", "head.fc.bias")
@@ -28,17 +31,26 @@ def initial_network(config: TrainConfig) -> nn.Cell:
     Weights for another number of classes give the backbone, and the head stays freshly initialised.
     Raises CheckpointError listing what else does not fit.
     """
-    net = build(config.architecture, config.num_classes)
-    # A resumed run brings its own weights along.
-    if config.pretrained is not None and config.resume is None:
-        checkpoints.restore(net, _fitting(_weights(config.pretrained), net))
+    weights, pooling = _start(config)
+    net = build(config.architecture, config.classes, pooling)
+    if config.init_per_group:
+        initialise_per_group(net)
+    if weights is not None:
+        checkpoints.restore(net, _fitting(weights, net))
     return net
 
 
-def _weights(path: Path) -> Arrays:
-    if path.with_suffix(".json").is_file():
-        return checkpoints.load(path).parameters
-    return upstream.read(path)
+def _start(config: TrainConfig) -> tuple[Arrays | None, Pooling]:
+    """Return the weights to start with, if there are any, and the pooling that goes with them."""
+    if config.resume is not None:  # it brings its own weights along
+        return None, checkpoints.read_info(newest_checkpoint(find_run(config.resume))).pooling
+    if config.pretrained is None:
+        return None, "same"
+    if config.pretrained.with_suffix(".json").is_file():
+        checkpoint = checkpoints.load(config.pretrained)
+        return checkpoint.parameters, checkpoint.info.pooling
+    weights, origin = bare.read(config.pretrained)
+    return weights, origin.pooling
 
 
 def _fitting(found: Arrays, net: nn.Cell) -> Arrays:
@@ -64,30 +76,45 @@ class TrainedNetwork(NamedTuple):
     normalization: Normalization
 
 
-def open_trained(path: Path, architecture: str | None) -> TrainedNetwork:
-    """Load a checkpoint; one without a .json, as the upstream writes it, needs the architecture.
+def open_trained(
+    path: Path, architecture: str | None, transform: str | None = None
+) -> TrainedNetwork:
+    """Load a checkpoint: ours, or one without a .json, of the upstream or of others.
 
-    Raises CheckpointError if it is damaged, or the architecture is missing or wrong.
+    Args:
+        path: the file.
+        architecture: what it is; None: what the .json or the weights say.
+        transform: how images are prepared for one without a .json: `imagenet`, or a JSON file with
+            the fields transform and normalization; None: as those evaluate whose weights they are.
+
+    Raises CheckpointError if it is damaged, of another architecture or none that is known, or if
+    no transform is there.
     """
     if path.is_file() and not path.with_suffix(".json").exists():
-        return _open_upstream(path, architecture)
+        return _open_bare(path, architecture, transform)
     net, info = checkpoints.load_network(path)
     if architecture not in (None, info.architecture):
         raise CheckpointError(
             f"--architecture says {architecture}, but {path} is {info.architecture}; leave it out"
+        )
+    if transform is not None:
+        raise CheckpointError(
+            f"--transform is for checkpoints without a .json, but that of {path} states one; "
+            f"leave it out"
         )
     return TrainedNetwork(
         net, info.architecture, info.num_classes, info.labels, info.transform, info.normalization
     )
 
 
-def _open_upstream(path: Path, architecture: str | None) -> TrainedNetwork:
-    if architecture is None:
-        raise CheckpointError(
-            f"{path} has no {path.with_suffix('.json').name} beside it; if it comes from the "
-            f"upstream scripts, say what it is: --architecture resnext152_64x4d"
-        )
-    net, classes = upstream.load_network(path, architecture)
-    crop = Size(height=upstream.CROP, width=upstream.CROP)
-    transform = Transform(resize=upstream.RESIZE, crop=crop, antialias=False)
-    return TrainedNetwork(net, architecture, classes, None, transform, upstream.NORMALIZATION)
+def _open_bare(path: Path, architecture: str | None, transform: str | None) -> TrainedNetwork:
+    net, architecture, classes, origin = bare.load_network(path, architecture)
+    stated = origin.preparation if transform is None else _stated(transform)
+    return TrainedNetwork(net, architecture, classes, None, stated.transform, stated.normalization)
+
+
+def _stated(transform: str) -> Preparation:
+    try:
+        return read_preparation(transform)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error

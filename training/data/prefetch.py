@@ -1,17 +1,13 @@
-"""Threads that prepare batches as the device computes; results do not depend on their number."""
+"""A thread that prepares batches as the device computes."""
 
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from collections.abc import Generator, Iterable
 from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-
-from cli.cores import usable_cores
 
 Indices = NDArray[np.intp]
 T = TypeVar("T")
@@ -42,6 +38,8 @@ class Prefetcher(Generic[T]):
             self._stopped.set()
             self._drain()
             thread.join()
+            if isinstance(self._items, Generator):
+                self._items.close()
 
     def _next(self) -> tuple[T] | BaseException | None:
         start = time.monotonic()
@@ -62,19 +60,3 @@ class Prefetcher(Generic[T]):
             self._queue.put(None)
         except BaseException as error:  # noqa: BLE001 - handed to the consumer
             self._queue.put(error)
-
-
-class Workers:
-    """Threads that decode and augment images: `count`, or one per core of this process."""
-
-    def __init__(self, count: int | None) -> None:
-        self._count = count or usable_cores().usable
-        self._pool = ThreadPoolExecutor(self._count, "images")
-
-    def map(self, function: Callable[[int], T], indices: Indices) -> list[T]:
-        """Return what the function makes of each index, in order; raise what it raises."""
-
-        def run(part: Indices) -> list[T]:
-            return [function(int(index)) for index in part]
-
-        return list(chain.from_iterable(self._pool.map(run, np.array_split(indices, self._count))))

@@ -1,21 +1,25 @@
 """A run's folder, <ckpt_path>/<time>/, and the checkpoints in it; names are the upstream's."""
 
+import itertools
 import logging
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from mindspore import nn
 
 from cli.program import revision
+from training import distributed
 from training.checkpoint import checkpoints
 from training.checkpoint.checkpoints import Arrays, CheckpointInfo
 from training.data.batches import TrainingData
-from training.errors import CheckpointError, writing
+from training.errors import CheckpointError, TrainingError, writing
 from training.metrics import Metrics
 from training.run.log import FORMAT
 from training.settings.files import find_run, step_checkpoints
@@ -35,10 +39,10 @@ class RunFolder:
     suffix: str = ".ckpt"
 
     @classmethod
-    def open(cls, config: TrainConfig, now: float) -> "RunFolder":
-        """Return the folder of the run to resume, or of a new one."""
+    def open(cls, config: TrainConfig) -> "RunFolder":
+        """Return the folder of the run to resume, or of a new one; raise as `create` does."""
         if config.resume is None:
-            return cls.create(config, now)
+            return cls.create(config, time.time())
         folder = cls(find_run(config.resume), config.rank, config.ckpt_suffix)
         if config.is_master:
             folder.remove_unfinished()
@@ -46,15 +50,17 @@ class RunFolder:
 
     @classmethod
     def create(cls, config: TrainConfig, now: float) -> "RunFolder":
-        """Name the folder of a new run after the local time; the master makes it.
+        """Name the folder of a new run after the local time, in seconds; the master makes it.
 
-        Raises OutputError if it cannot.
+        A run that starts in the same second as others has a number after that.
+
+        Raises OutputError if it cannot be made.
         """
-        path = config.ckpt_path / f"{datetime.fromtimestamp(now):%Y-%m-%d_%H-%M-%S}"
-        if config.is_master:
-            with writing(path):
-                path.mkdir(parents=True)
-        return cls(path, config.rank, config.ckpt_suffix)
+        now = distributed.agree(int(now), config)
+        name = f"{datetime.fromtimestamp(now):%Y-%m-%d_%H-%M-%S}"
+        number = _make(config.ckpt_path / name) if config.is_master else 0
+        number = distributed.agree(number, config)
+        return cls(_numbered(config.ckpt_path / name, number), config.rank, config.ckpt_suffix)
 
     @property
     def best(self) -> Path:
@@ -84,8 +90,26 @@ class RunFolder:
 
     @contextmanager
     def logging(self) -> Iterator[None]:
-        """Within the context, write the log to train.log too."""
-        handler = logging.FileHandler(self.path / "train.log")
+        """Within the context, write the log to train.log too, and at the end why it failed.
+
+        Of other processes than the master only that: all of them append to the one file.
+        """
+        try:
+            with self._logging() if self.rank == 0 else nullcontext():
+                yield
+        except Exception as error:
+            reason = str(error) if isinstance(error, TrainingError) else repr(error)
+            with suppress(OSError), self._log.open("a") as log:  # the disk may be what failed
+                log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}:ERROR:rank {self.rank}: {reason}\n")
+            raise
+
+    @property
+    def _log(self) -> Path:
+        return self.path / "train.log"
+
+    @contextmanager
+    def _logging(self) -> Iterator[None]:
+        handler = logging.FileHandler(self._log)
         handler.setFormatter(logging.Formatter(FORMAT))
         logging.getLogger().addHandler(handler)
         try:
@@ -103,8 +127,35 @@ class RunFolder:
             link.replace(latest)
 
 
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}_{number}") if number else path
+
+
+def _make(path: Path) -> int:
+    """Make the folder, or the first with a number after its name that is not there; return that."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count():
+            with suppress(FileExistsError):
+                _numbered(path, number).mkdir()
+                return number
+    raise AssertionError("numbers do not end")
+
+
+class Best(NamedTuple):
+    """The checkpoint of the evaluation with the best top-1 of a run."""
+
+    path: Path
+    epoch: int
+    metrics: Metrics
+
+
 class Saver:
-    """Writes checkpoints of a network: the newest, and the best by top-1."""
+    """Writes checkpoints of a network: the newest, and the best by top-1.
+
+    Attributes:
+        best: the best so far; None before the first evaluation.
+    """
 
     def __init__(
         self,
@@ -117,7 +168,8 @@ class Saver:
         self._net, self._config, self._folder, self._data = net, config, folder, data
         self._info = CheckpointInfo(
             architecture=config.architecture,
-            num_classes=config.num_classes,
+            pooling=net.pooling,
+            num_classes=config.classes,
             labels=class_names,
             transform=config.transform,
             normalization=config.normalization,
@@ -128,7 +180,7 @@ class Saver:
             steps_per_epoch=data.steps_per_epoch,
             versions={"mindspore": version("mindspore"), "revision": revision()},
         )
-        self._best = self._best_top1() if config.resume else -1.0
+        self.best = self._found() if config.resume else None
 
     def save_newest(self, epoch: int, step: int, metrics: Metrics | None, state: Arrays) -> None:
         """Write all that resuming needs; keep only the newest `keep_checkpoint_max` of these."""
@@ -139,9 +191,11 @@ class Saver:
 
     def save_if_best(self, epoch: int, step: int, metrics: Metrics) -> None:
         """Write best_acc if this top-1 is above all others of the run."""
-        if not self._config.save_best_ckpt or metrics.top1 <= self._best:
+        if not self._config.save_best_ckpt:
             return
-        self._best = metrics.top1
+        if self.best and metrics.top1 <= self.best.metrics.top1:
+            return
+        self.best = Best(self._folder.best, epoch, metrics)
         if self._config.is_master:
             self._save(self._folder.best, epoch, step, metrics)
             self._folder.publish()
@@ -158,13 +212,15 @@ class Saver:
         checkpoints.save(self._net, self._info.model_copy(update=now), path, state)
         logger.info("saved %s", path)
 
-    def _best_top1(self) -> float:
-        if not self._folder.best.exists():
-            return -1.0
+    def _found(self) -> Best | None:
+        """Return the best checkpoint of the run that is resumed."""
+        path = self._folder.best
+        if not path.exists():
+            return None
         try:
-            metrics = checkpoints.load(self._folder.best).info.metrics
+            info = checkpoints.load(path).info
         except CheckpointError as error:
             # A run killed between renaming two files leaves a .json without its weights.
             logger.warning("%s; the next evaluation writes it again", error)
-            return -1.0
-        return metrics.top1 if metrics else -1.0
+            return None
+        return Best(path, info.epoch, info.metrics) if info.metrics else None

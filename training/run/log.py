@@ -1,4 +1,4 @@
-"""The log: plain lines on stdout, or on a terminal coloured ones around a progress bar."""
+"""The log: lines on stdout as the upstream's, on a terminal above a progress bar."""
 
 import logging
 import time
@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -25,11 +24,18 @@ logger = logging.getLogger(__name__)
 
 def log_to_stdout() -> None:
     """Write messages of level INFO and above to stdout."""
-    if CONSOLE.is_terminal:
-        handler = RichHandler(console=CONSOLE, show_path=False)
-        logging.basicConfig(level="INFO", format="%(message)s", handlers=[handler])
-    else:
-        logging.basicConfig(level="INFO", format=FORMAT, stream=CONSOLE.file)
+    handler = LinesAboveTheBar() if CONSOLE.is_terminal else logging.StreamHandler(CONSOLE.file)
+    logging.basicConfig(level="INFO", format=FORMAT, handlers=[handler])
+
+
+class LinesAboveTheBar(logging.Handler):
+    """Writes to a terminal, each message as it is, whatever the width."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        CONSOLE.print(
+            self.format(record), markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
 
 
 class Progress:

@@ -13,15 +13,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from training.checkpoint.checkpoints import Arrays
 from training.errors import CheckpointError, DivergedError, writing
+from training.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 JSONL, PNG = "metrics.jsonl", "training.png"
 LOSSES, FINITE = "losses", "finite"
-PANELS: dict[str, Callable[["EpochRecord"], float | None]] = {
-    "loss": lambda record: record.loss,
-    "learning rate": lambda record: record.lr,
-    "top-1": lambda record: record.top1,
+# Titles, and the lines of each.
+PANELS: dict[str, dict[str, Callable[["EpochRecord"], float | None]]] = {
+    "loss": {"training": lambda record: record.loss, "test": lambda record: record.eval_loss},
+    "learning rate": {"": lambda record: record.lr},
+    "top-1": {"": lambda record: record.top1},
 }
 
 
@@ -86,8 +88,10 @@ class EpochRecord(BaseModel):
     data_wait_share: float
     top1: float | None
     top5: float | None
+    eval_loss: float | None = Field(None, description="of the test images, labels not smoothed")
     skipped_steps: int = Field(0, description="whose gradients overflowed")
     loss_scale: float = Field(1.0, description="at the end of the epoch")
+    untracked: int = Field(0, description="earlier epochs that the tracker has not taken")
 
     def line(self) -> str:
         """Return the epoch as a line of the log."""
@@ -95,8 +99,12 @@ class EpochRecord(BaseModel):
             f"epoch {self.epoch}: loss {self.loss:.4f}, {self.images_per_second:.0f} img/sec, "
             f"waited for data {self.data_wait_share:.2%} of the time"
         )
+        if self.eval_loss is not None:
+            line += f", test loss {self.eval_loss:.4f}"
         if self.skipped_steps:
             line += f", {self.skipped_steps} steps overflowed, loss scale {self.loss_scale:g}"
+        if self.untracked:
+            line += f", {self.untracked} epochs before it not tracked"
         return line
 
 
@@ -126,6 +134,13 @@ class Report:
             self._draw()
         self._write()
 
+    def evaluated(self, metrics: Metrics) -> EpochRecord:
+        """Add an evaluation to the last epoch and return that; raise as `add` does."""
+        found = {"top1": metrics.top1, "top5": metrics.top5, "eval_loss": metrics.loss}
+        record = self._records.pop().model_copy(update=found)
+        self.add(record)
+        return record
+
     def _write(self) -> None:
         with writing(self._jsonl):
             lines = [f"{record.model_dump_json()}\n" for record in self._records]
@@ -136,9 +151,13 @@ class Report:
 
     def _draw(self) -> None:
         figure = Figure(figsize=(12, 3.5), layout="constrained")
-        for axes, (title, value) in zip(figure.subplots(1, 3), PANELS.items(), strict=True):
-            points = [(r.epoch, value(r)) for r in self._records if value(r) is not None]
-            axes.plot(*zip(*points, strict=True) if points else ([], []), marker=".")
+        for axes, (title, lines) in zip(figure.subplots(1, 3), PANELS.items(), strict=True):
+            for label, value in lines.items():
+                points = [(r.epoch, value(r)) for r in self._records if value(r) is not None]
+                xy = zip(*points, strict=True) if points else ([], [])
+                axes.plot(*xy, marker=".", label=label)
+            if len(lines) > 1:
+                axes.legend()
             axes.set(title=title, xlabel="epoch")
             axes.grid(alpha=0.3)
         figure.savefig(self._png, dpi=100)

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
 from training.errors import CheckpointError, RecipeError
+from training.settings.config import expanded
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 # Settings that a resumed run does not take over.
@@ -25,8 +26,12 @@ FIXED = (
     "num_classes",
     "seed",
     "per_batch_size",
+    "accumulate",
     "group_size",
     "train_images",
+    "opt",
+    "freeze",
+    "ema",
     "is_dynamic_loss_scale",
 )
 
@@ -41,7 +46,7 @@ class FileSettings(PydanticBaseSettingsSource):
         """Return the settings; raise RecipeError or CheckpointError that says what is wrong."""
         resume, recipe = (self.current_state.get(name) for name in ("resume", "recipe"))
         if resume is not None:
-            return settings_of_run(Path(resume))
+            return settings_of_run(expanded(Path(resume)))
         if recipe is not None:
             return read_recipe(find_recipe(str(recipe)), set(self.settings_cls.model_fields))
         return {}
@@ -67,7 +72,8 @@ def settings_of_run(folder: Path) -> dict[str, Any]:
 
 def find_recipe(name: str) -> Path:
     """Return the file of a recipe given by path, or by its name in training/recipes."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
+    given = name.endswith((".yaml", ".yml"))
+    path = expanded(Path(name)) if given else RECIPES / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
         raise RecipeError(f"no recipe {name!r}; give a YAML file or one of {known}")

@@ -121,7 +121,7 @@ class Catalog:
         models = sorted(loaded + others, key=lambda one: (one.name, age(one.version)))
         return pb.RepositoryIndexResponse(models=models)
 
-    def _entry(self, named: Named) -> pb.RepositoryIndexResponse.ModelIndex:
+    def _entry(self, named: Named[Model]) -> pb.RepositoryIndexResponse.ModelIndex:
         if self._answers(named.model):
             labels = ", ".join(self._repository.labels(named.model))
             state, reason = "READY", f"labels: {labels}" if labels else ""
@@ -139,7 +139,7 @@ class Catalog:
         return self._is_serving and model.ready
 
 
-def _input(named: Named) -> pb.ModelInput:
+def _input(named: Named[Model]) -> pb.ModelInput:
     if named.takes_pixels:
         return pb.ModelInput(
             name=named.input_name,

@@ -5,6 +5,7 @@ from reprlib import repr as brief
 
 from serving.api.oip.names import Named
 from serving.api.oip.tensors import Buffer, InferRequest, Tensor, unpacked, wrong_count
+from serving.engine.served import Served
 from serving.engine.sources import Encoded, Raw, Ready, Source
 from serving.errors import InvalidRequestError
 
@@ -27,7 +28,7 @@ class Images:
             yield self._source(bytes(image))
 
 
-def images(request: InferRequest, named: Named, most_images: int) -> Images:
+def images(request: InferRequest, named: Named[Served], most_images: int) -> Images:
     """Return the images of a request.
 
     Raises:
@@ -46,7 +47,7 @@ def images(request: InferRequest, named: Named, most_images: int) -> Images:
     raise _unexpected(tensor, named)
 
 
-def _only_input(request: InferRequest, named: Named) -> Tensor:
+def _only_input(request: InferRequest, named: Named[Served]) -> Tensor:
     if len(request.inputs) != 1:
         raise InvalidRequestError(
             f"the request has {len(request.inputs)} inputs; "
@@ -61,7 +62,7 @@ def _only_input(request: InferRequest, named: Named) -> Tensor:
     return tensor
 
 
-def _count(tensor: Tensor, named: Named, most_images: int) -> int:
+def _count(tensor: Tensor, named: Named[Served], most_images: int) -> int:
     """Return the number of images, which is the batch."""
     if not all(0 < side < LARGEST_SIDE for side in tensor.shape):
         raise _unexpected(tensor, named)
@@ -83,7 +84,7 @@ def _elements(tensor: Tensor, count: int) -> Sequence[Buffer]:
     return tensor.data
 
 
-def _pictures(tensor: Tensor, named: Named, count: int) -> Images:
+def _pictures(tensor: Tensor, named: Named[Served], count: int) -> Images:
     """Return images that are pixels."""
     _, height, width, _ = tensor.shape
     if named.takes_pixels and tensor.shape[1:] != named.pixels_shape:
@@ -104,14 +105,14 @@ def _pictures(tensor: Tensor, named: Named, count: int) -> Images:
     return Images(parts, lambda samples: Raw(samples, height, width, 3))
 
 
-def _expected(named: Named) -> str:
+def _expected(named: Named[Served]) -> str:
     if named.takes_pixels:
         height, width, channels = named.pixels_shape
         return f"UINT8 [-1, {height}, {width}, {channels}], pixels as the network sees them"
     return "BYTES [-1, 1] or [-1], image files, or UINT8 [-1, height, width, 3], pixels of any size"
 
 
-def _unexpected(tensor: Tensor, named: Named) -> InvalidRequestError:
+def _unexpected(tensor: Tensor, named: Named[Served]) -> InvalidRequestError:
     return InvalidRequestError(
         f"input {tensor.name!r} is {brief(tensor.datatype)} {brief(list(tensor.shape))}; "
         f"model {named.name!r} takes {_expected(named)}"

@@ -1,16 +1,23 @@
 """The two names that a model has in the protocol, which gives a name one kind of input."""
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple
+
+from typing_extensions import TypeVar
 
 from serving.api.fields import check_name
+from serving.api.requests import Models
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
+from serving.engine.served import Served
 
 # Asked for as `<name>_pixels`, a model takes pixels as its network sees them.
 PIXELS = "_pixels"
 
 
-class Named(NamedTuple):
+AnyModel = TypeVar("AnyModel", covariant=True, bound=Served, default=Model)
+
+
+class Named(NamedTuple, Generic[AnyModel]):
     """A model under one of its names.
 
     Attributes:
@@ -20,7 +27,7 @@ class Named(NamedTuple):
     """
 
     name: str
-    model: Model
+    model: AnyModel
     takes_pixels: bool
 
     @property
@@ -46,8 +53,8 @@ class Named(NamedTuple):
 
 
 def find(
-    repository: ModelRepository, name: str, version: str, request_id: str | None = None
-) -> Named:
+    repository: Models[AnyModel], name: str, version: str, request_id: str | None = None
+) -> Named[AnyModel]:
     """Return the model of a name and version; see `ModelRepository.get`.
 
     A model that really has the name wins over one that takes pixels under it.
@@ -67,7 +74,7 @@ def find(
     return Named(model.name, model, takes_pixels=False)
 
 
-def both(repository: ModelRepository, model: Model) -> list[Named]:
+def both(repository: ModelRepository, model: Model) -> list[Named[Model]]:
     """Return a model under each name by which `find` finds it."""
     return [
         Named(name, model, takes_pixels=name != model.name)

@@ -8,10 +8,11 @@ from serving.api.oip.names import Named
 from serving.api.oip.tensors import InferRequest, InferResponse, Tensor
 from serving.backends.backend import Probabilities
 from serving.engine.job import Answer
+from serving.engine.served import Served
 from serving.errors import InvalidRequestError, ServingError
 
 
-def check_outputs(request: InferRequest, named: Named) -> None:
+def check_outputs(request: InferRequest, named: Named[Served]) -> None:
     """Raise `InvalidRequestError` if a requested output does not exist, or is requested twice."""
     for output in request.outputs:
         if output.name != named.output_name:
@@ -26,12 +27,12 @@ def check_outputs(request: InferRequest, named: Named) -> None:
         )
 
 
-def classes_of(request: InferRequest, named: Named, images: int) -> int:
+def classes_of(request: InferRequest, named: Named[Served], images: int) -> int:
     """Return how many classes the response names, of all images together; 0 if it names none."""
     return images * min(request.outputs[0].classes, named.classes) if request.outputs else 0
 
 
-def answer(request: InferRequest, named: Named, answers: Sequence[Answer]) -> InferResponse:
+def answer(request: InferRequest, named: Named[Served], answers: Sequence[Answer]) -> InferResponse:
     """Return the response to a request whose outputs have been checked.
 
     Raises:
@@ -48,12 +49,12 @@ def answer(request: InferRequest, named: Named, answers: Sequence[Answer]) -> In
     return InferResponse(named.name, named.model.version, request.id, [output])
 
 
-def _probabilities(named: Named, rows: Sequence[Probabilities]) -> Tensor:
+def _probabilities(named: Named[Served], rows: Sequence[Probabilities]) -> Tensor:
     shape = len(rows), named.classes
     return Tensor(named.output_name, "FP32", shape, b"".join(row.tobytes() for row in rows))
 
 
-def _classified(named: Named, rows: Sequence[Probabilities], most: int) -> Tensor:
+def _classified(named: Named[Served], rows: Sequence[Probabilities], most: int) -> Tensor:
     labels = named.model.bundle.manifest.labels
     elements = [
         f"{row.item(index):f}:{index}:{labels[index]}".encode()

@@ -11,7 +11,8 @@ from protos import open_inference_pb2 as pb
 from serving.api.oip.names import find
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
-from serving.metrics import BatchTotals, ModelMetrics, value
+from serving.metrics import ModelMetrics, value
+from serving.tallies import BatchTotals
 
 Duration = pb.StatisticDuration
 

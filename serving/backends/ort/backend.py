@@ -14,22 +14,24 @@ from serving.backends.ort.gpu_lock import GpuLock, gpu_lock
 from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.options import PROVIDERS
 from serving.backends.ort.session import open_session
-from serving.backends.ort.shared import SharedModel, share_model
+from serving.backends.ort.shared import SharedModel, seal_model
 
 
 def open_backends(target: Target, instances: int) -> list[Backend]:
     """Open backends of an ONNX file; raise as `serving.backends.runtimes.load` does.
 
-    On a CPU instances of one thread share a session, and with it the weights.
+    On a CPU instances share the weights, and those of one thread a session.
     """
     if target.device.kind in ("cuda", "tensorrt"):
         return [_open_on_gpu(target) for _ in range(instances)]
-    if target.device.kind == "cpu" and target.settings.threads == 1 and instances > 1:
-        shared = share_model(target)
-        session = shared.open(target, threads=1)
+    if target.device.kind != "cpu":
+        return [_backend(open_session(target), target) for _ in range(instances)]
+    shared = SharedModel(target.sealed or seal_model(target))
+    if target.settings.threads == 1:
+        session = shared.open(target)
         return [_backend(session, target, shared) for _ in range(instances)]
     # Runs of a session share its threads: two runs at once with two threads use two, not four.
-    return [_backend(open_session(target), target) for _ in range(instances)]
+    return [_backend(shared.open(target), target, shared) for _ in range(instances)]
 
 
 class OrtBackend:
@@ -75,11 +77,11 @@ class OrtBackend:
     def widen(self, threads: int) -> "OrtBackend | None":
         """Return a backend that runs on `threads` threads and reads the same weights.
 
-        None if the weights are this backend's own.
+        None if the weights are this backend's own, as they are on other devices than a CPU.
         """
         if self._shared is None:
             return None
-        session = self._shared.open(self._target, threads)
+        session = self._shared.open_wide(self._target, threads)
         return OrtBackend(session, self._target, self._placement, self._shared)
 
     def close(self) -> None:

@@ -1,15 +1,13 @@
-"""A model that ONNX Runtime has optimised, in memory that all its sessions on a CPU read."""
+"""A model that ONNX Runtime has optimised, in sealed memory that all its sessions on a CPU read."""
 
 import mmap
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
 
 from serving.backends.backend import Target
 from serving.backends.ort.library import onnxruntime
 from serving.backends.ort.options import providers
 from serving.backends.ort.session import check_placement, open_session, session_options
+from serving.backends.sealed import SealedModel, memory
 from serving.errors import StartupError
 
 # Smaller tensors stay in the graph: ONNX Runtime reads some of them, such as shapes, on loading.
@@ -17,42 +15,62 @@ SMALLEST_BYTES = 1024
 # Until a thread of a session sleeps when there is no work within a run. It spins meanwhile, which
 # is quicker, but keeps its core from whoever else comes.
 SPIN_US = 50
+# The part of a sealed model with the graph; the other one is the weights, named as it names them.
+GRAPH = "graph"
+LIBRARY = f"ONNX Runtime {onnxruntime.__version__}"
 
 
-class SharedModel(NamedTuple):
-    """An optimised graph, and the weights that it calls `location`; sessions must not outlive it.
+class SharedModel:
+    """An optimised graph, and the weights to which it refers; sessions must not outlive it.
 
-    It is good for the CPU that optimised it only: weights lie as its vector registers want them.
+    Args:
+        sealed: what `seal_model` has made, perhaps in another process.
+
+    Raises:
+        StartupError: another version of ONNX Runtime has made it.
     """
 
-    graph: bytes
-    location: str
-    weights: mmap.mmap
+    def __init__(self, sealed: SealedModel) -> None:
+        sealed.check_made_by(LIBRARY)
+        self._sealed = sealed
+        [self._location] = sealed.parts.keys() - {GRAPH}
+        # Private: older kernels refuse to share what nobody may write. The pages are the same.
+        self._weights = mmap.mmap(
+            sealed.parts[self._location], 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ
+        )
 
-    def open(self, target: Target, threads: int) -> onnxruntime.InferenceSession:
-        """Open a session that runs a batch on this many threads.
+    def open(self, target: Target) -> onnxruntime.InferenceSession:
+        """Open a session with the threads of the target's settings; raise `StartupError`."""
+        return self._open(target, session_options(target))
 
-        Raises:
-            StartupError: ONNX Runtime cannot.
-        """
+    def open_wide(self, target: Target, threads: int) -> onnxruntime.InferenceSession:
+        """Open a session that runs a batch on this many cores; raise `StartupError`."""
         options = session_options(target)
+        options.intra_op_num_threads = threads
+        for key, value in {
+            "session.intra_op.spin_duration_us": str(SPIN_US),
+            "session.force_spinning_stop": "1",
+            "session.intra_op_thread_affinities": _affinities(threads),
+        }.items():
+            options.add_session_config_entry(key, value)
+        return self._open(target, options)
+
+    def _open(
+        self, target: Target, options: onnxruntime.SessionOptions
+    ) -> onnxruntime.InferenceSession:
+        graph = self._sealed.parts[GRAPH]
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_external_initializers_from_files_in_memory(
-            [self.location], [self.weights], [len(self.weights)]
+            [self._location], [self._weights], [len(self._weights)]
         )
-        entries = {"session.use_external_initializer_file_buffers_directly": "1"}
-        if threads > 1:
-            options.intra_op_num_threads = threads
-            entries |= {
-                "session.intra_op.spin_duration_us": str(SPIN_US),
-                "session.force_spinning_stop": "1",
-                "session.intra_op_thread_affinities": _affinities(threads),
-            }
-        for key, value in entries.items():
-            options.add_session_config_entry(key, value)
+        options.add_session_config_entry(
+            "session.use_external_initializer_file_buffers_directly", "1"
+        )
         wanted = providers(target)
         try:
-            session = onnxruntime.InferenceSession(self.graph, options, wanted, enable_fallback=0)
+            session = onnxruntime.InferenceSession(
+                os.pread(graph, os.fstat(graph).st_size, 0), options, wanted, enable_fallback=0
+            )
         except Exception as error:
             raise StartupError(
                 f"{target.path}: ONNX Runtime cannot load what it has optimised: {error}"
@@ -61,37 +79,25 @@ class SharedModel(NamedTuple):
         return session
 
 
-def share_model(target: Target) -> SharedModel:
+def seal_model(target: Target) -> SealedModel:
     """Have ONNX Runtime optimise the target's file; raise as `open_session` does."""
-    with _memory("graph") as graph, _memory("weights") as weights:
-        options = session_options(target)
-        options.optimized_model_filepath = f"/proc/self/fd/{graph}"
-        for key, value in {
-            # A name in the graph's folder, and so that of the other memory.
-            "file_name": str(weights),
-            "min_size_in_bytes": str(SMALLEST_BYTES),
-        }.items():
-            options.add_session_config_entry(
-                f"session.optimized_model_external_initializers_{key}", value
-            )
-        open_session(target, options)
-        if not os.fstat(weights).st_size:
-            os.ftruncate(weights, 1)  # an empty file cannot be mapped
-        return SharedModel(
-            os.pread(graph, os.fstat(graph).st_size, 0),
-            str(weights),
-            mmap.mmap(weights, 0, prot=mmap.PROT_READ),
+    graph, weights = memory(), memory()
+    sealed = SealedModel(LIBRARY, {GRAPH: graph, str(weights): weights})
+    options = session_options(target)
+    options.optimized_model_filepath = f"/proc/self/fd/{graph}"
+    for key, value in {
+        # A name in the graph's folder, and so that of the other memory.
+        "file_name": str(weights),
+        "min_size_in_bytes": str(SMALLEST_BYTES),
+    }.items():
+        options.add_session_config_entry(
+            f"session.optimized_model_external_initializers_{key}", value
         )
-
-
-@contextmanager
-def _memory(name: str) -> Iterator[int]:
-    """Make a file without a folder, which stays while it is open or mapped."""
-    descriptor = os.memfd_create(name)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    open_session(target, options)
+    if not os.fstat(weights).st_size:
+        os.ftruncate(weights, 1)  # an empty file cannot be mapped
+    sealed.seal()
+    return sealed
 
 
 def _affinities(threads: int) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 from prometheus_client import Gauge
 
 from serving.engine.model import Model
-from serving.metrics import SECONDS, BatchSizes, ModelMetrics, StageTimes, value
+from serving.metrics import ModelMetrics, value
+from serving.tallies import SECONDS, BatchSizes, StageTimes
 
 
 @dataclass(frozen=True)

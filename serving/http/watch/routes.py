@@ -15,8 +15,9 @@ from serving.http.calls import Calls
 from serving.http.messages import INTEGER, NUMBER
 from serving.http.openapi import BOOLEAN, TEXT, Schema, list_schema, object_schema, responses
 from serving.http.routes import DirectRoute
-from serving.http.watch.sampler import MOST_VIEWERS, Sampler
-from serving.metrics import BATCH_REASONS, OUTCOMES, REFUSALS, STAGES
+from serving.http.watch.sampler import LONGEST_S, MOST_VIEWERS, Sampler
+from serving.metrics import BATCH_REASONS, OUTCOMES, REFUSALS
+from serving.tallies import STAGES
 
 EVENTS = "text/event-stream"
 TIME: Schema = {"type": ["number", "null"]}
@@ -63,7 +64,8 @@ class Watch:
     def routes(self) -> list[DirectRoute]:
         """Return the route, with what /openapi.json says of it."""
         good = {
-            "description": "server-sent events without end; the data of each is a WatchSample",
+            "description": f"server-sent events, for {LONGEST_S:.0f} s; the data of each is a "
+            "WatchSample",
             "content": {EVENTS: {"schema": EVENT}},
         }
         full = {"description": f"{MOST_VIEWERS} viewers watch, which is the most"}
@@ -75,7 +77,8 @@ class Watch:
         """What each model does, once a second: the last 15 minutes as far as somebody watched.
 
         Numbers of images and batches are per second; `batch_sizes` has the batches since the sample
-        before, by their images, and `busy` the share of the time in which a device ran batches.
+        before, by their images, and `busy` the share of the time in which a device ran batches. It
+        ends after five minutes, or when the server drains; whoever goes on watching asks again.
         """
         self._calls.check_open()
         if self._sampler.is_full:
@@ -86,7 +89,9 @@ class Watch:
             )
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         if request.scope.get("is_head"):
-            return Response(media_type=EVENTS, headers=headers)
+            head = Response(media_type=EVENTS, headers=headers)
+            del head.headers["content-length"]  # it would be 0
+            return head
         return EventStream(self._sampler.watch(), headers)
 
 

@@ -18,6 +18,9 @@ INTERVAL_S = 1.0
 # The last 15 minutes.
 KEPT = 900
 MOST_VIEWERS = 32
+# How long one watches: then it may ask anew, with a token that is still good, and if there is room.
+# What a client does not read fits into the system's buffers for much longer.
+LONGEST_S = 300.0
 # What a viewer gets at once of what was kept: it may read slowly, and should not hold all of that.
 AT_ONCE = 60
 
@@ -62,10 +65,14 @@ class Sampler:
         return self._viewers >= MOST_VIEWERS
 
     async def watch(self) -> AsyncGenerator[bytes]:
-        """Yield what is kept, then each sample, until the server closes; as server-sent events."""
+        """Yield what is kept, then each sample, as server-sent events.
+
+        They end after `LONGEST_S`, or when the server closes.
+        """
+        end_s = time.monotonic() + LONGEST_S
         with self._viewing():
             seen = 0
-            while not self._closing.is_set():
+            while not self._closing.is_set() and time.monotonic() < end_s:
                 if fresh := [event for event in self._kept if event.number > seen][:AT_ONCE]:
                     seen = fresh[-1].number
                     yield b"".join(event.content for event in fresh)

@@ -1,7 +1,7 @@
 // What the export measured: how close each file came, and how often each class is right.
 
-import { el } from "../dom.js";
-import { exact } from "./numbers.js";
+import { el, meter, named } from "../dom.js";
+import { exact, percent } from "../numbers.js";
 
 const WORST = 12;
 
@@ -9,7 +9,8 @@ const WORST = 12;
 export function parityTable(parity) {
   const { images, files, checkpoint } = parity;
   const columns = ["File", "Precision", "Ran in", "Largest difference", "Allowed", "Same first class", "Top-1"];
-  const original = checkpoint && row("the checkpoint", "fp32", "MindSpore", "", "", "", share(checkpoint.top1_correct, images));
+  const top1 = (scores) => (scores ? percent(scores.top1_correct / images) : "not known");
+  const original = row("the original", "", "", "", "", "", top1(checkpoint));
   const rows = files.map((file) =>
     row(
       file.path,
@@ -17,8 +18,8 @@ export function parityTable(parity) {
       `${file.runtime}, ${file.device}`,
       exact(file.largest_difference),
       exact(file.tolerance),
-      share(file.top1_agreement, images),
-      file.scores ? share(file.scores.top1_correct, images) : "",
+      percent(file.top1_agreement / images),
+      top1(file.scores),
     ),
   );
   return part(
@@ -26,7 +27,7 @@ export function parityTable(parity) {
     `${images.toLocaleString()} images of ${parity.dataset}, when it was exported`,
     scrolling(
       "Parity",
-      el("table", { class: "table compact" }, el("thead", {}, heads(columns)), el("tbody", {}, ...[original, ...rows].filter(Boolean))),
+      el("table", { class: "table compact" }, el("thead", {}, heads(columns)), el("tbody", {}, original, ...rows)),
     ),
   );
 }
@@ -53,15 +54,13 @@ export function accuracyTable(parity, labels, model) {
 }
 
 function accuracyRow({ label, at, right }, images, running) {
-  const fill = el("span", { class: "meter-fill" });
-  fill.style.setProperty("--share", right);
   return el(
     "tr",
     {},
-    el("th", { scope: "row" }, label),
-    el("td", { class: "number" }, `${(100 * right).toFixed(1)} %`),
-    el("td", { class: "wide", "aria-hidden": "true" }, el("span", { class: "meter" }, fill)),
-    running && el("td", { class: "number" }, share(running.scores.class_correct[at], images[at])),
+    el("th", { scope: "row" }, named(label)),
+    el("td", { class: "number" }, percent(right, 1)),
+    el("td", { class: "wide" }, meter(right)),
+    running && el("td", { class: "number" }, percent(running.scores.class_correct[at] / images[at], 1)),
     el("td", { class: "number" }, images[at].toLocaleString()),
   );
 }
@@ -82,8 +81,4 @@ function heads(names) {
 
 function row(name, ...cells) {
   return el("tr", {}, el("th", { scope: "row" }, name), ...cells.map((cell) => el("td", { class: "number" }, cell)));
-}
-
-function share(some, all) {
-  return `${((100 * some) / all).toFixed(2)} %`;
 }

@@ -1,9 +1,13 @@
 // The proof of a version: what it must answer to the golden images, and what it does here and now.
 
-import { ApiError, call, json } from "../api.js";
-import { el, say } from "../dom.js";
-import { exact } from "./numbers.js";
+import { ApiError, call, json, pathOf, reading } from "../api.js";
+import { el, named, picture, say } from "../dom.js";
+import { exact, percent } from "../numbers.js";
+import { Turns } from "../turns.js";
 import { accuracyTable, parityTable } from "./parity.js";
+
+// Golden images in flight at once: a bundle may have more than a server takes.
+const IN_FLIGHT = 4;
 
 /** What proves a version; it is asked for when somebody opens it. */
 export class Proof {
@@ -43,7 +47,7 @@ export class Proof {
   }
 
   get #path() {
-    return `v1/models/${encodeURIComponent(this.#name)}/versions/${encodeURIComponent(this.#version)}`;
+    return pathOf(this.#name, this.#version);
   }
 
   async #read() {
@@ -71,18 +75,17 @@ export class Proof {
         "p",
         { class: "hint" },
         `The server proved ${proof.file} with these images before it answered anybody. Each probability may differ by ` +
-          `${exact(proof.tolerance)} from what the evaluated checkpoint gave. Ask them now, and they go the way of all images.`,
+          `${exact(proof.tolerance)} from what the original gave when it was exported. Ask them now, and they go the way of all images.`,
       ),
       el("div", { class: "row" }, run, verdict),
       el("div", { class: "golden" }, ...this.#images.map((image) => image.element)),
-      parity && parityTable(parity),
-      parity && accuracyTable(parity, labels, this.#model),
+      ...(parity ? tables(parity, labels, this.#model) : []),
     ];
     this.#content.replaceChildren(...parts.filter(Boolean));
   }
 
   async #load(image, at) {
-    const blob = await (await call(`${this.#path}/golden/${at}`)).blob();
+    const blob = await reading((await call(`${this.#path}/golden/${at}`)).blob());
     const url = URL.createObjectURL(blob);
     this.#urls.add(url);
     image.look(blob, url);
@@ -99,7 +102,9 @@ export class Proof {
       full_probabilities: true,
     });
     try {
-      const found = await Promise.all(this.#images.map((image) => image.ask(`v1/classify?${query}`)));
+      const turns = new Turns(IN_FLIGHT);
+      const asking = this.#images.map((image) => turns.take(() => image.ask(`v1/classify?${query}`)));
+      const found = await Promise.all(asking);
       const isProved = found.every(({ isWithin }) => isWithin);
       const largest = Math.max(...found.map(({ difference }) => difference));
       verdict.textContent = isProved
@@ -138,7 +143,7 @@ class GoldenImage {
       el(
         "figcaption",
         {},
-        el("dl", {}, el("dt", {}, "Expected"), el("dd", { class: "number" }, this.#first(probabilities)), el("dt", {}, "Here"), this.#actual),
+        el("dl", {}, el("dt", {}, "Expected"), el("dd", { class: "number" }, ...this.#first(probabilities)), el("dt", {}, "Here"), this.#actual),
         this.#difference,
       ),
     );
@@ -147,8 +152,7 @@ class GoldenImage {
   /** Show it, once its file has come. */
   look(file, url) {
     this.#file = file;
-    const image = el("img", { src: url, alt: this.title });
-    image.addEventListener("load", () => image.classList.toggle("few", image.naturalWidth < 160));
+    const image = picture(url, this.title);
     this.#image.replaceWith(image);
     this.#image = image;
   }
@@ -161,7 +165,7 @@ class GoldenImage {
     const difference = largest(probabilities, this.#expected);
     const fromOwn = this.#own && largest(probabilities, this.#own.probabilities);
     const isWithin = difference <= this.#tolerance && !(fromOwn > this.#own?.tolerance);
-    this.#actual.textContent = this.#first(probabilities);
+    this.#actual.replaceChildren(...this.#first(probabilities));
     this.#difference.textContent = `${isWithin ? "✓ within" : "✗ differs by"} ${exact(difference)}`;
     this.#difference.dataset.state = isWithin ? "ready" : "failed";
     return { difference, isWithin };
@@ -169,7 +173,17 @@ class GoldenImage {
 
   #first(probabilities) {
     const at = probabilities.indexOf(Math.max(...probabilities));
-    return `${this.#labels[at]} ${(100 * probabilities[at]).toFixed(2)}\u00a0%`;
+    return [named(this.#labels[at]), ` ${percent(probabilities[at])}`];
+  }
+}
+
+/** Return the tables of what the export measured: parity.json is the bundle's, and may be anything. */
+function tables(parity, labels, model) {
+  try {
+    return [parityTable(parity), accuracyTable(parity, labels, model)];
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    return [el("p", { class: "fault" }, "The bundle's parity.json is not one that the export wrote.")];
   }
 }
 

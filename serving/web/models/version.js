@@ -1,7 +1,8 @@
 // The card of a version.
 
 import { ApiError, json } from "../api.js";
-import { copyButton, el } from "../dom.js";
+import { copyButton, el, Fault } from "../dom.js";
+import { brief, exact, percent } from "../numbers.js";
 import { LabelEditor } from "./labels.js";
 import { Proof } from "./proof.js";
 
@@ -24,7 +25,7 @@ export class Version {
   #labels = el("span", { class: "row chips" });
   #actions = el("div", { class: "version-actions" });
   #reason = el("p", { class: "reason", hidden: true });
-  #fault = el("p", { class: "fault", role: "alert", hidden: true });
+  #fault = new Fault();
   #facts = el("dl", { class: "facts", hidden: true });
   #editor;
   #proof;
@@ -39,10 +40,10 @@ export class Version {
     this.#proof = new Proof(name, version);
     this.element = el(
       "article",
-      { class: "card version", "aria-label": `${name} ${version}` },
+      { class: "card version", "aria-label": `${name} ${version}`, tabindex: -1 },
       el("header", { class: "version-head" }, el("h3", {}, `Version ${version}`), this.#badge, this.#labels, this.#actions),
       this.#reason,
-      this.#fault,
+      this.#fault.element,
       this.#facts,
       this.#editor.element,
       this.#proof.element,
@@ -67,8 +68,8 @@ export class Version {
     this.#reason.classList.toggle("fault", ["failed", "invalid"].includes(entry.state));
     this.#facts.hidden = !model;
     this.#facts.replaceChildren(...(model ? facts(model) : []));
-    this.#labels.replaceChildren(...(model?.version_labels ?? []).map((one) => this.#chip(one, may.may_label)));
-    this.#actions.replaceChildren(...this.#buttons(entry, may));
+    this.#exchange(this.#labels, (model?.version_labels ?? []).map((one) => this.#chip(one, may.may_label)));
+    this.#exchange(this.#actions, this.#buttons(entry, may));
     this.#editor.element.hidden = !(model && may.may_label);
     this.#proof.offer(model);
   }
@@ -77,6 +78,13 @@ export class Version {
   close() {
     this.#proof.close();
     this.element.remove();
+  }
+
+  /** Put others in the place of buttons; the keyboard stays in this card. */
+  #exchange(place, others) {
+    const hadFocus = place.contains(document.activeElement);
+    place.replaceChildren(...others);
+    if (hadFocus) (place.querySelector("button") ?? this.element).focus();
   }
 
   #buttons({ state }, { may_load: mayLoad }) {
@@ -89,7 +97,7 @@ export class Version {
   }
 
   #chip({ label, share }, mayLabel) {
-    const text = share ? `${label} ${percent(share)}` : label;
+    const text = share ? `${label} ${exact(100 * share)}\u00a0%` : label;
     const remove = () =>
       this.#do(`Label ${label} is removed`, `${this.#path}/labels/${encodeURIComponent(label)}`, { method: "DELETE" });
     const what = `Remove the label ${label} from ${this.#name} ${this.#version}`;
@@ -119,9 +127,9 @@ export class Version {
 
   /** Have the server do something; return whether it did. */
   async #do(what, path, options) {
-    this.#refuse("");
+    if (this.element.hasAttribute("aria-busy")) return false;
+    this.#fault.tell("");
     this.element.setAttribute("aria-busy", "true");
-    for (const button of this.#actions.children) button.disabled = true;
     let why = "";
     try {
       await json(path, options);
@@ -130,15 +138,9 @@ export class Version {
       why = error.message;
     }
     this.element.removeAttribute("aria-busy");
-    for (const button of this.#actions.children) button.disabled = false;
-    this.#refuse(why);
+    this.#fault.tell(why);
     await this.#changed(why || what);
     return !why;
-  }
-
-  #refuse(why) {
-    this.#fault.textContent = why;
-    this.#fault.hidden = !why;
   }
 }
 
@@ -153,13 +155,9 @@ function facts(model) {
     ["Runs on", `${model.runtime}, ${model.device}`],
     ["Precision", model.precision],
     ["Network", `${model.architecture}, ${model.width} × ${model.height} pixels`],
-    ["Classes", `${model.labels.length}${model.task === "multilabel" ? ", any number of them right" : ""}`],
-    ["Accuracy", model.top1 ? `${(100 * model.top1).toFixed(2)} % top-1` : "not measured"],
+    ["Classes", `${brief(model.labels.length)}${model.task === "multilabel" ? ", any number of them right" : ""}`],
+    ["Accuracy", model.top1 ? `${percent(model.top1)} top-1 on its own evaluation set` : "not known"],
     ["Batches of", model.buckets.join(", ")],
     ["Digest", shown, copyButton(() => model.digest, `the digest of ${model.name} ${model.version}`)],
   ].map(([name, ...value]) => el("div", {}, el("dt", {}, name), el("dd", {}, ...value)));
-}
-
-function percent(share) {
-  return `${(100 * share).toLocaleString([], { maximumFractionDigits: 2 })} %`;
 }

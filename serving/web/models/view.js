@@ -1,38 +1,22 @@
 // The view Models: every version with its state, its proof, and what whoever may can change.
 
-import { ApiError, json } from "../api.js";
+import { json } from "../api.js";
 import { el, say } from "../dom.js";
+import { Poll } from "../poll.js";
 import { Version } from "./version.js";
-
-const REFRESH_MS = 3000;
 
 /** Show the view in its section; see main.js. */
 export function mount(section) {
-  const fault = el("p", { class: "fault", role: "alert", hidden: true });
+  const poll = new Poll(refresh);
   const hint = el("p", { class: "hint" });
   const names = el("div", { class: "stack names" });
-  section.append(el("div", { class: "stack" }, el("div", { class: "row" }, el("h1", {}, "Models"), hint), fault, names));
+  section.append(el("div", { class: "stack" }, el("div", { class: "row" }, el("h1", {}, "Models"), hint), poll.fault, names));
   /** @type {Map<string, Version>} */
   const versions = new Map();
-  let isShown = false;
-  let timer = 0;
 
-  document.addEventListener("visibilitychange", () => isShown && !document.hidden && refresh());
-
-  /** Ask what there is, now and from time to time, while somebody looks. */
   async function refresh() {
-    clearTimeout(timer);
-    try {
-      const [board, loaded] = await Promise.all([json("v1/versions"), json("v1/models")]);
-      refuse("");
-      show(board, loaded.models);
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      refuse(`The models cannot be listed: ${error.message}.`);
-      if ([401, 403].includes(error.status)) return;
-    }
-    clearTimeout(timer);
-    if (isShown && !document.hidden) timer = setTimeout(refresh, REFRESH_MS);
+    const [board, loaded] = await Promise.all([json("v1/versions"), json("v1/models")]);
+    show(board, loaded.models);
   }
 
   function show(board, models) {
@@ -72,24 +56,10 @@ export function mount(section) {
 
   function changed(what) {
     say(what);
-    return refresh();
+    return poll.now();
   }
 
-  function refuse(why) {
-    fault.textContent = why;
-    fault.hidden = !why;
-  }
-
-  return {
-    show() {
-      isShown = true;
-      refresh();
-    },
-    hide() {
-      isShown = false;
-      clearTimeout(timer);
-    },
-  };
+  return { show: () => poll.show(), hide: () => poll.hide() };
 }
 
 function nameSection(name) {

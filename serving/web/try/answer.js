@@ -1,6 +1,7 @@
 // What a model says of an image: its classes as bars, and where the time went.
 
-import { el } from "../dom.js";
+import { el, named } from "../dom.js";
+import { likelihood, milliseconds } from "../numbers.js";
 
 const STAGES = [
   ["admission_ms", "Admission"],
@@ -10,13 +11,6 @@ const STAGES = [
 ];
 const REST = "Network, browser";
 
-/** Return a probability as a reader likes it. */
-export function percent(probability) {
-  const share = 100 * probability;
-  if (share > 0 && share < 0.1) return "< 0.1 %";
-  return `${share < 99.95 || share === 100 ? share.toFixed(1) : "> 99.9"} %`;
-}
-
 /**
  * Return the part of a card that shows an answer, or why there is none.
  * @param {{choice: import("./choices.js").Choice, result?: any, error?: string, tookMs?: number}} found
@@ -24,18 +18,12 @@ export function percent(probability) {
  */
 export function answerOf({ choice, result, error, tookMs }, isOneOfTwo) {
   const head = el("h3", {}, isOneOfTwo ? el("strong", {}, choice.title) : null, choice.detail);
-  if (error) return el("section", { class: "answer", "aria-label": choice.title }, head, fault(error));
-  return el(
-    "section",
-    { class: "answer", "aria-label": choice.title },
-    head,
-    bars(result.classes, choice.multilabel),
-    waterfall(result.timing, tookMs),
-  );
+  const what = error ? [fault(error)] : [bars(result.classes, choice.multilabel), waterfall(result.timing, tookMs)];
+  return el("section", { class: "answer", "aria-label": choice.title }, head, ...what);
 }
 
 function fault(words) {
-  return el("p", { class: "fault" }, el("strong", {}, "Not classified. "), words);
+  return el("p", { class: "fault" }, el("strong", {}, "Not classified: "), words);
 }
 
 function bars(classes, isMultilabel) {
@@ -45,8 +33,8 @@ function bars(classes, isMultilabel) {
     return el(
       "li",
       {},
-      el("span", { class: "bar-label" }, label),
-      el("span", { class: "bar-value number" }, percent(probability)),
+      el("span", { class: "bar-label" }, named(label)),
+      el("span", { class: "bar-value number" }, likelihood(probability)),
       el("span", { class: "bar-track" }, bar),
     );
   });
@@ -62,16 +50,11 @@ function waterfall(timing, tookMs) {
     bar.style.setProperty("--from", from / whole);
     bar.style.setProperty("--share", ms / whole);
     from += ms;
-    return el(
-      "tr",
-      {},
-      el("th", { scope: "row" }, name),
-      el("td", { class: "spans" }, bar),
-      el("td", { class: "number" }, milliseconds(ms)),
-    );
+    return el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "spans" }, bar), time(ms));
   };
   const stages = STAGES.map(([key, name]) => row(name, timing[key], "stage"));
   const rest = row(REST, whole - timing.total_ms, "rest");
+  const server = el("tr", {}, el("th", { scope: "row" }, "Server"), el("td"), time(timing.total_ms));
   const images = timing.batch_images;
   return el(
     "div",
@@ -81,22 +64,12 @@ function waterfall(timing, tookMs) {
       { class: "waterfall" },
       el("caption", {}, "Where the time went"),
       el("tbody", {}, ...stages, rest),
-      el(
-        "tfoot",
-        {},
-        el(
-          "tr",
-          {},
-          el("th", { scope: "row" }, "Server"),
-          el("td", {}),
-          el("td", { class: "number" }, milliseconds(timing.total_ms)),
-        ),
-      ),
+      el("tfoot", {}, server),
     ),
     el("p", { class: "hint" }, images === 1 ? "It ran in a batch of its own." : `It ran in a batch of ${images} images.`),
   );
 }
 
-function milliseconds(ms) {
-  return `${ms < 10 ? ms.toFixed(2) : ms.toFixed(1)} ms`;
+function time(ms) {
+  return el("td", { class: "number" }, milliseconds(ms));
 }

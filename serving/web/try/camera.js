@@ -1,6 +1,6 @@
 // A photo from the camera, which is on only while the dialog is open.
 
-import { el } from "../dom.js";
+import { el, Fault } from "../dom.js";
 
 const QUALITY = 0.92;
 
@@ -9,11 +9,11 @@ export async function photograph() {
   const video = el("video", { autoplay: true, playsinline: true, muted: true });
   const shutter = el("button", { type: "button", class: "primary", disabled: true }, "Take the photo");
   const cancel = el("button", { type: "button" }, "Cancel");
-  const fault = el("p", { class: "fault", role: "alert", hidden: true });
+  const fault = new Fault();
   const dialog = el(
     "dialog",
     { class: "camera", "aria-label": "Camera" },
-    el("div", { class: "stack" }, video, fault, el("div", { class: "row end" }, cancel, shutter)),
+    el("div", { class: "stack" }, video, fault.element, el("div", { class: "row end" }, cancel, shutter)),
   );
   document.body.append(dialog);
   dialog.showModal();
@@ -23,11 +23,11 @@ export async function photograph() {
   const opening = open(video).then(
     () => (shutter.disabled = false),
     (error) => {
-      fault.textContent = `The camera cannot be used: ${error.message || error.name}.`;
-      fault.hidden = false;
+      fault.tell(`The camera cannot be used: ${(error.message || error.name).replace(/\.$/, "")}.`);
     },
   );
   const photo = await Promise.race([taken, closed]);
+  dialog.close(); // the keyboard is then where it was before
   dialog.remove();
   await opening; // what is given late is given back, too
   video.srcObject?.getTracks().forEach((track) => track.stop());

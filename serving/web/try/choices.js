@@ -1,6 +1,7 @@
 // Which models are asked, and for how many classes.
 
-import { el } from "../dom.js";
+import { el, named } from "../dom.js";
+import { brief } from "../numbers.js";
 
 const TOP = [1, 3, 5, 10];
 const NAMED = 12;
@@ -8,13 +9,15 @@ const NAMED = 12;
 /**
  * A version of a model to ask, or a label of one.
  * @typedef {{model: string, version: string, title: string, detail: string, labels: string[],
- *   multilabel: boolean}} Choice
+ *   digest: string, multilabel: boolean}} Choice
  */
 
 /** The boxes with which the user chooses. */
 export class Choices {
   /** @type {Choice[]} */
   #offered = [];
+  #changed;
+  #told = "";
   #first = el("select", { id: "model" });
   #second = el("select", { id: "compare" });
   #top = el("select", { id: "top" }, ...TOP.map((k) => el("option", { value: k, selected: k === 5 }, `${k}`)));
@@ -22,6 +25,7 @@ export class Choices {
 
   /** @param {() => void} changed is called when others are chosen */
   constructor(changed) {
+    this.#changed = changed;
     this.element = el(
       "div",
       { class: "choices", hidden: true },
@@ -34,7 +38,6 @@ export class Choices {
       this.#describe();
       changed();
     });
-    this.changed = changed;
   }
 
   /** How many classes are asked for. */
@@ -47,36 +50,39 @@ export class Choices {
     return [this.#first.value, this.#second.value].map((key) => this.#offered[key]).filter(Boolean);
   }
 
-  /** Offer the loaded models, as /v1/models describes them; what was chosen stays chosen. */
+  /** Offer the loaded models, as /v1/models describes them; what was chosen and is still there stays chosen. */
   offer(models) {
-    const before = this.asked().map((choice) => choice.title);
-    const isFirst = !this.#offered.length;
-    this.#offered = models.flatMap(choicesOf);
-    const options = () => this.#offered.map((choice, at) => el("option", { value: at }, choice.title));
+    const offered = models.flatMap(choicesOf);
+    if (JSON.stringify(offered) === this.#told) return; // a box may be open
+    this.#told = JSON.stringify(offered);
+    const before = this.asked();
+    this.#offered = offered;
+    const options = () => offered.map((choice, at) => el("option", { value: at }, choice.title));
     this.#first.replaceChildren(...options());
     this.#second.replaceChildren(el("option", { value: "" }, "nothing"), ...options());
-    this.#first.value = Math.max(0, this.#find(before[0] ?? usual(models)));
-    const second = this.#find(before[1]);
-    this.#second.value = second < 0 ? "" : second;
+    const [first, second] = before.map((choice) => this.#find(choice));
+    this.#first.value = [first, this.#find(usual(models)), 0].find((at) => at >= 0);
+    this.#second.value = second >= 0 ? second : "";
     this.element.hidden = false;
     this.#describe();
-    const after = this.asked().map((choice) => choice.title);
-    if (isFirst || `${before}` !== `${after}`) this.changed();
+    const digests = (choices) => `${choices.map(({ digest }) => digest)}`;
+    if (digests(before) !== digests(this.asked())) this.#changed();
   }
 
-  #find(title) {
-    return this.#offered.findIndex((choice) => choice.title === title);
+  #find({ model, version } = {}) {
+    return this.#offered.findIndex((choice) => choice.model === model && choice.version === version);
   }
 
   #describe() {
     const [choice] = this.asked();
     if (!choice) {
-      this.#about.textContent = "No model is loaded; the server may be loading one.";
+      this.#about.textContent = "No model is loaded yet. Images wait here until one is.";
       return;
     }
     const { labels } = choice;
-    const more = labels.length > NAMED ? `, and ${labels.length - NAMED} more` : "";
-    this.#about.textContent = `It knows ${labels.length} classes: ${labels.slice(0, NAMED).join(", ")}${more}.`;
+    const some = labels.slice(0, NAMED).flatMap((label, at) => [at ? ", " : "", named(label)]);
+    const more = labels.length > NAMED ? `, and ${brief(labels.length - NAMED)} more.` : ".";
+    this.#about.replaceChildren(`It knows ${brief(labels.length)} classes: `, ...some, more);
   }
 }
 
@@ -86,6 +92,7 @@ function choicesOf(model) {
     model: model.name,
     detail: `${model.precision} · ${model.runtime} · ${model.device}`,
     labels: model.labels,
+    digest: model.digest,
     multilabel: model.task === "multilabel",
   };
   const labelled = (model.version_labels ?? []).map(({ label }) => ({
@@ -96,10 +103,10 @@ function choicesOf(model) {
   return [{ ...about, version: model.version, title: `${model.name} ${model.version}` }, ...labelled];
 }
 
-/** Return the title of the version of the first model that answers who names none. */
+/** Return the version of the first model that answers who names none. */
 function usual(models) {
   const versions = models.filter(({ name }) => name === models[0].name); // sorted, the oldest first
   const isStable = ({ version_labels: labels = [] }) => labels.some(({ label }) => label === "stable");
   const model = versions.find(isStable) ?? versions.at(-1);
-  return model && `${model.name} ${model.version}`;
+  return model && { model: model.name, version: model.version };
 }

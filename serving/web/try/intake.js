@@ -8,15 +8,20 @@ const KINDS = "image/jpeg,image/png,image/webp,image/bmp";
 /** The drop zone, and what the whole page takes while the view is shown. */
 export class Intake {
   #add;
+  #fault;
   #stop = new AbortController();
   #choose;
 
-  /** @param {(files: File[]) => void} add takes what comes */
-  constructor(add) {
-    this.#add = add;
+  /**
+   * @param {(files: File[]) => void} add takes what comes
+   * @param {() => void} sample adds an image for those who have none
+   * @param {import("../dom.js").Fault} fault is told what is no file
+   */
+  constructor(add, sample, fault) {
+    [this.#add, this.#fault] = [add, fault];
     const input = el("input", { type: "file", accept: KINDS, multiple: true, hidden: true, id: "files" });
     input.addEventListener("change", () => {
-      this.#take(input.files);
+      this.#take(input.files, "");
       input.value = ""; // the same file may be chosen again
     });
     this.#choose = el(
@@ -34,6 +39,8 @@ export class Intake {
       el("h1", {}, "Drop an image"),
       el("p", { class: "muted" }, "JPEG, PNG, WebP or BMP, several at once. Or paste one."),
       el("div", { class: "row" }, this.#choose, camera, input),
+      el("div", { class: "row hint" }, "No image at hand?", el("button", { type: "button", class: "small", onclick: sample }, "Use a sample")),
+      el("p", { class: "hint" }, "Images go to this server only, and it keeps none."),
     );
   }
 
@@ -54,17 +61,22 @@ export class Intake {
     };
     addEventListener("dragenter", () => mark(1), { signal });
     addEventListener("dragleave", () => mark(-1), { signal });
-    addEventListener("dragover", (event) => event.preventDefault(), { signal });
     addEventListener(
       "drop",
-      (event) => {
-        event.preventDefault(); // else the browser would show the file instead of the page
+      ({ dataTransfer }) => {
         mark(0);
-        this.#take(event.dataTransfer.files);
+        this.#take(dataTransfer.files, "What was dropped is no file; save the image first, and drop that.");
       },
       { signal },
     );
-    addEventListener("paste", (event) => this.#take(event.clipboardData.files), { signal });
+    addEventListener(
+      "paste",
+      ({ clipboardData, target }) => {
+        if (target.closest?.("input")) return; // a token
+        this.#take(clipboardData.files, "What was pasted is no image; copy the image itself, not its address.");
+      },
+      { signal },
+    );
   }
 
   /** Take nothing any more. */
@@ -72,12 +84,13 @@ export class Intake {
     this.#stop.abort();
   }
 
-  #take(files) {
+  #take(files, otherwise) {
+    this.#fault.tell(files.length ? "" : otherwise);
     if (files.length) this.#add([...files]);
   }
 
   async #photograph() {
     const photo = await photograph();
-    if (photo) this.#add([photo]);
+    if (photo) this.#take([photo], "");
   }
 }

@@ -3,8 +3,12 @@
 import { copyButton, el } from "../dom.js";
 import { authorization } from "../token.js";
 
-/** Return what shows them for a file. @param {import("./choices.js").Choice} choice */
-export function snippets(name, choice, topK) {
+/**
+ * Return what shows them for a file.
+ * @param {File & {source?: string}} file `source`: where on this server it is, if nobody has it yet
+ * @param {import("./choices.js").Choice} choice
+ */
+export function snippets({ name, source }, choice, topK) {
   const query = new URLSearchParams({ model: choice.model, version: choice.version, top_k: topK });
   const url = new URL(`v1/classify?${query}`, document.baseURI).href;
   const asks = "authorization" in authorization();
@@ -12,6 +16,7 @@ export function snippets(name, choice, topK) {
     "details",
     { class: "same" },
     el("summary", {}, "Do the same in a terminal"),
+    source && block("curl line of the sample", fetching(name, source, asks)),
     block("curl line", curl(name, url, asks)),
     block("Python lines", python(name, url, asks)),
   );
@@ -29,8 +34,15 @@ function block(what, text) {
 function curl(name, url, asks) {
   // Brackets in the name of a file are patterns for curl, unless it is told otherwise.
   const plain = /[[\]{}]/.test(name) ? "-g " : "";
-  const token = asks ? ' -H "Authorization: Bearer $TOKEN"' : "";
-  return `curl ${plain}-T ${quoted(name)}${token} ${quoted(url)}`;
+  return `curl ${plain}-T ${quoted(name)}${token(asks)} ${quoted(url)}`;
+}
+
+function fetching(name, source, asks) {
+  return `curl -o ${quoted(name)}${token(asks)} ${quoted(new URL(source, document.baseURI).href)}`;
+}
+
+function token(asks) {
+  return asks ? ' -H "Authorization: Bearer $TOKEN"' : "";
 }
 
 function python(name, url, asks) {

@@ -1,10 +1,13 @@
 // A chart of the last minutes, with the latest values as text beside it.
 
 import { el, svg } from "../dom.js";
+import { brief } from "../numbers.js";
 import uPlot from "../vendor/uPlot.esm.js";
 
 const HEIGHT = 176;
 const LEAST_S = 60;
+// Of a label of the time axis, in pixels.
+const HALF_LABEL = 28;
 // Lines differ by more than their colour.
 const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3], [4, 4], [1, 2]];
 const together = uPlot.sync("watch");
@@ -97,7 +100,7 @@ export class Chart {
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 }, sync: { key: together.key } },
       scales: { x: { range: spanOf }, y: { range: (_, __, most) => [0, this.#spec.most ?? roomy(most)] } },
       axes: [
-        { ...axis, size: 26, space: 72, values: (_, times) => times.map(clock) },
+        { ...axis, size: 26, space: 72, values: (plot, times, _, __, step) => times.map((time) => (fits(plot, time) ? clock(time, step) : "")) },
         { ...axis, size: 48, values: (_, values) => values.map(brief) },
       ],
       series: [
@@ -120,6 +123,11 @@ function swatch(at) {
   return svg("svg", { class: "swatch", viewBox: "0 0 22 8", "aria-hidden": "true" }, line);
 }
 
+/** Return whether the label of a time has room: at the right edge it would be cut off. */
+function fits(plot, time) {
+  return plot.valToPos(time, "x") < plot.bbox.width / devicePixelRatio - HALF_LABEL;
+}
+
 /** Return the span of the time axis: a minute, and more as more is there. */
 function spanOf(_, oldest, newest) {
   return [Math.min(oldest ?? 0, newest - LEAST_S), newest];
@@ -129,16 +137,10 @@ function roomy(most) {
   return most > 0 ? most * 1.1 : 1;
 }
 
-function clock(time) {
-  const parts = { hour: "2-digit", minute: "2-digit", second: time % 60 ? "2-digit" : undefined };
+/** Return a time of day, with seconds on an axis that has marks between the minutes. */
+function clock(time, step) {
+  const parts = { hour: "2-digit", minute: "2-digit", second: step % 60 ? "2-digit" : undefined };
   return new Date(time * 1000).toLocaleTimeString([], parts);
-}
-
-/** Return a number that is read at a glance. */
-export function brief(value) {
-  if (value === null || value === undefined) return "–";
-  const digits = value >= 100 || Number.isInteger(value) ? 0 : value >= 10 ? 1 : 2;
-  return value.toLocaleString([], { maximumFractionDigits: digits });
 }
 
 /** Return a colour of the theme: a canvas knows no variables. */

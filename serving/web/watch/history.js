@@ -36,8 +36,9 @@ export class History {
    * @returns {[number[], (object|null)[]]}
    */
   column(key) {
-    const times = [];
-    const models = [];
+    // A lone time would be shown as a day: there is always one before the first.
+    const times = this.#samples.slice(0, 1).map((sample) => sample.time_s - 1);
+    const models = times.map(() => null);
     let before = Infinity;
     for (const sample of this.#samples) {
       if (sample.time_s - before > GAP_S) {

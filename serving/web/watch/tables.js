@@ -1,7 +1,7 @@
 // What is no line over time: the numbers of this second, the sizes of batches, and the devices.
 
-import { el } from "../dom.js";
-import { brief } from "./chart.js";
+import { el, meter } from "../dom.js";
+import { brief, percent } from "../numbers.js";
 import { failures } from "./charts.js";
 
 const TILES = [
@@ -83,7 +83,7 @@ export class Devices {
         {},
         el("th", { scope: "row" }, device.name),
         el("td", { class: device.ready ? null : "bad" }, device.ready ? "answers" : "does not answer"),
-        el("td", {}, el("div", { class: "metered" }, meter(device.busy), el("span", { class: "number" }, `${Math.round(100 * device.busy)} %`))),
+        el("td", {}, el("div", { class: "metered" }, meter(device.busy), el("span", { class: "number" }, percent(device.busy, 0)))),
         el("td", { class: "number" }, brief(device.images)),
       ),
     );
@@ -98,12 +98,6 @@ function part(title, unit, ...content) {
 
 function heads(...names) {
   return el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, name)));
-}
-
-function meter(share) {
-  const fill = el("span", { class: "meter-fill" });
-  fill.style.setProperty("--share", share);
-  return el("span", { class: "meter", "aria-hidden": "true" }, fill);
 }
 
 /** Return rows of sizes: each by itself if they are few, else 1, 2, 3–4, 5–8, and so on. */

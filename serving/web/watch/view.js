@@ -1,7 +1,7 @@
 // The view Watch: what the server does, once a second, for as long as this is in sight.
 
 import { ApiError } from "../api.js";
-import { el, say } from "../dom.js";
+import { el, Fault, say } from "../dom.js";
 import { Chart } from "./chart.js";
 import { chartsOf } from "./charts.js";
 import { History, keyOf } from "./history.js";
@@ -18,11 +18,11 @@ export function mount(section) {
   const models = el("select", { id: "watched" });
   const choice = el("label", { class: "field", hidden: true }, "Model", models);
   const state = el("p", { class: "live hint" }, "Connecting …");
-  const fault = el("p", { class: "fault", role: "alert", hidden: true });
+  const fault = new Fault();
   const pause = el("button", { type: "button", onclick: toggle }, "Pause");
   const plots = el("div", { class: "charts" });
   const head = el("div", { class: "row" }, el("h1", {}, "Watch"), state, el("div", { class: "row watch-end" }, choice, pause));
-  section.append(el("div", { class: "stack watch" }, head, fault, tiles.element, plots));
+  section.append(el("div", { class: "stack watch" }, head, fault.element, tiles.element, plots));
   let charts = [];
   let drawn = "";
   let [isShown, isPaused] = [false, false];
@@ -45,30 +45,28 @@ export function mount(section) {
   async function run() {
     const mine = (following = new AbortController());
     while (following === mine) {
-      let why = "the server has ended the stream";
+      const began = performance.now();
       try {
-        await follow(mine.signal, opened, took);
+        await follow(mine.signal, took);
+        if (performance.now() - began > RETRY_MS) continue; // the server ends each stream after some minutes
+        refuse("Nothing comes: the server has ended the stream.");
       } catch (error) {
         if (mine.signal.aborted) return;
-        why = error.message;
-        if (error instanceof ApiError && [401, 403].includes(error.status)) {
-          refuse(why);
+        if (!(error instanceof ApiError)) throw error;
+        refuse(`Nothing comes: ${error.message}.`);
+        if ([401, 403].includes(error.status)) {
           following = null;
           pauseNow(true);
           return;
         }
       }
-      refuse(`Nothing comes: ${why}. It is tried again every ${RETRY_MS / 1000} seconds.`);
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
 
-  function opened() {
-    if (!fault.hidden) say("Live again");
-    refuse("");
-  }
-
   function took(samples) {
+    if (!fault.element.hidden) say("Live again");
+    fault.tell("");
     history.add(samples);
     offer();
     draw();
@@ -127,9 +125,9 @@ export function mount(section) {
   }
 
   function refuse(why) {
-    fault.textContent = why;
-    fault.hidden = !why;
-    if (why) state.classList.remove("on");
+    fault.tell(why);
+    state.textContent = `Asked again every ${RETRY_MS / 1000} seconds.`;
+    state.classList.remove("on");
   }
 
   return {

@@ -8,18 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+from PIL import Image
 
 from bundle.manifest import MANIFEST
-from bundle.store import Bundle, BundleError
+from bundle.store import Bundle, BundleError, sha256
 from export.__main__ import main
 from export.audit.verification import FileResult, Verification, require, verify
 from export.errors import ExportError, VerificationError
 from export.parity_record import PARITY, read_parity
+from tests.export.conftest import ANIMALS
+from tests.export.images import varied
 from tests.support.bundles import reseal
 from tests.support.paths import ROOT, SHIPPED
 
-ONNX, MINDIR = "model_fp32.onnx", "model_fp32.mindir"
+ONNX, INT8, MINDIR = "model_fp32.onnx", "model_int8.onnx", "model_fp32.mindir"
 
 
 @pytest.fixture
@@ -70,7 +74,8 @@ def test_the_recorded_set_gives_the_recorded_counts(exported: Path, animals: Pat
         assert result.measured is not None
         recorded = verification.record.of(result.file.path, result.runtime)
         assert recorded
-        assert (recorded.place, recorded.scores) == (result.runtime, result.measured.scores)
+        scores = result.measured.parity.scores
+        assert (recorded.place, recorded.scores) == (result.runtime, scores)
 
 
 def test_a_claimed_accuracy_is_counted_again(copy: Path, animals: Path) -> None:
@@ -93,6 +98,62 @@ def test_other_images_are_measured_but_not_held_against_the_record(
     assert verification.accuracy is not None
     assert not verification.accuracy.is_recorded_set
     assert verification.files[0].measured is not None
+
+
+@pytest.fixture
+def unseen(animals: Path, tmp_path: Path) -> Path:
+    """Two hundred images of the same kind, and none of those that the bundle was measured on."""
+    for number, pixels in enumerate(varied(412, 40)[212:]):
+        folder = tmp_path / "unseen/test" / ANIMALS[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path / "unseen"
+
+
+def test_unseen_images_of_the_same_kind_are_no_failure(exported: Path, unseen: Path) -> None:
+    verification = verify(exported, "cpu", unseen)
+    require(verification)
+    assert verification.accuracy is not None
+    assert not verification.accuracy.is_recorded_set
+    assert len(verification.accuracy.images) == 200
+
+
+def test_a_damaged_int8_file_fails(copy: Path, unseen: Path) -> None:
+    model = onnx.load(copy / INT8)
+    weights = next(t for t in model.graph.initializer if t.name.endswith("fc.weight_quantized"))
+    values = onnx.numpy_helper.to_array(weights).copy()
+    values[0] //= 2
+    weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
+    onnx.save(model, copy / INT8)
+    digest = sha256(copy / INT8)
+    edit(copy, MANIFEST, lambda stated: stated["files"][2].update(sha256=digest))
+    with pytest.raises(VerificationError, match=r"model_int8\.onnx: probabilities of golden"):
+        require(verify(copy, "cpu", unseen))
+
+
+def test_without_images_it_says_what_is_not_known(
+    exported: Path, animals: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(exported)]) == 0
+    told = capsys.readouterr().out
+    assert (
+        "\nnot known: the accuracy, and how far the answers to images other than these 10" in told
+    )
+    assert main(["verify", str(exported), "--images", str(animals)]) == 0
+    assert "not known" not in capsys.readouterr().out
+
+
+def test_photos_without_classes_are_compared(
+    exported: Path, animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for image in (animals / "train").rglob("*.png"):
+        shutil.copy(image, photos)
+    assert main(["verify", str(exported), "--images", str(photos)]) == 0
+    told = capsys.readouterr().out
+    assert "images    100 (photos/test): not the recorded set" in told
+    assert "accuracy  not known: the images have no true classes" in told
 
 
 def test_images_of_other_classes_are_refused(exported: Path, animals: Path, tmp_path: Path) -> None:

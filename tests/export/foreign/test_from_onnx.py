@@ -90,7 +90,7 @@ def test_a_foreign_model_becomes_a_bundle(name: str, tmp_path: Path) -> None:
     assert np.ptp(answers, axis=0).max() > 0.05, "equal answers would prove nothing"
     [file] = bundle.manifest.files
     runner = open_runner(bundle.path, bundle.manifest, file, "cpu")
-    assert prove_probabilities(bundle, file, golden, pixels, runner.predict) < 1e-5
+    assert prove_probabilities(bundle, file, golden, pixels, runner.predict, runner.runtime) < 1e-5
 
 
 def test_a_model_out_of_a_bundle_is_stamped_anew(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_external_data_is_taken_along(tmp_path: Path) -> None:
     golden, pixels = prove_pixels(bundle)
     [file] = bundle.manifest.files
     runner = open_runner(bundle.path, bundle.manifest, file, "cpu")
-    prove_probabilities(bundle, file, golden, pixels, runner.predict)
+    prove_probabilities(bundle, file, golden, pixels, runner.predict, runner.runtime)
 
 
 @pytest.mark.parametrize(

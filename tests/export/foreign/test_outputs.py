@@ -74,7 +74,7 @@ def test_a_bundle_gives_the_probabilities_that_its_kind_says(
     np.testing.assert_allclose(golden.probabilities(), wanted, atol=1e-6)
     for file in made.bundle.manifest.files:
         runner = open_runner(made.bundle.path, made.bundle.manifest, file, "cpu")
-        prove_probabilities(made.bundle, file, golden, pixels, runner.predict)
+        prove_probabilities(made.bundle, file, golden, pixels, runner.predict, runner.runtime)
 
 
 def test_other_tasks_than_the_usual_are_stated(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def exported(folder: Path, built: ModelProto, normal: dict[str, list[int]], *fla
     golden, pixels = prove_pixels(bundle)
     [file] = bundle.manifest.files
     runner = open_runner(bundle.path, bundle.manifest, file, "cpu")
-    assert prove_probabilities(bundle, file, golden, pixels, runner.predict) < 1e-5
+    assert prove_probabilities(bundle, file, golden, pixels, runner.predict, runner.runtime) < 1e-5
     return bundle
 
 

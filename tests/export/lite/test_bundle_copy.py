@@ -10,10 +10,11 @@ import pytest
 
 from bundle.store import SIGNATURE, Bundle, contents
 from export.audit.verification import require, verify
-from export.config import ConvertConfig
 from export.errors import ExportError
 from export.lite.bundle_copy import convert
-from export.parity_record import PAGE, read_parity
+from export.lite.config import ConvertConfig
+from export.parity_page import PAGE
+from export.parity_record import read_parity
 from tests.support.keys import sign_bundle, write_keys
 from tests.support.lite import convert as run_convert
 from tests.support.paths import ROOT, SHIPPED

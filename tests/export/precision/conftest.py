@@ -2,6 +2,7 @@
 
 import struct
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,29 +13,21 @@ from serving.backends.devices import Device
 from serving.backends.hardware import missing
 from tests.export.precision.networks import write_network
 from tests.support.paths import FASHION_MNIST
-from training.data.datasets import FASHION_MNIST_CLASSES, Split, open_dataset
+from training.data.dataset import Split
+from training.data.datasets import open_dataset
+from training.data.idx import FASHION_MNIST_CLASSES, IDX_PREFIX
 
 # What a CPU without bf16 must say instead is tested everywhere, in test_bf16_refused.py.
 collect_ignore = ["test_bf16.py"] if missing("openvino", Device("cpu"), precision="bf16") else []
 
 TRANSFORM = Transform(resize=Stretch(height=28, width=28), crop=Size(height=28, width=28))
-COUNTS: dict[Split, int] = {"train": 600, "test": 300}
 FITTED = 500
 
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first images of Fashion-MNIST: 600 to train on, 300 to test with."""
-    folder = tmp_path_factory.mktemp("images") / "fashion-mnist"
-    folder.mkdir()
-    for split, count in COUNTS.items():
-        dataset = open_dataset(FASHION_MNIST, split)
-        pixels = np.stack([dataset.rgb(index)[:, :, 0] for index in range(count)])
-        labels = np.array([dataset.label(index) for index in range(count)], np.uint8)
-        prefix = {"train": "train", "test": "t10k"}[split]
-        _write_idx(folder / f"{prefix}-images-idx3-ubyte", pixels)
-        _write_idx(folder / f"{prefix}-labels-idx1-ubyte", labels)
-    return folder
+    return write_part(tmp_path_factory.mktemp("images"), train=range(600), test=range(300))
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +49,20 @@ def fitting(images: Path) -> HeldImages:
 def network(tmp_path_factory: pytest.TempPathFactory, fitting: HeldImages) -> Path:
     """A network that int8 does no harm."""
     return write_network(tmp_path_factory.mktemp("network") / "fp32.onnx", fitting)
+
+
+def write_part(root: Path, **parts: range) -> Path:
+    """Write some images of Fashion-MNIST, by split; return the folder."""
+    folder = root / "fashion-mnist"
+    folder.mkdir(parents=True)
+    for split, part in parts.items():
+        dataset = open_dataset(FASHION_MNIST, cast("Split", split))
+        pixels = np.stack([dataset.rgb(index)[:, :, 0] for index in part])
+        labels = np.array([dataset.label(index) for index in part], np.uint8)
+        prefix = IDX_PREFIX[cast("Split", split)]
+        _write_idx(folder / f"{prefix}-images-idx3-ubyte", pixels)
+        _write_idx(folder / f"{prefix}-labels-idx1-ubyte", labels)
+    return folder
 
 
 def _write_idx(path: Path, values: np.ndarray) -> None:

@@ -52,11 +52,11 @@ def test_the_golden_images_tell_it_from_fp32(bundle: Bundle) -> None:
     bf16, fp32 = bundle.manifest.files
     assert (own.precision, own.tolerance < bf16.tolerance) == ("bf16", True)
     runner = open_runner(bundle.path, bundle.manifest, bf16, "cpu")
-    prove_probabilities(bundle, bf16, golden, pixels, runner.predict)
-    prove_mates(bundle, bf16, golden, pixels, runner.predict, bf16.buckets)
+    prove_probabilities(bundle, bf16, golden, pixels, runner.predict, runner.runtime)
+    prove_mates(bundle, bf16, golden, pixels, runner.predict, runner.runtime, bf16.buckets)
     other = open_runner(bundle.path, bundle.manifest, fp32, "cpu")
     with pytest.raises(BundleError, match=r"\(bf16\): .* what the bf16 file itself gave"):
-        prove_probabilities(bundle, bf16, golden, pixels, other.predict)
+        prove_probabilities(bundle, bf16, golden, pixels, other.predict, runner.runtime)
 
 
 def test_answers_of_fp32_do_not_pass_for_its_own(bundle: Bundle, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_answers_of_fp32_do_not_pass_for_its_own(bundle: Bundle, tmp_path: Path)
     file = forged.file("onnx", "bf16")
     runner = open_runner(path, forged.manifest, file, "cpu")
     with pytest.raises(BundleError, match=r"\(bf16\): .* what the bf16 file itself gave"):
-        prove_probabilities(forged, file, *prove_pixels(forged), runner.predict)
+        prove_probabilities(forged, file, *prove_pixels(forged), runner.predict, runner.runtime)
 
 
 def test_a_server_proves_runs_and_reports_it(bundle: Bundle) -> None:

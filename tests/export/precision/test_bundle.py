@@ -17,13 +17,14 @@ from bundle.stamp import PRECISION
 from bundle.store import Bundle, BundleError, seal, sha256
 from export.__main__ import main
 from export.evaluation_set import HeldImages
-from export.parity import open_runner
-from export.parity_record import PAGE, read_parity
+from export.parity import open_runner, proving_runtimes
+from export.parity_page import PAGE
+from export.parity_record import read_parity
 from tests.export.precision.conftest import TRANSFORM
 from tests.export.precision.networks import write_network
 from tests.support.paths import ROOT
 from tests.support.serving import running_server
-from training.data.datasets import FASHION_MNIST_CLASSES
+from training.data.idx import FASHION_MNIST_CLASSES
 
 pytestmark = pytest.mark.slow
 
@@ -106,10 +107,12 @@ def test_parity_tells_what_int8_cost(bundle: Bundle) -> None:
 
 def test_every_file_is_proved_by_the_golden_images(bundle: Bundle) -> None:
     golden, pixels = prove_pixels(bundle)
-    assert [(own.format, own.precision) for own in golden.files] == [("onnx", "int8")]
+    recorded = [(own.precision, own.runtime) for own in golden.files]
+    assert recorded == [("int8", "openvino"), ("int8", "onnxruntime")]
     for file in bundle.manifest.files:
-        runner = open_runner(bundle.path, bundle.manifest, file, "cpu")
-        prove_probabilities(bundle, file, golden, pixels, runner.predict)
+        for runtime in proving_runtimes(file, "cpu"):
+            runner = open_runner(bundle.path, bundle.manifest, file, "cpu", runtime=runtime)
+            prove_probabilities(bundle, file, golden, pixels, runner.predict, runner.runtime)
 
 
 @pytest.mark.parametrize("there", ["fp32", "fp16"])
@@ -129,7 +132,7 @@ def test_another_file_does_not_pass_for_int8(bundle: Bundle, there: str, tmp_pat
     file = resealed.file("onnx", "int8")
     runner = open_runner(path, resealed.manifest, file, "cpu")
     with pytest.raises(BundleError, match=r"model_int8\.onnx: .* what the int8 file itself gave"):
-        prove_probabilities(resealed, file, golden, pixels, runner.predict)
+        prove_probabilities(resealed, file, golden, pixels, runner.predict, runner.runtime)
 
 
 def test_a_broken_record_of_answers_is_refused(bundle: Bundle, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from export.errors import ExportError
-from export.evaluation_set import EvaluationSet, HeldImages, open_images
+from export.evaluation_set import Classes, EvaluationSet, HeldImages, open_images
 from export.precision.int8 import Int8Task, answers, fewest, write_int8
 from export.precision.training_images import split
 from tests.export.precision.conftest import TRANSFORM
@@ -18,15 +18,18 @@ from tests.export.runtime import has_nothing_to_say
 BATCH = 20
 
 
+def first(path: Path, images: EvaluationSet) -> Classes:
+    return answers(path, images.batches(BATCH), BATCH).argmax(axis=1)
+
+
 def correct(path: Path, images: EvaluationSet) -> int:
-    found = answers(path, images.batches(BATCH), BATCH).argmax(axis=1)
-    return int((found == images.labels).sum())
+    return int((first(path, images) == images.labels).sum())
 
 
 def task(
     source: Path, folder: Path, evaluation: EvaluationSet, *, max_drop: float = 2.0
 ) -> Int8Task:
-    return Int8Task(folder, evaluation, correct(source, evaluation), max_drop, BATCH)
+    return Int8Task(folder, evaluation, first(source, evaluation), max_drop, BATCH)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,10 @@ def quantized(
     network: Path, images: Path, evaluation: EvaluationSet, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     path = tmp_path_factory.mktemp("int8") / "int8.onnx"
-    report = write_int8(network, path, task(network, images, evaluation))
+    report, held_out = write_int8(network, path, task(network, images, evaluation))
+    assert held_out.pixels.shape == (300, 28, 28, 3)
+    expected = answers(network, [held_out.pixels], 300)
+    np.testing.assert_allclose(held_out.answers, expected, atol=1e-6)
     assert (report.layers, report.kept_in_float) == (3, [])
     assert (report.calibration_images, report.held_out_images) == (300, 300)
     assert report.held_out_correct[report.method] == max(report.held_out_correct.values())
@@ -74,7 +80,7 @@ def test_layers_that_do_not_survive_stay_in_float(
     images: Path, evaluation: EvaluationSet, fitting: HeldImages, tmp_path: Path
 ) -> None:
     source = write_network(tmp_path / "fp32.onnx", fitting, outliers=2)
-    report = write_int8(source, tmp_path / "int8.onnx", task(source, images, evaluation))
+    report, _ = write_int8(source, tmp_path / "int8.onnx", task(source, images, evaluation))
     assert sorted(report.kept_in_float) == ["outlier0", "outlier1"]
     assert report.layers == 5
     assert max(report.held_out_correct.values()) < 0.5 * report.held_out_fp32_correct
@@ -88,7 +94,7 @@ def test_an_old_opset_is_lifted(
     opset: int, images: Path, evaluation: EvaluationSet, fitting: HeldImages, tmp_path: Path
 ) -> None:
     source = write_network(tmp_path / "fp32.onnx", fitting, opset=opset)
-    report = write_int8(source, tmp_path / "int8.onnx", task(source, images, evaluation))
+    report, _ = write_int8(source, tmp_path / "int8.onnx", task(source, images, evaluation))
     assert (report.layers, report.kept_in_float) == (3, [])
     [stated] = onnx.load(source).opset_import
     assert stated.version == opset

@@ -215,8 +215,8 @@ async def test_certificates_are_exchanged_between_two_handshakes(
         expires = server.metrics.registry.get_sample_value(
             "serving_tls_certificate_expires_timestamp_seconds"
         )
-        assert server._ports._tls
-        assert expires == server._ports._tls.current.expires.timestamp()
+        assert server._ports._callers.tls
+        assert expires == server._ports._callers.tls.current.expires.timestamp()
 
 
 def reloads(registry: CollectorRegistry, outcome: str) -> float | None:

@@ -5,7 +5,7 @@ import grpc
 import pytest
 
 from protos import classifier_pb2 as pb
-from serving.api import classify, messages
+from serving.api import classify, image_service
 from serving.api.messages import to_response
 from serving.server import Server
 from tests.serving.api.messages import expected, png, raw
@@ -53,7 +53,7 @@ async def test_a_response_of_many_classes_is_built_in_a_thread_of_its_own(
         threads.append(threading.current_thread())
         return to_response(*arguments)
 
-    monkeypatch.setattr(messages, "MANY_CLASSES", 2)
+    monkeypatch.setattr(image_service, "MANY_CLASSES", 2)
     monkeypatch.setattr(classify, "to_response", build)
     response = await stub.Classify(pb.ClassifyRequest(images=[png(1), png(2)], top_k=top_k))
     assert all(same(result, seed) for result, seed in zip(response.results, (1, 2), strict=True))

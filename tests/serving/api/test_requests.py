@@ -16,8 +16,6 @@ from serving.lifecycle import Readiness
 def test_the_earlier_deadline_rules(
     timeout_us: int | None, deadline_s: float | None, expected_s: float
 ) -> None:
-    requests = Requests(
-        ModelRepository(), Mock(), Readiness(Mock()), max_images=8, default_timeout_s=30.0
-    )
+    requests = Requests(ModelRepository(), Readiness(Mock()), 8, 30.0, Mock())
     call_s = None if deadline_s is None else 100 + deadline_s
     assert requests.deadline(100.0, call_s, timeout_us) == 100 + expected_s

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -8,6 +9,7 @@ import pytest
 
 from protos import classifier_pb2 as pb
 from serving.api import stream
+from serving.record.record import Record
 from serving.server import Server
 from tests.serving.api.conftest import calling
 from tests.serving.api.messages import flat, png
@@ -78,6 +80,31 @@ async def test_cancelling_the_stream_cancels_its_jobs(tiny: Path) -> None:
         await until(lambda: rig.sample("inflight_images") == 8)
         call.cancel()
         await until(lambda: rig.images("cancelled") == 8)
+
+
+async def test_each_request_that_was_read_has_a_record_however_the_stream_ends() -> None:
+    """One is being answered, the next waits for a place."""
+    closed: list[Record] = []
+    call = SimpleNamespace(record=Record(closed.append, "id", "/m", 0.0, None, is_stream=True))
+    read: list[Record | None] = []
+
+    def reader(_: bytes, record: Record | None) -> stream.Pending:
+        read.append(record)
+        return stream.Pending(stream.PLACES, asyncio.Event().wait)  # type: ignore[arg-type]
+
+    async def messages() -> AsyncIterator[bytes]:
+        for message in (b"1", b"2", b"3"):
+            yield message
+
+    serving = stream.Stream(call, asyncio.Event(), reader)  # type: ignore[arg-type]
+    task = asyncio.create_task(serving.serve(messages()))
+    await until(lambda: len(read) == 2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: len(closed) == 2)
+    assert sorted(record.request_id for record in closed) == ["id/1", "id/2"]
+    assert {record.code for record in closed} == {"CANCELLED"}
 
 
 async def test_draining_ends_an_open_stream_after_its_answers(tiny: Path) -> None:

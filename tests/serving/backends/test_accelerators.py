@@ -21,7 +21,7 @@ from serving.backends.hardware import missing
 from serving.backends.runtimes import choose, load
 from serving.backends.settings import DEFAULTS, RuntimeSettings
 from serving.errors import OutOfDeviceMemoryError, StartupError
-from serving.loading import Loader
+from serving.loader import Loader
 from tests.support.paths import SHIPPED
 from tests.support.process import metric, serve
 

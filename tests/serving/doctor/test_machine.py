@@ -12,7 +12,8 @@ import pytest
 from serving.config import ServingConfig
 from serving.doctor import clock, descriptors, memory, variables
 from serving.doctor.cache import engines
-from serving.doctor.memory import Room, free, judge, most_in_flight, needed
+from serving.doctor.memory import beside, judge, judge_beside, most_in_flight, needed
+from serving.memory import Room, free
 from tests.serving.doctor.conftest import MIB, Checked, loaded, write
 from tests.support.paths import ROOT
 
@@ -254,6 +255,15 @@ def test_models_are_held_while_the_next_one_loads() -> None:
     assert needed([loaded(), loaded()]) == (50 + 100 + 150) * MIB
     last = loaded(loaded_bytes=10 * MIB, peak_bytes=20 * MIB)
     assert needed([loaded(), loaded(), last]) == (50 + 100 + 150) * MIB
+
+
+def test_a_version_that_is_loaded_beside_others_needs_a_program_of_its_own() -> None:
+    assert beside([loaded(), loaded(peak_bytes=200 * MIB)]) == (50 + 2 * 100 + 50 + 200) * MIB
+    rooms = [Room("the machine", 450 * MIB)]
+    assert judge_beside(450 * MIB, rooms).status == "ok"
+    lack = judge_beside(451 * MIB, rooms)
+    assert lack.status == "warn"
+    assert lack.found.endswith("451 MiB, but 450 MiB are free in the machine")
 
 
 def test_memory_that_is_missing_for_models_fails_and_for_callers_warns() -> None:

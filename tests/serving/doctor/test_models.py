@@ -92,7 +92,7 @@ def test_a_bundle_must_be_signed_if_that_is_asked_for(
     ("end", "reason"),
     [
         (crashes.segmentation_fault, "ended by signal 11 (Segmentation fault)"),
-        (crashes.killed, "killed while it loaded, as the kernel does when memory runs out"),
+        (crashes.killed, "ended by signal 9 (Killed), as the kernel does when memory runs out"),
         (crashes.early_exit, "ended with code 3"),
     ],
 )

@@ -1,7 +1,8 @@
-"""Arrivals, cancels, expiries, failures, lost and overdue devices, and the end, in any order."""
+"""Arrivals, cancels, expiries, failures, lost and overdue devices, front ends, in any order."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,13 @@ from serving.errors import (
     DeadlineExceededError,
     DeviceLostError,
     InternalError,
+    InvalidImageError,
     OutOfDeviceMemoryError,
     OverloadedError,
     UnavailableError,
 )
 from serving.metrics import OUTCOMES, Metrics
+from tests.serving.engine.front import Front, Outcome, Request
 from tests.support.bundles import BUCKETS, SIDE
 from tests.support.fake_backend import FakeBackend
 from tests.support.serving import VirtualClock, VirtualLoop, grey
@@ -61,6 +64,9 @@ class Machine(RuleBasedStateMachine):
         )
         self.loop.call_soon(self.model.attach)
         self.loop.turn()
+        self.fronts: list[Front] = []
+        self.dead: list[Front] = []
+        self.broken: set[int] = set()
         self.calls: list[tuple[range, asyncio.Task[list[Answer]]]] = []
         self.images = 0
         self.error: Exception | None = None
@@ -104,6 +110,59 @@ class Machine(RuleBasedStateMachine):
         request = self.model.classify([grey(v) for v in values], self.clock.now + timeout_s)
         self.calls.append((values, self.loop.create_task(request)))
         self.loop.turn()
+
+    @precondition(lambda self: len(self.fronts) < 2)
+    @rule()
+    def start_front_end(self) -> None:
+        self.fronts.append(Front(self.model, SLOTS))
+
+    @precondition(lambda self: self.fronts and self.images < IMAGES - 8)
+    @rule(
+        which=st.integers(0),
+        images=st.integers(1, 8),
+        timeout_s=st.floats(0.01, 5),
+        decoded=st.booleans(),
+    )
+    def ask(self, which: int, images: int, timeout_s: float, *, decoded: bool) -> None:
+        values = range(self.images + 1, self.images + 1 + images)
+        self.images += images
+        request = Request(self.clock.now + timeout_s, values)
+        self.fronts[which % len(self.fronts)].ask(request, decoded=decoded)
+        self.loop.turn()
+
+    @precondition(lambda self: any(front.granted for front in self.fronts))
+    @rule(
+        which=st.integers(0),
+        image=st.integers(0),
+        outcome=st.sampled_from(["decoded", "decoded", "broken", "dropped", "slow"]),
+    )
+    def decode_in_front_end(self, which: int, image: int, outcome: Outcome) -> None:
+        busy = [front for front in self.fronts if front.granted]
+        front = busy[which % len(busy)]
+        if outcome == "broken":
+            self.broken.add(front.granted[image % len(front.granted)][1])
+        front.decode(image, outcome)
+        self.loop.turn()
+
+    @precondition(lambda self: any(front.requests for front in self.fronts))
+    @rule(which=st.integers(0), request=st.integers(0), at_once=st.booleans())
+    def leave_front_end(self, which: int, request: int, *, at_once: bool) -> None:
+        used = [front for front in self.fronts if front.requests]
+        front = used[which % len(used)]
+        leave = partial(front.leave, front.requests[request % len(front.requests)])
+        if at_once:
+            leave()
+        else:
+            self.meanwhile.append(leave)
+
+    @precondition(lambda self: self.fronts)
+    @rule(which=st.integers(0), at_once=st.booleans())
+    def kill_front_end(self, which: int, *, at_once: bool) -> None:
+        self.dead.append(front := self.fronts.pop(which % len(self.fronts)))
+        if at_once:
+            front.die()
+        else:
+            self.meanwhile.append(front.die)
 
     @precondition(lambda self: self.calls)
     @rule(which=st.integers(0), at_once=st.booleans())
@@ -159,14 +218,35 @@ class Machine(RuleBasedStateMachine):
         self.loop.turn()
 
     def teardown(self) -> None:
+        for later in self.meanwhile:
+            later()
+        for front in self.fronts:
+            for _ in range(2 * len(front.granted)):
+                if front.granted:
+                    front.decode(0, "dropped")
         self.model.close()
         self.loop.turn()
+        for front in self.fronts + self.dead:
+            self._check_front(front)
         for values, task in self.calls:
             assert task.done()
             for value, answer in self._ends(values, task):
                 self._check(value, answer)
         self._check_all_is_given_back()
         self.loop.close()
+
+    def _check_front(self, front: Front) -> None:
+        """Each request has ended, and the engine has given back every slot."""
+        for request in front.requests:
+            if request.answers is not None:
+                for value, answer in zip(request.values, request.answers, strict=True):
+                    if isinstance(answer, InvalidImageError):
+                        assert value in self.broken
+                    else:
+                        self._check(value, answer)
+            else:
+                assert request.refusal or request.has_left
+        assert not front.held
 
     def _ends(
         self, values: range, task: asyncio.Task[list[Answer]]

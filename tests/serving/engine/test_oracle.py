@@ -12,7 +12,7 @@ import pytest
 
 from serving.engine.batcher import Batch, Batcher
 from serving.engine.buckets import Buckets, fit
-from serving.engine.decode import DecodePool, Decoder
+from serving.engine.decode import DecodePool, Decoder, Decoding
 from serving.engine.decode_latency import DecodeLatency, DecodeTime
 from serving.engine.forecast import Forecast
 from serving.engine.job import ImageJob
@@ -76,9 +76,8 @@ class Simulation:
         for device in self.devices:
             self.batcher.enter(device)
         self.decoders = SimulatedDecoders(threads, self)
+        self.decoding_of_all = Decoding(self.decoders, SimulatedDecoders(1, self))
         self.forecast = Forecast(
-            self.decoders,
-            SimulatedDecoders(1, self),
             self.batcher,
             buckets,
             self.latency,
@@ -122,7 +121,7 @@ class Simulation:
 
     def accepts(self, image: Image, size: Size) -> bool:
         now = self.clock.now
-        backlog = self.forecast.backlog(now, image.deadline)
+        backlog = self.forecast.backlog(now, image.deadline, self.decoding_of_all)
         decode_s = self.forecast.decode_time(now, size).usual_s
         return not backlog or backlog.estimate(decode_s=decode_s).finish <= image.deadline
 

@@ -26,7 +26,7 @@ def test_an_empty_version_is_the_newest_by_number() -> None:
 def test_versions_compare_part_by_part() -> None:
     versions = ["1.10", "1.9", "1.9-rc2", "v3"]
     repository = holding(*(("net", version) for version in versions))
-    assert [model.version for model in repository.all()] == ["1.9", "1.9-rc2", "1.10", "v3"]
+    assert [model.version for model in repository.all()] == ["1.9-rc2", "1.9", "1.10", "v3"]
 
 
 def test_an_empty_name_is_the_only_model() -> None:

@@ -42,6 +42,16 @@ def test_a_lease_is_given_back_once_and_its_slot_is_handed_out_again() -> None:
         assert room.taken == Limits(0, 0, 0)
 
 
+def test_what_follows_a_lease_is_done_once_when_its_room_is_free() -> None:
+    room = Room(Limits(1, 1000, 1000), 4, 5)
+    [lease] = room.take([SIZE], [False]) or []
+    seen: list[Limits] = []
+    lease.on_close = lambda: seen.append(room.taken)
+    lease.close()
+    lease.close()
+    assert seen == [Limits(0, 0, 0)]
+
+
 def test_slow_images_leave_room_for_the_others() -> None:
     room = Room(Limits(8, 10_000, 100), 4, 5)
     assert room.take([SIZE] * 8, [True] * 8) is None

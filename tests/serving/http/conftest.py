@@ -47,7 +47,5 @@ async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
 def app() -> Application:
     """An application without a model."""
     metrics = Metrics(CollectorRegistry())
-    requests = Requests(
-        ModelRepository(), Mock(), Readiness(metrics.ready), max_images=8, default_timeout_s=30.0
-    )
+    requests = Requests(ModelRepository(), Readiness(metrics.ready), 8, 30.0, Mock())
     return create_app(metrics.registry, Calls(requests, 2**20), ImageLimits(), page=True)

@@ -11,8 +11,8 @@ import pytest
 
 from serving.http.watch import sampler
 from serving.http.watch.reading import quantile
-from serving.metrics import SECONDS
 from serving.server import Server
+from serving.tallies import SECONDS
 from tests.serving.http.conftest import http_to
 from tests.support.bundles import photo
 from tests.support.serving import running_server, until
@@ -124,9 +124,19 @@ async def test_it_ends_when_the_server_drains(tiny: Path) -> None:
         assert (await client.get("/v1/watch")).status_code == 503
 
 
+async def test_nobody_keeps_a_seat(
+    client: httpx.AsyncClient, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampler, "LONGEST_S", 0.2)
+    async with asyncio.timeout(60), client.stream("GET", "/v1/watch") as response:
+        assert [sample async for sample in samples(response)]  # it ends
+    await until(lambda: viewers(server) == 0)
+
+
 async def test_head_is_no_viewer(client: httpx.AsyncClient, server: Server) -> None:
     head = await client.head("/v1/watch")
     assert head.headers["content-type"].startswith("text/event-stream")
+    assert "content-length" not in head.headers
     assert viewers(server) == 0
 
 

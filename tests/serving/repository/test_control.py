@@ -6,9 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
+from serving.config import ServingConfig
 from serving.errors import ModelNotFoundError, RepositoryError, StartupError
+from serving.metrics import Metrics
+from serving.repository.transitions import Transitions
 from serving.server import Server
 from tests.support.bundles import spoil, write_bundle
 from tests.support.serving import repository_server, until
@@ -280,7 +283,9 @@ async def test_calls_load_and_unload(root: Path) -> None:
         (root / "tiny/checkpoint").mkdir()
         (root / "weights/old").mkdir(parents=True)
         await control.load("tiny", "1")
-        with pytest.raises(RepositoryError, match="tiny/3 is not loaded: "):
+        with pytest.raises(RepositoryError, match=r"^tiny/3 is not loaded: .*; tiny/1 answers$"):
+            await control.load("tiny", "3")
+        with pytest.raises(RepositoryError, match=r"tiny/3 is not loaded: .*; tiny/2 answers$"):
             await control.load("tiny")
         assert server.repository.get("tiny", "").version == "2"  # the newest that proves itself
         with pytest.raises(ModelNotFoundError, match=r"has no version '9'; it holds 1, 2, 3$"):
@@ -289,6 +294,17 @@ async def test_calls_load_and_unload(root: Path) -> None:
             await control.load("other")
         with pytest.raises(ModelNotFoundError, match="no 'other' to unload"):
             await control.unload("other")
+
+
+async def test_a_labelled_version_that_fails_is_told_beside_what_answers(root: Path) -> None:
+    spoil(write_bundle(root, version="2"))
+    write_bundle(root, version="3")
+    (root / "tiny/rollout.yaml").write_text("canary: 2\nstable: 1\n")
+    async with repository_server(root, model_control="explicit") as server:
+        told = r"^tiny/2 is not loaded: .*; tiny/1, tiny/3 answer$"
+        with pytest.raises(RepositoryError, match=told):
+            await server.control.load("tiny")
+        assert server.repository.versions("tiny") == ["1", "3"]
 
 
 async def test_names_that_are_asked_for_at_the_start(root: Path) -> None:
@@ -371,3 +387,17 @@ async def test_a_file_whose_name_is_no_text_is_told_of(root: Path) -> None:
         (root / "tiny/2" / os.fsdecode(b"\xff")).touch()
         await server.control.rescan()
         assert reason(server, "2").endswith("not sealed: \\udcff")
+
+
+async def test_a_machine_without_more_threads_is_named(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("serving.repository.transitions.in_thread", refuse)
+    config = ServingConfig.model_validate({"model": [tiny]})
+    transitions = Transitions(config, Metrics(CollectorRegistry()), lambda: True)
+    with pytest.raises(StartupError, match="not enough memory or threads: can't start new thread"):
+        async with transitions.opened(tiny):
+            pass

@@ -22,7 +22,7 @@ from protos.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from serving.backends.backend import Backend
 from serving.errors import StartupError
 from serving.lifecycle import State
-from serving.loading import Loader
+from serving.loader import Loader
 from serving.repository.rollout_file import RolloutFile
 from serving.server import Server
 from tests.serving.api.conftest import calling

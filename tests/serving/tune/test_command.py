@@ -41,7 +41,7 @@ def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.slow
 def test_it_tunes_the_shipped_bundle_and_a_server_says_so(tmp_path: Path) -> None:
-    budget = ("--budget-s", "12", "--max-accuracy-drop", "0.1", "--cache-dir", tmp_path)
+    budget = ("--budget-s", "30", "--max-accuracy-drop", "0.1", "--cache-dir", tmp_path)
     done = run(SHIPPED, "--images", SAMPLES, *budget, "--picture", tmp_path / "tried.svg")
     assert done.returncode == 0, done.stderr
     heading, _, defaults, *rows = done.stdout.splitlines()

@@ -181,7 +181,7 @@ def test_a_checkpoint_of_before_the_digest_still_loads(written: Path) -> None:
 
 
 def test_the_shipped_checkpoint_states_its_digest() -> None:
-    shipped = checkpoints.load(ROOT / "models/fashion_resnext/checkpoint/fashion_resnext.ckpt")
+    shipped = checkpoints.load(ROOT / "models/checkpoints/fashion_resnext.ckpt")
     assert shipped.info.sha256 is not None
     assert shipped.info.metrics is not None
 

@@ -9,20 +9,40 @@ import pytest
 
 from bundle.manifest import Normalization
 from tests.training.data.test_datasets import image_folder
-from training.data.batches import TrainingData, normalize
-from training.data.datasets import Dataset, open_dataset
+from training.data.batches import TrainingData, normalize, share_of_each_class
+from training.data.batches import labels as all_labels
+from training.data.dataset import Dataset
+from training.data.datasets import open_dataset
 from training.errors import BrokenImageError, DatasetError
 from training.settings.train_config import TrainConfig
 
 
 def config(**changes: object) -> TrainConfig:
     return TrainConfig.model_validate(
-        TrainConfig(recipe="smoke").model_dump() | {"train_images": 60, "shift": 2} | changes
+        TrainConfig(recipe="smoke").model_dump()
+        | {"train_images": 60, "shift": 2, "num_workers": 0}
+        | changes
     )
 
 
 def first_epoch(dataset: Dataset, settings: TrainConfig, epoch: int = 0) -> np.ndarray:
     return np.concatenate([images for images, _ in TrainingData(dataset, settings).epoch(epoch)])
+
+
+# One setting of each augmentation that is off unless set.
+EVERY: dict[str, object] = {
+    "randaugment": (2, 9),
+    "random_erasing": 0.5,
+    "mixup": 0.8,
+    "cutmix": 1.0,
+}
+
+
+def batches(
+    dataset: Dataset, settings: TrainConfig, epoch: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    images, targets = zip(*TrainingData(dataset, settings).epoch(epoch), strict=True)
+    return np.concatenate(images), np.concatenate(targets)
 
 
 def test_normalisation_is_per_channel_and_puts_channels_first() -> None:
@@ -51,7 +71,7 @@ def test_epochs_and_seeds_differ(test_set: Dataset) -> None:
 
 def test_labels_follow_their_images(test_set: Dataset) -> None:
     settings = config(per_batch_size=30, shift=0)
-    plain = {test_set.rgb(i).sum(dtype=int): test_set.label(i) for i in range(60)}
+    plain = {test_set.rgb(i).sum(dtype=int): test_set.label(i) for i in range(200)}
     scale, mean = settings.std[0], settings.mean[0]
     for images, labels in TrainingData(test_set, settings).epoch(0):
         sums = (images * scale + mean).round().sum(axis=(1, 2, 3)).astype(int)
@@ -65,12 +85,56 @@ def test_a_partial_batch_is_left_out_and_none_at_all_is_an_error(test_set: Datas
         TrainingData(test_set, config(per_batch_size=64))
 
 
-def test_photographs_do_not_depend_on_the_worker_threads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("augmentation", ["random_resized_crop", "shift"])
+def test_no_augmentation_depends_on_processes_batches_or_a_resumed_step(
+    test_set: Dataset, augmentation: Literal["shift"]
+) -> None:
+    kinds = {"augmentation": augmentation, **EVERY}
+    images, targets = batches(test_set, config(**kinds, per_batch_size=60))
+    assert (targets.shape, targets.dtype) == ((60, 10), np.float32)
+    found = batches(test_set, config(**kinds, per_batch_size=20))
+    np.testing.assert_array_equal(found[0], images)
+    np.testing.assert_array_equal(found[1], targets)
+    group = {"per_batch_size": 10, "is_distributed": True, "group_size": 2}
+    for rank in (0, 1):
+        resumed = TrainingData(test_set, config(**kinds, **group, rank=rank)).epoch(1, 2)
+        [(own, shares)] = resumed
+        start = 40 + 10 * rank
+        np.testing.assert_array_equal(own, images[start : start + 10])
+        np.testing.assert_array_equal(shares, targets[start : start + 10])
+
+
+def test_mixing_ends_after_the_epochs_that_are_set(test_set: Dataset) -> None:
+    mixed = config(per_batch_size=60, mixup=1.0, cutmix=1.0, mixup_off_epoch=1)
+    first, second = (batches(test_set, mixed, epoch) for epoch in (0, 1))
+    assert ((first[1] > 0) & (first[1] < 1)).any()
+    images, labels = next(TrainingData(test_set, config(per_batch_size=60)).epoch(1))
+    np.testing.assert_array_equal(second[0], images)
+    np.testing.assert_array_equal(second[1], np.eye(10)[labels])
+
+
+def test_mixed_images_are_those_of_their_shares(test_set: Dataset) -> None:
+    images, shares = batches(test_set, config(per_batch_size=60, mixup=1.0))
+    plain, labels = next(TrainingData(test_set, config(per_batch_size=60)).epoch(1))
+    neighbours = np.arange(60).reshape(30, 2)[:, ::-1].ravel()
+    for image, share, own, other in zip(images, shares, range(60), neighbours, strict=True):
+        kept = share[labels[own]] if labels[own] != labels[other] else None
+        if kept is not None:
+            wanted = kept * plain[own] + (1 - kept) * plain[other]
+            np.testing.assert_allclose(image, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kinds", [{}, EVERY])
+@pytest.mark.parametrize("augmentation", ["random_resized_crop", "shift"])
+def test_images_do_not_depend_on_the_number_of_workers(
+    tmp_path: Path, augmentation: Literal["shift"], kinds: dict[str, object]
+) -> None:
     dataset = open_dataset(image_folder(tmp_path, list("abcdefgh")), "train")
-    photographs = {"augmentation": "random_resized_crop", "per_batch_size": 12, "train_images": 36}
-    one, three = (first_epoch(dataset, config(**photographs, num_workers=n)) for n in (1, 3))
-    np.testing.assert_array_equal(one, three)
-    assert len(np.unique(three)) > len(dataset.class_names)
+    settings = {"augmentation": augmentation, "per_batch_size": 12, "train_images": 36, **kinds}
+    none, two = (first_epoch(dataset, config(**settings, num_workers=n)) for n in (0, 2))
+    np.testing.assert_array_equal(none, two)
+    assert len(np.unique(two)) >= len(dataset.class_names)
 
 
 def test_the_processes_of_a_group_share_each_step(test_set: Dataset) -> None:
@@ -90,14 +154,19 @@ def test_an_epoch_goes_on_from_any_step(test_set: Dataset) -> None:
     np.testing.assert_array_equal(resumed[0], last[0])
 
 
-@pytest.mark.parametrize("augmentation", ["random_resized_crop", "shift"])
+@pytest.mark.parametrize(
+    ("augmentation", "count"),
+    [("random_resized_crop", 0), ("random_resized_crop", 1), ("shift", 0)],
+)
 def test_a_broken_image_ends_the_epoch_or_the_next_one_stands_in(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, augmentation: Literal["shift"]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, augmentation: Literal["shift"], count: int
 ) -> None:
     broken = image_folder(tmp_path, ["ant", "bee", "cat"]) / "bee/0.png"
     broken.write_bytes(b"no image")
     dataset = open_dataset(tmp_path, "train")
-    settings = config(augmentation=augmentation, per_batch_size=6, train_images=6)
+    settings = config(
+        augmentation=augmentation, per_batch_size=6, train_images=6, num_workers=count
+    )
     with pytest.raises(BrokenImageError, match=r"bee/0.png is not a readable image"):
         first_epoch(dataset, settings)
     skipping = settings.model_copy(update={"on_broken_image": "skip"})
@@ -116,6 +185,17 @@ def test_no_readable_image_at_all_is_an_error(tmp_path: Path) -> None:
 
 def test_images_are_shuffled(test_set: Dataset) -> None:
     _, labels = next(islice(TrainingData(test_set, config(per_batch_size=60)).epoch(0), 1))
-    in_order = [test_set.label(i) for i in range(60)]
+    every = all_labels(test_set)
+    in_order = every[share_of_each_class(every, 60)].tolist()
     assert labels.tolist() != in_order
-    assert sorted(labels.tolist()) == sorted(in_order)
+    assert sorted(labels.tolist()) == sorted(in_order) == [i // 6 for i in range(60)]
+
+
+def test_a_part_of_the_images_has_the_same_share_of_each_class() -> None:
+    classes = np.array([0] * 50 + [1] * 30 + [2] * 20, np.int32)
+    np.testing.assert_array_equal(share_of_each_class(classes, None), np.arange(100))
+    np.testing.assert_array_equal(share_of_each_class(classes, 200), np.arange(100))
+    chosen = share_of_each_class(classes, 10)
+    np.testing.assert_array_equal(chosen, [0, 1, 2, 3, 4, 50, 51, 52, 80, 81])
+    assert np.bincount(classes[share_of_each_class(classes, 11)]).sum() == 11
+    np.testing.assert_array_equal(share_of_each_class(classes, 1), [0])

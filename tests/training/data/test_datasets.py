@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ from PIL import Image
 
 from images.decoders import decode
 from tests.support.paths import FASHION_MNIST
-from training.data.datasets import Dataset, beside, open_dataset
+from training.data.dataset import Dataset
+from training.data.datasets import beside, log_contents, open_dataset
 from training.errors import DatasetError
 
 
@@ -122,3 +125,39 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "ant/0.png").write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"ant/0.png is not a readable image"):
         dataset.rgb(0)
+
+
+def test_what_counts_and_what_is_left_out_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    image_folder(tmp_path, ["ant", "bee"])
+    for name in (
+        "ant/notes.txt",
+        "ant/scan.tif",
+        "bee/.hidden.png",
+        "bee/more/1.png",
+        "bee/LICENSE",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "bee/1.png").rename(tmp_path / "bee/1.JFIF")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "empty").mkdir()
+    dataset = open_dataset(tmp_path, "train")
+    log_contents(dataset)
+    assert (dataset.class_names, len(dataset)) == (["ant", "bee", "empty"], 3)
+    assert f"{tmp_path}: 3 images of 3 classes: ant, bee, empty" in caplog.text
+    assert f"{tmp_path}: no images of empty" in caplog.text
+    for words in (
+        "1 hidden folders", "1 files .txt", "1 files .tif", "1 hidden files",
+        "1 folders within a class", "1 files without a suffix", "read are .jpg, .jpeg, .jfif",
+    ):  # fmt: skip
+        assert words in caplog.text
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    image_folder(tmp_path, ["ant"])
+    (tmp_path / "ant/0.png").rename(tmp_path / "ant" / os.fsdecode(b"\xff.png"))
+    with pytest.raises(DatasetError, match=r"ant/\\udcff\.png: its name is not UTF-8; rename it"):
+        open_dataset(tmp_path, "train")

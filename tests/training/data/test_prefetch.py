@@ -35,6 +35,23 @@ def test_leaving_early_ends_the_thread() -> None:
     assert threads() == []
 
 
+def test_leaving_early_closes_what_is_read() -> None:
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from iter(int, 1)
+        finally:
+            closed.set()
+
+    source = items()
+    prefetched = iter(Prefetcher(source))
+    assert next(prefetched) == 0
+    prefetched.close()
+    assert closed.is_set()
+    assert list(source) == []
+
+
 def test_waiting_for_a_slow_item_is_measured() -> None:
     release = threading.Event()
 

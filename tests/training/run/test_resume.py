@@ -12,6 +12,7 @@ from tests.support.paths import ROOT
 from tests.training.conftest import start
 from tests.training.data.test_datasets import image_folder
 from tests.training.test_train import finish, wait_for_line
+from tests.training.trackers.test_tensorboard import steps
 from training.checkpoint import checkpoints
 from training.errors import CheckpointError
 from training.run.folder import RunFolder
@@ -28,12 +29,15 @@ SMALL = ("--train-images", "640", "--per-batch-size", "32")
 SHORT = (*SMALL, "--max-epoch", "4", "--T-max", "4", "--shift", "2")
 OFTEN = ("--ckpt-interval", "7", "--log-interval", "1", "--run-eval", "0")
 SCALE = ("--is-dynamic-loss-scale", "1")
+MIXED = ("--mixup", "0.8", "--cutmix", "1", "--random-erasing", "0.5", "--randaugment", "2,9")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_and_resumed_it_trains_as_if_never_killed(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    command = ("training.train", "--recipe", "smoke", *SHORT, *OFTEN, *SCALE, "--ckpt-path")
+    command = ("training.train", "--recipe", "smoke", *SHORT, *OFTEN, *SCALE)
+    command = (*command, *MIXED, "--ckpt-path")
     killed = start(*command, cut)
     wait_for_line(killed, "step 31/80 ")
     killed.send_signal(signal.SIGKILL)
@@ -47,6 +51,7 @@ def test_killed_and_resumed_it_trains_as_if_never_killed(tmp_path: Path) -> None
         np.testing.assert_allclose(end(cut)[name], value, rtol=0, atol=1e-6, err_msg=name)
     assert losses(cut) == pytest.approx(losses(whole), abs=1e-6)
     assert len(losses(cut)) == 4
+    assert steps(find_run(cut)) == steps(find_run(whole)) == [20, 40, 60, 80]
 
 
 def end(outputs: Path) -> checkpoints.Arrays:
@@ -125,7 +130,7 @@ def test_a_dataset_of_another_size_is_refused(
 
 
 def test_a_checkpoint_of_before_the_sizes_can_be_resumed() -> None:
-    shipped = checkpoints.read_info(ROOT / "models/fashion_resnext/checkpoint/fashion_resnext.ckpt")
+    shipped = checkpoints.read_info(ROOT / "models/checkpoints/fashion_resnext.ckpt")
     assert shipped.training_images is None
     check_same_size((5, 2), (shipped.training_images, shipped.steps_per_epoch))
 
@@ -134,7 +139,7 @@ def test_what_a_killed_process_was_writing_is_removed(run: Path) -> None:
     unfinished = run / "ckpt_0/.writing-x"
     unfinished.mkdir()
     (unfinished / "0-10_3.ckpt").touch()
-    folder = RunFolder.open(TrainConfig(resume=run.parent), now=0)
+    folder = RunFolder.open(TrainConfig(resume=run.parent))
     assert folder.path == run
     assert not unfinished.exists()
 

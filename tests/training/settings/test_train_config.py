@@ -12,7 +12,6 @@ from training.settings.train_config import TrainConfig
 
 UPSTREAM = {
     "image_size": (224, 224),
-    "num_classes": 1000,
     "per_batch_size": 128,
     "lr": 0.05,
     "lr_scheduler": "cosine_annealing",
@@ -70,6 +69,32 @@ def test_upstreams_spellings_are_understood() -> None:
     assert not config.run_eval
 
 
+def test_settings_of_several_values_come_from_flags_and_recipes(recipe: Path) -> None:
+    recipe.write_text("crop_scale: [0.5, 1]\nclass_weights: [1, 2]\nrandaugment: [3, 7.5]\n")
+    config = parse("--recipe", str(recipe))
+    assert (config.crop_scale, config.class_weights) == ((0.5, 1), (1, 2))
+    assert config.randaugment == (3, 7.5)
+    flags = ("--crop-scale", "0.2,0.3", "--class-weights", "balanced", "--randaugment", "2,9")
+    config = parse("--recipe", str(recipe), *flags)
+    assert (config.crop_scale, config.class_weights) == ((0.2, 0.3), "balanced")
+    assert config.randaugment == (2, 9)
+    assert parse("--class-weights", "0.5,3").class_weights == (0.5, 3)
+    again = TrainConfig.model_validate(config.model_dump(mode="json"))
+    assert again == config
+
+
+def test_the_number_of_classes_is_that_of_the_data_unless_set() -> None:
+    assert parse().num_classes is None
+    assert parse("--num-classes", "7").classes == 7
+    with pytest.raises(ValueError, match="not known before the data are opened"):
+        parse().classes  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["cpu", "bundle", "hour"])
+def test_the_recipes_of_fashion_mnist_take_data_of_any_number_of_classes(name: str) -> None:
+    assert parse("--recipe", f"fashion_mnist_{name}").num_classes is None
+
+
 def test_an_unknown_key_of_a_recipe_is_named(recipe: Path) -> None:
     recipe.write_text("lr: 0.2\nlearning_rate: 0.3\n")
     with pytest.raises(RecipeError, match=r"mine.yaml: there is no setting learning_rate"):
@@ -92,6 +117,13 @@ def test_a_missing_recipe_is_answered_with_those_there_are() -> None:
         (("--lr", "-1"), "greater than 0"),
         (("--eta-min", "0.2", "--lr", "0.1"), r"eta_min=0.2 .* lr=0.1"),
         (("--num-classes", "1"), r"label_smooth_factor=0.1 .* num_classes=1; say --label-smooth 0"),
+        (("--mixup", "0.2", "--per-batch-size", "3"), r"in pairs: per_batch_size=3 must be even"),
+        (("--crop-scale", "1,0.5"), r"crop_scale=1.0,0.5 must be the least, then the most"),
+        (("--randaugment", "2,11"), "less than or equal to 10"),
+        (("--class-weights", "equal"), r"'balanced'(.|\n)*valid number"),
+        (("--lr-per-step", "1", "--lr-scheduler", "multistep"), "lr_per_step=True needs .*cosine"),
+        (("--ema", "1"), "less than 1"),
+        (("--patience", "2", "--run-eval", "0"), "patience=2 needs run_eval=1"),
         (("--data-sink-mode", "1"), "data_sink_mode=True is not supported; it must be False"),
         (
             ("--eval-resize", "20,20", "--image-size", "28,28"),
@@ -119,7 +151,7 @@ def test_mixed_precision_is_the_upstreams_on_its_platforms(platform: str, level:
 @pytest.mark.parametrize(
     ("name", "platform", "processes", "batch", "lr"),
     [
-        ("ascend_8p", "Ascend", 8, 128, 0.05),
+        ("ascend_8p", "Ascend", 8, 128, 0.4),
         ("ascend_1p", "Ascend", 1, 128, 0.05),
         ("gpu_8p", "GPU", 8, 16, 0.05),
         ("gpu_1p", "GPU", 1, 32, 0.0125),
@@ -130,8 +162,9 @@ def test_recipes_of_the_upstream_are_its_settings(
 ) -> None:
     config = parse("--recipe", f"resnext152_imagenet_{name}")
     own = ("platform", "group_size", "is_distributed", "per_batch_size", "lr", "amp_level")
+    own = (*own, "num_classes")
     found = [getattr(config, field) for field in own]
-    assert found == [platform, processes, processes > 1, batch, lr, "O3"]
+    assert found == [platform, processes, processes > 1, batch, lr, "O3", 1000]
     rest = config.model_dump(exclude={*own, "recipe"})
     assert rest == parse("--platform", platform).model_dump(exclude={*own, "recipe"})
 

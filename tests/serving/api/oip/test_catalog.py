@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from protos import open_inference_pb2 as pb
+from serving.api.oip.infer import ImageInference
 from serving.api.oip.names import both, find
 from serving.api.oip.service import OpenInference
 from serving.engine.model import Model
@@ -192,7 +193,9 @@ async def test_what_there_is_not_is_said(oip: "Stub") -> None:
 
 def test_every_method_has_an_answer() -> None:
     methods = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
-    assert {method.name for method in methods} <= vars(OpenInference).keys()
+    assert {method.name for method in methods} <= vars(OpenInference).keys() | vars(
+        ImageInference
+    ).keys()
 
 
 async def test_statistics_agree_with_prometheus(oip: "Stub", server: Server) -> None:

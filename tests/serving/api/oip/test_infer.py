@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from protos import open_inference_pb2 as pb
-from serving.api.oip import service
+from serving.api import image_service
 from serving.server import Server
 from tests.serving.api.messages import expected, png
 from tests.serving.api.oip.conftest import inferring
@@ -110,7 +110,7 @@ async def test_classes_as_strings(oip: "Stub") -> None:
 async def test_many_strings_are_made_in_a_thread_of_their_own(
     oip: "Stub", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MANY_CLASSES", 1)
+    monkeypatch.setattr(image_service, "MANY_CLASSES", 1)
     request = photos(1)
     request.outputs.add(name=OUTPUT).parameters["classification"].int64_param = 2
     assert len(strings(await oip.ModelInfer(request))) == 2

@@ -22,7 +22,7 @@ from serving.backends.openvino import model as compiling
 from serving.backends.runtimes import load
 from serving.backends.settings import DEFAULTS, RuntimeSettings
 from serving.errors import StartupError
-from serving.loading import Loader
+from serving.loader import Loader
 from tests.support.bundles import BUCKETS, SIDE, probabilities
 from tests.support.paths import ROOT, SHIPPED
 

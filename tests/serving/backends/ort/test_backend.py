@@ -134,10 +134,16 @@ def test_a_wide_backend_reads_the_weights_of_the_instances(tiny: Path) -> None:
     wide.close()
 
 
-def test_a_single_instance_shares_nothing_and_runs_no_wider(tiny: Path) -> None:
+def test_instances_of_several_threads_share_weights_and_no_session(tiny: Path) -> None:
     stated = manifest(tiny)
-    [backend] = load(tiny, stated, stated.files[0], device=Device("cpu"))
-    assert backend.widen(2) is None
+    settings = RuntimeSettings(threads=2)
+    cpu = Device("cpu")
+    one, other = load(tiny, stated, stated.files[0], device=cpu, instances=2, settings=settings)
+    assert isinstance(one, ort.OrtBackend)
+    assert isinstance(other, ort.OrtBackend)
+    assert one._shared is other._shared
+    assert one._session is not other._session
+    assert one._session.get_session_options().intra_op_num_threads == 2
 
 
 def test_threads_of_a_wide_batch_have_a_core_each() -> None:

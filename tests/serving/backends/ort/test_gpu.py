@@ -257,7 +257,7 @@ def test_only_closing_frees_a_session(gpu: Gpu) -> None:
 async def test_the_engine_fills_and_reads_the_fixed_buffers(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def bound(session: Any, target: Target) -> BoundBackend:
+    def bound(session: Any, target: Target, *_: object) -> BoundBackend:
         opened = Opened(session, PLACEMENT, PlainMemory())
         return BoundBackend(lambda: opened, target, ("cpu", 0), GpuLock())
 

@@ -1,0 +1,1 @@
+"""Where the server runs: containers, systemd, clusters; Python only where these want some."""

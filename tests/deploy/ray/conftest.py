@@ -1,0 +1,3 @@
+"""The application for Ray, with Ray and without."""
+
+collect_ignore = ["inside"]  # for the interpreter of .venv-ray

@@ -1,0 +1,1 @@
+"""Where epochs go besides metrics.jsonl: TensorBoard, MLflow or Weights & Biases."""
