@@ -15,6 +15,7 @@ import psutil
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from benchmarks.command import RESULTS, Benchmark, configured, start
+from benchmarks.cpu_time import cpu_s
 from benchmarks.records import Record, circumstances, markdown
 from benchmarks.server import Server, serving
 from bundle.store import Bundle
@@ -157,8 +158,7 @@ def _counts(server: Server) -> tuple[float, float]:
 
 def _children_s(server: Server) -> float:
     """Return the CPU time of the server's front ends."""
-    children = psutil.Process(server.pid).children()
-    return sum(sum(child.cpu_times()[:2]) for child in children)
+    return cpu_s(child.pid for child in psutil.Process(server.pid).children())
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, PositiveInt
 from rich.progress import track
 
 from benchmarks.command import RESULTS, Benchmark, configured, start
+from benchmarks.cpu_time import cpu_s
 from benchmarks.photos import jpeg, photo
 from benchmarks.records import Record, circumstances, markdown
 from cli.tables import show_rows
@@ -168,7 +169,7 @@ def _threads(
 def _cpu_s() -> float:
     """Return the CPU time of this process and of those that it has started, in seconds."""
     own = psutil.Process()
-    return sum(sum(process.cpu_times()[:2]) for process in (own, *own.children()))
+    return cpu_s(process.pid for process in (own, *own.children()))
 
 
 def _row(way: Way, turns: Sequence[Turn], images: int) -> Row:

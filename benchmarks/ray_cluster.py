@@ -83,18 +83,6 @@ def family(*pids: int) -> set[int]:
     return found
 
 
-def cpu_s(pids: set[int]) -> float:
-    """Return the CPU time that processes have taken."""
-    ticks = 0
-    for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it has ended
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
     """Have what this thread starts run on one core."""

@@ -19,7 +19,8 @@ from typing import Any
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
 from benchmarks.command import RESULTS, Benchmark, configured, start
-from benchmarks.ray_cluster import cluster, cpu_s, family, pin
+from benchmarks.cpu_time import cpu_s
+from benchmarks.ray_cluster import cluster, family, pin
 from benchmarks.records import Record, circumstances, markdown
 from bundle.store import Bundle
 from cli.tables import show_rows

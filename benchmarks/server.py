@@ -17,6 +17,8 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, Field
 
+from benchmarks.cpu_time import cpu_s
+
 TIMEOUT_MS = 120_000
 # The warm-up, as a share of the turn: the batches that run when counting begins must be as large as
 # those that run when it ends, and an idle server begins with small ones.
@@ -82,8 +84,7 @@ class Server:
 
     def cpu_s(self) -> float:
         """Return the CPU time that it has taken."""
-        cpu = self._process.cpu_times()
-        return float(cpu.user + cpu.system)
+        return cpu_s([self.pid])
 
     def stop(self, patience_s: float) -> float | None:
         """Send SIGTERM; return the seconds until it ends, None if it must be killed after all."""

@@ -138,7 +138,13 @@ class Record:
             self.code, self.error = code, error
 
     def leave(self, now: float) -> None:
-        """Note that its caller has left, perhaps at the deadline by its own clock."""
+        """Note that its caller has left, perhaps at the deadline by its own clock.
+
+        OK has not reached it: the requests of a stream end as well when their caller leaves, so
+        that the stream may seem to be over before it is known why.
+        """
+        if self.code == OK:
+            self.code = ""
         due = self.deadline_s
         margin_s = EARLY_S + EARLY_SHARE * (due - self.arrived_s) if due else 0.0
         if due and now >= due - margin_s:

@@ -152,6 +152,23 @@ def test_a_deadline_that_passes_is_told_from_a_caller_who_leaves() -> None:
     assert (record_of_call.code, other.code) == ("CANCELLED", "DEADLINE_EXCEEDED")
 
 
+def test_a_stream_whose_requests_ended_because_its_caller_left_is_not_ok() -> None:
+    written = list[Record]()
+    stream = record(code="", is_stream=True)
+    stream.write = written.append
+    stream.end("OK")
+    stream.leave(11.0)
+    stream.close()
+    assert [(each.code, each.error) for each in written] == [("CANCELLED", "the caller has left")]
+
+
+def test_an_error_that_the_server_sent_outlasts_the_caller() -> None:
+    refused = record(code="")
+    refused.end("UNAVAILABLE", "the server is draining")
+    refused.leave(11.0)
+    assert (refused.code, refused.error) == ("UNAVAILABLE", "the server is draining")
+
+
 def test_a_line_names_the_caller_and_no_token(tiny: Path, tmp_path: Path) -> None:
     token, tokens = new_token(), tmp_path / "tokens"
     tokens.write_text(token_line("photo-app", token, "classify"))
