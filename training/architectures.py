@@ -51,9 +51,6 @@ ARCHITECTURES = {
     "resnext29_2x8d": Architecture(
         (1, 4, 4), cardinality=2, base_width=8, outputs=32, stem=ALL_PIXELS
     ),
-    "resnext29_1x16d": Architecture(
-        (1, 4, 4), cardinality=1, base_width=16, outputs=32, stem=ALL_PIXELS
-    ),
     "tiny": Architecture((1, 1), cardinality=2, base_width=4, outputs=16, stem=TINY),
 }
 

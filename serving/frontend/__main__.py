@@ -1,4 +1,4 @@
-"""`python -m serving.frontend DESCRIPTOR`: a front end; `serving.frontend.child` starts it."""
+"""`python -m serving.frontend DESCRIPTOR`: a front end; `serving.frontend.front_end` starts it."""
 
 import os
 import sys

@@ -20,11 +20,11 @@ from serving.engine.repository import ModelRepository
 from serving.engine.sources import Source
 from serving.errors import StartupError, UnavailableError
 from serving.frontend import messages
-from serving.frontend.child import Child
 from serving.frontend.counts import Sum, counters
 from serving.frontend.desk import Desk
 from serving.frontend.exchange import Exchange
 from serving.frontend.forwarding import Methods
+from serving.frontend.front_end import FrontEnd
 from serving.frontend.messages import tell
 from serving.frontend.shared_model import SharedModel
 from serving.lifecycle import background
@@ -77,7 +77,7 @@ class FrontEnds:
         self._settings = settings | {"grpc_port": self.port}
         self.health = SharedHealth(self)
         self._exchange = Exchange("front ends")
-        self._children: dict[int, Child] = {}
+        self._front_ends: dict[int, FrontEnd] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._drain_s: float | None = None
         self._deaths = Counter(
@@ -91,7 +91,7 @@ class FrontEnds:
             self._deaths.labels(reason)
         Gauge(
             "serving_frontends", "Front ends that take calls now", registry=registry
-        ).set_function(lambda: sum(child.is_started for child in self._children.values()))
+        ).set_function(lambda: sum(front_end.is_started for front_end in self._front_ends.values()))
         repository.followers.append(self)
 
     @asynccontextmanager
@@ -103,16 +103,16 @@ class FrontEnds:
         self._exchange.start()
         try:
             first = [self._start(number) for number in range(self._config.frontends)]
-            for child in first:
-                await child.started()
+            for front_end in first:
+                await front_end.started()
             self._keepers = [
-                background(self._keep(number, child)) for number, child in enumerate(first)
+                background(self._keep(number, front_end)) for number, front_end in enumerate(first)
             ]
             yield
         finally:
             for keeper in self._keepers:
                 keeper.cancel()
-            await asyncio.gather(*(child.end() for child in self._children.values()))
+            await asyncio.gather(*(front_end.end() for front_end in self._front_ends.values()))
             await asyncio.to_thread(self._exchange.close)
             self._reservation.close()
 
@@ -127,7 +127,9 @@ class FrontEnds:
             async with asyncio.timeout(grace_s + CLOSING_S):
                 await asyncio.shield(http)
                 self.tell_all(tell(op="end"))
-                await asyncio.gather(*(child.ended() for child in self._children.values()))
+                await asyncio.gather(
+                    *(front_end.ended() for front_end in self._front_ends.values())
+                )
 
     def decoding(self, model: Model) -> Decoding:
         """Return where an image of a caller of HTTP is decoded; see `Elsewhere`."""
@@ -140,8 +142,9 @@ class FrontEnds:
 
     def _nearest(self, model: Model) -> tuple[Desk, SharedModel]:
         """Return the front end that has the least to decode, and the model as it has it."""
-        children = [child for child in tuple(self._children.values()) if child.is_started]
-        desks = [child.desk for child in children if not child.desk.lending.is_closed]
+        front_ends = tuple(self._front_ends.values())
+        started = [front_end.desk for front_end in front_ends if front_end.is_started]
+        desks = [desk for desk in started if not desk.lending.is_closed]
         for desk in sorted(desks, key=lambda desk: desk.waiting):
             if shared := desk.shared(model):
                 return desk, shared
@@ -152,34 +155,34 @@ class FrontEnds:
         """Tell all front ends which models are loaded; this process decodes for none of these."""
         for model in self._repository.all():
             model.elsewhere = self
-        for child in self._children.values():
-            child.tell_models(self._repository)
+        for front_end in self._front_ends.values():
+            front_end.tell_models(self._repository)
 
     async def caught_up(self) -> None:
         """Return when all that take calls know which models are loaded."""
-        await asyncio.gather(*(child.caught_up() for child in self._children.values()))
+        await asyncio.gather(*(front_end.caught_up() for front_end in self._front_ends.values()))
 
     def tell_all(self, message: bytes) -> None:
         """Send a message to all front ends."""
-        for child in self._children.values():
-            child.send(message)
+        for front_end in self._front_ends.values():
+            front_end.send(message)
 
-    def _start(self, number: int) -> Child:
-        child = Child(
+    def _start(self, number: int) -> FrontEnd:
+        front_end = FrontEnd(
             self._config, self._settings, self._exchange, self.methods, Sum(self._counters)
         )
-        self._children[number] = child
-        child.tell_models(self._repository)
-        self.health.tell(child)
-        return child
+        self._front_ends[number] = front_end
+        front_end.tell_models(self._repository)
+        self.health.tell(front_end)
+        return front_end
 
-    async def _keep(self, number: int, child: Child) -> None:
+    async def _keep(self, number: int, front_end: FrontEnd) -> None:
         """Start a front end again whenever it has ended, until the server drains."""
         loop, pause_s = asyncio.get_running_loop(), 0.0
         while True:
             began = loop.time()
-            reason = await child.watched()
-            await child.end()
+            reason = await front_end.watched()
+            await front_end.end()
             if self._drain_s is not None:
                 return
             self._deaths.labels(reason).inc()
@@ -191,15 +194,15 @@ class FrontEnds:
                 "front end %d (process %d) %s: its callers have lost their connections; another "
                 "starts in %.1f s",
                 number,
-                child.pid,
-                child.epitaph(reason),
+                front_end.pid,
+                front_end.epitaph(reason),
                 pause_s,
             )
             if not (another := await self._started_again(number, pause_s)):
                 return
-            child = another
+            front_end = another
 
-    async def _started_again(self, number: int, pause_s: float) -> Child | None:
+    async def _started_again(self, number: int, pause_s: float) -> FrontEnd | None:
         """Return a front end once this machine has what it needs; None if the server drains."""
         while True:
             await asyncio.sleep(pause_s)
@@ -227,9 +230,9 @@ class SharedHealth:
         """Report that nothing answers, from now on."""
         self._say(tell(op="shutdown"))
 
-    def tell(self, child: Child) -> None:
+    def tell(self, front_end: FrontEnd) -> None:
         """Tell one that has just been started."""
-        child.send(self._last)
+        front_end.send(self._last)
 
     def _say(self, message: bytes) -> None:
         self._last = message

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from protos import classifier_pb2 as pb
-from serving.frontend import child
+from serving.frontend import front_end
 from serving.http import bodies
 from serving.server import Server
 from tests.serving.api.messages import expected, png
@@ -65,7 +65,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     `waited` has a byte for each decode that waits.
     """
     (tmp_path / "sitecustomize.py").write_text(DECODER.format(folder=str(tmp_path)))
-    monkeypatch.setattr(child, "PATHS", [str(tmp_path), *child.PATHS])
+    monkeypatch.setattr(front_end, "PATHS", [str(tmp_path), *front_end.PATHS])
     return tmp_path
 
 
@@ -159,10 +159,10 @@ async def test_callers_learn_that_no_front_end_is_there(tiny: Path, folder: Path
 async def test_a_version_that_is_unloaded_answers_those_whose_body_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, route: str
 ) -> None:
-    unused, told, go_on = set[int](), child.Child._told, threading.Event()
+    unused, told, go_on = set[int](), front_end.FrontEnd._told, threading.Event()
     usual = bodies.inflate
 
-    def listen(self: child.Child, said: dict[str, Any]) -> None:
+    def listen(self: front_end.FrontEnd, said: dict[str, Any]) -> None:
         unused.update(said.get("unused", ()))
         told(self, said)
 
@@ -170,7 +170,7 @@ async def test_a_version_that_is_unloaded_answers_those_whose_body_waits(
         assert go_on.wait(60)
         return usual(body, most_bytes)
 
-    monkeypatch.setattr(child.Child, "_told", listen)
+    monkeypatch.setattr(front_end.FrontEnd, "_told", listen)
     monkeypatch.setattr(bodies, "inflate", inflate)
     copy_bundle(write_bundle(tmp_path), tmp_path, "2")
     settings = {"model_control": "explicit", "load_model": ("tiny",), "version_policy": "all"}

@@ -172,7 +172,7 @@ async def test_one_is_started_as_soon_as_the_machine_lets_it(
                 raise refusal
             return real(*words, **options)
 
-        monkeypatch.setattr("serving.frontend.child.subprocess.Popen", scarce)
+        monkeypatch.setattr("serving.frontend.front_end.subprocess.Popen", scarce)
         [victim] = front_ends()
         victim.send_signal(signal.SIGKILL)
         await until(lambda: deaths(server, "died") == 1)
@@ -193,7 +193,7 @@ async def test_one_that_gets_no_memory_for_a_model_takes_no_calls(
             raise refusal
         return real(*shape)
 
-    monkeypatch.setattr("serving.frontend.child.Memory", scarce)
+    monkeypatch.setattr("serving.frontend.front_end.Memory", scarce)
     async with running_server(tiny, frontends=1) as server, connected(server) as [stub]:
         await until(lambda: deaths(server, "died") == 1)
         await all_up(server, 1)

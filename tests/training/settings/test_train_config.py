@@ -90,7 +90,7 @@ def test_the_number_of_classes_is_that_of_the_data_unless_set() -> None:
         parse().classes  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["cpu", "bundle", "hour"])
+@pytest.mark.parametrize("name", ["cpu", "hour"])
 def test_the_recipes_of_fashion_mnist_take_data_of_any_number_of_classes(name: str) -> None:
     assert parse("--recipe", f"fashion_mnist_{name}").num_classes is None
 

@@ -45,7 +45,7 @@ PATHS = [str(Path(__file__).parents[2]), *os.environ.get("PYTHONPATH", "").split
 _numbers = itertools.count(1)
 
 
-class Child:
+class FrontEnd:
     """A front end. The event loop calls, but where it says otherwise.
 
     Args:
