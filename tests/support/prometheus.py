@@ -50,11 +50,13 @@ def prometheus(config: Path, data: Path) -> Iterator[Prometheus]:
 
 
 def _address(process: "subprocess.Popen[str]") -> str:
-    said, address = "", ""
+    """Return its address once it answers; it says both in either order, from two of its threads."""
+    said, address, is_ready = "", "", False
     for line in process.stderr or ():
         said += line
         if found := re.search(r'msg="Listening on" address=(\S+)', line):
             address = found[1]
-        if "ready to receive web requests" in line:
+        is_ready |= "ready to receive web requests" in line
+        if address and is_ready:
             return address
     raise AssertionError(f"Prometheus ended with {process.wait()}: {said}")
