@@ -123,7 +123,7 @@ demo: build/demo/efficientnet_lite0/1/manifest.json ## Serve a model that knows 
 
 build/demo/efficientnet_lite0/1/manifest.json: $(DEMO)/.demo $(wildcard demo/*.py)
 	@echo "Building the bundle: about two minutes, most of them to calibrate int8"
-	$(DEMO)/bin/python -m demo
+	$(DEMO)/bin/python -m demo --grpc-port $(GRPC_PORT) --http-port $(HTTP_PORT)
 
 tune: $(VENV)/.serving ## Find the fastest settings for this machine's CPU (MODEL=, IMAGE=, ARGS=)
 	$(PY) -m serving tune $(call quoted,$(MODEL)) --images $(IMAGE) $(ARGS)
@@ -228,6 +228,7 @@ bench: $(VENV)/.dev ## Measure the server against floor, rival, overload and att
 	  --batches 1,2 --concurrency 32 --capacity-shares '[]' --rounds 3 --duration-s 60
 	$(PY) -m benchmarks.reload --model models/fashion_resnext/1 --images examples/images
 	$(PY) -m benchmarks.reload
+	$(PY) -m benchmarks.reload --runtime openvino
 	$(PY) -m benchmarks.precisions --model models/fashion_resnext/1 --images examples/images
 	$(PY) -m benchmarks.precisions
 	$(PY) -m benchmarks.precisions --model build/benchmarks/resnext152_64x4d/1 \

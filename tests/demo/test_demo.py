@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +21,15 @@ CATS = {"tabby", "tiger cat", "Persian cat", "Siamese cat", "Egyptian cat"}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _environment() -> None:
+    if not (ROOT / ".venv-demo/.demo").exists():
+        pytest.skip("there is no environment of the demo: make .venv-demo/.demo")
+
+
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Server]:
     """The server that `make demo` starts, of a bundle that it has made anew."""
-    if not (ROOT / ".venv-demo/.demo").exists():
-        pytest.skip("there is no environment of the demo: make .venv-demo/.demo")
     # What `make test` itself was told is not meant for what it runs.
     inherited = {k: v for k, v in os.environ.items() if k not in ("ARGS", "MAKEFLAGS")}
     process = subprocess.Popen(
@@ -74,3 +79,18 @@ def test_every_class_has_a_name_of_its_own(demo: Server) -> None:
     labels = Path(ROOT / "build/demo/labels.txt").read_text().splitlines()
     assert len(labels) == len(set(labels)) == 1000
     assert "golden retriever" in labels
+
+
+@pytest.mark.parametrize("flag", ["--grpc-port", "--http-port"])
+def test_a_port_that_is_taken_is_said_before_anything_is_built(flag: str) -> None:
+    ports = {"--grpc-port": "0", "--http-port": "0"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports[flag] = str(taken.getsockname()[1])
+        words = [word for pair in ports.items() for word in pair]
+        ended = subprocess.run(
+            [ROOT / ".venv-demo/bin/python", "-m", "demo", *words],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert f"cannot listen on 127.0.0.1:{ports[flag]}" in ended.stderr
+    assert ended.stderr.count("\n") == 1

@@ -43,12 +43,16 @@ def compile_model(target: Target, instances: int) -> openvino.CompiledModel:
 def _read(target: Target, descriptor: int) -> openvino.Model:
     # External data is looked for beside the path.
     path = target.path if target.file.external_data else Path(f"/proc/self/fd/{descriptor}")
+    # `Core.read_model` would try every other format that OpenVINO knows.
+    if not FrontEndManager().load_by_framework("onnx").supported(str(path)):
+        raise _refused(target, "it is no ONNX file")
     try:
-        # `Core.read_model` would try every format that OpenVINO knows.
-        frontend = FrontEndManager().load_by_framework("onnx")
-        return frontend.convert(frontend.load(str(path)))
+        # It releases Python's lock, which the frontend's own `load` and `convert` keep: for 0.8 s
+        # with the full network, in which a server that loads a new version would answer nobody.
+        # Without memory maps: a file that is changed later must not change the model.
+        return core.read_model(path, config={"ENABLE_MMAP": False})
     except Exception as error:
-        raise _refused(target, error) from error
+        raise _refused(target, str(error)) from error
 
 
 def _compile(target: Target, model: openvino.Model, instances: int) -> openvino.CompiledModel:
@@ -66,12 +70,12 @@ def _compile(target: Target, model: openvino.Model, instances: int) -> openvino.
     try:
         return core.compile_model(model, DEVICE, settings)
     except Exception as error:
-        raise _refused(target, error) from error
+        raise _refused(target, str(error)) from error
 
 
-def _refused(target: Target, error: Exception) -> StartupError:
+def _refused(target: Target, why: str) -> StartupError:
     # Paragraphs about where in OpenVINO's source it happened, ending with what happened.
-    reason = " ".join(str(error).split())
+    reason = " ".join(why.split())
     return StartupError(f"{target.path}: OpenVINO cannot load it on {target.device}: {reason}")
 
 

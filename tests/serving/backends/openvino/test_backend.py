@@ -18,6 +18,7 @@ from images.transform import Pixels
 from serving.backends import hardware
 from serving.backends.backend import Backend, predict
 from serving.backends.devices import Device
+from serving.backends.openvino import library
 from serving.backends.openvino import model as compiling
 from serving.backends.runtimes import load
 from serving.backends.settings import DEFAULTS, RuntimeSettings
@@ -145,14 +146,14 @@ def test_both_threads_of_a_core_are_asked_for(
     tiny: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: dict[str, object] = {}
-    core = compiling.core
+    core = library.core
 
-    class Core:
-        def compile_model(self, model: object, device: str, settings: dict[str, object]) -> object:
-            asked.update(settings)
-            return core.compile_model(model, device, settings)
+    def compile_model(model: object, device: str, settings: dict[str, object]) -> object:
+        asked.update(settings)
+        return core.compile_model(model, device, settings)
 
-    monkeypatch.setattr(compiling, "core", Core())
+    watched = Mock(read_model=core.read_model, compile_model=compile_model)
+    monkeypatch.setattr(compiling, "core", watched)
     opened(tiny, manifest)
     assert asked["ENABLE_HYPER_THREADING"] is True
 
@@ -202,6 +203,17 @@ def test_a_file_that_is_no_model_is_refused(
         opened(tmp_path, manifest, file)
 
 
+def test_a_model_in_a_format_of_openvino_itself_is_refused(
+    tiny: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    model = library.core.read_model(tiny / "model.onnx")
+    library.openvino.save_model(model, tmp_path / "model.xml")
+    content = (tmp_path / "model.xml").rename(tmp_path / "model.onnx").read_bytes()
+    file = manifest.files[0].model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+    with pytest.raises(StartupError, match=r"model\.onnx: .* on cpu: it is no ONNX file"):
+        opened(tmp_path, manifest, file)
+
+
 def test_a_file_that_is_not_the_stated_one_is_never_loaded(
     tiny: Path, manifest: Manifest, tmp_path: Path
 ) -> None:
@@ -216,20 +228,16 @@ def test_a_file_put_in_its_place_after_the_check_does_not_run(
     path = tmp_path / "model.onnx"
     path.write_bytes((tiny / "model.onnx").read_bytes())
     given: list[bytes] = []
+    core = library.core
 
-    class FrontEnds(compiling.FrontEndManager):
-        def load_by_framework(self, name: str) -> Mock:
-            frontend = super().load_by_framework(name)
+    def read_model(model: Path, **settings: object) -> object:
+        (tmp_path / "other").write_bytes(b"another")
+        (tmp_path / "other").rename(path)
+        given.append(model.read_bytes())
+        return core.read_model(model, **settings)
 
-            def load(model: str) -> object:
-                (tmp_path / "other").write_bytes(b"another")
-                (tmp_path / "other").rename(path)
-                given.append(Path(model).read_bytes())
-                return frontend.load(model)
-
-            return Mock(load=load, convert=frontend.convert)
-
-    monkeypatch.setattr(compiling, "FrontEndManager", FrontEnds)
+    watched = Mock(read_model=read_model, compile_model=core.compile_model)
+    monkeypatch.setattr(compiling, "core", watched)
     with pytest.raises(BundleError, match=r"model\.onnx was changed while it was loaded"):
         opened(tmp_path, manifest)
     assert given == [(tiny / "model.onnx").read_bytes()]
