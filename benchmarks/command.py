@@ -1,6 +1,7 @@
 """The command line that every benchmark has."""
 
 import os
+import signal
 import sys
 from abc import abstractmethod
 from pathlib import Path
@@ -32,6 +33,8 @@ def start(benchmark: type[Benchmark]) -> NoReturn:
     from images.decoders import configure
 
     configure()
+    # As on Ctrl-C, the servers that it has started end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # What `python -m serving` and the load tester set for gRPC, which reads it when it is imported:
     # children inherit it, and a benchmark that sends requests itself imports gRPC after this.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener,-event_engine_client")
