@@ -228,7 +228,7 @@ bench: $(VENV)/.dev ## Measure the server against floor, rival, overload and att
 	  --batches 1,2 --concurrency 32 --capacity-shares '[]' --rounds 3 --duration-s 60
 	$(PY) -m benchmarks.reload --model models/fashion_resnext/1 --images examples/images
 	$(PY) -m benchmarks.reload
-	$(PY) -m benchmarks.reload --runtime openvino
+	$(PY) -m benchmarks.reload --runtime openvino --share 0.3 --rounds 2 --duration-s 10 --buckets 1,8
 	$(PY) -m benchmarks.precisions --model models/fashion_resnext/1 --images examples/images
 	$(PY) -m benchmarks.precisions
 	$(PY) -m benchmarks.precisions --model build/benchmarks/resnext152_64x4d/1 \

@@ -9,7 +9,7 @@ from tests.support.paths import ROOT
 
 # Stands for a server: it says where it listens, and then does nothing.
 BENCHMARK = """
-import sys
+import signal, sys
 from benchmarks.command import Benchmark, configured, start
 from benchmarks.server import listening
 
@@ -20,9 +20,9 @@ class Waits(Benchmark):
     model_config = configured("benchmarks.waits")
 
     def run(self) -> None:
-        with listening([sys.executable, "-c", SERVER]) as server:
+        with listening([sys.executable, "-c", SERVER]):
             print("ready", flush=True)
-            server._process.wait()
+            signal.pause()
 
 start(Waits)
 """
