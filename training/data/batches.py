@@ -15,6 +15,7 @@ from training.data.class_weights import class_weights
 from training.data.dataset import Dataset, StoredImage
 from training.data.datasets import beside, log_contents, open_dataset
 from training.data.prefetch import Indices
+from training.data.resizing import resized
 from training.data.worker import Work
 from training.data.workers import Workers
 from training.errors import BrokenImageError, DatasetError
@@ -153,9 +154,12 @@ class TrainingData:
         """Yield an epoch's batches from a step on, both from 0: float32 (N, 3, H, W), int32 (N,).
 
         Mixed images come with float32 (N, K), the share of each class in each of them. Earlier
-        steps are not decoded. In place of a broken image stands the next one that can be read if
-        `on_broken_image` is skip; else BrokenImageError is raised.
+        steps are not decoded. H and W are those of the epoch. In place of a broken image stands the
+        next one that can be read if `on_broken_image` is skip; else BrokenImageError is raised.
         """
+        size = self._config.image_size_in(epoch)
+        if size != self._config.image_size:
+            logger.info("epoch %d: reduces training images to %d x %d pixels", epoch + 1, *size)
         transformed = Transformed(self._config.transform)
         work: Work = transformed if self._shifts else Photographs(self._augmenter, epoch)
         for indices, pixels, broken in self._workers.batches(work, self._order(epoch, first_step)):
@@ -164,6 +168,7 @@ class TrainingData:
                 pixels[row], found[row] = self._stand_in(work, int(indices[row]))
             if self._shifts:
                 pixels = self._augmenter.shifted(pixels, epoch, found)
+            pixels = resized(pixels, size)
             images = normalize(pixels, self._config.normalization)
             yield self._augmenter.batch(images, self._labels[found], epoch, found)
 

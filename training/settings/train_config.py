@@ -25,10 +25,11 @@ from images.transform import Stretch, Transform
 from training.settings.augmentation import AugmentationConfig
 from training.settings.config import COMMAS, Fraction, UserPath
 from training.settings.files import FileSettings
-from training.settings.optimization import OptimizationConfig
+from training.settings.optimization import Epochs, OptimizationConfig
 from training.trackers.tracker import Name, check_installed
 
 Size = Annotated[tuple[PositiveInt, PositiveInt], NoDecode, COMMAS]
+Scales = Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], NoDecode, COMMAS]
 Means = Annotated[tuple[float, float, float], NoDecode, COMMAS]
 Deviations = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], NoDecode, COMMAS]
 Weights = Annotated[tuple[PositiveFloat, ...], COMMAS]
@@ -46,6 +47,16 @@ class TrainConfig(AugmentationConfig, OptimizationConfig):
         None, description="classes of the dataset; unset: as many as it has"
     )
     image_size: Size = Field((224, 224), description="network input: height,width in pixels")
+    progressive_scales: Scales = Field(
+        (),
+        description="training images are smaller in the first epochs, by these factors, "
+        "such as 0.5,0.7",
+    )
+    progressive_epochs: Epochs = Field(
+        (),
+        description="until which epochs, one for each of --progressive-scales, such as 6,18: "
+        "epochs 1 to 6, and 7 to 18",
+    )
     eval_resize: Size | None = Field(
         None, description="height,width before the centre crop; unset: 8/7 of --image-size"
     )
@@ -139,11 +150,25 @@ class TrainConfig(AugmentationConfig, OptimizationConfig):
             raise ValueError(
                 f"eval_resize={self.eval_resize} must not be less than image_size={self.image_size}"
             )
+        self._check_progression()
         if self.patience and not (self.run_eval and self.save_best_ckpt):
             raise ValueError(f"patience={self.patience} needs run_eval=1 and save_best_ckpt=1")
         if self.data_sink_mode:
             raise ValueError("data_sink_mode=True is not supported; it must be False")
         return self
+
+    def _check_progression(self) -> None:
+        scales, epochs = self.progressive_scales, self.progressive_epochs
+        if len(scales) != len(epochs):
+            raise ValueError(
+                f"progressive_scales={_commas(scales)} and progressive_epochs={_commas(epochs)} "
+                "must have the same length"
+            )
+        if any(np.diff((0, *epochs, self.max_epoch)) <= 0):
+            raise ValueError(
+                f"progressive_epochs={_commas(epochs)} must increase, and end before "
+                f"max_epoch={self.max_epoch}"
+            )
 
     @classmethod
     def settings_customise_sources(
@@ -167,6 +192,18 @@ class TrainConfig(AugmentationConfig, OptimizationConfig):
             crop=Crop(height=height, width=width),
             antialias=self.antialias,
         )
+
+    def image_size_in(self, epoch: int) -> tuple[int, int]:
+        """Return height and width of training images in an epoch, from 0.
+
+        Small images first: Tan & Le 2021 (arXiv:2104.00298), section 4.2, with the schedule of the
+        settings and without its changes of the augmentation.
+        """
+        height, width = self.image_size
+        for scale, end in zip(self.progressive_scales, self.progressive_epochs, strict=True):
+            if epoch < end:
+                return max(1, round(scale * height)), max(1, round(scale * width))
+        return height, width
 
     @property
     def classes(self) -> int:
@@ -204,3 +241,7 @@ class TrainConfig(AugmentationConfig, OptimizationConfig):
     def smoothing(self) -> float:
         """The label smoothing in force, a probability."""
         return self.label_smooth_factor if self.label_smooth else 0.0
+
+
+def _commas(values: tuple[float, ...]) -> str:
+    return ",".join(map(str, values))

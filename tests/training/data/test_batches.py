@@ -199,3 +199,23 @@ def test_a_part_of_the_images_has_the_same_share_of_each_class() -> None:
     np.testing.assert_array_equal(chosen, [0, 1, 2, 3, 4, 50, 51, 52, 80, 81])
     assert np.bincount(classes[share_of_each_class(classes, 11)]).sum() == 11
     np.testing.assert_array_equal(share_of_each_class(classes, 1), [0])
+
+
+def test_images_grow_with_the_epochs_and_are_the_same_but_for_their_size(
+    test_set: Dataset,
+) -> None:
+    growing = {"max_epoch": 5, "progressive_scales": (0.5, 0.7), "progressive_epochs": (1, 3)}
+    data = TrainingData(test_set, config(per_batch_size=60, **growing))
+    epochs = [next(data.epoch(epoch)) for epoch in range(5)]
+    assert [images.shape[2:] for images, _ in epochs] == [
+        (14, 14),
+        (20, 20),
+        (20, 20),
+        *2 * [(28, 28)],
+    ]
+    whole = TrainingData(test_set, config(per_batch_size=60))
+    for epoch, (images, labels) in enumerate(epochs):
+        expected, same_labels = next(whole.epoch(epoch))
+        np.testing.assert_array_equal(labels, same_labels)
+        np.testing.assert_allclose(images.mean(axis=(2, 3)), expected.mean(axis=(2, 3)), atol=0.1)
+    np.testing.assert_array_equal(epochs[4][0], expected)

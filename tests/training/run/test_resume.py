@@ -29,6 +29,7 @@ SMALL = ("--train-images", "640", "--per-batch-size", "32")
 SHORT = (*SMALL, "--max-epoch", "4", "--T-max", "4", "--shift", "2")
 OFTEN = ("--ckpt-interval", "7", "--log-interval", "1", "--run-eval", "0")
 SCALE = ("--is-dynamic-loss-scale", "1")
+GROWING = ("--progressive-scales", "0.5", "--progressive-epochs", "2")
 MIXED = ("--mixup", "0.8", "--cutmix", "1", "--random-erasing", "0.5", "--randaugment", "2,9")
 
 
@@ -37,7 +38,7 @@ MIXED = ("--mixup", "0.8", "--cutmix", "1", "--random-erasing", "0.5", "--randau
 def test_killed_and_resumed_it_trains_as_if_never_killed(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     command = ("training.train", "--recipe", "smoke", *SHORT, *OFTEN, *SCALE)
-    command = (*command, *MIXED, "--ckpt-path")
+    command = (*command, *MIXED, *GROWING, "--ckpt-path")
     killed = start(*command, cut)
     wait_for_line(killed, "step 31/80 ")
     killed.send_signal(signal.SIGKILL)
@@ -46,7 +47,9 @@ def test_killed_and_resumed_it_trains_as_if_never_killed(tmp_path: Path) -> None
     assert json.loads(newest.with_suffix(".json").read_text())["step"] % 20
     resumed = start("training.train", "--resume", cut)
     finish(start(*command, whole))
-    assert f"resumed from {newest}" in finish(resumed)
+    told = finish(resumed)
+    assert f"resumed from {newest}" in told
+    assert told.count("reduces training images to 14 x 14 pixels") == 1
     for name, value in end(whole).items():
         np.testing.assert_allclose(end(cut)[name], value, rtol=0, atol=1e-6, err_msg=name)
     assert losses(cut) == pytest.approx(losses(whole), abs=1e-6)

@@ -123,6 +123,19 @@ def test_a_missing_recipe_is_answered_with_those_there_are() -> None:
         (("--class-weights", "equal"), r"'balanced'(.|\n)*valid number"),
         (("--lr-per-step", "1", "--lr-scheduler", "multistep"), "lr_per_step=True needs .*cosine"),
         (("--ema", "1"), "less than 1"),
+        (
+            ("--progressive-scales", "0.5", "--progressive-epochs", "1,2"),
+            "must have the same length",
+        ),
+        (("--progressive-scales", "1", "--progressive-epochs", "2"), "less than 1"),
+        (
+            ("--progressive-scales", "0.5,0.7", "--progressive-epochs", "6,6"),
+            r"progressive_epochs=6,6 must increase",
+        ),
+        (
+            ("--progressive-scales", "0.5", "--progressive-epochs", "9", "--max-epoch", "9"),
+            r"progressive_epochs=9 must increase, and end before max_epoch=9",
+        ),
         (("--patience", "2", "--run-eval", "0"), "patience=2 needs run_eval=1"),
         (("--data-sink-mode", "1"), "data_sink_mode=True is not supported; it must be False"),
         (
@@ -134,6 +147,15 @@ def test_a_missing_recipe_is_answered_with_those_there_are() -> None:
 def test_impossible_settings_are_refused(arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         parse(*arguments)
+
+
+def test_training_images_grow_at_the_epochs_that_are_set() -> None:
+    assert parse().image_size_in(0) == (224, 224)
+    growing = ("--progressive-scales", "0.5,0.7", "--progressive-epochs", "6,18")
+    config = parse("--image-size", "28,40", *growing)
+    sizes = [config.image_size_in(epoch) for epoch in (0, 5, 6, 17, 18, 149)]
+    assert sizes == [(14, 20), (14, 20), (20, 28), (20, 28), (28, 40), (28, 40)]
+    assert parse("--image-size", "1,1", *growing).image_size_in(0) == (1, 1)
 
 
 def test_evaluation_resizes_as_the_upstream_does() -> None:
