@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.manifest import Normalization
-from images.transform import Pixels, Transform
+from images.transform import Pixels, Size, Stretch, Transform
 from training.data.augmenter import Augmenter, Images, Labels, Targets
 from training.data.class_weights import class_weights
 from training.data.dataset import Dataset, StoredImage
 from training.data.datasets import beside, log_contents, open_dataset
 from training.data.prefetch import Indices
-from training.data.resizing import resized
 from training.data.worker import Work
 from training.data.workers import Workers
 from training.errors import BrokenImageError, DatasetError
@@ -158,7 +157,8 @@ class TrainingData:
         next one that can be read if `on_broken_image` is skip; else BrokenImageError is raised.
         """
         size = self._config.image_size_in(epoch)
-        if size != self._config.image_size:
+        reduces = size != self._config.image_size
+        if reduces:
             logger.info("epoch %d: reduces training images to %d x %d pixels", epoch + 1, *size)
         transformed = Transformed(self._config.transform)
         work: Work = transformed if self._shifts else Photographs(self._augmenter, epoch)
@@ -168,7 +168,8 @@ class TrainingData:
                 pixels[row], found[row] = self._stand_in(work, int(indices[row]))
             if self._shifts:
                 pixels = self._augmenter.shifted(pixels, epoch, found)
-            pixels = resized(pixels, size)
+            if reduces:
+                pixels = reduced(pixels, *size)
             images = normalize(pixels, self._config.normalization)
             yield self._augmenter.batch(images, self._labels[found], epoch, found)
 
@@ -212,6 +213,13 @@ def share_of_each_class(classes: Labels, count: int | None) -> Indices:
     taken[short] += 1
     members = (np.flatnonzero(classes == number)[:n] for number, n in enumerate(taken))
     return np.sort(np.concatenate([*members]))
+
+
+def reduced(images: Pixels, height: int, width: int) -> Pixels:
+    """Return smaller images, with antialias: uint8 (N, H, W, 3) -> uint8 (N, height, width, 3)."""
+    size = {"height": height, "width": width}
+    transform = Transform(resize=Stretch(**size), crop=Size(**size))
+    return np.stack([transform.from_rgb(image) for image in images])
 
 
 def normalize(pixels: Pixels, normalization: Normalization) -> Images:

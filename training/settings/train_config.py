@@ -161,12 +161,12 @@ class TrainConfig(AugmentationConfig, OptimizationConfig):
         scales, epochs = self.progressive_scales, self.progressive_epochs
         if len(scales) != len(epochs):
             raise ValueError(
-                f"progressive_scales={_commas(scales)} and progressive_epochs={_commas(epochs)} "
-                "must have the same length"
+                f"progressive_scales={scales} and progressive_epochs={epochs} must have the same "
+                "length"
             )
         if any(np.diff((0, *epochs, self.max_epoch)) <= 0):
             raise ValueError(
-                f"progressive_epochs={_commas(epochs)} must increase, and end before "
+                f"progressive_epochs={epochs} must increase, and end before "
                 f"max_epoch={self.max_epoch}"
             )
 
@@ -241,7 +241,3 @@ class TrainConfig(AugmentationConfig, OptimizationConfig):
     def smoothing(self) -> float:
         """The label smoothing in force, a probability."""
         return self.label_smooth_factor if self.label_smooth else 0.0
-
-
-def _commas(values: tuple[float, ...]) -> str:
-    return ",".join(map(str, values))

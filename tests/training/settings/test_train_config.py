@@ -130,11 +130,11 @@ def test_a_missing_recipe_is_answered_with_those_there_are() -> None:
         (("--progressive-scales", "1", "--progressive-epochs", "2"), "less than 1"),
         (
             ("--progressive-scales", "0.5,0.7", "--progressive-epochs", "6,6"),
-            r"progressive_epochs=6,6 must increase",
+            r"progressive_epochs=\(6, 6\) must increase",
         ),
         (
             ("--progressive-scales", "0.5", "--progressive-epochs", "9", "--max-epoch", "9"),
-            r"progressive_epochs=9 must increase, and end before max_epoch=9",
+            r"progressive_epochs=\(9,\) must increase, and end before max_epoch=9",
         ),
         (("--patience", "2", "--run-eval", "0"), "patience=2 needs run_eval=1"),
         (("--data-sink-mode", "1"), "data_sink_mode=True is not supported; it must be False"),
