@@ -49,7 +49,7 @@ ARCHITECTURES = {
     "resnext152_64x4d": Architecture((3, 8, 36, 3), cardinality=64, base_width=4),
     "resnext14_8x4d": Architecture((1, 2, 1), cardinality=8, base_width=4, outputs=64, stem=SMALL),
     "resnext29_2x8d": Architecture(
-        (1, 4, 4), cardinality=2, base_width=8, outputs=32, stem=ALL_PIXELS
+        (1, 3, 3, 2), cardinality=2, base_width=8, outputs=32, stem=ALL_PIXELS
     ),
     "tiny": Architecture((1, 1), cardinality=2, base_width=4, outputs=16, stem=TINY),
 }

@@ -7,14 +7,16 @@ Images come in as float32 (N, 3, H, W), normalised; float32 logits (N, classes) 
 
 import math
 
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import HeNormal, HeUniform, Uniform
 
 from training.architectures import ARCHITECTURES, Architecture, Pooling
 from training.errors import ArchitectureError
 
 
-def build(name: str, num_classes: int, pooling: Pooling = "same") -> nn.Cell:
+def build(
+    name: str, num_classes: int, pooling: Pooling = "same", *, eval_mirror: bool = False
+) -> nn.Cell:
     """A freshly initialised member: float32 (N, 3, H, W), normalised -> logits (N, num_classes).
 
     Raises ArchitectureError for a name that is not in ARCHITECTURES.
@@ -23,7 +25,7 @@ def build(name: str, num_classes: int, pooling: Pooling = "same") -> nn.Cell:
         raise ArchitectureError(
             f"unknown architecture {name!r}; there are {', '.join(ARCHITECTURES)}"
         )
-    return ResNeXt(ARCHITECTURES[name], num_classes, pooling)
+    return ResNeXt(ARCHITECTURES[name], num_classes, pooling, eval_mirror=eval_mirror)
 
 
 def initialise_per_group(net: nn.Cell) -> None:
@@ -43,17 +45,25 @@ class ResNeXt(nn.Cell):  # type: ignore[misc]  # mindspore is untyped
 
     Attributes:
         pooling: how the stem's max-pool is padded, which belongs to the weights.
+        eval_mirror: in evaluation mode, logits are the mean of those of the image and of its mirror
+            image (Simonyan & Zisserman 2015, arXiv:1409.1556, 3.2, who take that of probabilities).
     """
 
-    def __init__(self, architecture: Architecture, num_classes: int, pooling: Pooling) -> None:
+    def __init__(
+        self, architecture: Architecture, num_classes: int, pooling: Pooling, *, eval_mirror: bool
+    ) -> None:
         super().__init__()
-        self.pooling = pooling
+        self.pooling, self.eval_mirror, self.classes = pooling, eval_mirror, num_classes
         self.backbone = Backbone(architecture, pooling)
         self.head = Head(self.backbone.channels, num_classes)
 
     def construct(self, x: Tensor) -> Tensor:
         """Return logits."""
-        return self.head(self.backbone(x))
+        if self.training or not self.eval_mirror:
+            return self.head(self.backbone(x))
+        # One batch of twice the images: an exported graph holds the network once.
+        both = self.head(self.backbone(ops.cat((x, ops.flip(x, (3,))))))
+        return both.reshape(2, -1, self.classes).mean(axis=0)
 
 
 class Backbone(nn.Cell):  # type: ignore[misc]  # mindspore is untyped

@@ -23,6 +23,13 @@ def deployment() -> Deployment:
 
 
 @pytest.fixture(scope="session")
+def mirrored() -> Deployment:
+    """The same network, which answers with the mean of an image and its mirror image."""
+    network = stirred("tiny", 10, eval_mirror=True)
+    return Deployment(network, NORMALIZATION, Size(height=28, width=28))
+
+
+@pytest.fixture(scope="session")
 def pixels() -> Pixels:
     """Five images that a network tells apart, uint8 (5, 28, 28, 3)."""
     return varied(5, 28)

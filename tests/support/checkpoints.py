@@ -22,10 +22,12 @@ DIGITS = [str(digit) for digit in range(10)]
 POOLED = Architecture((1, 1), cardinality=2, base_width=4, outputs=16, stem=Stem(channels=16))
 
 
-def stirred(architecture: str, classes: int, pooling: Pooling = "same") -> nn.Cell:
+def stirred(
+    architecture: str, classes: int, pooling: Pooling = "same", *, eval_mirror: bool = False
+) -> nn.Cell:
     """Return a network with the batch norm of a trained one; fresh ones leave branches at zero."""
     mindspore.set_seed(1)
-    network = build(architecture, classes, pooling)
+    network = build(architecture, classes, pooling, eval_mirror=eval_mirror)
     chance = np.random.default_rng(1)
     for parameter in network.get_parameters():
         kind = parameter.name.rpartition(".")[2]
@@ -48,6 +50,8 @@ def write_checkpoint(
     labels: list[str] = DIGITS,
     side: int = 28,
     pooling: Pooling = "same",
+    *,
+    eval_mirror: bool = False,
 ) -> Path:
     """Write an untrained checkpoint for images of side x side pixels and return its path."""
     size = Size(height=side, width=side)
@@ -55,6 +59,7 @@ def write_checkpoint(
     info = CheckpointInfo(
         architecture=architecture,
         pooling=pooling,
+        eval_mirror=eval_mirror,
         num_classes=len(labels),
         labels=labels,
         transform=Transform(resize=resize, crop=size),
@@ -64,5 +69,5 @@ def write_checkpoint(
         step=0,
         versions={},
     )
-    save(stirred(architecture, len(labels), pooling), info, path)
+    save(stirred(architecture, len(labels), pooling, eval_mirror=eval_mirror), info, path)
     return path

@@ -8,7 +8,7 @@ import pytest
 from mindspore import Tensor, nn
 from mindspore.nn.utils import no_init_parameters
 
-from tests.support.checkpoints import POOLED
+from tests.support.checkpoints import POOLED, stirred
 from training.architectures import ARCHITECTURES, Pooling, recognise
 from training.resnext import Backbone, Bottleneck, Head, build, initialise_per_group
 
@@ -116,6 +116,23 @@ def test_the_max_pool_is_padded_as_the_weights_expect(
 def test_images_become_logits(name: str) -> None:
     images = Tensor(np.zeros((2, 3, 28, 28), np.float32))
     assert build(name, 7).set_train(False)(images).shape == (2, 7)
+
+
+def test_a_mirrored_evaluation_is_the_mean_of_both_views() -> None:
+    images = np.random.default_rng(1).normal(size=(3, 3, 28, 20)).astype(np.float32)
+    views = (images, np.ascontiguousarray(images[..., ::-1]))
+    one, other = (stirred("tiny", 5)(Tensor(view)).asnumpy() for view in views)
+    assert np.abs(one - other).max() > 0.01
+    mirrored = stirred("tiny", 5, eval_mirror=True)
+    for view in views:
+        np.testing.assert_allclose(mirrored(Tensor(view)).asnumpy(), (one + other) / 2, atol=1e-6)
+
+
+def test_training_sees_one_view() -> None:
+    images = Tensor(np.random.default_rng(1).normal(size=(3, 3, 28, 28)).astype(np.float32))
+    plain, mirrored = (stirred("tiny", 5, eval_mirror=mirror) for mirror in (False, True))
+    logits = [net.set_train()(images).asnumpy() for net in (plain, mirrored)]
+    np.testing.assert_array_equal(*logits)
 
 
 def test_the_last_batch_norm_of_a_block_starts_at_zero() -> None:

@@ -51,6 +51,11 @@ class CheckpointInfo(BaseModel):
         exclude_if=lambda pooling: pooling == "same",
         description="how the stem's max-pool is padded: same, or symmetric for weights of PyTorch",
     )
+    eval_mirror: bool = Field(
+        default=False,
+        exclude_if=lambda mirror: not mirror,
+        description="evaluate the mean of an image and its mirror image",
+    )
     num_classes: int
     labels: list[str]
     transform: Transform
@@ -160,7 +165,9 @@ def load_network(path: Path) -> tuple[nn.Cell, CheckpointInfo]:
     """Return the checkpoint's network in evaluation mode, and what it means."""
     checkpoint = load(path)
     info = checkpoint.info
-    net = build(info.architecture, info.num_classes, info.pooling)
+    net = build(
+        info.architecture, info.num_classes, info.pooling, eval_mirror=info.eval_mirror
+    )
     restore(net, checkpoint.parameters)
     return net.set_train(False), info
 

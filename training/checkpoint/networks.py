@@ -32,7 +32,8 @@ def initial_network(config: TrainConfig) -> nn.Cell:
     Raises CheckpointError listing what else does not fit.
     """
     weights, pooling = _start(config)
-    net = build(config.architecture, config.classes, pooling)
+    mirror = config.eval_mirror
+    net = build(config.architecture, config.classes, pooling, eval_mirror=mirror)
     if config.init_per_group:
         initialise_per_group(net)
     if weights is not None:
@@ -102,6 +103,8 @@ def open_trained(
             f"--transform is for checkpoints without a .json, but that of {path} states one; "
             f"leave it out"
         )
+    if info.eval_mirror:
+        logger.info("%s answers with the mean of each image and its mirror image", path)
     return TrainedNetwork(
         net, info.architecture, info.num_classes, info.labels, info.transform, info.normalization
     )

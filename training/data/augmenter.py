@@ -43,7 +43,7 @@ class Augmenter:
     def shifted(self, images: Pixels, epoch: int, indices: Indices) -> Pixels:
         """Return small images, moved by some pixels: uint8 (N, H, W, 3) -> the same."""
         draws = uniform_draws((self._config.seed, epoch, SHIFT), self._count)[indices]
-        moved = shift_and_flip(images, draws, self._config.shift, self._config.hflip)
+        moved = shift_and_flip(images, draws, self._config.shift_in(epoch), self._config.hflip)
         if self._randaugment is None:
             return moved
         pairs = zip(moved, map(int, indices), strict=True)

@@ -166,10 +166,10 @@ class TrainingData:
             found = indices.copy()
             for row in broken:
                 pixels[row], found[row] = self._stand_in(work, int(indices[row]))
-            if self._shifts:
-                pixels = self._augmenter.shifted(pixels, epoch, found)
             if reduces:
                 pixels = reduced(pixels, *size)
+            if self._shifts:
+                pixels = self._augmenter.shifted(pixels, epoch, found)
             images = normalize(pixels, self._config.normalization)
             yield self._augmenter.batch(images, self._labels[found], epoch, found)
 

@@ -169,6 +169,7 @@ class Saver:
         self._info = CheckpointInfo(
             architecture=config.architecture,
             pooling=net.pooling,
+            eval_mirror=net.eval_mirror,
             num_classes=config.classes,
             labels=class_names,
             transform=config.transform,

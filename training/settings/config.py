@@ -35,8 +35,13 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def split_at_commas(value: object) -> object:
-    """Return the words of a flag or variable that holds several values; of a recipe, its list."""
-    return value.split(",") if isinstance(value, str) else value
+    """Return the words of a flag or variable that holds several values; of a recipe, its list.
+
+    Of an empty one there are none.
+    """
+    if not isinstance(value, str):
+        return value
+    return value.split(",") if value else []
 
 
 # Of a setting with several values, beside NoDecode: 0.08,1 on the command line.

@@ -96,6 +96,11 @@ class TrainConfig(AugmentationConfig, OptimizationConfig):
     eval_data_dir: UserPath | None = Field(
         None, description="test images; unset: val/ beside a --data-dir train/, else --data-dir"
     )
+    eval_mirror: bool = Field(
+        default=False,
+        description="evaluate, export and serve the mean of an image and its mirror image, which "
+        "takes twice the time",
+    )
     eval_per_batch_size: PositiveInt = Field(128, description="images per evaluation step")
     eval_interval: PositiveInt = Field(1, description="epochs between evaluations")
     eval_start_epoch: NonNegativeInt = Field(1, description="first epoch to evaluate, from 1")
@@ -199,11 +204,16 @@ class TrainConfig(AugmentationConfig, OptimizationConfig):
         Small images first: Tan & Le 2021 (arXiv:2104.00298), section 4.2, with the schedule of the
         settings and without its changes of the augmentation.
         """
-        height, width = self.image_size
-        for scale, end in zip(self.progressive_scales, self.progressive_epochs, strict=True):
-            if epoch < end:
-                return max(1, round(scale * height)), max(1, round(scale * width))
+        height, width = (max(1, round(self._scale_in(epoch) * side)) for side in self.image_size)
         return height, width
+
+    def shift_in(self, epoch: int) -> int:
+        """Return the largest shift of training images in an epoch, from 0, in their pixels."""
+        return round(self._scale_in(epoch) * self.shift)
+
+    def _scale_in(self, epoch: int) -> float:
+        scales = zip(self.progressive_scales, self.progressive_epochs, strict=True)
+        return next((scale for scale, end in scales if epoch < end), 1.0)
 
     @property
     def classes(self) -> int:

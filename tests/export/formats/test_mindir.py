@@ -40,6 +40,16 @@ def test_answers_as_the_checkpoint_does(
     np.testing.assert_allclose(runner(path, batch)(pixels), expected, atol=1e-6)
 
 
+def test_a_mirrored_network_answers_the_same_for_mirror_images(
+    mirrored: Deployment, pixels: Pixels, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.mindir"
+    write(mirrored, file)
+    expected = predictor(mirrored.graph(), 5)(pixels)
+    for images in (pixels, np.ascontiguousarray(pixels[:, :, ::-1])):
+        np.testing.assert_allclose(runner(file, 5)(images), expected, atol=1e-6)
+
+
 def test_takes_uint8_images_in_any_number(path: Path) -> None:
     graph = mind_ir_pb2.ModelProto.FromString(path.read_bytes()).graph
     [taken], [given] = graph.input, graph.output

@@ -28,6 +28,19 @@ def test_answers_as_mindspore_does(deployment: Deployment, path: Path, pixels: P
         np.testing.assert_allclose(actual, expected[:batch], atol=1e-6)
 
 
+def test_a_mirrored_network_answers_the_same_for_mirror_images(
+    mirrored: Deployment, pixels: Pixels, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.onnx"
+    write(mirrored, file)
+    session = onnxruntime.InferenceSession(file)
+    expected = predictor(mirrored.graph(), 5)(pixels)
+    for batch in (1, 2, 5):
+        for images in (pixels[:batch], np.ascontiguousarray(pixels[:batch, :, ::-1])):
+            [actual] = session.run(["probabilities"], {"images": images})
+            np.testing.assert_allclose(actual, expected[:batch], atol=1e-6)
+
+
 def test_uint8_images_in_and_float32_probabilities_out(path: Path) -> None:
     session = onnxruntime.InferenceSession(path)
     [taken], [given] = session.get_inputs(), session.get_outputs()

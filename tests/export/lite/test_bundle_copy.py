@@ -41,6 +41,13 @@ def test_parity_is_what_was_measured(lite_bundle: Path) -> None:
     assert f"| {parity.path} (golden images only) |" in (lite_bundle / PAGE).read_text()
 
 
+def test_a_network_that_sees_mirror_images_is_converted_too(tmp_path: Path) -> None:
+    """Version 2: its graph flips each image, and answers with the mean."""
+    parity = read_parity(run_convert(SHIPPED.with_name("2"), tmp_path)).files[-1]
+    assert (parity.runtime, parity.top1_agreement) == ("mindspore-lite", 10)
+    assert parity.largest_difference < 1e-5
+
+
 def test_the_same_bundle_gives_the_same_file(lite_bundle: Path, tmp_path: Path) -> None:
     processors = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(processors)})  # the converter's memory depends on their number

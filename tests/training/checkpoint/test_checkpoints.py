@@ -29,6 +29,8 @@ def test_a_network_comes_back_as_it_was(written: Path) -> None:
     expected = stirred("tiny", 10)(images).asnumpy()
     np.testing.assert_array_equal(net(images).asnumpy(), expected)
     assert not net.training
+    assert not net.eval_mirror
+    assert "eval_mirror" not in written.with_suffix(".json").read_text()
     assert (info.architecture, info.num_classes, info.metrics) == ("tiny", 10, None)
 
 

@@ -202,23 +202,38 @@ def test_a_part_of_the_images_has_the_same_share_of_each_class() -> None:
     np.testing.assert_array_equal(share_of_each_class(classes, 1), [0])
 
 
-def test_images_grow_with_the_epochs_and_are_the_same_but_for_their_size(
-    test_set: Dataset,
-) -> None:
-    growing = {"max_epoch": 5, "progressive_scales": (0.5, 0.7), "progressive_epochs": (1, 3)}
-    data = TrainingData(test_set, config(per_batch_size=60, **growing))
-    epochs = [next(data.epoch(epoch)) for epoch in range(5)]
-    assert [images.shape[2:] for images, _ in epochs] == [
-        (14, 14),
-        (20, 20),
-        (20, 20),
-        *2 * [(28, 28)],
-    ]
-    whole = TrainingData(test_set, config(per_batch_size=60))
-    for epoch, (images, labels) in enumerate(epochs):
+# The side and the shift of the first five epochs are SIDES and SHIFTS, in pixels.
+GROWING = {
+    "max_epoch": 5,
+    "shift": 3,
+    "progressive_scales": (0.5, 0.7),
+    "progressive_epochs": (1, 3),
+    "per_batch_size": 60,
+}
+SIDES, SHIFTS = (14, 20, 20, 28, 28), (2, 2, 2, 3, 3)
+
+
+def test_an_epoch_of_small_images_is_that_of_a_run_with_small_images(test_set: Dataset) -> None:
+    data = TrainingData(test_set, config(**GROWING))
+    for epoch, (side, shift) in enumerate(zip(SIDES, SHIFTS, strict=True)):
+        images, labels = next(data.epoch(epoch))
+        assert images.shape == (60, 3, side, side)
+        size = {"image_size": (side, side), "eval_resize": (side, side)}
+        small = TrainingData(test_set, config(per_batch_size=60, shift=shift, **size))
+        expected, same_labels = next(small.epoch(epoch))
+        np.testing.assert_array_equal(labels, same_labels)
+        np.testing.assert_array_equal(images, expected)
+
+
+def test_photographs_are_cropped_and_then_reduced(test_set: Dataset) -> None:
+    photographs: dict[str, object] = {"augmentation": "random_resized_crop"}
+    data = TrainingData(test_set, config(**GROWING, **photographs))
+    whole = TrainingData(test_set, config(per_batch_size=60, **photographs))
+    for epoch, side in enumerate(SIDES):
+        images, labels = next(data.epoch(epoch))
         expected, same_labels = next(whole.epoch(epoch))
         np.testing.assert_array_equal(labels, same_labels)
-        np.testing.assert_array_equal(images, reduced_by_pillow(expected, *images.shape[2:]))
+        np.testing.assert_array_equal(images, reduced_by_pillow(expected, side, side))
 
 
 def reduced_by_pillow(images: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 from tests.support.checkpoints import DIGITS, stirred
 from tests.support.paths import FASHION_MNIST
 from training.checkpoint import checkpoints
+from training.checkpoint.networks import initial_network, open_trained
 from training.data.batches import TrainingData
 from training.data.datasets import open_dataset
 from training.errors import OutputError
@@ -40,6 +41,21 @@ def test_a_resumed_run_keeps_a_better_checkpoint(run: RunFolder) -> None:
     assert checkpoints.load(run.best).info.step == 10
     resumed.save_if_best(3, 30, top1(0.6))
     assert checkpoints.load(run.best).info.step == 30
+
+
+def test_whoever_opens_a_checkpoint_evaluates_it_as_its_run_did(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = TrainConfig(recipe="smoke", num_classes=10, eval_mirror=True)
+    data = TrainingData(open_dataset(FASHION_MNIST, "test"), config)
+    saver = Saver(initial_network(config), config, RunFolder(tmp_path / "run"), DIGITS, data)
+    saver.save_if_best(1, 10, top1(0.5))
+    assert saver.best
+    with caplog.at_level(logging.INFO):
+        assert open_trained(saver.best.path, None).net.eval_mirror
+    assert "best_acc.ckpt answers with the mean of each image and its mirror image" in caplog.text
+    plain = TrainConfig(recipe="smoke", num_classes=10, pretrained=saver.best.path)
+    assert not initial_network(plain).eval_mirror
 
 
 def test_a_best_checkpoint_of_two_halves_is_written_again(

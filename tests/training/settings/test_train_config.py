@@ -156,6 +156,14 @@ def test_training_images_grow_at_the_epochs_that_are_set() -> None:
     sizes = [config.image_size_in(epoch) for epoch in (0, 5, 6, 17, 18, 149)]
     assert sizes == [(14, 20), (14, 20), (20, 28), (20, 28), (28, 40), (28, 40)]
     assert parse("--image-size", "1,1", *growing).image_size_in(0) == (1, 1)
+    assert [parse("--shift", "3", *growing).shift_in(epoch) for epoch in (0, 6, 18)] == [2, 2, 3]
+
+
+def test_an_empty_flag_empties_a_list_of_the_recipe() -> None:
+    recipe = ("--recipe", "fashion_mnist_hour")
+    assert parse(*recipe).image_size_in(0) == (20, 20)
+    config = parse(*recipe, "--progressive-scales", "", "--progressive-epochs", "")
+    assert config.image_size_in(0) == (28, 28)
 
 
 def test_evaluation_resizes_as_the_upstream_does() -> None:
