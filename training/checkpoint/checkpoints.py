@@ -165,9 +165,7 @@ def load_network(path: Path) -> tuple[nn.Cell, CheckpointInfo]:
     """Return the checkpoint's network in evaluation mode, and what it means."""
     checkpoint = load(path)
     info = checkpoint.info
-    net = build(
-        info.architecture, info.num_classes, info.pooling, eval_mirror=info.eval_mirror
-    )
+    net = build(info.architecture, info.num_classes, info.pooling, eval_mirror=info.eval_mirror)
     restore(net, checkpoint.parameters)
     return net.set_train(False), info
 
