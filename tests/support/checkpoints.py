@@ -50,8 +50,6 @@ def write_checkpoint(
     labels: list[str] = DIGITS,
     side: int = 28,
     pooling: Pooling = "same",
-    *,
-    eval_mirror: bool = False,
 ) -> Path:
     """Write an untrained checkpoint for images of side x side pixels and return its path."""
     size = Size(height=side, width=side)
@@ -59,7 +57,6 @@ def write_checkpoint(
     info = CheckpointInfo(
         architecture=architecture,
         pooling=pooling,
-        eval_mirror=eval_mirror,
         num_classes=len(labels),
         labels=labels,
         transform=Transform(resize=resize, crop=size),
@@ -69,5 +66,5 @@ def write_checkpoint(
         step=0,
         versions={},
     )
-    save(stirred(architecture, len(labels), pooling, eval_mirror=eval_mirror), info, path)
+    save(stirred(architecture, len(labels), pooling), info, path)
     return path

@@ -32,8 +32,7 @@ def initial_network(config: TrainConfig) -> nn.Cell:
     Raises CheckpointError listing what else does not fit.
     """
     weights, pooling = _start(config)
-    mirror = config.eval_mirror
-    net = build(config.architecture, config.classes, pooling, eval_mirror=mirror)
+    net = build(config.architecture, config.classes, pooling, eval_mirror=config.eval_mirror)
     if config.init_per_group:
         initialise_per_group(net)
     if weights is not None:
