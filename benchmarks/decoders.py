@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 from statistics import median
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import simplejpeg
 from kornia_rs import io as kornia
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
 from rich.progress import track
 
@@ -23,6 +23,7 @@ from benchmarks.photos import jpeg, photo
 from benchmarks.records import Record, circumstances, markdown
 from cli.tables import show_rows
 from images.decoders import read_header
+from images.files.orientation import ORIENTATION_TAG
 from images.transform import Pixels, ShorterSide, Size, Stretch, Transform
 
 Decode = Callable[[bytes], Pixels]
@@ -186,7 +187,30 @@ def _ways() -> list[Way]:
         ways.append(Way("Transform.decode", work, transform.decode, with_all))
     with_all = _then(with_pillow, WIDENED)
     ways += [Way("Transform.decode", work, kind.decode, with_all) for work, kind in KINDS.items()]
+    for work, kind in {"the first": WIDENED, **KINDS}.items():
+        upright = _then(upright_with_pillow, WIDENED)
+        ways.append(Way("Transform.decode", f"{work}, turned", _turned(kind), upright))
     return ways
+
+
+def _turned(transform: Transform) -> Decode:
+    """Return the transform of the same file, which says that the camera was held upright."""
+    return lambda data: transform.decode(with_exif(data))
+
+
+@cache
+def with_exif(data: bytes) -> bytes:
+    """Return a JPEG file with EXIF's orientation 6."""
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = 6
+    content = exif.tobytes()
+    marker = b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big")
+    return data[:2] + marker + content + data[2:]
+
+
+def upright_with_pillow(data: bytes) -> Pixels:
+    """Return uint8 RGB (height, width, 3) as it is seen by that orientation."""
+    return np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(with_exif(data)))))
 
 
 def _then(decode: Decode, transform: Transform) -> Decode:

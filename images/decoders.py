@@ -29,11 +29,10 @@ from PIL import Image
 from images.errors import ImageError as ImageError
 from images.errors import damaged
 from images.files.found import Found
-from images.files.orientation import UPRIGHT
 from images.files.walk import walk
 from images.header import Header
 from images.limits import UNLIMITED, ImageLimits
-from images.picture import Picture
+from images.picture import Picture, picture
 from images.picture import Pixels as Pixels
 
 # What Pillow reads of a file or converts at once, in bytes and in pixels: it holds Python's lock
@@ -76,7 +75,7 @@ def decode_picture(
     padded: bool = False,
     reduction: Callable[[int, int], int] | None = None,
 ) -> Picture:
-    """Return the pixels of an encoded image as it is stored; raise `ImageError`.
+    """Return the pixels of an encoded image, perhaps transposed; raise `ImageError`.
 
     Args:
         data: the file.
@@ -97,13 +96,12 @@ def decode_picture(
     if samples.shape[:2] != (height, width):
         stated, came = f"{width} x {height}", f"{samples.shape[1]} x {samples.shape[0]}"
         raise damaged(f"{stated} pixels were stated, {came} came")
-    return Picture(samples, found.orientation, reduced)
+    return picture(samples, found.orientation, reduced)
 
 
 def _decoded(found: Found, limits: ImageLimits, *, padded: bool, size: tuple[int, int]) -> Pixels:
     if found.is_plain:
-        colours = "RGBX" if padded and found.orientation == UPRIGHT else "RGB"
-        return _plain_jpeg(found, colours, *size)
+        return _plain_jpeg(found, "RGBX" if padded else "RGB", *size)
     return _webp(found) if found.format == "WEBP" else _with_pillow(found, limits)
 
 

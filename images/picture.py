@@ -1,4 +1,4 @@
-"""A decoded image as it is stored, and how it becomes upright in little memory."""
+"""A decoded image, and how it becomes upright in little memory."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,82 +7,65 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from images.files.orientation import SWAPS_AXES, UPRIGHT
+from images.files.orientation import SWAPS_AXES
 
 Pixels = NDArray[np.uint8]
+# How rows (0), columns (1) or both (-1) change their order by EXIF's orientation, for OpenCV.
+FLIPS = {2: 1, 3: -1, 4: 0, 6: 0, 7: -1, 8: 1}
 
 
 class Picture(NamedTuple):
-    """Pixels before the EXIF orientation is applied.
+    """Pixels that are upright, but for rows that may be columns.
 
     Attributes:
         samples: uint8 (height, width) if grey, (height, width, 3) for RGB, or (height, width, 4),
             RGB and a byte without a meaning: the layout that Pillow resizes without a copy.
-        orientation: EXIF's, 1 to 8.
+        is_transposed: whether rows are columns of the upright image. A photo is turned after it
+            has been resized: to turn all of it takes as long as to decode it.
         reduction: how many pixels of the file, along each axis, one pixel here stands for.
     """
 
     samples: Pixels
-    orientation: int = UPRIGHT
+    is_transposed: bool = False
     reduction: int = 1
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the file when upright, in pixels."""
         height, width = (side * self.reduction for side in self.samples.shape[:2])
-        return (height, width) if self.orientation in SWAPS_AXES else (width, height)
+        return (height, width) if self.is_transposed else (width, height)
 
-    def upright(self) -> Iterator[Pixels]:
-        """Yield the upright pixels: as they are stored, or channel by channel if they are turned.
+    def planes(self) -> Iterator[Pixels]:
+        """Yield the upright channels one by one, of which a grey image has one.
 
-        A resize treats each channel by itself. So the turned copy need not have all at once: that
-        of a photo of 50 megapixels would have 150 MB. To turn after the resize would be cheaper
-        and differ in some pixels, as it works along rows first.
+        What treats each by itself needs less memory so: turned as a whole, a photo of 50 megapixels
+        would take another 150 MB.
         """
-        if self.orientation == UPRIGHT or self.samples.ndim == 2:
-            yield turned(self.samples, self.orientation)
-        else:
-            for channel in range(3):
-                yield turned(_channel(self.samples, channel), self.orientation)
+        for channel in range(1 if self.samples.ndim == 2 else 3):
+            plane = self.samples if self.samples.ndim == 2 else _plane(self.samples, channel)
+            yield np.asarray(cv2.transpose(plane), np.uint8) if self.is_transposed else plane
 
     def rgb(self) -> Pixels:
         """Return the upright pixels, uint8 (height, width, 3)."""
-        return joined(list(self.upright()))
+        turned = cv2.transpose(self.samples) if self.is_transposed else self.samples
+        return as_rgb(np.asarray(turned, np.uint8))
 
 
-def _channel(samples: Pixels, channel: int) -> Pixels:
+def picture(samples: Pixels, orientation: int, reduction: int) -> Picture:
+    """Return pixels as they are seen by EXIF's orientation, 1 to 8; they change in place."""
+    if orientation in FLIPS:
+        cv2.flip(samples, FLIPS[orientation], samples)
+    return Picture(samples, orientation in SWAPS_AXES, reduction)
+
+
+def _plane(samples: Pixels, channel: int) -> Pixels:
     return np.asarray(cv2.extractChannel(samples, channel), np.uint8)
 
 
-def turned(samples: Pixels, orientation: int) -> Pixels:
-    """Return what is to be seen of stored samples; themselves if they are upright."""
-    match orientation:
-        case 2:
-            return np.asarray(cv2.flip(samples, 1), np.uint8)
-        case 3:
-            return np.asarray(cv2.rotate(samples, cv2.ROTATE_180), np.uint8)
-        case 4:
-            return np.asarray(cv2.flip(samples, 0), np.uint8)
-        case 5:
-            return np.asarray(cv2.transpose(samples), np.uint8)
-        case 6:
-            return np.asarray(cv2.rotate(samples, cv2.ROTATE_90_CLOCKWISE), np.uint8)
-        case 7:
-            clockwise = cv2.rotate(samples, cv2.ROTATE_90_CLOCKWISE)
-            return np.asarray(cv2.flip(clockwise, 0, clockwise), np.uint8)
-        case 8:
-            return np.asarray(cv2.rotate(samples, cv2.ROTATE_90_COUNTERCLOCKWISE), np.uint8)
-        case _:
-            return samples
-
-
-def joined(parts: list[Pixels]) -> Pixels:
-    """Return uint8 RGB (height, width, 3) of what `upright` yields, perhaps resized."""
-    if len(parts) == 3:
-        return np.asarray(cv2.merge(parts), np.uint8)
-    [whole] = parts
-    if whole.ndim == 2:
-        return np.asarray(cv2.cvtColor(whole, cv2.COLOR_GRAY2RGB), np.uint8)
-    if whole.shape[2] == 4:
-        return np.asarray(cv2.cvtColor(whole, cv2.COLOR_RGBA2RGB), np.uint8)
-    return whole
+def as_rgb(samples: Pixels) -> Pixels:
+    """Return uint8 RGB (height, width, 3) of grey, RGB, or RGB and a byte without a meaning."""
+    if samples.ndim == 2:
+        return np.asarray(cv2.cvtColor(samples, cv2.COLOR_GRAY2RGB), np.uint8)
+    if samples.shape[2] == 4:
+        return np.asarray(cv2.cvtColor(samples, cv2.COLOR_RGBA2RGB), np.uint8)
+    return samples

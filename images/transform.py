@@ -10,7 +10,7 @@ from images.decoders import decode_picture
 from images.errors import ImageError
 from images.files.walk import walk
 from images.limits import UNLIMITED, ImageLimits
-from images.picture import Picture, joined
+from images.picture import Picture, as_rgb
 from images.picture import Pixels as Pixels
 from images.resampling import Box, Kernel, Resampler, resample
 
@@ -162,19 +162,18 @@ class Transform(Frozen):
         size, scale = (self.crop.width, self.crop.height), picture.reduction
         box: Box = left / scale, top / scale, right / scale, bottom / scale
         resampled = resample(self.resampler, self.kernel)
-
-        def widened(samples: Pixels) -> Pixels:
-            return resampled(samples, size, box)
-
-        # `map` lets go of each channel before the next one is made.
-        return joined(list(map(widened, picture.upright())))
+        return as_rgb(resampled(picture.samples, size, box, is_transposed=picture.is_transposed))
 
     def _fixed(self, picture: Picture, width: int, height: int) -> Pixels:
         def resize(samples: Pixels) -> Pixels:
             resized = cv2.resize(samples, (width, height), interpolation=cv2.INTER_LINEAR)
             return np.asarray(resized, np.uint8)
 
-        return self._centre(joined(list(map(resize, picture.upright()))))
+        if not picture.is_transposed:
+            return self._centre(as_rgb(resize(picture.samples)))
+        # `map` lets go of each channel before the next one is made.
+        planes = list(map(resize, picture.planes()))
+        return self._centre(as_rgb(np.asarray(cv2.merge(planes), np.uint8)))
 
     def _centre(self, rgb: Pixels) -> Pixels:
         top = (rgb.shape[0] - self.crop.height) // 2

@@ -53,16 +53,16 @@ def through_pillow(data: bytes, reduction: int) -> Pixels:
     image.draft(image.mode, (full[0] // reduction, full[1] // reduction))
     assert image.size == (full[0] // reduction, full[1] // reduction)
     width, height = USUAL.resize.resized(*full)
-    box = [
-        edge * side / resized / reduction
-        for edge, side, resized in (
-            ((width - 28) // 2, full[0], width),
-            ((height - 28) // 2, full[1], height),
-            ((width - 28) // 2 + 28, full[0], width),
-            ((height - 28) // 2 + 28, full[1], height),
-        )
-    ]
-    return np.asarray(image.convert("RGB").resize((28, 28), Image.Resampling.BILINEAR, box))
+    left, top = ((width - 28) // 2, (height - 28) // 2)
+    across = full[0] / width / reduction
+    down = full[1] / height / reduction
+    rows = image.convert("RGB").resize(
+        (28, image.height),
+        Image.Resampling.BILINEAR,
+        (left * across, 0, (left + 28) * across, image.height),
+    )
+    box = 0, top * down, 28, (top + 28) * down
+    return np.asarray(rows.resize((28, 28), Image.Resampling.BILINEAR, box))
 
 
 def difference(a: Pixels, b: Pixels) -> int:
@@ -105,9 +105,9 @@ def test_threads_do_not_disturb_each_other() -> None:
 
 @pytest.fixture
 def fresh_library() -> Iterator[None]:
-    resampling._fast.cache_clear()
+    resampling.resample.cache_clear()
     yield
-    resampling._fast.cache_clear()
+    resampling.resample.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_library")
@@ -126,7 +126,7 @@ def test_its_pixels_are_the_same_on_any_processor(monkeypatch: pytest.MonkeyPatc
 
         with monkeypatch.context() as patch:
             patch.setattr(cykooz_resizer, "Resizer", Resizer)
-            resampling._fast.cache_clear()
+            resampling.resample.cache_clear()
             return [FAST.from_rgb(i) for i in images] + [FAST.decode(data) for data in files]
 
     plain = pixels(cykooz_resizer.CpuExtensions.none)
