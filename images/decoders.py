@@ -17,9 +17,11 @@ it out, finds the orientation in it, and refuses what would cost too much.
 
 import io
 import struct
+import threading
 import time
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,6 +40,9 @@ from images.picture import Pixels as Pixels
 # What Pillow reads of a file or converts at once, in bytes and in pixels: it holds Python's lock
 # where it copies, for less than a millisecond then.
 BLOCK_BYTES, STRIP_PIXELS = 2**20, 2**18
+# Of what size a thread keeps the memory of a photo for the next one. The C library keeps less by
+# itself. More than 16 megapixels are rare.
+KEPT_BYTES = range(2**22, 2**26 + 1)
 
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError,
@@ -80,7 +85,8 @@ def decode_picture(
     Args:
         data: the file.
         limits: what it may cost.
-        padded: whether a fourth byte per pixel, which Pillow's resize takes, is welcome.
+        padded: whether a fourth byte per pixel, which Pillow's resize takes, is welcome. The pixels
+            may then be in memory into which this thread decodes its next photo.
         reduction: by how much the sides of a plain JPEG may be divided, 1, 2, 4 or 8, from its
             upright width and height, which can be; what costs too much at full size is refused.
     """
@@ -111,11 +117,34 @@ def _plain_jpeg(found: Found, colours: str, width: int, height: int) -> Pixels:
     Not strict: like Pillow, it goes on after a defect from which the library recovers.
     """
     colours = "GRAY" if found.is_grey else colours
-    options: dict[str, int] = {"fastdct": False, "fastupsample": False, "strict": False}
+    options: dict[str, Any] = {"fastdct": False, "fastupsample": False, "strict": False}
     if width < found.width:
         options |= {"min_width": width, "min_height": height}
+    if colours == "RGBX" and height * width * 4 in KEPT_BYTES:
+        options["buffer"] = _kept.canvas(height, width)
     samples = np.asarray(simplejpeg.decode_jpeg(found.data, colours, **options))
     return samples[:, :, 0] if found.is_grey else samples
+
+
+class _Kept(threading.local):
+    """The memory of a thread's last large photo.
+
+    To get it anew, page by page and zeroed, would cost a tenth of what two threads decode.
+    """
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+
+    def canvas(self, height: int, width: int) -> Pixels:
+        """Return uint8 (height, width, 4)."""
+        size = height * width * 4
+        if self._memory.size < size:
+            self._memory = np.empty(0, np.uint8)  # both are not needed at once
+            self._memory = np.empty(size, np.uint8)
+        return self._memory[:size].reshape(height, width, 4)
+
+
+_kept = _Kept()
 
 
 def _webp(found: Found) -> Pixels:

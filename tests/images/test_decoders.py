@@ -1,6 +1,7 @@
 """simplejpeg decodes plain JPEGs; whatever it does must be what Pillow would have done."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.photos import jpeg, photo
-from images.decoders import ImageError, Pixels, configure, decode
-from images.transform import Size, Stretch, Transform
+from images.decoders import ImageError, Pixels, configure, decode, decode_picture
+from images.transform import ShorterSide, Size, Stretch, Transform
 
 SAMPLING = {
     "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
@@ -122,3 +123,36 @@ def test_a_program_that_decodes_is_configured(monkeypatch: pytest.MonkeyPatch) -
     configure()
     assert Image.MAX_IMAGE_PIXELS is None
     assert cv2.getNumThreads() == threads == 1
+
+
+LARGE = [
+    jpeg(photo(seed, *size)) for seed, size in enumerate([(1500, 1100), (1300, 900), (1400, 1200)])
+]
+CROP = Size(height=224, width=224)
+THUMBNAIL = Transform(resize=ShorterSide(pixels=256), crop=CROP)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        THUMBNAIL,
+        THUMBNAIL.model_copy(update={"resampler": "fast_image_resize"}),
+        Transform(resize=Stretch(height=1100, width=1500), crop=Size(height=1000, width=1500)),
+    ],
+    ids=["pillow", "fast", "not resized"],
+)
+def test_large_photos_that_share_memory_do_not_show_each_other(transform: Transform) -> None:
+    expected = [transform.from_rgb(decode(data)) for data in LARGE]
+    shown = [transform.decode(data) for data in LARGE]
+    again = [transform.decode(data) for data in reversed(LARGE)]
+    np.testing.assert_array_equal(shown, expected)
+    np.testing.assert_array_equal(again[::-1], expected)
+
+
+def test_a_thread_decodes_large_photos_into_the_same_memory() -> None:
+    def address(data: bytes) -> int:
+        return decode_picture(data, padded=True).samples.ctypes.data
+
+    assert len({address(data) for data in LARGE[:2] * 3}) == 1
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(address, LARGE[0]).result() != address(LARGE[0])
