@@ -84,7 +84,10 @@ class PlainServer(Benchmark):
             port = server.add_insecure_port("127.0.0.1:0")
             await server.start()
             print(f"gRPC 127.0.0.1:{port}\nHTTP none", flush=True)
-            await server.wait_for_termination()
+            try:
+                await server.wait_for_termination()
+            finally:
+                await server.stop(None)
 
 
 def _methods(
