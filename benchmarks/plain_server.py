@@ -87,6 +87,7 @@ class PlainServer(Benchmark):
             try:
                 await server.wait_for_termination()
             finally:
+                # Else gRPC writes a traceback when the benchmark ends this process.
                 await server.stop(None)
 
 

@@ -21,7 +21,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
@@ -34,14 +33,14 @@ from images.files.found import Found
 from images.files.walk import walk
 from images.header import Header
 from images.limits import UNLIMITED, ImageLimits
-from images.picture import Picture, picture
+from images.picture import Picture, oriented
 from images.picture import Pixels as Pixels
 
 # What Pillow reads of a file or converts at once, in bytes and in pixels: it holds Python's lock
 # where it copies, for less than a millisecond then.
 BLOCK_BYTES, STRIP_PIXELS = 2**20, 2**18
-# Of what size a thread keeps the memory of a photo for the next one. The C library keeps less by
-# itself. More than 16 megapixels are rare.
+# How many bytes photos have that are decoded into memory kept by their thread. For less the C
+# library keeps memory itself; more, above 16 megapixels, is too much to keep.
 KEPT_BYTES = range(2**22, 2**26 + 1)
 
 _DECODER_ERRORS = (
@@ -102,7 +101,7 @@ def decode_picture(
     if samples.shape[:2] != (height, width):
         stated, came = f"{width} x {height}", f"{samples.shape[1]} x {samples.shape[0]}"
         raise damaged(f"{stated} pixels were stated, {came} came")
-    return picture(samples, found.orientation, reduced)
+    return oriented(samples, found.orientation, reduced)
 
 
 def _decoded(found: Found, limits: ImageLimits, *, padded: bool, size: tuple[int, int]) -> Pixels:
@@ -117,19 +116,20 @@ def _plain_jpeg(found: Found, colours: str, width: int, height: int) -> Pixels:
     Not strict: like Pillow, it goes on after a defect from which the library recovers.
     """
     colours = "GRAY" if found.is_grey else colours
-    options: dict[str, Any] = {"fastdct": False, "fastupsample": False, "strict": False}
+    options: dict[str, int] = {"fastdct": False, "fastupsample": False, "strict": False}
     if width < found.width:
         options |= {"min_width": width, "min_height": height}
-    if colours == "RGBX" and height * width * 4 in KEPT_BYTES:
-        options["buffer"] = _kept.canvas(height, width)
-    samples = np.asarray(simplejpeg.decode_jpeg(found.data, colours, **options))
+    is_kept = colours == "RGBX" and height * width * 4 in KEPT_BYTES
+    buffer = _kept.canvas(height, width) if is_kept else None
+    samples = np.asarray(simplejpeg.decode_jpeg(found.data, colours, buffer=buffer, **options))
     return samples[:, :, 0] if found.is_grey else samples
 
 
 class _Kept(threading.local):
-    """The memory of a thread's last large photo.
+    """Memory for a thread's large photos, as much as the largest one needed.
 
-    To get it anew, page by page and zeroed, would cost a tenth of what two threads decode.
+    To allocate it for each, page by page and zeroed, takes a tenth of the time in which two threads
+    decode.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from images.files.orientation import SWAPS_AXES
 
 Pixels = NDArray[np.uint8]
-# How rows (0), columns (1) or both (-1) change their order by EXIF's orientation, for OpenCV.
+# What OpenCV reverses by EXIF's orientation, before axes are swapped: rows (0), columns (1) or both
+# (-1).
 FLIPS = {2: 1, 3: -1, 4: 0, 6: 0, 7: -1, 8: 1}
 
 
@@ -20,8 +21,8 @@ class Picture(NamedTuple):
     Attributes:
         samples: uint8 (height, width) if grey, (height, width, 3) for RGB, or (height, width, 4),
             RGB and a byte without a meaning: the layout that Pillow resizes without a copy.
-        is_transposed: whether rows are columns of the upright image. A photo is turned after it
-            has been resized: to turn all of it takes as long as to decode it.
+        is_transposed: whether rows are columns of the upright image. With antialias it is turned
+            after the resize: to turn all of a photo takes as long as to decode it.
         reduction: how many pixels of the file, along each axis, one pixel here stands for.
     """
 
@@ -35,15 +36,14 @@ class Picture(NamedTuple):
         height, width = (side * self.reduction for side in self.samples.shape[:2])
         return (height, width) if self.is_transposed else (width, height)
 
-    def planes(self) -> Iterator[Pixels]:
-        """Yield the upright channels one by one, of which a grey image has one.
+    def turned_planes(self) -> Iterator[Pixels]:
+        """Yield the channels of a transposed picture, turned, one by one; a grey one has one.
 
-        What treats each by itself needs less memory so: turned as a whole, a photo of 50 megapixels
-        would take another 150 MB.
+        Turned as a whole, a photo of 50 megapixels would take another 150 MB.
         """
         for channel in range(1 if self.samples.ndim == 2 else 3):
             plane = self.samples if self.samples.ndim == 2 else _plane(self.samples, channel)
-            yield np.asarray(cv2.transpose(plane), np.uint8) if self.is_transposed else plane
+            yield np.asarray(cv2.transpose(plane), np.uint8)
 
     def rgb(self) -> Pixels:
         """Return the upright pixels, uint8 (height, width, 3)."""
@@ -51,8 +51,11 @@ class Picture(NamedTuple):
         return as_rgb(np.asarray(turned, np.uint8))
 
 
-def picture(samples: Pixels, orientation: int, reduction: int) -> Picture:
-    """Return pixels as they are seen by EXIF's orientation, 1 to 8; they change in place."""
+def oriented(samples: Pixels, orientation: int, reduction: int) -> Picture:
+    """Return stored samples as a picture, by EXIF's orientation, 1 to 8.
+
+    They are flipped in place; axes that are swapped stay so.
+    """
     if orientation in FLIPS:
         cv2.flip(samples, FLIPS[orientation], samples)
     return Picture(samples, orientation in SWAPS_AXES, reduction)

@@ -6,8 +6,9 @@ noise is enlarged. Bicubic, which overshoots, by up to 30.
 
 A resize is two passes, along rows and along columns, and what lies between them is rounded to 8
 bits: their order decides a quarter of the samples, by 1. fast_image_resize begins along columns.
-Pillow begins along rows, but in version 13 no longer where the height shrinks by more than twice as
-many pixels as the width; here such images are resized as they always were, in two calls.
+Pillow begins along rows; since 12.2 not if the image is over 100 times as tall as wide (`TALL`),
+and in 13 not if the height shrinks by more than twice as many pixels as the width. Here it is
+always as in 12.2: where versions differ, each pass is a call of its own.
 """
 
 from collections.abc import Callable
@@ -27,21 +28,22 @@ Resampler = Literal["pillow", "fast_image_resize"]
 # Width and height; left, top, right and bottom of what they show, on the source.
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
-Library = Callable[[Pixels, Size, Box], Pixels]
+ResizeOnce = Callable[[Pixels, Size, Box], Pixels]
 
 WIDENED = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 # How many source pixels a kernel reaches to either side if the image is not reduced.
 REACH = {"bilinear": 1, "bicubic": 2}
-# Images that are taller by more begin along columns, as since Pillow 12.2: each of their rows would
-# become as wide as the result.
+# Images over so many times as tall as wide, whose height shrinks, begin along columns:
+# along rows, each of very many rows would become as wide as the result.
 TALL = 100
-# How many columns are resized at once.
+# How many columns are resized at once. The libraries need rows without gaps, and a copy of all
+# columns would double a photo's memory.
 BLOCK = 512
 # Four bytes that both libraries treat alike; in RGBA the last one would weigh the others.
-FOUR_BYTES, FOUR = "CMYK", (4,)
+FOUR_BYTES = "CMYK"
 
 
-class Resample:
+class Resize:
     """Resizes a part of an image with antialias.
 
     Raises `ImageError` if this installation lacks the library.
@@ -49,7 +51,7 @@ class Resample:
 
     def __init__(self, resampler: Resampler, kernel: Kernel) -> None:
         self._is_fast, self._reach = resampler == "fast_image_resize", REACH[kernel]
-        self._library = _fast() if self._is_fast else _pillow(kernel)
+        self._once = _fast() if self._is_fast else _pillow(kernel)
 
     def __call__(
         self, samples: Pixels, size: Size, box: Box, *, is_transposed: bool = False
@@ -64,17 +66,18 @@ class Resample:
                 turned after the resize, in which the passes change places.
         """
         if is_transposed and samples.ndim == 2:
-            # fast_image_resize does not give these the pixels of two passes.
+            # Grey is turned first: fast_image_resize gives it other pixels in two calls.
             samples, is_transposed = np.asarray(cv2.transpose(samples), np.uint8), False
         height, width = samples.shape[:2]
+        upright = (height, width) if is_transposed else (width, height)
+        columns_first = self._is_fast or _is_tall(*upright, size)
         if is_transposed:
-            along_rows = self._is_fast or _is_tall(height, width, size)
             turned = box[1], box[0], box[3], box[2]
-            resized = self._in_turn(samples, size[::-1], turned, along_rows=along_rows)
+            resized = self._in_turn(samples, size[::-1], turned, along_rows=columns_first)
             return np.asarray(cv2.transpose(resized), np.uint8)
-        if self._is_fast or not _differs(width, height, size):
-            return self._library(samples, size, box)
-        return self._in_turn(samples, size, box, along_rows=not _is_tall(width, height, size))
+        if self._is_fast or not _depends_on_version(*upright, size):
+            return self._once(samples, size, box)
+        return self._in_turn(samples, size, box, along_rows=not columns_first)
 
     def _in_turn(self, samples: Pixels, size: Size, box: Box, *, along_rows: bool) -> Pixels:
         """Resize along one axis, and then along the other one."""
@@ -85,19 +88,19 @@ class Resample:
         if along_rows:
             first, last = self._read(top, bottom, height, rows)
             part = samples[first:last], (width, last - first), (left, 0.0, right, last - first)
-            resized = self._library(*part)
+            resized = self._once(*part)
             between = np.empty((rows, *resized.shape[1:]), np.uint8)
             between[first:last] = resized
-            return self._library(between, size, (0, top, width, bottom))
+            return self._once(between, size, (0, top, width, bottom))
         first, last = self._read(left, right, width, columns)
-        between = np.empty((height, columns, *FOUR[: samples.ndim - 2]), np.uint8)
+        channels = (4,) if samples.ndim == 3 else ()
+        between = np.empty((height, columns, *channels), np.uint8)
         for start in range(first, last, BLOCK):
-            # A block is copied, and no more than that.
             block = samples[:, start : min(start + BLOCK, last)]
             across = block.shape[1]
             edges = 0.0, top, across, bottom
-            between[:, start : start + across] = self._library(block, (across, height), edges)
-        return self._library(between, size, (left, 0, right, height))
+            between[:, start : start + across] = self._once(block, (across, height), edges)
+        return self._once(between, size, (left, 0, right, height))
 
     def _read(self, start: float, end: float, size: int, samples: int) -> tuple[int, int]:
         """Return from and to where the pass along an axis reads at most."""
@@ -106,13 +109,13 @@ class Resample:
 
 
 @cache
-def resample(resampler: Resampler, kernel: Kernel) -> Resample:
+def resample(resampler: Resampler, kernel: Kernel) -> Resize:
     """Return what resizes; raise `ImageError` if this installation lacks the library."""
-    return Resample(resampler, kernel)
+    return Resize(resampler, kernel)
 
 
-def _differs(width: int, height: int, size: Size) -> bool:
-    """Return whether not all versions of Pillow begin along rows."""
+def _depends_on_version(width: int, height: int, size: Size) -> bool:
+    """Return whether versions of Pillow begin along different axes."""
     return height - size[1] > max(0, 2 * (width - size[0])) or _is_tall(width, height, size)
 
 
@@ -120,14 +123,14 @@ def _is_tall(width: int, height: int, size: Size) -> bool:
     return height > TALL * width and height > size[1]
 
 
-def _pillow(kernel: Kernel) -> Library:
+def _pillow(kernel: Kernel) -> ResizeOnce:
     def with_pillow(samples: Pixels, size: Size, box: Box) -> Pixels:
         return np.asarray(_image(samples).resize(size, WIDENED[kernel], box))
 
     return with_pillow
 
 
-def _fast() -> Library:
+def _fast() -> ResizeOnce:
     try:
         from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
     except ImportError as error:

@@ -171,8 +171,9 @@ class Transform(Frozen):
 
         if not picture.is_transposed:
             return self._centre(as_rgb(resize(picture.samples)))
-        # `map` lets go of each channel before the next one is made.
-        planes = list(map(resize, picture.planes()))
+        # OpenCV works along rows first, so that to turn the result would give other pixels. `map`
+        # lets go of each channel before the next one is made.
+        planes = list(map(resize, picture.turned_planes()))
         return self._centre(as_rgb(np.asarray(cv2.merge(planes), np.uint8)))
 
     def _centre(self, rgb: Pixels) -> Pixels:

@@ -203,14 +203,14 @@ class Walk:
     def _cost(self, frame: Frame, turned: int, *, is_plain: bool) -> Cost:
         """Return an upper bound of what decoding takes.
 
-        Memory per pixel: 4 bytes of an array; 3 and two of channels if it is turned and there is no
-        antialias; 7 if Pillow decodes it. An image of several scans is also held as coefficients of
+        Memory per pixel: 4 bytes of an array; 5 if it is turned without antialias (3 and two of
+        channels); 7 if Pillow decodes it. An image of several scans is also held as coefficients of
         2 bytes. Time: each scan passes every block, twice as slowly with several channels; a bit of
         its own corrects each coefficient, so that bytes cost more; and the blocks may be smoothed.
         """
         pixels, channels, size = frame.pixels, len(frame.samplings), len(self._data)
         kind = f"{frame.width * frame.height / 1e6:.1f} megapixels"
-        nbytes = 1 if channels == GREY else (4 if turned == UPRIGHT else 3)
+        nbytes = 1 if channels == GREY else 4
         tenths = (40 if channels == GREY else 85) if is_plain else 145
         per_byte = 9
         if frame.marker == PROGRESSIVE or self._is_partial:

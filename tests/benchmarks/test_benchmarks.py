@@ -136,6 +136,10 @@ def test_decoders_are_compared_with_each_other(tmp_path: Path) -> None:
         "the first, fast_image_resize": 1,
         "the first, reduced": 0,  # too small to be
         "the first, fast_image_resize, reduced": 1,
+        "the first, turned": 0,
+        "the first, fast_image_resize, turned": 1,
+        "the first, reduced, turned": 0,
+        "the first, fast_image_resize, reduced, turned": 1,
     }
     assert "| 500 x 375 | decode | Pillow |" in (tmp_path / "decoders.md").read_text()
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.photos import jpeg, photo
+from images import decoders
 from images.decoders import ImageError, Pixels, configure, decode, decode_picture
 from images.transform import ShorterSide, Size, Stretch, Transform
 
@@ -149,10 +150,30 @@ def test_large_photos_that_share_memory_do_not_show_each_other(transform: Transf
     np.testing.assert_array_equal(again[::-1], expected)
 
 
-def test_a_thread_decodes_large_photos_into_the_same_memory() -> None:
-    def address(data: bytes) -> int:
-        return decode_picture(data, padded=True).samples.ctypes.data
+def address(data: bytes) -> int:
+    return decode_picture(data, padded=True).samples.ctypes.data
 
+
+def test_a_thread_decodes_large_photos_into_the_same_memory() -> None:
     assert len({address(data) for data in LARGE[:2] * 3}) == 1
     with ThreadPoolExecutor(1) as other:
         assert other.submit(address, LARGE[0]).result() != address(LARGE[0])
+
+
+def test_what_is_small_or_too_large_has_memory_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = address(LARGE[0])
+    assert address(jpeg(photo(1, 1000, 1000))) != kept
+    monkeypatch.setattr(decoders, "KEPT_BYTES", range(2**22, 1500 * 1100 * 4))
+    assert address(LARGE[0]) != kept
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_damaged_photo_shows_nothing_of_the_one_before(*, progressive: bool) -> None:
+    damaged = bytearray(saved(Image.fromarray(photo(9, 1500, 1100)), progressive=progressive))
+    middle = len(damaged) // 2
+    damaged[middle : middle + 4000] = bytes(4000)
+    shown = []
+    for seed in (1, 2):
+        THUMBNAIL.decode(jpeg(np.full((1100, 1500, 3), 255 * (seed - 1), np.uint8)))
+        shown.append(THUMBNAIL.decode(bytes(damaged)))
+    np.testing.assert_array_equal(*shown)

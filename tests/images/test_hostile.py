@@ -1,5 +1,6 @@
 """Files made to be expensive: refused by what the walk finds, or read without what is no pixel."""
 
+import contextlib
 import io
 import itertools
 import struct
@@ -233,6 +234,25 @@ def test_honest_sizes_pass(width: int, height: int, exif: bytes) -> None:
     data = bare[:2] + segment + bare[2:at] + struct.pack(">HH", height, width) + bare[at + 4 :]
     found = walk(data + bytes(15_000_000), LIMITS)
     assert (found.width, found.height, found.is_plain) == (width, height, True)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_turned_jpeg_is_not_charged_less(*, mode: str, progressive: bool) -> None:
+    buffer = io.BytesIO()
+    Image.new(mode, (3000, 2000)).save(buffer, "JPEG", progressive=progressive)
+    upright, exif = buffer.getvalue(), hostile.tiff([(0x0112, 3, 1, 6)])
+    turned = upright[:2] + hostile.segment(hostile.APP1, b"Exif\0\0" + exif) + upright[2:]
+
+    def least_mib(data: bytes) -> int:
+        """Return the lowest limit that lets a file through."""
+        for mib in range(100):
+            with contextlib.suppress(ImageError):
+                walk(data, LIMITS._replace(max_image_mib=mib))
+                return mib
+        raise AssertionError
+
+    assert least_mib(turned) >= least_mib(upright)
 
 
 def test_a_long_thin_image_needs_little_memory_to_resize() -> None:

@@ -4,7 +4,6 @@ import io
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import cykooz_resizer
 import numpy as np
@@ -19,6 +18,7 @@ from images import resampling
 from images.decoders import ImageError, Pixels, decode_picture
 from images.limits import ImageLimits
 from images.transform import ShorterSide, Size, Stretch, Transform
+from tests.support.image_files import encoded, rough
 
 SQUARE = Size(height=28, width=28)
 USUAL = Transform(resize=ShorterSide(pixels=32), crop=SQUARE)
@@ -31,23 +31,11 @@ FILES = [
 ]  # fmt: skip
 
 
-def encoded(rgb: Pixels, kind: str = "JPEG", mode: str = "RGB", orientation: int = 1) -> bytes:
-    image, buffer = Image.fromarray(rgb), io.BytesIO()
-    image = image.quantize(40) if mode == "P" else image.convert(mode)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    options: dict[str, Any] = {} if kind == "BMP" else {"exif": exif}
-    image.save(buffer, kind, lossless=True, **options)
-    return buffer.getvalue()
-
-
-def rough(seed: int, width: int, height: int) -> Pixels:
-    """Return pixels that are black or white in each channel by themselves: the worst to resize."""
-    return np.random.default_rng(seed).integers(0, 2, (height, width, 3)).astype(np.uint8) * 255
-
-
 def through_pillow(data: bytes, reduction: int) -> Pixels:
-    """Return what Pillow alone makes of an upright JPEG of which it decodes a smaller one."""
+    """Return what Pillow alone makes of an upright JPEG of which it decodes a smaller one.
+
+    In two calls, along rows first: its versions differ in the order.
+    """
     image = Image.open(io.BytesIO(data))
     full = image.size
     image.draft(image.mode, (full[0] // reduction, full[1] // reduction))
