@@ -11,7 +11,7 @@ and in 13 not if the height shrinks by more than twice as many pixels as the wid
 always as in 12.2: where versions differ, each pass is a call of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from math import ceil, floor
 from typing import Literal
@@ -36,9 +36,9 @@ REACH = {"bilinear": 1, "bicubic": 2}
 # Images over so many times as tall as wide, whose height shrinks, begin along columns:
 # along rows, each of very many rows would become as wide as the result.
 TALL = 100
-# How many columns are resized at once. The libraries need rows without gaps, and a copy of all
-# columns would double a photo's memory.
-BLOCK = 512
+# How much is resized at once: the libraries need rows without gaps and four bytes per pixel, and a
+# copy of all would double a photo's memory.
+STRIP_BYTES = 2**24
 # Four bytes that both libraries treat alike; in RGBA the last one would weigh the others.
 FOUR_BYTES = "CMYK"
 
@@ -83,23 +83,22 @@ class Resize:
         """Resize along one axis, and then along the other one."""
         (width, height), (left, top, right, bottom) = size, box
         rows, columns = samples.shape[:2]
+        channels = (4,) if samples.ndim == 3 else ()
         # What is read keeps its place in the whole: elsewhere, a weight in a hundred million would
         # be rounded differently. The rest of it is never read.
         if along_rows:
-            first, last = self._read(top, bottom, height, rows)
-            part = samples[first:last], (width, last - first), (left, 0.0, right, last - first)
-            resized = self._once(*part)
-            between = np.empty((rows, *resized.shape[1:]), np.uint8)
-            between[first:last] = resized
+            between = np.empty((rows, width, *channels), np.uint8)
+            read = self._read(top, bottom, height, rows)
+            for start, stop in _strips(*read, max(columns, width)):
+                strip, shape = samples[start:stop], (width, stop - start)
+                between[start:stop] = self._once(strip, shape, (left, 0, right, stop - start))
             return self._once(between, size, (0, top, width, bottom))
-        first, last = self._read(left, right, width, columns)
-        channels = (4,) if samples.ndim == 3 else ()
         between = np.empty((height, columns, *channels), np.uint8)
-        for start in range(first, last, BLOCK):
-            block = samples[:, start : min(start + BLOCK, last)]
-            across = block.shape[1]
-            edges = 0.0, top, across, bottom
-            between[:, start : start + across] = self._once(block, (across, height), edges)
+        read = self._read(left, right, width, columns)
+        for start, stop in _strips(*read, max(rows, height)):
+            edges = 0.0, top, stop - start, bottom
+            part = samples[:, start:stop], (stop - start, height), edges
+            between[:, start:stop] = self._once(*part)
         return self._once(between, size, (left, 0, right, height))
 
     def _read(self, start: float, end: float, size: int, samples: int) -> tuple[int, int]:
@@ -121,6 +120,13 @@ def _depends_on_version(width: int, height: int, size: Size) -> bool:
 
 def _is_tall(width: int, height: int, size: Size) -> bool:
     return height > TALL * width and height > size[1]
+
+
+def _strips(first: int, last: int, length: int) -> Iterator[tuple[int, int]]:
+    """Yield from and to where strips of so many pixels in length lie."""
+    step = max(1, STRIP_BYTES // (4 * length))
+    for start in range(first, last, step):
+        yield start, min(start + step, last)
 
 
 def _pillow(kernel: Kernel) -> ResizeOnce:

@@ -6,6 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from images import resampling
 from images.decoders import KEPT_BYTES, Pixels, decode
 from images.transform import ShorterSide, Size, Stretch, Transform
 from tests.support.image_files import encoded, rough
@@ -61,6 +62,17 @@ def test_a_turned_photo_has_the_pixels_of_an_upright_one(name: str, orientation:
     assert 1700 * 700 * 4 in KEPT_BYTES
     expected = TRANSFORMS[name].from_rgb(decode(data))
     np.testing.assert_array_equal(TRANSFORMS[name].decode(data), expected)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("size", [(170, 70), (30, 700)])
+def test_strips_do_not_show(
+    name: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [encoded(rough(1, *size), "PNG", orientation=number) for number in (1, 6)]
+    expected = [TRANSFORMS[name].decode(data) for data in files]
+    monkeypatch.setattr(resampling, "STRIP_BYTES", 20_000)
+    np.testing.assert_array_equal([TRANSFORMS[name].decode(data) for data in files], expected)
 
 
 def resized(rgb: Pixels, *, rows_first: bool) -> Pixels:
