@@ -215,10 +215,16 @@ def _mistakes(error: ValidationError, command: Command, words: Sequence[str]) ->
 
 
 def _reason(mistake: ErrorDetails, settings: type[BaseSettings]) -> str:
-    """Return what is wrong with a setting; of one that is missing, what it takes."""
-    if mistake["type"] == "missing" and len(mistake["loc"]) == 1:
+    """Return what is wrong with a setting; of one that lacks something, what it takes."""
+    if mistake["type"] == "missing" and len(mistake["loc"]) <= 2:
+        # Behind its name is the place of one of several values.
+        wrong = "required" if len(mistake["loc"]) == 1 else "too few values"
         field = settings.model_fields.get(str(mistake["loc"][0]))
-        return f"required: {field.description}" if field and field.description else "required"
+        return f"{wrong}: {field.description}" if field and field.description else wrong
+    if mistake["type"] == "too_long":
+        return "{actual_length} values, where at most {max_length} are taken".format(
+            **mistake["ctx"]
+        )
     return mistake["msg"].removeprefix("Value error, ")
 
 

@@ -21,6 +21,7 @@ class Cook(BaseSettings):
     egg_count: PositiveInt = Field(description="how many")
     boil_s: float = 300.0
     pan: Literal["flat"] | Literal["wok"] | int = "flat"
+    sizes: tuple[int, int] = Field((5, 4), description="length,width in cm")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -85,6 +86,20 @@ def test_every_mistake_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.partition(": ")[2][:8] for line in capsys.readouterr().err.splitlines()] == [
         "--egg-co", "--boil-s", "--pan: I",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reason"),
+    [
+        ("5", "too few values: length,width in cm"),
+        ("5,4,3", "3 values, where at most 2 are taken"),
+    ],
+)
+def test_a_number_of_values_that_is_wrong_is_told(
+    sizes: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--egg-count", "2", "--sizes", sizes) == 2
+    assert capsys.readouterr().err == f"error: --sizes: {reason}\n"
 
 
 class Serve(BaseSettings):
