@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from images.decoders import decode_picture
 from images.errors import ImageError
 from images.files.walk import walk
-from images.limits import UNLIMITED, ImageLimits
+from images.limits import UNLIMITED, Cost, ImageLimits
 from images.picture import Picture, as_rgb
 from images.picture import Pixels as Pixels
 from images.resampling import Box, Kernel, Resampler, resample
@@ -121,7 +121,10 @@ class Transform(Frozen):
             limits: what it may cost.
         """
         reduction = self._reduction if self.decoding == "reduced" else None
-        return self.sample(decode_picture(data, limits, padded=self.antialias, reduction=reduction))
+        picture = decode_picture(data, limits, padded=self.antialias, reduction=reduction)
+        if self.antialias:
+            limits.check_cost(self._cost(picture))
+        return self.sample(picture)
 
     def reduces(self, data: bytes) -> bool:
         """Return whether an image file is decoded at a smaller scale; raise `ImageError`."""
@@ -155,6 +158,19 @@ class Transform(Frozen):
             if all(s % reduction == 0 and s // reduction >= least for s, least in axes):
                 return reduction
         return 1
+
+    def _cost(self, picture: Picture) -> Cost:
+        """Return what a resize with antialias needs: the picture, and what lies between the passes.
+
+        Of a long image, that may be more than decoding needed.
+        """
+        rows, columns = picture.samples.shape[:2]
+        height, width = self.crop.height, self.crop.width
+        if picture.is_transposed:
+            height, width = width, height
+        between = 4 * max(rows * width, columns * height)
+        what = f"{columns} x {rows} pixels, resized"
+        return Cost(what, picture.samples.nbytes + between, 0)
 
     def _widened(self, picture: Picture, width: int, height: int) -> Pixels:
         left, right = _span(picture.size[0], width, self.crop.width)

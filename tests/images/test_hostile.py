@@ -18,6 +18,7 @@ from images.files import vp8l
 from images.files.walk import walk
 from images.limits import ImageLimits
 from images.transform import Size, Stretch, Transform
+from tests.support.image_files import encoded
 
 LIMITS = ImageLimits()
 GREY_8 = np.full((8, 8, 3), 128, np.uint8)
@@ -259,6 +260,20 @@ def test_a_long_thin_image_needs_little_memory_to_resize() -> None:
     square = Size(height=32, width=32)
     transform = Transform(resize=Stretch(height=32, width=32), crop=square)
     assert transform.decode(hostile.png(1, 65_500), LIMITS).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(("width", "height"), [(40_000, 20), (20, 40_000)])
+def test_a_long_image_is_charged_for_what_lies_between_the_passes(
+    width: int, height: int, orientation: int
+) -> None:
+    crop = Size(height=224, width=224)
+    transform = Transform(resize=Stretch(height=224, width=224), crop=crop)
+    data = encoded(np.zeros((height, width, 3), np.uint8), orientation=orientation)
+    transform.decode(data, LIMITS)
+    reason = f"{width} x {height} pixels, resized.* would take about 46 MiB .*max_image_mib"
+    with pytest.raises(ImageError, match=reason):
+        transform.decode(data, LIMITS._replace(max_image_mib=45))
 
 
 @pytest.mark.parametrize(
