@@ -58,7 +58,8 @@ class Child:
         """Stop it and all its children until `resume`.
 
         Should this process be killed meanwhile, the kernel ends them: they are then a stopped group
-        without a parent in their session (setpgid(2)).
+        without a parent in their session (setpgid(2)). Under nohup it has them go on, and their
+        pipe ends.
         """
         self._signal(signal.SIGSTOP)
 

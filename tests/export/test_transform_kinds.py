@@ -105,7 +105,7 @@ def test_golden_images_prove_each_reduction() -> None:
     pictures = [decode_picture(image.data, reduction=transform._reduction) for image in images]
     reductions = [picture.reduction for picture in pictures]
     assert reductions[len(VARIANTS) :] == list(REDUCED)
-    assert pictures[-1].orientation == 6
+    assert pictures[-1].is_transposed
 
 
 def test_an_upstream_checkpoint_has_no_other_kinds(checkpoint: Path, tmp_path: Path) -> None:

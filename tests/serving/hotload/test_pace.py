@@ -18,8 +18,9 @@ from tests.support.paths import ROOT
 SLEEPS = ("timeit", "-n1", "-r1", "import time; time.sleep(600)")
 # Starts a child, pauses it, says its number, and waits.
 PARENT = f"""
-import sys
+import signal, sys
 from serving.child import Child
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
 child = Child(*{SLEEPS!r})
 child.pause()
 print(child.process.pid, flush=True)
