@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
 from rich.progress import track
 
 from benchmarks.command import RESULTS, Benchmark, configured, start
+from benchmarks.hostile_files import APP1, segment
 from benchmarks.photos import jpeg, photo
 from benchmarks.records import Record, circumstances, markdown
 from cli.tables import show_rows
@@ -203,9 +204,7 @@ def turned_file(data: bytes) -> bytes:
     """Return a JPEG file with EXIF's orientation 6."""
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = 6
-    content = exif.tobytes()
-    marker = b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big")
-    return data[:2] + marker + content + data[2:]
+    return data[:2] + segment(APP1, exif.tobytes()) + data[2:]
 
 
 def upright_with_pillow(data: bytes) -> Pixels:

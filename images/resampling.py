@@ -96,9 +96,8 @@ class Resize:
         between = np.empty((height, columns, *channels), np.uint8)
         read = self._read(left, right, width, columns)
         for start, stop in _strips(*read, max(rows, height)):
-            edges = 0.0, top, stop - start, bottom
-            part = samples[:, start:stop], (stop - start, height), edges
-            between[:, start:stop] = self._once(*part)
+            strip, shape = samples[:, start:stop], (stop - start, height)
+            between[:, start:stop] = self._once(strip, shape, (0, top, stop - start, bottom))
         return self._once(between, size, (left, 0, right, height))
 
     def _read(self, start: float, end: float, size: int, samples: int) -> tuple[int, int]:

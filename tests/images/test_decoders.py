@@ -126,11 +126,14 @@ def test_a_program_that_decodes_is_configured(monkeypatch: pytest.MonkeyPatch) -
     assert cv2.getNumThreads() == threads == 1
 
 
-LARGE = [
-    jpeg(photo(seed, *size)) for seed, size in enumerate([(1500, 1100), (1300, 900), (1400, 1200)])
-]
 CROP = Size(height=224, width=224)
 THUMBNAIL = Transform(resize=ShorterSide(pixels=256), crop=CROP)
+
+
+@pytest.fixture(scope="module")
+def large() -> list[bytes]:
+    sizes = (1500, 1100), (1300, 900), (1400, 1200)
+    return [jpeg(photo(seed, *size)) for seed, size in enumerate(sizes)]
 
 
 @pytest.mark.parametrize(
@@ -142,10 +145,12 @@ THUMBNAIL = Transform(resize=ShorterSide(pixels=256), crop=CROP)
     ],
     ids=["pillow", "fast", "not resized"],
 )
-def test_large_photos_that_share_memory_do_not_show_each_other(transform: Transform) -> None:
-    expected = [transform.from_rgb(decode(data)) for data in LARGE]
-    shown = [transform.decode(data) for data in LARGE]
-    again = [transform.decode(data) for data in reversed(LARGE)]
+def test_large_photos_that_share_memory_do_not_show_each_other(
+    transform: Transform, large: list[bytes]
+) -> None:
+    expected = [transform.from_rgb(decode(data)) for data in large]
+    shown = [transform.decode(data) for data in large]
+    again = [transform.decode(data) for data in reversed(large)]
     np.testing.assert_array_equal(shown, expected)
     np.testing.assert_array_equal(again[::-1], expected)
 
@@ -154,17 +159,19 @@ def address(data: bytes) -> int:
     return decode_picture(data, padded=True).samples.ctypes.data
 
 
-def test_a_thread_decodes_large_photos_into_the_same_memory() -> None:
-    assert len({address(data) for data in LARGE[:2] * 3}) == 1
+def test_a_thread_decodes_large_photos_into_the_same_memory(large: list[bytes]) -> None:
+    assert len({address(data) for data in large[:2] * 3}) == 1
     with ThreadPoolExecutor(1) as other:
-        assert other.submit(address, LARGE[0]).result() != address(LARGE[0])
+        assert other.submit(address, large[0]).result() != address(large[0])
 
 
-def test_what_is_small_or_too_large_has_memory_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = address(LARGE[0])
+def test_what_is_small_or_too_large_has_memory_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, large: list[bytes]
+) -> None:
+    kept = address(large[0])
     assert address(jpeg(photo(1, 1000, 1000))) != kept
     monkeypatch.setattr(decoders, "KEPT_BYTES", range(2**22, 1500 * 1100 * 4))
-    assert address(LARGE[0]) != kept
+    assert address(large[0]) != kept
 
 
 @pytest.mark.parametrize("progressive", [False, True])
